@@ -1,0 +1,512 @@
+# Copyright (c) 2026, kaido.ollama contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Ollama's model store on disk, both generations: tags, manifests, blobs, and whether they are what they claim to be.
+
+Up to 0.35 a tag is a file ``manifests/<host>/<namespace>/<model>/<tag>``. From 0.40 it is a symbolic link (or copy)
+``manifests-v2/<host>/<namespace>/<model>/<tag>`` to a manifest that lies among the blobs and may be a list of variants;
+``manifests/`` then only holds what a downgrade needs. Ollama itself never checks a blob again once its file exists.
+
+PRIVATE to the collection: it may change at any time.
+"""
+
+from __future__ import annotations
+
+import concurrent.futures
+import hashlib
+import json
+import os
+import re
+import stat
+import tempfile
+import time
+import typing as t
+from dataclasses import dataclass, field
+
+from ._errors import OllamaError
+from ._name import DEFAULT_HOST, Name
+
+MANIFEST = "application/vnd.docker.distribution.manifest.v2+json"
+MANIFEST_LIST = "application/vnd.ollama.manifest.list.v2+json"
+DEFAULT_MODELS_DIR = "/usr/share/ollama/.ollama/models"
+
+_PUBLIC_HOSTS = (DEFAULT_HOST, "ollama.com")
+# The order in which a server on Linux chooses among the variants of a list.
+_RUNNERS = ("llamacpp", "ggml", "mlx")
+_BLOB_FILE = re.compile(r"sha256-[0-9a-f]{64}\Z")
+_PARTIAL_FILE = re.compile(r"(sha256-[0-9a-f]{64})(-partial(-\d+)?|\.tmp)\Z")
+# 0.40.0 leaves files like library/llamacpp/<64 hex> for converted models: they are no models of anybody's.
+_SHADOW_TAG = re.compile(r"[0-9a-f]{64}\Z")
+_READ = 1 << 20
+
+
+@dataclass(frozen=True)
+class Blob:
+    """A content-addressed file: what a manifest says of it."""
+
+    digest: str
+    size: int
+    media_type: str = ""
+
+    @property
+    def file_name(self) -> str:
+        """The file's name in ``blobs/``."""
+        return self.digest.replace(":", "-")
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """What one variant of a model is made of."""
+
+    digest: str
+    blobs: tuple[Blob, ...]
+
+    @property
+    def size(self) -> int:
+        """Bytes of the config and all layers, as ``/api/tags`` counts them."""
+        return sum(blob.size for blob in self.blobs if blob.media_type not in (MANIFEST, MANIFEST_LIST))
+
+
+@dataclass(frozen=True)
+class Variant:
+    """A child of a manifest list."""
+
+    digest: str
+    runner: str
+    size: int = 0
+
+
+def parse_manifest(body: bytes) -> Manifest | tuple[Variant, ...]:
+    """Read a manifest, or the children of a manifest list in the order of the server's preference.
+
+    :raises OllamaError: ``bad_manifest``, saying what is wrong.
+    """
+    try:
+        data = json.loads(body)
+        if data.get("mediaType") == MANIFEST_LIST or "manifests" in data:
+            variants = [Variant(_digest(c["digest"]), str(c.get("runner", "")), int(c.get("size", 0))) for c in data["manifests"]]
+            if not variants:
+                raise ValueError("the list of variants is empty")
+            rank = {runner: index for index, runner in enumerate(_RUNNERS)}
+            return tuple(sorted(variants, key=lambda v: rank.get(v.runner, len(_RUNNERS))))
+        parts = [data["config"]] if data.get("config") else []
+        blobs = tuple(
+            Blob(_digest(p["digest"]), int(p["size"]), str(p.get("mediaType", ""))) for p in parts + list(data["layers"])
+        )
+        if not blobs:
+            raise ValueError("it names no layer")
+        return Manifest(_sha256(body), blobs)
+    except (ValueError, KeyError, TypeError, AttributeError) as exc:
+        what = "it is empty" if not body else f"missing {exc}" if isinstance(exc, KeyError) else str(exc)
+        raise OllamaError("bad_manifest", f"unreadable manifest: {what}") from None
+
+
+def _digest(text: t.Any) -> str:
+    digest = str(text)
+    # The digest becomes a path: only its exact form may pass.
+    if not _BLOB_FILE.match(digest.replace("sha256:", "sha256-", 1)):
+        raise ValueError(f"{digest!r} is not a digest")
+    return digest.replace("sha256-", "sha256:", 1)
+
+
+def _sha256(body: bytes) -> str:
+    return "sha256:" + hashlib.sha256(body).hexdigest()
+
+
+@dataclass
+class Entry:
+    """A tag of the store.
+
+    :ivar digest: of the manifest that the server runs: the tag's own, or the chosen variant's; as ``/api/tags`` has it.
+    :ivar digests: everything that the tag can rightly be called: its own manifest and its variants that are here.
+    :ivar blobs: what must be on the disk for this tag, manifests that are blobs included.
+    :ivar problem: why the tag cannot be read, or None.
+    """
+
+    name: Name
+    path: str
+    digest: str = ""
+    size: int = 0
+    digests: frozenset[str] = frozenset()
+    blobs: tuple[Blob, ...] = ()
+    problem: str | None = None
+
+
+@dataclass(frozen=True)
+class Damage:
+    """A blob that is not what its name says."""
+
+    blob: Blob
+    kind: str
+    found: int | None = None
+
+    def __str__(self) -> str:
+        label = f"{self.blob.media_type.rsplit('.', 1)[-1] or 'blob'} {self.blob.digest[:19]}"
+        if self.kind in ("short", "long"):
+            return f"{label} is too {self.kind}: {self.found} of {self.blob.size} bytes"
+        return {
+            "missing": f"{label} is missing",
+            "content": f"{label} has wrong content",
+            "unreadable": f"{label} cannot be read",
+        }[self.kind]
+
+    def to_dict(self) -> dict[str, t.Any]:
+        """Return the damage as part of a module's result."""
+        return {
+            "digest": self.blob.digest,
+            "kind": self.kind,
+            "media_type": self.blob.media_type,
+            "size": self.blob.size,
+            "found_size": self.found,
+            "message": str(self),
+        }
+
+
+class Store:
+    """A model store, read from the disk alone.
+
+    :param root: the folder that ``OLLAMA_MODELS`` names.
+    """
+
+    def __init__(self, root: str) -> None:
+        self.root = root
+
+    @property
+    def readable(self) -> bool:
+        """Whether this process may look into the store."""
+        return os.access(self.root, os.R_OK | os.X_OK)
+
+    def blob_path(self, digest: str) -> str:
+        """Return where the blob of a digest lies."""
+        return os.path.join(self.root, "blobs", _digest(digest).replace(":", "-"))
+
+    def entries(self) -> list[Entry]:
+        """Return every tag once, as a server of 0.40 or newer would look it up; sorted by name."""
+        found: dict[str, Entry] = {}
+        for tree in ("manifests-v2", "manifests"):
+            for host, namespace, model, tag, path in self._walk(tree):
+                if host in _PUBLIC_HOSTS:
+                    host = DEFAULT_HOST
+                if namespace == "library" and model in _RUNNERS and _SHADOW_TAG.match(tag):
+                    continue
+                name = Name(host, namespace, model, tag)
+                if name.key not in found:
+                    found[name.key] = self._entry(name, path)
+        return [found[key] for key in sorted(found)]
+
+    def find(self, name: Name) -> Entry | None:
+        """Return the tag of a name, ignoring case as Ollama does, or None."""
+        for tree in ("manifests-v2", "manifests"):
+            for host in _PUBLIC_HOSTS if name.host == DEFAULT_HOST else (name.host,):
+                folded = host.replace(":", "%3A") if tree == "manifests-v2" else host
+                path = self._resolve(tree, (folded, name.namespace, name.model, name.tag))
+                if path:
+                    return self._entry(name, path)
+        return None
+
+    def _resolve(self, tree: str, parts: t.Iterable[str]) -> str | None:
+        """Return the path of a tag's file, each part matched exactly or else case-insensitively."""
+        path = os.path.join(self.root, tree)
+        for part in parts:
+            exact = os.path.join(path, part)
+            if os.path.lexists(exact):
+                path = exact
+                continue
+            same = [item for item in _listdir(path) if item.lower() == part.lower()]
+            if not same:
+                return None
+            path = os.path.join(path, same[0])
+        return path
+
+    def _walk(self, tree: str) -> t.Iterator[tuple[str, str, str, str, str]]:
+        top = os.path.join(self.root, tree)
+        for host in _listdir(top):
+            for namespace in _listdir(os.path.join(top, host)):
+                for model in _listdir(os.path.join(top, host, namespace)):
+                    for tag in _listdir(os.path.join(top, host, namespace, model)):
+                        path = os.path.join(top, host, namespace, model, tag)
+                        if not tag.startswith(".") and (os.path.islink(path) or not os.path.isdir(path)):
+                            yield host.replace("%3A", ":"), namespace, model, tag, path
+
+    def _entry(self, name: Name, path: str) -> Entry:
+        entry = Entry(name, path)
+        blobs: dict[str, Blob] = {}
+        try:
+            body = _read_manifest(path)
+            own = _sha256(body)
+            entry.digest, entry.digests = own, frozenset([own])
+            if f"{os.sep}manifests-v2{os.sep}" in path[len(self.root) :]:
+                blobs[own] = Blob(own, len(body), MANIFEST)
+                target = os.path.basename(os.readlink(path)) if os.path.islink(path) else own.replace(":", "-")
+                if target != own.replace(":", "-"):
+                    entry.digest, entry.digests = _digest(target), frozenset([_digest(target)])
+                    raise OllamaError("bad_manifest", f"unreadable manifest: the content is not what its name {target[:19]} says")
+            manifest = parse_manifest(body)
+            if isinstance(manifest, tuple):
+                manifest = self._choose(entry, manifest, blobs)
+            blobs.update((blob.digest, blob) for blob in manifest.blobs)
+            entry.size = manifest.size
+        except OllamaError as exc:
+            entry.problem = exc.message
+        except OSError as exc:
+            dangling = os.path.islink(path) and not os.path.exists(path)
+            entry.problem = f"unreadable manifest: {'its blob is missing' if dangling else exc.strerror}"
+        entry.blobs = tuple(blobs.values())
+        return entry
+
+    def _choose(self, entry: Entry, variants: t.Iterable[Variant], blobs: dict[str, Blob]) -> Manifest:
+        """Return the first variant whose manifest is here: the others are normally missing."""
+        chosen: Manifest | None = None
+        for variant in variants:
+            path = self.blob_path(variant.digest)
+            if not os.path.exists(path):
+                continue
+            body = _read_manifest(path)
+            entry.digests |= {variant.digest}
+            if chosen is None:
+                blobs[variant.digest] = Blob(variant.digest, variant.size or len(body), MANIFEST)
+                entry.digest = variant.digest
+                if _sha256(body) != variant.digest:
+                    raise OllamaError("bad_manifest", f"unreadable manifest: variant {variant.digest[:19]} has wrong content")
+                manifest = parse_manifest(body)
+                if isinstance(manifest, tuple):
+                    raise OllamaError("bad_manifest", "unreadable manifest: a list inside a list")
+                chosen = manifest
+        if chosen is None:
+            raise OllamaError("bad_manifest", "unreadable manifest: none of its variants is here")
+        return chosen
+
+    def partials(self) -> list[dict[str, t.Any]]:
+        """Return what interrupted downloads left: path, digest, bytes completed, bytes on disk, age in seconds."""
+        found: dict[str, dict[str, t.Any]] = {}
+        now = time.time()
+        for item in sorted(_listdir(os.path.join(self.root, "blobs"))):
+            match = _PARTIAL_FILE.match(item)
+            if not match:
+                continue
+            path = os.path.join(self.root, "blobs", item)
+            try:
+                info = os.stat(path)
+            except OSError:
+                continue
+            digest = match.group(1).replace("-", ":", 1)
+            part = found.setdefault(digest, {"digest": digest, "files": [], "completed": 0, "disk_bytes": 0, "age_seconds": 0.0})
+            part["files"].append(item)
+            part["disk_bytes"] += info.st_blocks * 512
+            part["age_seconds"] = max(part["age_seconds"], round(now - info.st_mtime, 1))
+            if match.group(3):
+                try:
+                    with open(path, "rb") as file:
+                        part["completed"] += int(json.loads(file.read(4096)).get("Completed", 0))
+                except (OSError, ValueError, AttributeError):
+                    pass
+        return list(found.values())
+
+    def orphans(self, entries: t.Iterable[Entry]) -> list[dict[str, t.Any]]:
+        """Return blobs and stray files in ``blobs/`` that no readable tag needs: file name and size."""
+        needed = {digest.replace(":", "-") for entry in entries for digest in entry.digests}
+        needed.update(blob.file_name for entry in entries for blob in entry.blobs)
+        needed.update(self._legacy_references())
+        result = []
+        for item in sorted(_listdir(os.path.join(self.root, "blobs"))):
+            if item in needed or _PARTIAL_FILE.match(item):
+                continue
+            try:
+                size = os.stat(os.path.join(self.root, "blobs", item)).st_size
+            except OSError:
+                continue
+            result.append({"file": item, "size": size})
+        return result
+
+    def _legacy_references(self) -> set[str]:
+        """Blob files that any manifest names: shadowed legacy tags and variants that were not chosen keep theirs, too."""
+        names: set[str] = set()
+        paths = [row[4] for tree in ("manifests", "manifests-v2") for row in self._walk(tree)]
+        seen: set[str] = set()
+        while paths:
+            path = paths.pop()
+            try:
+                parsed = parse_manifest(_read_manifest(path))
+            except (OSError, OllamaError):
+                continue
+            if isinstance(parsed, tuple):
+                digests = [variant.digest for variant in parsed]
+            else:
+                digests = [blob.digest for blob in parsed.blobs]
+                parsed_lists = [blob.digest for blob in parsed.blobs if blob.media_type in (MANIFEST, MANIFEST_LIST)]
+                paths += [self.blob_path(d) for d in parsed_lists if d not in seen]
+                seen.update(parsed_lists)
+            names.update(digest.replace(":", "-") for digest in digests)
+            if isinstance(parsed, tuple):
+                paths += [self.blob_path(d) for d in digests if d not in seen]
+                seen.update(digests)
+        return names
+
+    def stat_damage(self, blob: Blob) -> Damage | None:
+        """Compare a blob's file with its size only: no byte is read."""
+        try:
+            info = os.stat(self.blob_path(blob.digest))
+        except FileNotFoundError:
+            return Damage(blob, "missing")
+        except OSError:
+            return Damage(blob, "unreadable")
+        if not stat.S_ISREG(info.st_mode):
+            return Damage(blob, "unreadable")
+        if info.st_size != blob.size:
+            return Damage(blob, "short" if info.st_size < blob.size else "long", info.st_size)
+        return None
+
+    def free_bytes(self) -> int:
+        """Return the bytes that a user process may still write to the store's file system."""
+        path = self.root
+        while not os.path.isdir(path):
+            path = os.path.dirname(path)
+        info = os.statvfs(path)
+        return info.f_bavail * info.f_frsize
+
+
+def _listdir(path: str) -> list[str]:
+    try:
+        return sorted(os.listdir(path))
+    except (FileNotFoundError, NotADirectoryError):
+        return []
+    except PermissionError as exc:
+        raise OllamaError(
+            "store_unreadable", f"cannot look into {path}: {exc.strerror}; run as root or as the service account", path=path
+        ) from exc
+
+
+def _read_manifest(path: str) -> bytes:
+    with open(path, "rb") as file:
+        body = file.read((4 << 20) + 1)
+    if len(body) > 4 << 20:
+        raise OllamaError("bad_manifest", "unreadable manifest: it is larger than 4 MiB")
+    return body
+
+
+@dataclass
+class Memory:
+    """What the modules remember about a store between runs, in a file that only they may write.
+
+    :ivar verified: digest -> fingerprint of the file whose content was found right.
+    :ivar origins: model key -> what was pulled: the registry's digest of the tag and the variant chosen then. A server of
+        0.40 may later replace the tag by a list of its own making, whose digest no registry knows.
+    :ivar pending: aliases that a pull through a mirror made and has not dropped yet.
+    """
+
+    path: str
+    verified: dict[str, list[int]] = field(default_factory=dict)
+    origins: dict[str, dict[str, str]] = field(default_factory=dict)
+    pending: list[str] = field(default_factory=list)
+    _loaded: str = ""
+
+    @classmethod
+    def of(cls, store: Store, state_dir: str | None = None) -> Memory:
+        """Load the memory of a store; a file that somebody else could have written counts as absent."""
+        folder = state_dir or default_state_dir()
+        key = hashlib.sha256(os.path.realpath(store.root).encode()).hexdigest()[:16]
+        memory = cls(os.path.join(folder, f"store-{key}.json"))
+        try:
+            with open(memory.path, "rb") as file:
+                info = os.fstat(file.fileno())
+                if info.st_uid not in (0, os.geteuid()) or info.st_mode & 0o022:
+                    return memory
+                data = json.load(file)
+            memory.verified = {str(k): [int(n) for n in v] for k, v in data["verified"].items()}
+            memory.origins = {str(k): {str(a): str(b) for a, b in v.items()} for k, v in data["origins"].items()}
+            memory.pending = [str(name) for name in data["pending"]]
+        except (OSError, ValueError, KeyError, TypeError, AttributeError):
+            return cls(memory.path)
+        memory._loaded = memory._dump()
+        return memory
+
+    def save(self) -> None:
+        """Write the file atomically if anything changed; losing it costs a re-hash, so a failure is not an error."""
+        text = self._dump()
+        if text == self._loaded:
+            return
+        try:
+            os.makedirs(os.path.dirname(self.path), mode=0o700, exist_ok=True)
+            handle, temporary = tempfile.mkstemp(dir=os.path.dirname(self.path), prefix=".store-")
+            with os.fdopen(handle, "w") as file:
+                file.write(text)
+            os.replace(temporary, self.path)
+            self._loaded = text
+        except OSError:
+            pass
+
+    def _dump(self) -> str:
+        return json.dumps({"verified": self.verified, "origins": self.origins, "pending": self.pending}, sort_keys=True)
+
+
+def default_state_dir() -> str:
+    """Return where memories are kept: /var/lib for root, the user's state folder otherwise."""
+    if os.geteuid() == 0:
+        return "/var/lib/kaido-ollama"
+    return os.path.join(os.environ.get("XDG_STATE_HOME") or os.path.expanduser("~/.local/state"), "kaido-ollama")
+
+
+def _fingerprint(info: os.stat_result) -> list[int]:
+    return [info.st_size, info.st_mtime_ns, info.st_ino, info.st_dev, info.st_ctime_ns]
+
+
+@dataclass
+class Audit:
+    """The outcome of `audit`: damage by digest, and what the looking cost."""
+
+    damage: dict[str, Damage]
+    hashed_blobs: int = 0
+    hashed_bytes: int = 0
+
+
+def audit(store: Store, blobs: t.Iterable[Blob], memory: Memory, *, mode: str = "changed", threads: int | None = None) -> Audit:
+    """Compare blobs with their names.
+
+    :param mode: ``none`` looks at existence and size only; ``changed`` also hashes what was not yet seen right in its present
+        state (size, mtime, inode, device, ctime); ``full`` hashes everything.
+    :param threads: hashing threads; the number of processors by default. hashlib lets them run side by side.
+    """
+    result = Audit({})
+    todo: list[tuple[Blob, list[int]]] = []
+    for blob in {blob.digest: blob for blob in blobs}.values():
+        damage = store.stat_damage(blob)
+        if damage:
+            result.damage[blob.digest] = damage
+            memory.verified.pop(blob.digest, None)
+            continue
+        if mode == "none":
+            continue
+        fingerprint = _fingerprint(os.stat(store.blob_path(blob.digest)))
+        if mode == "full" or memory.verified.get(blob.digest) != fingerprint:
+            todo.append((blob, fingerprint))
+    if not todo:
+        return result
+    todo.sort(key=lambda item: -item[0].size)
+    with concurrent.futures.ThreadPoolExecutor(threads or os.cpu_count() or 1) as pool:
+        digests = list(pool.map(lambda item: hash_file(store.blob_path(item[0].digest)), todo))
+    for (blob, fingerprint), digest in zip(todo, digests):
+        result.hashed_blobs += 1
+        result.hashed_bytes += blob.size
+        if digest == blob.digest:
+            memory.verified[blob.digest] = fingerprint
+        else:
+            memory.verified.pop(blob.digest, None)
+            result.damage[blob.digest] = Damage(blob, "content" if digest else "unreadable")
+    return result
+
+
+def hash_file(path: str) -> str:
+    """Return ``sha256:…`` of a file in constant memory, ``""`` when it cannot be read to its end."""
+    hasher = hashlib.sha256()
+    buffer = bytearray(_READ)
+    view = memoryview(buffer)
+    try:
+        with open(path, "rb", buffering=0) as file:
+            while True:
+                count = file.readinto(buffer)
+                if not count:
+                    break
+                hasher.update(view[:count])
+    except OSError:
+        return ""
+    return "sha256:" + hasher.hexdigest()
