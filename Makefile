@@ -1,0 +1,104 @@
+# Everything a contributor does. `make` alone lists the targets; each runs without asking anything.
+
+SHELL := /bin/sh
+.DEFAULT_GOAL := help
+MAKEFLAGS += --no-builtin-rules
+
+BIN := .venv/bin
+PYTHON_BIN := $(BIN)/python
+LINK := .cache/ansible_collections/kaido/ollama
+READY := .venv/.stamp $(LINK)
+SCENARIOS := $(patsubst molecule/%/molecule.yml,molecule-%,$(wildcard molecule/*/molecule.yml))
+LINT := ruff mypy yamllint ansible-lint changelog
+CHECK := $(LINT) units conformance
+TEST := $(CHECK) docs sanity importer $(SCENARIOS)
+
+# Whatever these tools write stays in .cache, where `make clean` finds it.
+export PATH := $(CURDIR)/$(BIN):$(PATH)
+export PYTHONPYCACHEPREFIX := $(CURDIR)/.cache/pycache
+export HYPOTHESIS_STORAGE_DIRECTORY := $(CURDIR)/.cache/hypothesis
+export ANSIBLE_CONFIG := $(CURDIR)/ansible.cfg
+export LC_ALL := C.UTF-8
+
+##@ Try it
+.PHONY: help demo clean
+help: ## list the targets
+	@awk 'BEGIN { FS = ":.*## " } /^##@/ { printf "\n%s\n", substr($$0, 5) } /^[a-zA-Z0-9_.%-]+:.*## / { printf "  make %-20s %s\n", $$1, $$2 }' Makefile
+
+demo: $(READY) ## build the lab, provision its hosts, and show what answers
+	$(PYTHON_BIN) -m tests.lab demo
+
+clean: ## remove all that make made: the lab, .venv, .cache, dist, test output; nothing else
+	@if [ -x $(PYTHON_BIN) ]; then $(PYTHON_BIN) -m tests.lab clean; fi
+	rm -rf .venv .cache dist .ansible tests/output
+
+##@ Check a change
+.PHONY: check test lint $(CHECK) docs sanity importer molecule
+check: $(READY) ## lint, units and conformance: for the inner loop, under 2 minutes
+	@$(PYTHON_BIN) -m scripts.run_parts $(CHECK)
+
+test: $(READY) ## everything; one table at the end
+	@$(PYTHON_BIN) -m scripts.run_parts $(TEST)
+
+lint: $(LINT) ## ruff, mypy, yamllint, ansible-lint, changelog fragments
+
+ruff: $(READY)
+	ruff check --output-format concise
+	ruff format --check
+
+mypy: $(READY)
+	mypy
+
+yamllint: $(READY)
+	yamllint --strict .
+
+ansible-lint: $(READY)
+	ansible-lint --strict
+
+changelog: $(READY)
+	antsibull-changelog lint
+
+units: $(READY) ## unit tests
+	$(PYTHON_BIN) -m pytest --quiet --ignore tests/conformance --ignore tests/bench
+
+conformance: $(READY) ## the stand-in, or with URL=http://host:port any server, behaves as observed
+	$(PYTHON_BIN) -m pytest --quiet tests/conformance $(if $(URL),--url $(URL))
+
+docs: $(READY) ## ansible-doc renders every module and role
+	$(PYTHON_BIN) -m scripts.docs
+
+sanity: $(READY) ## ansible-test sanity; T='--test pep8' for one of its tests
+	$(PYTHON_BIN) -m scripts.sanity $(T)
+
+importer: dist ## Galaxy's importer accepts the Galaxy artifact
+	$(PYTHON_BIN) -m scripts.importer
+
+molecule: $(SCENARIOS) ## every Molecule scenario; molecule-<name> runs one
+molecule-%: $(READY)
+	molecule test --scenario-name $*
+
+##@ Make something
+.PHONY: dist bench format requirements
+dist: $(READY) ## the artifacts: dist/ with role 17_ollama, dist/galaxy/ without it, as Galaxy wants
+	$(PYTHON_BIN) -m scripts.dist
+
+bench: $(READY) ## print how fast and how small it is
+	$(PYTHON_BIN) -m tests.bench
+
+format: $(READY) ## let ruff rewrite the Python files
+	ruff check --fix
+	ruff format
+
+requirements: ## pin requirements/dev.in anew, with hashes, into dev.txt
+	python3 -m venv --clear .cache/uv
+	.cache/uv/bin/pip install --quiet uv
+	.cache/uv/bin/uv --no-config pip compile --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
+	  --default-index https://pypi.org/simple --custom-compile-command 'make requirements' --quiet --upgrade \
+	  --output-file requirements/dev.txt requirements/dev.in
+
+.venv/.stamp: requirements/dev.txt
+	sh scripts/venv.sh
+
+$(LINK):
+	mkdir -p $(@D)
+	ln -sfn ../../.. $@

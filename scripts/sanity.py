@@ -1,0 +1,64 @@
+"""Run `ansible-test sanity` on a copy of the working tree; only pinned packages from the Python index are fetched.
+
+ansible-test insists on a path ending in ansible_collections/kaido/ollama and refuses a symbolic link, hence the copy.
+Its home is put into .cache: there it keeps the virtual environments that make a second run fast.
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+from scripts import tree
+
+CACHE = tree.ROOT / ".cache" / "sanity"
+COLLECTION = CACHE / "ansible_collections" / "kaido" / "ollama"
+
+# ansible-test bootstraps pip by a script from ci-files.testing.ansible.com; Python comes with one as well.
+GET_PIP = """\
+import runpy
+import subprocess
+import sys
+
+subprocess.check_call([sys.executable, "-m", "ensurepip"])
+sys.argv[1:] = ["install", *(a for a in sys.argv[1:] if a not in ("--no-setuptools", "--no-wheel"))]
+runpy.run_module("pip", run_name="__main__")
+"""
+
+
+def main(arguments: list[str]) -> int:
+    """Run all tests, or those that the arguments ask for."""
+    tree.copy(COLLECTION)
+    # Without a repository of its own, ansible-test asks the one around it, which ignores .cache: it would test nothing.
+    subprocess.run(["git", "init", "--quiet", str(COLLECTION)], check=True)
+    home = CACHE / "home"
+    get_pip = home / ".ansible" / "test" / "cache" / "get_pip_24_2.py"
+    get_pip.parent.mkdir(parents=True, exist_ok=True)
+    get_pip.write_text(GET_PIP)
+    user = Path.home()
+    environment = {
+        # With another home, pip still finds the user's configuration (proxies, indexes) and cache.
+        "XDG_CONFIG_HOME": str(user / ".config"),
+        "XDG_CACHE_HOME": str(user / ".cache"),
+        **os.environ,
+        "HOME": str(home),
+    }
+    version = f"{sys.version_info.major}.{sys.version_info.minor}"
+    command = [
+        str(Path(sys.executable).parent / "ansible-test"),
+        "sanity",
+        "--local",
+        "--python",
+        version,
+        "--color",
+        "no",
+    ]
+    return subprocess.run(
+        [*command, *arguments], cwd=COLLECTION, env=environment, stdin=subprocess.DEVNULL, check=False
+    ).returncode
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,27 @@
+"""Copy what git knows or would add (so neither .venv nor leftovers) to where a tool wants the collection to lie."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+
+
+def copy(target: Path, without: str = "") -> None:
+    """Replace `target` by a copy of the working tree, leaving out the folder `without`."""
+    listed = subprocess.run(
+        ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"],
+        cwd=ROOT,
+        check=True,
+        stdout=subprocess.PIPE,
+        text=True,
+    ).stdout
+    shutil.rmtree(target, ignore_errors=True)
+    for name in filter(None, listed.split("\0")):
+        source = ROOT / name
+        if not source.exists() or (without and name.startswith(f"{without}/")):
+            continue
+        (target / name).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy2(source, target / name)
