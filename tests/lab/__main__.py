@@ -1,0 +1,75 @@
+# Copyright (c) 2026, kaido.ollama contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Command line of the lab. `engine` runs on the system's Python; the rest needs the project's virtual environment."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+
+from . import LabError, engine
+
+
+def pair(text: str) -> tuple[str, str]:
+    name, equals, value = text.rpartition("=")
+    if not (name and equals and value):
+        raise argparse.ArgumentTypeError(f"{text!r} is not NAME=VALUE")
+    return name, value
+
+
+def parser() -> argparse.ArgumentParser:
+    top = argparse.ArgumentParser(prog="python -m tests.lab", description=__doc__)
+    commands = top.add_subparsers(dest="command", required=True)
+    commands.add_parser("engine", help="get a Docker Engine to answer")
+    up = commands.add_parser("up", help="make a lab, or bring one to what is asked for")
+    up.add_argument("name")
+    up.add_argument("--host", type=pair, action="append", default=[], metavar="NAME=SYSTEM", help="hecate=debian12")
+    up.add_argument("--version", action="append", default=[], metavar="X.Y.Z", help="instead of the default releases")
+    up.add_argument("--model", type=pair, action="append", default=[], metavar="NAME=SIZE", help="kaido/m1:q4=5M")
+    down = commands.add_parser("down", help="remove one lab")
+    down.add_argument("name")
+    commands.add_parser("clean", help="remove everything that labs made")
+    commands.add_parser("status", help="show the engine and the labs")
+    commands.add_parser("demo", help="make the lab `demo` and converge playbooks/site.yml on it")
+    return top
+
+
+def run(arguments: argparse.Namespace) -> int:
+    if arguments.command == "engine":
+        engine.ensure()
+        return 0
+    if arguments.command in ("up", "demo"):
+        engine.ensure()
+    elif engine.ask(engine.SOCKET) == "denied":
+        engine.ensure()  # ends in a re-run with the socket's group, or says why not
+
+    from . import demo, lab
+
+    if arguments.command == "up":
+        versions = tuple(arguments.version) or lab.DEFAULT_VERSIONS
+        lab.Lab(arguments.name).up(lab.Wanted(dict(arguments.host), versions, dict(arguments.model)))
+    elif arguments.command == "down":
+        lab.Lab(arguments.name).down()
+    elif arguments.command == "clean":
+        lab.clean()
+    elif arguments.command == "status":
+        lab.status()
+    else:
+        return demo.run()
+    return 0
+
+
+def main() -> int:
+    try:
+        return run(parser().parse_args())
+    except LabError as error:
+        print(f"lab: {error}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        print("\nlab: interrupted; the same command carries on from here", file=sys.stderr)
+        return 130
+
+
+if __name__ == "__main__":
+    sys.exit(main())

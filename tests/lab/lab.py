@@ -1,0 +1,358 @@
+# Copyright (c) 2026, kaido.ollama contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""One lab: its network, hosts, depot, keys and inventory. `up` makes what is missing and mends what differs."""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import hashlib
+import io
+import json
+import re
+import shlex
+import shutil
+import socket
+import subprocess
+import tarfile
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import docker
+import yaml
+from docker.errors import NotFound
+from docker.models.containers import Container
+from docker.types import EndpointConfig, LogConfig
+
+from . import CACHE, PROJECT, LabError, engine, images, registry, releases, say
+
+LABEL = "kaido.ollama.lab"
+ROOT_LABEL = "kaido.ollama.lab.root"
+SPEC_LABEL = "kaido.ollama.lab.spec"
+NAME = re.compile(r"[a-z0-9]([a-z0-9-]{0,38}[a-z0-9])?")
+DEFAULT_VERSIONS = ("0.34.4", "0.35.1")
+MACHINES = {"x86_64": "amd64", "aarch64": "arm64"}
+# What systemd needs as PID 1 in a container; --privileged, the usual advice, fails on some kernels.
+SYSTEMD: dict[str, Any] = {
+    "cap_add": ["SYS_ADMIN"],
+    "security_opt": ["seccomp=unconfined", "apparmor=unconfined"],
+    "cgroupns": "private",
+    "tmpfs": {"/run": "", "/run/lock": "", "/tmp": "exec"},
+}
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """What a lab should hold."""
+
+    hosts: dict[str, str]
+    versions: tuple[str, ...] = DEFAULT_VERSIONS
+    models: dict[str, str] = field(default_factory=dict)  # name -> size, beside those of the fixture store
+
+
+@dataclass
+class Lab:
+    name: str
+
+    def __post_init__(self) -> None:
+        check_name("the lab's name", self.name)
+        self.dir = CACHE / self.name
+        self.prefix = f"kaido-lab-{self.name}"
+        self.ssh_config = self.dir / "ssh_config"
+        self.inventory = self.dir / "inventory"
+        self._client: docker.DockerClient | None = None
+
+    @property
+    def client(self) -> docker.DockerClient:
+        if self._client is None:
+            self._client = connect()
+        return self._client
+
+    def up(self, wanted: Wanted) -> None:
+        check(wanted)
+        engine.ensure_tools({"zstd": "zstd", "ssh": "openssh-client", "ssh-keygen": "openssh-client"})
+        self.dir.mkdir(parents=True, exist_ok=True)
+        with stage("images"), build_lock():
+            built = {name: images.ensure(self.client, name) for name in sorted({*wanted.hosts.values(), "depot"})}
+        with stage("releases and models"):
+            checksums = {version: releases.publish(self.dir / "releases", version) for version in wanted.versions}
+            registry.fill(self.dir / "registry", wanted.models)
+        with stage("containers"):
+            self._network()
+            for container in self._containers():
+                if container.name not in {f"{self.prefix}-{host}" for host in (*wanted.hosts, "depot")}:
+                    container.remove(force=True, v=True)
+            self._depot(built["depot"])
+            addresses = {host: self._host(host, built[system]) for host, system in wanted.hosts.items()}
+        with stage("hosts reachable"):
+            self._write_ssh_config(addresses)
+            for host, address in addresses.items():
+                self._wait(host, address)
+        self._write_inventory(addresses, checksums)
+        say(f"lab {self.name}: ready; log in with: ssh -F {shown(self.ssh_config)} {next(iter(wanted.hosts))}")
+
+    def down(self) -> None:
+        """Remove the lab; nothing is left of it but the cached images."""
+        if engine.ask(engine.SOCKET) == "answers":
+            for container in self._containers():
+                container.remove(force=True, v=True)
+            for network in self.client.networks.list(filters={"label": f"{LABEL}={self.name}"}):
+                network.remove()
+        shutil.rmtree(self.dir, ignore_errors=True)
+        say(f"lab {self.name}: gone")
+
+    def _containers(self) -> list[Container]:
+        found = self.client.containers.list(all=True, filters={"label": f"{LABEL}={self.name}"})
+        for container in found:
+            if (root := container.labels.get(ROOT_LABEL)) != str(PROJECT):
+                raise LabError(f"container {container.name} belongs to the checkout {root}: use another lab name")
+        return found
+
+    def _network(self) -> None:
+        try:
+            self.client.networks.get(self.prefix)
+        except NotFound:
+            self.client.networks.create(self.prefix, driver="bridge", labels=self._labels())
+
+    def _labels(self) -> dict[str, str]:
+        return {LABEL: self.name, ROOT_LABEL: str(PROJECT)}
+
+    def _container(self, host: str, image: str, files: dict[str, tuple[bytes, int, int]], **options: Any) -> Container:
+        """A running container as described: found, or made anew where anything about it differs."""
+        name = f"{self.prefix}-{host}"
+        spec = hashlib.sha256(json.dumps([image, options], sort_keys=True).encode()).hexdigest()[:16]
+        try:
+            container = self.client.containers.get(name)
+            if container.labels.get(SPEC_LABEL) != spec:
+                container.remove(force=True, v=True)
+                raise NotFound(name)
+        except NotFound:
+            container = self.client.containers.create(
+                image,
+                name=name,
+                hostname=host,
+                network=self.prefix,
+                networking_config={self.prefix: EndpointConfig("1.40", aliases=[host])},
+                labels={**self._labels(), SPEC_LABEL: spec},
+                log_config=LogConfig(type="json-file", config={"max-size": "10m"}),
+                **options,
+            )
+        if container.status == "created":
+            if files:
+                container.put_archive("/", archive(files))
+            container.start()
+        elif container.status != "running":
+            container.start()
+        container.reload()
+        return container
+
+    def _depot(self, image: Any) -> None:
+        logs = self.dir / "logs"
+        logs.mkdir(exist_ok=True)
+        container = self._container(
+            "depot",
+            image.id,
+            {},
+            volumes=[
+                f"{self.dir / 'releases'}:/srv/releases:ro",
+                f"{self.dir / 'registry'}:/srv/registry:ro",
+                f"{logs}:/var/log/nginx",
+            ],
+        )
+        address = self._address(container)
+        for port in (80, 11480):
+            if not listens(address, port, 20):
+                raise LabError(f"the depot does not listen on port {port}: see `docker logs {container.name}`")
+
+    def _host(self, host: str, image: Any) -> str:
+        key, host_key = self._key("id_ed25519"), self._key(f"host_{host}")
+        files = {
+            "home/ops/.ssh/authorized_keys": (key.with_suffix(".pub").read_bytes(), 0o600, 1000),
+            "etc/ssh/ssh_host_ed25519_key": (host_key.read_bytes(), 0o600, 0),
+            "etc/ssh/ssh_host_ed25519_key.pub": (host_key.with_suffix(".pub").read_bytes(), 0o644, 0),
+        }
+        return self._address(self._container(host, image.id, files, **SYSTEMD))
+
+    def _address(self, container: Container) -> str:
+        return str(container.attrs["NetworkSettings"]["Networks"][self.prefix]["IPAddress"])
+
+    def _key(self, name: str) -> Path:
+        path = self.dir / "ssh" / name
+        if not path.with_suffix(".pub").exists():
+            path.parent.mkdir(mode=0o700, exist_ok=True)
+            path.unlink(missing_ok=True)
+            comment = f"{self.prefix} {name}"
+            subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-C", comment, "-f", path], check=True)
+        return path
+
+    def _write_ssh_config(self, addresses: dict[str, str]) -> None:
+        """For people and for Ansible alike, and instead of the user's own file: nothing of that applies to a lab."""
+        ssh = self.dir / "ssh"
+        known = [f"{host} {self._key(f'host_{host}').with_suffix('.pub').read_text()}" for host in addresses]
+        (ssh / "known_hosts").write_text("".join(known))
+        block = "Host {0} {1}\n  HostName {1}\n  HostKeyAlias {0}\n"
+        blocks = [block.format(host, address) for host, address in addresses.items()]
+        common = (
+            f'Host *\n  User ops\n  IdentityFile "{ssh / "id_ed25519"}"\n  IdentitiesOnly yes\n'
+            f'  UserKnownHostsFile "{ssh / "known_hosts"}"\n  GlobalKnownHostsFile none\n  StrictHostKeyChecking yes\n'
+        )
+        self.ssh_config.write_text("".join(blocks) + common)
+
+    def _write_inventory(self, addresses: dict[str, str], checksums: dict[str, dict[str, str]]) -> None:
+        arch = MACHINES.get(self.client.info()["Architecture"], "amd64")
+        variables = {
+            "ansible_user": "ops",
+            "ansible_ssh_private_key_file": str(self.dir / "ssh" / "id_ed25519"),
+            "ansible_ssh_common_args": f"-F {shlex.quote(str(self.ssh_config))}",
+            "ansible_python_interpreter": "/usr/bin/python3",
+            "ollama_release_base_url": "http://depot/releases/download",
+            "ollama_release_checksum": "{{ lab_release_checksums[ollama_version] }}",
+            "ollama_mirrors": ["http://depot:11480"],
+            "lab_release_checksums": {version: f"sha256:{sums[arch]}" for version, sums in checksums.items()},
+        }
+        hosts = {host: {"ansible_host": address} for host, address in addresses.items()}
+        self.inventory.mkdir(exist_ok=True)
+        text = "# Written by tests.lab; `up` writes it anew.\n"
+        text += yaml.safe_dump({"ollama_servers": {"hosts": hosts, "vars": variables}}, sort_keys=False, width=200)
+        (self.inventory / "hosts.yml").write_text(text)
+
+    def _wait(self, host: str, address: str) -> None:
+        """Until systemd has started everything and ops can log in with sudo: what Ansible needs."""
+        container = self.client.containers.get(f"{self.prefix}-{host}")
+        deadline = time.monotonic() + 90
+        state = "unknown"
+        while time.monotonic() < deadline:
+            output = container.exec_run(["systemctl", "is-system-running"]).output
+            assert isinstance(output, bytes)
+            state = output.decode(errors="replace").strip()
+            if state in ("running", "degraded") and listens(address, 22, 1):
+                break
+            time.sleep(0.3)
+        else:
+            raise LabError(f"{host} did not boot within 90 s (systemd: {state!r}): see `docker logs {container.name}`")
+        login = ["ssh", "-F", str(self.ssh_config), "-o", "ConnectTimeout=10", host, "sudo", "-n", "true"]
+        done = subprocess.run(login, capture_output=True, text=True, stdin=subprocess.DEVNULL, check=False)
+        if done.returncode:
+            raise LabError(f"{host} boots, but ops cannot log in and use sudo: {done.stderr.strip()}")
+
+
+def connect() -> docker.DockerClient:
+    # Importing a base image and removing a busy container may take longer than the default of a minute.
+    return docker.DockerClient(base_url=f"unix://{engine.SOCKET}", timeout=600)
+
+
+def check_name(what: str, name: str) -> None:
+    if not NAME.fullmatch(name):
+        raise LabError(f"{what} {name!r} is not allowed: 1 to 40 of a-z, 0-9 and -, no - at either end")
+
+
+def check(wanted: Wanted) -> None:
+    """Everything a user can get wrong, before anything is made."""
+    if not wanted.hosts:
+        raise LabError("a lab needs at least one host: --host hecate=debian12")
+    for host, system in wanted.hosts.items():
+        check_name("host name", host)
+        if host == "depot":
+            raise LabError("host name 'depot' is taken by the release mirror and registry: choose another")
+        if system not in images.RELEASES:
+            raise LabError(f"host {host!r} wants {system!r}: allowed are {', '.join(images.RELEASES)}")
+    for version in wanted.versions:
+        if not releases.VERSION.fullmatch(version):
+            raise LabError(f"version {version!r} is not allowed: give X.Y.Z or X.Y.Z-rcN")
+    for name, size in wanted.models.items():
+        registry.check(name, size)
+
+
+def archive(files: dict[str, tuple[bytes, int, int]]) -> bytes:
+    """A tar of name -> (content, mode, owner), for a container that does not run yet. .ssh comes with its folder."""
+    buffer = io.BytesIO()
+    with tarfile.open(fileobj=buffer, mode="w") as tar:
+        for name, (content, mode, owner) in files.items():
+            if owner:
+                folder = tarfile.TarInfo(str(Path(name).parent))
+                folder.type, folder.mode, folder.uid, folder.gid = tarfile.DIRTYPE, 0o700, owner, owner
+                tar.addfile(folder)
+            entry = tarfile.TarInfo(name)
+            entry.size, entry.mode, entry.uid, entry.gid = len(content), mode, owner, owner
+            tar.addfile(entry, io.BytesIO(content))
+    return buffer.getvalue()
+
+
+def listens(address: str, port: int, seconds: float) -> bool:
+    deadline = time.monotonic() + seconds
+    while True:
+        with contextlib.suppress(OSError), socket.create_connection((address, port), timeout=1):
+            return True
+        if time.monotonic() > deadline:
+            return False
+        time.sleep(0.1)
+
+
+@contextlib.contextmanager
+def stage(name: str) -> Iterator[None]:
+    start = time.monotonic()
+    yield
+    say(f"lab: {name}: {time.monotonic() - start:.1f} s")
+
+
+@contextlib.contextmanager
+def build_lock() -> Iterator[None]:
+    """Two labs that start at once build the shared images once."""
+    with (CACHE / "images.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
+
+
+def shown(path: Path) -> str:
+    return str(path).removeprefix(f"{PROJECT}/")
+
+
+def all_containers(client: docker.DockerClient) -> list[Container]:
+    """Those of this checkout's labs, and of checkouts that no longer exist."""
+    return [c for c in client.containers.list(all=True, filters={"label": LABEL}) if ours(c.labels.get(ROOT_LABEL, ""))]
+
+
+def ours(root: str) -> bool:
+    return root == str(PROJECT) or not Path(root).is_dir()
+
+
+def status() -> None:
+    seen = engine.ask(engine.SOCKET)
+    started = engine.our_daemon()
+    say(f"engine: {seen}" + (f"; dockerd {started} was started by the lab" if started else ""))
+    if seen != "answers":
+        return
+    for container in sorted(all_containers(connect()), key=lambda c: str(c.name)):
+        networks = container.attrs["NetworkSettings"]["Networks"].values()
+        address = " ".join(network["IPAddress"] for network in networks)
+        say(f"{container.labels[LABEL]:20} {container.name:40} {container.status:10} {address}")
+
+
+def clean() -> None:
+    """Remove what labs of this checkout made: containers, networks, images, .cache/lab, the dockerd they started."""
+    if engine.ask(engine.SOCKET) == "silent" and CACHE.is_dir() and shutil.which("dockerd", path=engine.SEARCH):
+        say("clean: no engine answers, but labs may have left images with one; starting it to remove them")
+        engine.ensure()
+    state = engine.read_state()
+    if engine.ask(engine.SOCKET) == "answers":
+        client = connect()
+        for container in all_containers(client):
+            container.remove(force=True, v=True)
+            say(f"clean: removed container {container.name}")
+        for network in client.networks.list(filters={"label": LABEL}):
+            if ours((network.attrs["Labels"] or {}).get(ROOT_LABEL, "")):
+                network.remove()
+                say(f"clean: removed network {network.name}")
+        images.remove_all(client)
+        others = [container.name for container in client.containers.list()]
+        if not others:
+            engine.stop_daemon()
+        elif engine.our_daemon():
+            say(f"clean: dockerd stays, since containers that no lab made run on it: {', '.join(map(str, others))}")
+    shutil.rmtree(CACHE, ignore_errors=True)
+    if state.get("installed"):
+        say(f"clean: these Debian packages were installed for the lab and stay: {' '.join(state['installed'])}")

@@ -1,0 +1,43 @@
+# Copyright (c) 2026, kaido.ollama contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The depot's model store: the fixture store that a real server wrote, and generated models of any size."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+from . import PROJECT, LabError
+from .releases import replace
+
+FIXTURES = PROJECT / "tests" / "fixtures" / "store-v1"
+MODEL = re.compile(r"([a-z0-9][a-z0-9._-]*/)?[a-z0-9][a-z0-9._-]*:[a-z0-9][a-z0-9._-]*")
+SIZE = re.compile(r"([1-9][0-9]*)([KMG]?)")
+FACTORS = {"": 1, "K": 2**10, "M": 2**20, "G": 2**30}
+
+
+def check(name: str, size: str) -> None:
+    if not MODEL.fullmatch(name):
+        raise LabError(f"model {name!r} is not allowed: give [NAMESPACE/]MODEL:TAG")
+    if not SIZE.fullmatch(size):
+        raise LabError(f"model {name!r} wants size {size!r}: give bytes, or a number with K, M or G")
+
+
+def bytes_of(size: str) -> int:
+    found = SIZE.fullmatch(size)
+    assert found
+    return int(found[1]) * FACTORS[found[2]]
+
+
+def fill(store: Path, models: dict[str, str]) -> None:
+    """Bring the store to its first state: fixtures mended where a test damaged them, generated models made once."""
+    for source in FIXTURES.rglob("*"):
+        if source.is_file():
+            target = store / source.relative_to(FIXTURES)
+            target.parent.mkdir(parents=True, exist_ok=True)
+            replace(target, source.read_bytes())
+    for seed, (name, size) in enumerate(sorted(models.items())):
+        from tests.standin.registry import make_model
+
+        make_model(store, name, size=bytes_of(size), seed=seed)
