@@ -9,8 +9,8 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 
 
-def copy(target: Path, without: str = "") -> None:
-    """Replace `target` by a copy of the working tree, leaving out the folder `without`."""
+def copy(target: Path) -> None:
+    """Replace `target` by a copy of the working tree."""
     listed = subprocess.run(
         ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"],
         cwd=ROOT,
@@ -21,7 +21,7 @@ def copy(target: Path, without: str = "") -> None:
     shutil.rmtree(target, ignore_errors=True)
     for name in filter(None, listed.split("\0")):
         source = ROOT / name
-        if not source.exists() or (without and name.startswith(f"{without}/")):
+        if not source.exists():
             continue
         (target / name).parent.mkdir(parents=True, exist_ok=True)
         shutil.copy2(source, target / name)

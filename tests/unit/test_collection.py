@@ -1,0 +1,122 @@
+"""The parts of the collection agree with each other: specs with defaults, modules with the action group."""
+
+from __future__ import annotations
+
+import json
+import re
+import subprocess
+import typing as t
+from pathlib import Path
+
+import pytest
+import yaml
+
+from scripts import dist, tree
+from tests.conftest import ROOT
+
+ROLES = sorted(path for path in (ROOT / "roles").glob("*") if path.is_dir())
+MODULES = sorted(path.stem for path in (ROOT / "plugins" / "modules").glob("*.py"))
+TASK_FILES = sorted(
+    path for folder in ("roles", "playbooks", "molecule") for path in (ROOT / folder).rglob("*.yml") if path.is_file()
+)
+
+per_role = pytest.mark.parametrize("role", ROLES, ids=lambda path: path.name)
+per_module = pytest.mark.parametrize("module", MODULES)
+
+
+def load(path: Path) -> dict[str, t.Any]:
+    """Read a YAML file; {} where there is none."""
+    return (yaml.safe_load(path.read_text()) or {}) if path.exists() else {}
+
+
+def options(role: Path) -> dict[str, dict[str, t.Any]]:
+    """The options that the role's main entry point declares."""
+    declared: dict[str, dict[str, t.Any]] = load(role / "meta" / "argument_specs.yml")["argument_specs"]["main"].get(
+        "options", {}
+    )
+    return declared
+
+
+def prefix(role: Path) -> str:
+    """What the role's variables start with: no variable may start with a digit."""
+    return re.sub(r"^\d+_", "", role.name)
+
+
+def ansible_doc(*arguments: str) -> str:
+    """What ansible-doc prints; its warnings, which it does not fail on, fail here."""
+    done = subprocess.run(
+        ["ansible-doc", *arguments], cwd=ROOT, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    assert "WARNING" not in done.stderr, done.stderr
+    return done.stdout
+
+
+@per_role
+def test_role_has_what_each_role_has(role: Path) -> None:
+    assert (role / "README.md").read_text().startswith("# ")
+    assert load(role / "meta" / "main.yml")["galaxy_info"]["license"] == "GPL-3.0-or-later"
+    assert load(role / "meta" / "argument_specs.yml")["argument_specs"]["main"]["short_description"]
+
+
+@per_role
+def test_defaults_and_argument_spec_agree(role: Path) -> None:
+    defaults = load(role / "defaults" / "main.yml")
+    declared = options(role)
+    assert set(defaults) == {name for name, option in declared.items() if not option.get("required")}
+    assert defaults == {name: declared[name].get("default") for name in defaults}
+
+
+@per_role
+def test_variables_start_with_the_roles_name(role: Path) -> None:
+    names = set(load(role / "defaults" / "main.yml")) | set(options(role))
+    assert not [name for name in names if not name.startswith(f"{prefix(role)}_")]
+    for path in (role / "vars").glob("*.yml"):
+        assert not [name for name in load(path) if not name.startswith(f"{prefix(role)}__")], path
+
+
+@per_role
+def test_readme_names_each_variable(role: Path) -> None:
+    readme = (role / "README.md").read_text()
+    assert not [name for name in options(role) if f"`{name}`" not in readme]
+
+
+@per_role
+def test_ansible_doc_renders_the_role(role: Path) -> None:
+    text = ansible_doc("--type", "role", f"kaido.ollama.{role.name}")
+    assert not [name for name in options(role) if name not in text]
+
+
+@per_module
+def test_ansible_doc_renders_the_module(module: str) -> None:
+    name = f"kaido.ollama.{module}"
+    described = json.loads(ansible_doc("--json", name))[name]
+    assert described["doc"]["attributes"].keys() >= {"check_mode", "diff_mode", "idempotent", "action_group"}
+    assert described["examples"].strip()
+    assert described["return"]
+    assert name.upper() in ansible_doc(name).upper()
+
+
+def test_action_group_holds_each_module() -> None:
+    assert load(ROOT / "meta" / "runtime.yml")["action_groups"]["ollama"] == MODULES
+
+
+@pytest.mark.parametrize("path", TASK_FILES, ids=lambda path: str(path.relative_to(ROOT)))
+def test_no_task_looks_away_from_errors(path: Path) -> None:
+    assert "ignore_errors" not in path.read_text()
+
+
+def test_roles_called_by_playbooks_are_in_both_artifacts(tmp_path: Path) -> None:
+    tree.copy(tmp_path)
+    for rename in (None, dist.rename_for_galaxy):
+        if rename:
+            rename(tmp_path)
+        there = {path.name for path in (tmp_path / "roles").iterdir()}
+        called = {
+            name
+            for path in (tmp_path / "playbooks").glob("*.yml")
+            for name in re.findall(r"(?:role:|name:|- ) *kaido\.ollama\.(\w+)$", path.read_text(), re.MULTILINE)
+        }
+        assert called
+        assert called <= there
+    assert not [name for name in there if name[0].isdigit()]
