@@ -10,13 +10,13 @@ import time
 
 def table(results: list[tuple[str, float, int]]) -> str:
     """Show each part's seconds and result, then the sum."""
-    width = max(len(name) for name, _, _ in results)
-    failed = sum(code != 0 for _, _, code in results)
+    width = max(len(name) for name, _seconds, _code in results)
+    failed = sum(code != 0 for _name, _seconds, code in results)
     rows = [
         f"{name:<{width}}  {seconds:7.1f} s  {'pass' if code == 0 else f'FAIL (exit {code})'}"
         for name, seconds, code in results
     ]
-    total = sum(seconds for _, seconds, _ in results)
+    total = sum(seconds for _name, seconds, _code in results)
     verdict = f"{failed} of {len(results)} failed" if failed else f"all {len(results)} passed"
     return "\n".join([*rows, f"{'total':<{width}}  {total:7.1f} s  {verdict}"])
 
@@ -35,7 +35,7 @@ def main(parts: list[str]) -> int:
         ).returncode
         results.append((part, time.monotonic() - started, code))
     print(f"\n{table(results)}", flush=True)
-    return int(any(code for _, _, code in results))
+    return int(any(code for _name, _seconds, code in results))
 
 
 if __name__ == "__main__":

@@ -2,6 +2,7 @@
 
 ansible-test insists on a path ending in ansible_collections/kaido/ollama and refuses a symbolic link, hence the copy.
 Its home is put into .cache: there it keeps the virtual environments that make a second run fast.
+No test is left out, pylint included; shellcheck runs where that program is installed (its package brings a binary).
 """
 
 from __future__ import annotations
@@ -42,6 +43,7 @@ def main(arguments: list[str]) -> int:
         # With another home, pip still finds the user's configuration (proxies, indexes) and cache.
         "XDG_CONFIG_HOME": str(user / ".config"),
         "XDG_CACHE_HOME": str(user / ".cache"),
+        "PIP_QUIET": "1",
         **os.environ,
         "HOME": str(home),
     }
