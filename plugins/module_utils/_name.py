@@ -91,6 +91,8 @@ def parse(text: t.Any, *, allow_cloud: bool = False, what: str = "name") -> Name
         value = getattr(name, part)
         if not grammar.match(value):
             raise invalid(f"the {part} {value!r} is empty, too long or has a character that is not allowed there")
+    if len(parts) == 1 and re.fullmatch(r"[0-9a-f]{64}", model):
+        raise invalid("Ollama 0.40 and newer read 64 hexadecimal digits as a digest")
     if tag.lower() == "local":
         raise invalid("the tag 'local' is reserved, Ollama drops it")
     if name.is_cloud and not allow_cloud:

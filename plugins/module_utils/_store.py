@@ -166,10 +166,12 @@ class Store:
     """A model store, read from the disk alone.
 
     :param root: the folder that ``OLLAMA_MODELS`` names.
+    :param generation: 1 reads only what servers before 0.40 read, 2 also (and first) the newer tree.
     """
 
-    def __init__(self, root: str) -> None:
+    def __init__(self, root: str, generation: int = 2) -> None:
         self.root = root
+        self._trees = ("manifests-v2", "manifests") if generation > 1 else ("manifests",)
 
     @property
     def readable(self) -> bool:
@@ -183,7 +185,7 @@ class Store:
     def entries(self) -> list[Entry]:
         """Return every tag once, as a server of 0.40 or newer would look it up; sorted by name."""
         found: dict[str, Entry] = {}
-        for tree in ("manifests-v2", "manifests"):
+        for tree in self._trees:
             for host, namespace, model, tag, path in self._walk(tree):
                 if host in _PUBLIC_HOSTS:
                     host = DEFAULT_HOST
@@ -196,7 +198,7 @@ class Store:
 
     def find(self, name: Name) -> Entry | None:
         """Return the tag of a name, ignoring case as Ollama does, or None."""
-        for tree in ("manifests-v2", "manifests"):
+        for tree in self._trees:
             for host in _PUBLIC_HOSTS if name.host == DEFAULT_HOST else (name.host,):
                 folded = host.replace(":", "%3A") if tree == "manifests-v2" else host
                 path = self._resolve(tree, (folded, name.namespace, name.model, name.tag))
@@ -232,25 +234,24 @@ class Store:
         entry = Entry(name, path)
         blobs: dict[str, Blob] = {}
         try:
+            if os.path.islink(path):
+                # A link names the digest even where the manifest is lost.
+                entry.digest = _digest(os.path.basename(os.readlink(path)))
             body = _read_manifest(path)
             own = _sha256(body)
+            if entry.digest not in ("", own):
+                raise OllamaError("bad_manifest", f"unreadable manifest: the content is not what its name {entry.digest[:19]} says")
+            parsed = parse_manifest(body)
             entry.digest, entry.digests = own, frozenset([own])
-            if f"{os.sep}manifests-v2{os.sep}" in path[len(self.root) :]:
+            if os.path.relpath(path, self.root).startswith("manifests-v2" + os.sep):
                 blobs[own] = Blob(own, len(body), MANIFEST)
-                target = os.path.basename(os.readlink(path)) if os.path.islink(path) else own.replace(":", "-")
-                if target != own.replace(":", "-"):
-                    entry.digest, entry.digests = _digest(target), frozenset([_digest(target)])
-                    raise OllamaError("bad_manifest", f"unreadable manifest: the content is not what its name {target[:19]} says")
-            manifest = parse_manifest(body)
-            if isinstance(manifest, tuple):
-                manifest = self._choose(entry, manifest, blobs)
+            manifest = self._choose(entry, parsed, blobs) if isinstance(parsed, tuple) else parsed
             blobs.update((blob.digest, blob) for blob in manifest.blobs)
             entry.size = manifest.size
         except OllamaError as exc:
             entry.problem = exc.message
-        except OSError as exc:
-            dangling = os.path.islink(path) and not os.path.exists(path)
-            entry.problem = f"unreadable manifest: {'its blob is missing' if dangling else exc.strerror}"
+        except (OSError, ValueError) as exc:
+            entry.problem = f"unreadable manifest: {'its blob is missing' if isinstance(exc, FileNotFoundError) else exc}"
         entry.blobs = tuple(blobs.values())
         return entry
 

@@ -1,0 +1,52 @@
+# Copyright (c) 2026, kaido.ollama contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Options that several modules share; their documentation is in the fragments `api` and `store`.
+
+PRIVATE to the collection: it may change at any time.
+"""
+
+from __future__ import annotations
+
+import typing as t
+
+from ansible.module_utils.basic import AnsibleModule
+
+from ._client import DEFAULT_URL, Client
+from ._errors import OllamaError
+from ._store import DEFAULT_MODELS_DIR
+
+API: dict[str, t.Any] = {
+    "api_url": {"type": "str", "default": DEFAULT_URL},
+    "api_timeout": {"type": "float", "default": 30.0},
+    "ca_path": {"type": "path"},
+}
+STORE: dict[str, t.Any] = {
+    "models_dir": {"type": "path", "default": DEFAULT_MODELS_DIR},
+    "state_dir": {"type": "path"},
+}
+
+
+def client(params: t.Mapping[str, t.Any]) -> Client:
+    """Return the client that the shared options describe; raises ``invalid_url``."""
+    if not str(params["api_url"]).startswith(("http://", "https://")):
+        raise OllamaError("invalid_url", f"api_url: {params['api_url']!r} is not a URL; allowed is http://host:port or https://host:port")
+    return Client(params["api_url"], timeout=params["api_timeout"], ca_path=params["ca_path"])
+
+
+def finish(module: AnsibleModule, run: t.Callable[[t.Mapping[str, t.Any], bool], dict[str, t.Any]]) -> t.NoReturn:
+    """Run a module's function and end the module: the one place where errors become failures.
+
+    :param run: takes the parameters and the check mode; returns the result.
+    """
+    try:
+        result = run(module.params, module.check_mode)
+    except OllamaError as exc:
+        failure = exc.to_fail_json()
+        result = failure["failure"].pop("result", {})
+        for warning in result.pop("warnings", []):
+            module.warn(warning)
+        module.fail_json(**dict(result, **failure))
+    for warning in result.pop("warnings", []):
+        module.warn(warning)
+    module.exit_json(**result)

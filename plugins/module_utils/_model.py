@@ -1,0 +1,724 @@
+# Copyright (c) 2026, kaido.ollama contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Bring a server's models to the wanted state: look, plan, act, look again.
+
+Whatever a pull reports, only the digests of the files decide whether a model is there: the server trusts every blob that exists.
+
+PRIVATE to the collection: it may change at any time.
+"""
+
+from __future__ import annotations
+
+import concurrent.futures
+import os
+import time
+import typing as t
+from dataclasses import dataclass, field
+
+from ._client import Client
+from ._errors import OllamaError
+from ._name import DEFAULT_HOST, Name, parse, parse_digest
+from ._progress import Progress, human
+from ._registry import Offer, Source, look_up
+from ._store import Audit, Damage, Entry, Memory, Store, audit
+
+# Worth another try at the same registry: what was downloaded so far is kept by the server.
+_TRANSIENT = ("connection_lost", "stalled", "registry_unreachable", "unreachable")
+# About the source, so the next one may do better; everything else is about this host.
+_SOURCE_FAILED = _TRANSIENT + (
+    "tag_missing",
+    "digest_mismatch",
+    "registry_refused",
+    "registry_unsuitable",
+    "registry_is_http",
+    "bad_manifest",
+    "tls",
+    "no_variant",
+)
+_TRIES = 4
+_REFETCHES = 2
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """A declared model."""
+
+    name: Name
+    state: str = "present"
+    pin: str | None = None
+    aliases: tuple[Name, ...] = ()
+
+
+@dataclass(frozen=True)
+class Options:
+    """How to get there; units: seconds. A deadline of 0 means none."""
+
+    mirrors: tuple[Source, ...] = ()
+    insecure: bool = False
+    verify: str = "changed"
+    stall_timeout: float = 90.0
+    deadline: float = 0.0
+    parallel: int = 1
+    exclusive: bool = False
+    keep: tuple[Name, ...] = ()
+
+
+def parse_wanted(items: t.Iterable[t.Any], *, state: str, allow_cloud: bool, locked: t.Mapping[str, str] | None = None) -> list[Wanted]:
+    """Read the list of models that a user declared: strings, or mappings with name, state, digest and aliases.
+
+    :param state: the state of those that do not say.
+    :param locked: pins by model name; a model's own digest comes first.
+    :raises OllamaError: ``invalid_name``, ``invalid_digest``, ``invalid_model``, ``duplicate_model``, ``cloud_model``.
+    """
+    pins = {parse(name, allow_cloud=True, what="lock").key: parse_digest(pin, what=f"lock: {name}") for name, pin in (locked or {}).items()}
+    result: list[Wanted] = []
+    taken: dict[str, str] = {}
+    for index, item in enumerate(items):
+        what = f"models[{index}]"
+        data = {"name": item} if isinstance(item, str) else item
+        if not isinstance(data, dict) or not data.get("name"):
+            raise OllamaError("invalid_model", f"{what}: {item!r} is not a model; allowed is a name, or a mapping with name, state, digest, aliases")
+        unknown = set(data) - {"name", "state", "digest", "aliases"}
+        if unknown:
+            raise OllamaError(
+                "invalid_model", f"{what}: unknown key {sorted(unknown)[0]!r}; allowed are name, state, digest, aliases"
+            )
+        wanted_state = data.get("state") or state
+        if wanted_state not in ("present", "latest", "absent"):
+            raise OllamaError("invalid_model", f"{what}.state: {wanted_state!r} is not allowed; allowed are present, latest, absent")
+        name = parse(data["name"], allow_cloud=allow_cloud or wanted_state == "absent", what=f"{what}.name")
+        aliases = data.get("aliases") or []
+        if not isinstance(aliases, list):
+            raise OllamaError("invalid_model", f"{what}.aliases: {aliases!r} is not a list of model names")
+        alias_names = tuple(parse(alias, what=f"{what}.aliases") for alias in aliases)
+        for used in (name, *alias_names):
+            if used.key in taken:
+                raise OllamaError("duplicate_model", f"{what}: {used} is already declared by {taken[used.key]}")
+            taken[used.key] = what
+        pin = parse_digest(data["digest"], what=f"{what}.digest") if data.get("digest") else pins.get(name.key)
+        result.append(Wanted(name, wanted_state, None if wanted_state == "absent" else pin, alias_names))
+    return result
+
+
+@dataclass
+class Found:
+    """A model as it is: on the server, on the disk, or nowhere."""
+
+    digest: str = ""
+    size: int = 0
+    digests: frozenset[str] = frozenset()
+    problem: str | None = None
+    damage: tuple[Damage, ...] = ()
+    on_disk: bool = False
+
+    @property
+    def sound(self) -> bool:
+        """Whether the model is there and nothing is known to be wrong with it."""
+        return bool(self.digest) and not self.problem and not self.damage
+
+
+@dataclass
+class Plan:
+    """What has to be done for one model; empty reasons mean nothing."""
+
+    wanted: Wanted
+    before: Found
+    pull: str = ""
+    candidates: list[tuple[Source, Offer | None]] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+    copies: tuple[Name, ...] = ()
+    delete: bool = False
+
+
+@dataclass
+class Outcome:
+    """What was done for one model."""
+
+    actions: list[str] = field(default_factory=list)
+    bytes_pulled: int = 0
+    seconds: float = 0.0
+    source: str | None = None
+    damage: list[dict[str, t.Any]] = field(default_factory=list)
+    failure: OllamaError | None = None
+
+
+class Models:
+    """The models of one server and its store.
+
+    :param store: None where the store cannot be seen from here; then digests are the server's word.
+    """
+
+    def __init__(self, client: Client, store: Store | None, memory: Memory, options: Options, *, lists: bool, progress: Progress) -> None:
+        self.client = client
+        self.store = store
+        self.memory = memory
+        self.options = options
+        self.lists = lists
+        self.progress = progress
+        self.audit = Audit({})
+        self.warnings: list[str] = []
+        self._started = time.monotonic()
+        self._offers: dict[tuple[Source, str], Offer | OllamaError] = {}
+        self._dead: set[Source] = set()
+
+    # --- looking
+
+    def look(self, names: t.Iterable[Name], listed: dict[str, dict[str, t.Any]], *, verify: str) -> dict[str, Found]:
+        """Return what there is of each name, by key, blobs checked as verify says."""
+        entries: dict[str, Entry | None] = {}
+        result: dict[str, Found] = {}
+        for name in names:
+            row = listed.get(name.key)
+            entry = entries[name.key] = self.store.find(name) if self.store else None
+            if entry:
+                result[name.key] = Found(entry.digest, entry.size, self._known_as(entry), entry.problem, on_disk=True)
+            elif row and self.store and not row.get("remote_host"):
+                raise OllamaError(
+                    "store_mismatch",
+                    f"models_dir: the server has {name} but {self.store.root} has not; give the folder that this server uses (OLLAMA_MODELS)",
+                )
+            elif row:
+                digest = "sha256:" + str(row.get("digest", ""))
+                result[name.key] = Found(digest, int(row.get("size", 0)), frozenset([digest]))
+            else:
+                result[name.key] = Found()
+        if self.store:
+            blobs = [blob for entry in entries.values() if entry for blob in entry.blobs]
+            seen = audit(self.store, blobs, self.memory, mode=verify)
+            self._count(seen)
+            for key, entry in entries.items():
+                if entry:
+                    result[key].damage = tuple(seen.damage[b.digest] for b in entry.blobs if b.digest in seen.damage)
+        return result
+
+    def _known_as(self, entry: Entry) -> frozenset[str]:
+        """Add the registry's digest of what was pulled, as long as that variant is still part of the tag."""
+        origin = self.memory.origins.get(entry.name.key, {})
+        return entry.digests | {origin["registry"]} if origin.get("variant") in entry.digests else entry.digests
+
+    def _count(self, seen: Audit) -> None:
+        self.audit.hashed_blobs += seen.hashed_blobs
+        self.audit.hashed_bytes += seen.hashed_bytes
+
+    def offer(self, source: Source, name: Name) -> Offer:
+        """Ask a registry once; one that did not answer is not asked again."""
+        key = (source, name.key)
+        if source in self._dead:
+            raise OllamaError("registry_unreachable", f"{source} did not answer before")
+        if key not in self._offers:
+            try:
+                self._offers[key] = look_up(source, name, lists=self.lists)
+            except OllamaError as exc:
+                self._offers[key] = exc
+                if exc.code == "registry_unreachable":
+                    self._dead.add(source)
+        found = self._offers[key]
+        if isinstance(found, OllamaError):
+            raise found
+        return found
+
+    # --- planning
+
+    def plan(self, wanted: Wanted, found: t.Mapping[str, Found]) -> Plan:
+        """Decide what one model needs; asks registries only if something has to come from there.
+
+        :raises OllamaError: where no source can give what is wanted; nothing has been changed by then.
+        """
+        before = found[wanted.name.key]
+        plan = Plan(wanted, before)
+        if wanted.state == "absent":
+            plan.delete = bool(before.digest or before.on_disk)
+            return plan
+        if not before.digest and not before.on_disk:
+            plan.pull = "pull"
+        elif not before.sound:
+            plan.pull = "repair"
+        elif wanted.pin and wanted.pin not in before.digests:
+            plan.pull = "replace"
+        elif wanted.state == "latest" and not wanted.pin and not self._is_latest(wanted.name, before):
+            plan.pull = "update"
+        if plan.pull:
+            self._find_sources(plan)
+        plan.copies = tuple(
+            alias for alias in wanted.aliases if plan.pull or not found[alias.key].sound or found[alias.key].digest != before.digest
+        )
+        return plan
+
+    def _is_latest(self, name: Name, before: Found) -> bool:
+        """Compare with upstream, or where that cannot be reached with the mirrors."""
+        failures = []
+        for source in reversed(self._sources(name)):
+            try:
+                offer = self.offer(source, name)
+            except OllamaError as exc:
+                failures.append(exc)
+                continue
+            return offer.digest in before.digests or offer.chosen.digest in before.digests
+        raise _worst(failures)
+
+    def _sources(self, name: Name) -> list[Source]:
+        upstream = Source(name.host, self.options.insecure)
+        # A mirror serves the public registry's names: other hosts' models would be different ones under the same path.
+        return [*self.options.mirrors, upstream] if name.host == DEFAULT_HOST else [upstream]
+
+    def _find_sources(self, plan: Plan) -> None:
+        """Fill a plan's candidates: the sources, in order, that have what is wanted."""
+        wanted, name = plan.wanted, plan.wanted.name
+        sources = self._sources(name)
+        upstream = sources[-1]
+        # A repair brings back what was there, even if the tag has moved on since.
+        old = plan.before.digest if plan.pull == "repair" and not wanted.pin else ""
+        right = {wanted.pin} if wanted.pin else {old} - {""}
+        if not wanted.pin and len(sources) > 1:
+            try:
+                right.add(self.offer(upstream, name).chosen.digest)
+            except OllamaError as exc:
+                plan.notes.append(f"{upstream} could not be asked ({exc.code}): a mirror's word is taken for what {name} is")
+                right = set()
+        failures: list[OllamaError] = []
+        for source in sources:
+            try:
+                offer = self.offer(source, name)
+            except OllamaError as exc:
+                failures.append(exc)
+                if exc.code == "registry_refused" and source == upstream:
+                    # The server can sign its requests, this module cannot.
+                    plan.candidates.append((source, None))
+                continue
+            if right and not any(offer.satisfies(str(digest)) for digest in right) and (wanted.pin or source != upstream):
+                what = f"pinned is {wanted.pin}" if wanted.pin else f"{upstream} has {' or '.join(sorted(map(str, right)))}"
+                failures.append(
+                    OllamaError(
+                        "digest_not_offered",
+                        f"{name}: {what}, but {source} offers {offer.digest}",
+                        name=str(name),
+                        pinned=wanted.pin,
+                        offered=offer.digest,
+                        source=str(source),
+                    )
+                )
+                continue
+            plan.candidates.append((source, offer))
+        if not plan.candidates:
+            raise _worst(failures)
+        plan.notes += [exc.message for exc in failures if exc.code == "digest_not_offered"]
+        if old:
+            plan.candidates.sort(key=lambda pair: not (pair[1] and pair[1].satisfies(old)))
+
+    def missing_bytes(self, plans: t.Iterable[Plan]) -> int:
+        """Return the bytes that the pulls of some plans still have to write to the disk."""
+        need: dict[str, int] = {}
+        have = {part["digest"]: part["completed"] for part in self.store.partials()} if self.store and self.store.readable else {}
+        for plan in plans:
+            offer = plan.candidates[0][1] if plan.candidates else None
+            bad = {damage.blob.digest for damage in plan.before.damage}
+            for digest, size in (offer.blobs if offer else {}).items():
+                if digest in bad or not (self.store and os.path.exists(self.store.blob_path(digest))):
+                    need[digest] = max(0, size - have.get(digest, 0))
+        return sum(need.values())
+
+    # --- acting
+
+    def apply(self, plan: Plan) -> Outcome:
+        """Carry out one plan; a failure is part of the outcome, so that the other models get their turn."""
+        outcome = Outcome()
+        started = time.monotonic()
+        name = plan.wanted.name
+        try:
+            if plan.delete:
+                self._delete(name)
+                outcome.actions.append("removed")
+            if plan.pull:
+                outcome.damage = [damage.to_dict() for damage in plan.before.damage]
+                self._pull(plan, outcome)
+            for alias in plan.copies:
+                self.client.copy(name, alias)
+                outcome.actions.append(f"named it {alias}, too")
+        except OllamaError as exc:
+            outcome.failure = exc
+        outcome.seconds = round(time.monotonic() - started, 3)
+        return outcome
+
+    def _delete(self, name: Name) -> None:
+        """Remove a model; one whose manifest the server cannot read is removed as a file."""
+        try:
+            self.client.delete(name)
+        except OllamaError as exc:
+            if exc.details.get("status") != 500 or not self.store:
+                raise
+        self.memory.origins.pop(name.key, None)
+        entry = self.store.find(name) if self.store else None
+        while entry and self.store:
+            os.unlink(entry.path)
+            entry = self.store.find(name)
+
+    def _pull(self, plan: Plan, outcome: Outcome) -> None:
+        wanted = plan.wanted
+        running = plan.before.damage and wanted.name.key in self._running()
+        if self.store:
+            self._clear(plan.before, self.store.find(wanted.name))
+        failures: list[str] = []
+        for source, offer in plan.candidates:
+            if offer is None and source in self._dead:
+                continue
+            last = source == plan.candidates[-1][0]
+            try:
+                self._pull_from(source, offer, plan, outcome, patient=last)
+            except OllamaError as exc:
+                failures.append(f"{source}: {exc.message}")
+                outcome.actions.append(f"gave up on {source}: {exc.message}")
+                if last or exc.code not in _SOURCE_FAILED:
+                    text = "; ".join(failures) if len(failures) > 1 else exc.message
+                    raise OllamaError(exc.code, f"{wanted.name}: {text}", **dict(exc.details, name=str(wanted.name))) from None
+                continue
+            outcome.source = str(source)
+            verb = {"pull": "pulled", "repair": "repaired", "replace": "replaced by the pinned one", "update": "updated"}[plan.pull]
+            outcome.actions.append(f"{verb} from {source}, {human(outcome.bytes_pulled)} fetched")
+            break
+        if running:
+            # A loaded runner still has the damaged file mapped.
+            self.client.generate({"model": str(wanted.name), "keep_alive": 0}, timeout=60)
+            outcome.actions.append("unloaded the damaged copy")
+
+    def _running(self) -> set[str]:
+        return {key for key in (_key(row) for row in self.client.running()) if key}
+
+    def _clear(self, before: Found, entry: Entry | None) -> None:
+        """Remove what stands in the way of a repair: the server would take a bad file for the blob itself."""
+        assert self.store
+        for damage in before.damage:
+            self._unlink_blob(damage.blob.digest)
+        if entry and entry.problem:
+            if entry.digest:
+                self._unlink_blob(entry.digest)
+            os.unlink(entry.path)
+
+    def _unlink_blob(self, digest: str) -> None:
+        assert self.store
+        self.memory.verified.pop(digest, None)
+        try:
+            os.unlink(self.store.blob_path(digest))
+        except FileNotFoundError:
+            pass
+
+    def _pull_from(self, source: Source, offer: Offer | None, plan: Plan, outcome: Outcome, *, patient: bool) -> None:
+        """Pull from one source until every blob is right; a source that cannot do that loses what it brought."""
+        name = plan.wanted.name
+        target = name if source.host == name.host else name.at(source.host)
+        if target != name and str(target) not in self.memory.pending:
+            self.memory.pending.append(str(target))
+            self.memory.save()
+        try:
+            for attempt in range(1 + _REFETCHES):
+                damage = self._pull_and_check(target, source, offer, outcome, patient=patient)
+                if not damage:
+                    break
+                outcome.damage += [item.to_dict() for item in damage if item.to_dict() not in outcome.damage]
+                outcome.actions += [f"{source} sent damage: {item}" for item in damage]
+                for item in damage:
+                    self._unlink_blob(item.blob.digest)
+                if attempt == _REFETCHES:
+                    raise OllamaError(
+                        "digest_mismatch",
+                        f"{source} sent damaged bytes {1 + _REFETCHES} times: {damage[0]}",
+                        source=str(source),
+                        damage=[item.to_dict() for item in damage],
+                    )
+            self._check_identity(target, source, offer, plan)
+        except OllamaError:
+            if target != name or plan.pull == "pull":
+                self._discard(target)
+            raise
+        if target != name:
+            self.client.copy(target, name)
+            self.client.delete(target)
+            self.memory.pending.remove(str(target))
+
+    def _pull_and_check(self, target: Name, source: Source, offer: Offer | None, outcome: Outcome, *, patient: bool) -> list[Damage]:
+        here = self._here(offer)
+        try:
+            self._stream(target, source, offer, patient=patient)
+        except OllamaError as exc:
+            if exc.code != "digest_mismatch" or not self.store or not offer:
+                raise
+            outcome.bytes_pulled += self._fetched(offer, here)
+            # The server names and deletes only the first bad blob of a pull; it would trust the others for ever.
+            seen = audit(self.store, offer.chosen.blobs, self.memory, mode="changed").damage
+            named = [Damage(blob, "content") for blob in offer.chosen.blobs if f"want {blob.digest}" in exc.message]
+            others = [damage for damage in seen.values() if damage.kind != "missing"]
+            return named + [damage for damage in others if damage.blob not in [item.blob for item in named]]
+        outcome.bytes_pulled += self._fetched(offer, here)
+        entry = self.store.find(target) if self.store else None
+        if not entry or not self.store:
+            return []
+        if entry.problem:
+            raise OllamaError("bad_manifest", f"{target}: {entry.problem}")
+        seen = audit(self.store, entry.blobs, self.memory, mode="none" if self.options.verify == "none" else "changed")
+        self._count(seen)
+        return list(seen.damage.values())
+
+    def _check_identity(self, target: Name, source: Source, offer: Offer | None, plan: Plan) -> None:
+        """Compare what arrived with what was promised: the tag may have moved between look-up and pull."""
+        name, pin = plan.wanted.name, plan.wanted.pin
+        entry = self.store.find(target) if self.store else None
+        if entry:
+            got, known = entry.digest, entry.digests
+        else:
+            rows = [row for row in self.client.tags() if _key(row) == target.key]
+            got = "sha256:" + str(rows[0].get("digest")) if rows else ""
+            known = frozenset([got])
+        want = pin or (offer.chosen.digest if offer and target != name else None)
+        if want and want not in known and not (offer and offer.digest in known and offer.satisfies(want)):
+            raise OllamaError(
+                "digest_mismatch",
+                f"{name}: {'pinned' if pin else 'promised'} is {want}, but {source} gave {got or 'nothing'}",
+                source=str(source),
+                pinned=want,
+                offered=got,
+            )
+        if offer:
+            self.memory.origins[name.key] = {"registry": offer.digest, "variant": got}
+
+    def _discard(self, target: Name) -> None:
+        """Take back a half-made or wrong model, so that nothing by that name looks present; partials stay for a resume."""
+        try:
+            self.client.delete(target)
+        except OllamaError:
+            pass
+        if str(target) in self.memory.pending:
+            self.memory.pending.remove(str(target))
+
+    def drop_leftovers(self, declared: t.Container[str]) -> None:
+        """Remove aliases that an interrupted run of ours left, and nobody else's names; last, as blobs may hang on them."""
+        for text in list(self.memory.pending):
+            name = parse(text, allow_cloud=True)
+            if name.key not in declared:
+                self.client.delete(name)
+            self.memory.pending.remove(text)
+
+    def _here(self, offer: Offer | None) -> dict[str, int]:
+        """Return the bytes of each offered blob that are on the disk already."""
+        if not self.store or not offer:
+            return {}
+        partial = {part["digest"]: part["completed"] for part in self.store.partials()}
+        return {
+            digest: size if os.path.exists(self.store.blob_path(digest)) else min(size, partial.get(digest, 0))
+            for digest, size in offer.blobs.items()
+        }
+
+    def _fetched(self, offer: Offer | None, here: t.Mapping[str, int]) -> int:
+        if not offer:
+            return 0
+        return sum(size - here.get(digest, 0) for digest, size in offer.blobs.items() if digest in here)
+
+    def _stream(self, target: Name, source: Source, offer: Offer | None, *, patient: bool) -> None:
+        """Pull, reconnecting where that resumes the download."""
+        size = offer.chosen.size if offer else 0
+        # The server says nothing while it hashes what it fetched: allow for a disk of 50 MB/s.
+        silence = self.options.stall_timeout + size / 50e6
+        tries = _TRIES if patient else 2
+        for attempt in range(1, tries + 1):
+            watch = _Watch(self.options.stall_timeout, self._deadline(), str(target))
+            try:
+                events = self.client.pull(target, insecure=source.insecure, timeout=silence)
+                for event in events:
+                    watch(event)
+                    self.progress.update(target, size, event)
+                return
+            except OllamaError as exc:
+                if exc.code not in _TRANSIENT or attempt == tries:
+                    raise
+                self.progress.note(f"{target}: {exc.message}; trying again")
+            # Also covers a server that is being restarted in mid-pull.
+            time.sleep(min(2**attempt * 0.25, 10))
+            self.client.wait(60)
+
+    def _deadline(self) -> float:
+        return self._started + self.options.deadline if self.options.deadline else float("inf")
+
+
+class _Watch:
+    """Raise when a pull's bytes stop growing, or when time is up."""
+
+    def __init__(self, stall_timeout: float, deadline: float, what: str) -> None:
+        self.stall_timeout = stall_timeout
+        self.deadline = deadline
+        self.what = what
+        self.bytes: dict[str, int] = {}
+        self.moved = time.monotonic()
+
+    def __call__(self, event: t.Mapping[str, t.Any]) -> None:
+        now = time.monotonic()
+        digest = str(event.get("digest") or event.get("status"))
+        completed = int(event.get("completed") or 0)
+        if self.bytes.get(digest) != completed:
+            self.bytes[digest] = completed
+            self.moved = now
+        if now > self.deadline:
+            raise OllamaError("deadline", f"{self.what}: the deadline is over; what was fetched is kept and resumed next time")
+        if now - self.moved > self.stall_timeout:
+            raise OllamaError("stalled", f"{self.what}: no byte for {self.stall_timeout:g} s")
+
+
+def _worst(failures: list[OllamaError]) -> OllamaError:
+    """Choose what to tell: a wrong digest beats a missing tag beats an unreachable source."""
+    order = ("digest_not_offered", "bad_manifest", "tag_missing", "tls", "registry_refused")
+    best = min(failures, key=lambda exc: order.index(exc.code) if exc.code in order else len(order))
+    others = [exc.message for exc in failures if exc is not best]
+    return OllamaError(best.code, "; ".join([best.message, *others]), **best.details)
+
+
+def _key(row: t.Mapping[str, t.Any]) -> str | None:
+    try:
+        return parse(row.get("name") or row.get("model"), allow_cloud=True).key
+    except OllamaError:
+        return None
+
+
+def list_models(client: Client) -> dict[str, dict[str, t.Any]]:
+    """Return the server's models by key; 0.40.0 lists a tag once a variant, so the first of the server's preference counts."""
+    rows: dict[str, dict[str, t.Any]] = {}
+    for row in client.tags():
+        key = _key(row)
+        if key and (key not in rows or row.get("details", {}).get("runner") == "llamacpp"):
+            rows[key] = row
+    return rows
+
+
+def converge(models: Models, wanted: t.Sequence[Wanted], *, server_up: bool, check_mode: bool) -> dict[str, t.Any]:
+    """Bring the declared models to their states and return the module's result.
+
+    :param server_up: False in check mode on a host that has no server yet: then nothing is installed but what is on the disk.
+    :raises OllamaError: before anything changes for what cannot work; afterwards with ``result`` among the details.
+    """
+    options, store = models.options, models.store
+    names = [name for item in wanted for name in (item.name, *item.aliases)]
+    listed = list_models(models.client) if server_up else {}
+    found = models.look(names, listed, verify=options.verify)
+    plans = [models.plan(item, found) for item in wanted]
+    pulls = [plan for plan in plans if plan.pull]
+    prune = _undeclared(models, names, listed) if options.exclusive else []
+    models.warnings += sorted({note for plan in plans for note in plan.notes})
+
+    missing = models.missing_bytes(pulls)
+    free = store.free_bytes() if store else None
+    if store and free is not None and missing > free:
+        raise OllamaError(
+            "disk_full",
+            f"the models need {human(missing)} more, but {human(free)} are free where {store.root} is",
+            needed_bytes=missing,
+            free_bytes=free,
+        )
+
+    after = dict(found)
+    failures: list[OllamaError] = []
+    if check_mode:
+        outcomes = [_forecast(plan) for plan in plans]
+        for plan in plans:
+            _predict(plan, after)
+    else:
+        outcomes = _act(models, plans)
+        for name in prune:
+            try:
+                models.client.delete(name)
+            except OllamaError as exc:
+                failures.append(exc)
+        if server_up:
+            models.drop_leftovers({name.key for name in names})
+        if any(outcome.actions or outcome.failure for outcome in outcomes):
+            after = models.look(names, list_models(models.client), verify="none" if options.verify == "none" else "changed")
+    models.memory.save()
+
+    rows = [_row(plan, outcome, found, after) for plan, outcome in zip(plans, outcomes)]
+    before_state = {str(name): found[name.key].digest or None for name in names}
+    after_state = {str(name): after[name.key].digest or None for name in names}
+    for name in prune:
+        before_state[str(name)] = "sha256:" + str(listed[name.key].get("digest"))
+        after_state[str(name)] = None
+    result = {
+        "changed": bool(prune) or any(row["changed"] for row in rows),
+        "models": rows,
+        "removed": [str(name) for name in prune],
+        "bytes_pulled": sum(row["bytes_pulled"] for row in rows),
+        "bytes_missing": missing,
+        "bytes_free": free,
+        "hashed_bytes": models.audit.hashed_bytes,
+        "warnings": models.warnings,
+        "diff": {"before": before_state, "after": after_state},
+    }
+    failures += [outcome.failure for outcome in outcomes if outcome.failure]
+    if not failures and not check_mode:
+        failures += [
+            OllamaError("not_converged", f"{plan.wanted.name}: still not right after all was done", name=str(plan.wanted.name))
+            for plan in plans
+            if after[plan.wanted.name.key].sound != (plan.wanted.state != "absent")
+        ]
+    if failures:
+        message = "; ".join(exc.message for exc in failures)
+        if len(failures) > 1:
+            message = f"{len(failures)} models failed: {message}"
+        raise OllamaError(failures[0].code, message, **dict(failures[0].details, result=result))
+    return result
+
+
+def _undeclared(models: Models, names: t.Sequence[Name], listed: t.Mapping[str, t.Mapping[str, t.Any]]) -> list[Name]:
+    kept = {name.key for name in (*names, *models.options.keep)}
+    if not names:
+        models.warnings.append("exclusive: no model is declared, so nothing is removed")
+        return []
+    return [parse(row["name"], allow_cloud=True) for key, row in sorted(listed.items()) if key not in kept]
+
+
+def _act(models: Models, plans: t.Sequence[Plan]) -> list[Outcome]:
+    """Carry out the plans: removals first, as they may make the room that pulls need."""
+    pulls = [plan for plan in plans if plan.pull]
+    models.progress.expect([(str(p.wanted.name), p.candidates[0][1].chosen.size if p.candidates[0][1] else 0) for p in pulls])
+    done = {id(plan): models.apply(plan) for plan in plans if not plan.pull}
+    with concurrent.futures.ThreadPoolExecutor(max(1, models.options.parallel)) as pool:
+        done.update(zip(map(id, pulls), pool.map(models.apply, pulls)))
+    return [done[id(plan)] for plan in plans]
+
+
+def _forecast(plan: Plan) -> Outcome:
+    outcome = Outcome(damage=[damage.to_dict() for damage in plan.before.damage])
+    if plan.delete:
+        outcome.actions.append("would be removed")
+    if plan.pull:
+        source, offer = plan.candidates[0]
+        size = human(offer.chosen.size) if offer else "unknown size"
+        verb = {"pull": "pulled", "repair": "repaired", "replace": "replaced by the pinned one", "update": "updated"}[plan.pull]
+        outcome.actions.append(f"would be {verb} from {source}, {size}")
+        outcome.source = str(source)
+    outcome.actions += [f"would be named {alias}, too" for alias in plan.copies]
+    return outcome
+
+
+def _predict(plan: Plan, after: dict[str, Found]) -> None:
+    key = plan.wanted.name.key
+    if plan.delete:
+        after[key] = Found()
+    if plan.pull:
+        offer = plan.candidates[0][1]
+        after[key] = Found(offer.chosen.digest, offer.chosen.size) if offer else Found("unknown")
+    for alias in plan.copies:
+        after[alias.key] = after[key]
+
+
+def _row(plan: Plan, outcome: Outcome, found: t.Mapping[str, Found], after: t.Mapping[str, Found]) -> dict[str, t.Any]:
+    """Return one model's part of the result; changed compares states, not what was called."""
+    now = after[plan.wanted.name.key]
+    concerned = [name.key for name in (plan.wanted.name, *plan.wanted.aliases)]
+    return {
+        "name": str(plan.wanted.name),
+        "state": plan.wanted.state,
+        "digest_before": plan.before.digest or None,
+        "digest_after": now.digest or None,
+        "size": now.size,
+        "changed": any((found[key].digest, found[key].sound) != (after[key].digest, after[key].sound) for key in concerned),
+        "actions": outcome.actions,
+        "bytes_pulled": outcome.bytes_pulled,
+        "seconds": outcome.seconds,
+        "source": outcome.source,
+        "damage": outcome.damage,
+    }

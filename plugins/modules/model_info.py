@@ -1,0 +1,134 @@
+#!/usr/bin/python
+# Copyright (c) 2026, kaido.ollama contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Tell what models an Ollama server has, and which of them are loaded."""
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: model_info
+short_description: Tell what models an Ollama server has, and which of them are loaded
+version_added: 0.1.0
+description:
+  - Lists installed models with digest, size and kind, and for loaded ones until when and how much of them is in GPU memory.
+  - Talks to the server only, so it works without C(become) and against a server on another host.
+author:
+  - kaido.ollama contributors (@kaido)
+extends_documentation_fragment:
+  - kaido.ollama.api
+  - kaido.ollama._attributes
+  - kaido.ollama._attributes.info_module
+  - kaido.ollama._attributes.action_group
+options:
+  names:
+    description: Only these models. All by default. A name that is not installed is simply not in the result.
+    type: list
+    elements: str
+    default: []
+  fail_when_down:
+    description: Fail when the server does not answer. Otherwise RV(can_talk_to_ollama) is V(false) and the list is empty.
+    type: bool
+    default: true
+seealso:
+  - module: kaido.ollama.model
+"""
+
+EXAMPLES = r"""
+- name: What is there?
+  kaido.ollama.model_info:
+  register: ollama
+
+- name: Is anything of the default model on the CPU?
+  ansible.builtin.assert:
+    that: (ollama.models | selectattr("name", "eq", "llama3.2:3b") | first).vram_share == 1.0
+"""
+
+RETURN = r"""
+can_talk_to_ollama: {description: Whether the server answered., returned: always, type: bool}
+version: {description: The server's version or null., returned: always, type: str}
+models:
+  description: The models, newest first as the server lists them.
+  returned: always
+  type: list
+  elements: dict
+  contains:
+    name: {description: The name as Ollama shows it., type: str, returned: always}
+    digest: {description: Digest of the manifest that the server runs., type: str, returned: always}
+    size: {description: Bytes on disk., type: int, returned: always}
+    modified_at: {description: When the tag was last written., type: str, returned: always}
+    format: {description: For example V(gguf)., type: str, returned: always}
+    family: {description: For example V(llama)., type: str, returned: always}
+    families: {description: All families., type: list, elements: str, returned: always}
+    parameter_size: {description: For example V(3.2B)., type: str, returned: always}
+    quantization: {description: For example V(Q4_K_M)., type: str, returned: always}
+    capabilities: {description: For example V(completion) and V(tools)., type: list, elements: str, returned: always}
+    context_length: {description: The context length that the model was trained for or null., type: int, returned: always}
+    remote_host: {description: Where a cloud model runs or null. Prompts to such a model leave the host., type: str, returned: always}
+    loaded: {description: Whether it is in memory., type: bool, returned: always}
+    loaded_until: {description: When it will be unloaded or null., type: str, returned: always}
+    vram_share:
+      description: Which part of the loaded model is in GPU memory, V(0.0) to V(1.0), or null where it is not loaded.
+      type: float
+      returned: always
+"""
+
+import typing as t
+
+from ansible.module_utils.basic import AnsibleModule
+
+from ..module_utils._argspec import API, client, finish
+from ..module_utils._errors import OllamaError
+from ..module_utils._model import list_models
+from ..module_utils._name import parse
+
+SPEC: dict[str, t.Any] = {
+    "names": {"type": "list", "elements": "str", "default": []},
+    "fail_when_down": {"type": "bool", "default": True},
+    **API,
+}
+
+
+def run(params: t.Mapping[str, t.Any], check_mode: bool) -> dict[str, t.Any]:
+    """Ask the server for its lists and join them."""
+    keys = {parse(name, allow_cloud=True, what="names").key for name in params["names"]}
+    server = client(params)
+    try:
+        version = server.version()
+    except OllamaError as exc:
+        if params["fail_when_down"]:
+            raise OllamaError(exc.code, exc.message, **dict(exc.details, result={"can_talk_to_ollama": False})) from None
+        return {"changed": False, "can_talk_to_ollama": False, "version": None, "models": []}
+    running = {row.get("name"): row for row in server.running()}
+    rows = [_row(row, running.get(row["name"])) for key, row in list_models(server).items() if not keys or key in keys]
+    return {"changed": False, "can_talk_to_ollama": True, "version": version, "models": rows}
+
+
+def _row(row: t.Mapping[str, t.Any], loaded: t.Mapping[str, t.Any] | None) -> dict[str, t.Any]:
+    details = row.get("details") or {}
+    return {
+        "name": row["name"],
+        "digest": f"sha256:{row.get('digest', '')}",
+        "size": row.get("size", 0),
+        "modified_at": row.get("modified_at"),
+        "format": details.get("format", ""),
+        "family": details.get("family", ""),
+        "families": details.get("families") or [],
+        "parameter_size": details.get("parameter_size", ""),
+        "quantization": details.get("quantization_level", ""),
+        "capabilities": row.get("capabilities") or [],
+        "context_length": details.get("context_length"),
+        "remote_host": row.get("remote_host") or None,
+        "loaded": bool(loaded),
+        "loaded_until": loaded.get("expires_at") if loaded else None,
+        "vram_share": round(loaded.get("size_vram", 0) / (loaded.get("size") or 1), 3) if loaded else None,
+    }
+
+
+def main() -> None:
+    """Run the module."""
+    finish(AnsibleModule(argument_spec=SPEC, supports_check_mode=True), run)
+
+
+if __name__ == "__main__":
+    main()

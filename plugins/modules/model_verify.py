@@ -1,0 +1,211 @@
+#!/usr/bin/python
+# Copyright (c) 2026, kaido.ollama contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Audit an Ollama model store, and repair it on request."""
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: model_verify
+short_description: Audit an Ollama model store, and repair it on request
+version_added: 0.1.0
+description:
+  - Compares every manifest and blob of the chosen models with its size and SHA-256 digest, from the disk alone. No server is needed.
+  - Ollama itself never does that. It lists and runs a model whose weights have flipped bits, and a pull reports success without repairing it.
+  - Also reports files that no model needs, and unfinished downloads. A single unreadable manifest stops Ollama's own cleaning.
+author:
+  - kaido.ollama contributors (@kaido)
+extends_documentation_fragment:
+  - kaido.ollama.api
+  - kaido.ollama.api.store
+  - kaido.ollama._attributes
+  - kaido.ollama._attributes.action_group
+attributes:
+  check_mode:
+    support: full
+    details: Audits as ever, and says what O(repair) would do.
+  diff_mode:
+    support: full
+  idempotent:
+    support: full
+options:
+  names:
+    description: The models to audit. All of the store by default.
+    type: list
+    elements: str
+    default: []
+  mode:
+    description:
+      - V(changed) hashes the blobs whose files have changed (size, times, inode, device) since they were last found right.
+      - V(full) hashes all, in as many threads as there are processors.
+    type: str
+    choices: [changed, full]
+    default: changed
+  repair:
+    description: Remove damaged blobs and pull their models again. The server has to run for that.
+    type: bool
+    default: false
+  mirrors:
+    description: Where O(repair) pulls from, as in M(kaido.ollama.model).
+    type: list
+    elements: str
+    default: []
+  insecure:
+    description: As in M(kaido.ollama.model).
+    type: bool
+    default: false
+  report_file:
+    description: Write the report there, as JSON.
+    type: path
+  fail_on:
+    description: Which findings, that are still there at the end, make the module fail. An empty list only reports.
+    type: list
+    elements: str
+    choices: [damage, orphans, partials]
+    default: [damage]
+notes:
+  - 'Values of RV(ignore:failure.code): V(verify_failed), V(not_found), V(invalid_name), V(store_unreadable), and with O(repair) those of
+    M(kaido.ollama.model).'
+seealso:
+  - module: kaido.ollama.model
+"""
+
+EXAMPLES = r"""
+- name: Is everything what it claims to be?
+  kaido.ollama.model_verify:
+    mode: full
+
+- name: Repair what is not
+  kaido.ollama.model_verify:
+    repair: true
+"""
+
+RETURN = r"""
+models:
+  description: One element for each audited model.
+  returned: always
+  type: list
+  elements: dict
+  contains:
+    name: {description: The name as Ollama shows it., type: str, returned: always}
+    digest: {description: Digest of the manifest that the server runs or null., type: str, returned: always}
+    size: {description: Bytes of the config and all layers., type: int, returned: always}
+    problems: {description: What is wrong as sentences., type: list, elements: str, returned: always}
+    damage:
+      description: The damaged blobs with RV(ignore:kind) V(missing), V(short), V(long), V(content) or V(unreadable).
+      type: list
+      elements: dict
+      returned: always
+damaged: {description: Names of the models with problems., returned: always, type: list, elements: str}
+repaired: {description: Names of the models that were repaired or in check mode would be., returned: always, type: list, elements: str}
+orphans: {description: Files among the blobs that no model needs with size., returned: always, type: list, elements: dict}
+partials:
+  description: Unfinished downloads with digest, bytes completed, bytes on the disk, and age in seconds.
+  returned: always
+  type: list
+  elements: dict
+blobs: {description: How many blobs the chosen models have., returned: always, type: int}
+hashed_blobs: {description: How many of them were read., returned: always, type: int}
+hashed_bytes: {description: How many bytes were read., returned: always, type: int}
+"""
+
+import json
+import os
+import tempfile
+import typing as t
+
+from ansible.module_utils.basic import AnsibleModule
+
+from ..module_utils._argspec import API, STORE, client, finish
+from ..module_utils._client import newer_than
+from ..module_utils._errors import OllamaError
+from ..module_utils._model import Models, Options, Wanted, converge
+from ..module_utils._name import Name, parse
+from ..module_utils._progress import Progress
+from ..module_utils._registry import parse_mirror
+from ..module_utils._store import Memory, Store
+from ..module_utils._verify import Report, failures, verify
+
+SPEC: dict[str, t.Any] = {
+    "names": {"type": "list", "elements": "str", "default": []},
+    "mode": {"type": "str", "choices": ["changed", "full"], "default": "changed"},
+    "repair": {"type": "bool", "default": False},
+    "mirrors": {"type": "list", "elements": "str", "default": []},
+    "insecure": {"type": "bool", "default": False},
+    "report_file": {"type": "path"},
+    "fail_on": {"type": "list", "elements": "str", "choices": ["damage", "orphans", "partials"], "default": ["damage"]},
+    **API,
+    **STORE,
+}
+
+
+def run(params: t.Mapping[str, t.Any], check_mode: bool) -> dict[str, t.Any]:
+    """Audit, repair if asked, audit again, report."""
+    names = [parse(name, allow_cloud=True, what="names") for name in params["names"]]
+    mirrors = tuple(parse_mirror(url) for url in params["mirrors"])
+    store = Store(params["models_dir"])
+    memory = Memory.of(store, params["state_dir"])
+    report = first = verify(store, memory, names, mode=params["mode"])
+    memory.save()
+    repaired: list[str] = []
+    warnings: list[str] = []
+    if params["repair"] and first.damaged:
+        damaged = [parse(name, allow_cloud=True) for name in first.damaged]
+        result = _repair(params, Options(mirrors=mirrors, insecure=params["insecure"]), memory, damaged, check_mode)
+        repaired, warnings = first.damaged, result["warnings"]
+        if not check_mode:
+            report = verify(store, memory, names, mode="changed")
+            memory.save()
+    result = dict(
+        report.to_dict(),
+        changed=bool(repaired),
+        repaired=repaired,
+        warnings=warnings,
+        hashed_blobs=first.hashed_blobs,
+        hashed_bytes=first.hashed_bytes,
+        diff={"before": _state(first), "after": {name: [] for name in _state(first)} if repaired else _state(report)},
+    )
+    if params["report_file"] and not check_mode:
+        _write(params["report_file"], {key: value for key, value in result.items() if key not in ("diff", "warnings")})
+    found = failures(report, params["fail_on"])
+    if found and not (check_mode and repaired):
+        raise OllamaError("verify_failed", "; ".join(found), result=result)
+    return result
+
+
+def _repair(
+    params: t.Mapping[str, t.Any], options: Options, memory: Memory, damaged: t.Sequence[Name], check_mode: bool
+) -> dict[str, t.Any]:
+    server = client(params)
+    lists = newer_than(server.version(), (0, 40))
+    store = Store(params["models_dir"], generation=2 if lists else 1)
+    models = Models(server, store, memory, options, lists=lists, progress=Progress())
+    return converge(models, [Wanted(name) for name in damaged], server_up=True, check_mode=check_mode)
+
+
+def _state(report: Report) -> dict[str, list[str]]:
+    return {row["name"]: row["problems"] for row in report.models}
+
+
+def _write(path: str, data: dict[str, t.Any]) -> None:
+    """Write the report so that a reader sees the old one or the new one, never half of one."""
+    folder = os.path.dirname(path) or "."
+    try:
+        handle, temporary = tempfile.mkstemp(dir=folder, prefix=".report-")
+        with os.fdopen(handle, "w", encoding="utf-8") as file:
+            json.dump(data, file, indent=2)
+            file.write("\n")
+        os.chmod(temporary, 0o644)
+        os.replace(temporary, path)
+    except OSError as exc:
+        raise OllamaError("report_unwritable", f"report_file: cannot write {path}: {exc.strerror}") from None
+
+
+def main() -> None:
+    """Run the module."""
+    finish(AnsibleModule(argument_spec=SPEC, supports_check_mode=True), run)
+
+
+if __name__ == "__main__":
+    main()
