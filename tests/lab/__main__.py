@@ -39,13 +39,22 @@ def run(arguments: argparse.Namespace) -> int:
     if arguments.command == "engine":
         engine.ensure()
         return 0
-    if arguments.command in ("up", "demo"):
+    if arguments.command in ("up", "demo") or engine.ask(engine.SOCKET) == "denied":
         engine.ensure()
-    elif engine.ask(engine.SOCKET) == "denied":
-        engine.ensure()  # ends in a re-run with the socket's group, or says why not
 
+    import docker.errors
+
+    try:
+        return run_on_engine(arguments)
+    except docker.errors.DockerException as error:
+        raise LabError(f"the Docker Engine refused: {error}") from error
+
+
+def run_on_engine(arguments: argparse.Namespace) -> int:
     from . import demo, lab
 
+    if arguments.command == "demo":
+        return demo.run()
     if arguments.command == "up":
         versions = tuple(arguments.version) or lab.DEFAULT_VERSIONS
         lab.Lab(arguments.name).up(lab.Wanted(dict(arguments.host), versions, dict(arguments.model)))
@@ -53,10 +62,8 @@ def run(arguments: argparse.Namespace) -> int:
         lab.Lab(arguments.name).down()
     elif arguments.command == "clean":
         lab.clean()
-    elif arguments.command == "status":
-        lab.status()
     else:
-        return demo.run()
+        lab.status()
     return 0
 
 

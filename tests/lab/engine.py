@@ -19,7 +19,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -198,15 +198,18 @@ def wait(where: str, log: Path | None = None, seconds: float = 60, sleep: Callab
 
 def join() -> None:
     """Re-run this command as the same user with the socket's group added: neither the user nor the socket changes."""
-    gid = os.stat(SOCKET).st_gid
+    group = grp.getgrgid(os.stat(SOCKET).st_gid)
     user = pwd.getpwuid(os.getuid())
-    groups = ",".join(str(g) for g in sorted({*os.getgroups(), user.pw_gid, gid}))
-    group = grp.getgrgid(gid).gr_name
-    say(f"engine: {user.pw_name} is not in group {group}; using sudo to add it for this command only")
-    kept = {k: v for k, v in os.environ.items() if k in KEPT or k.startswith(KEPT_PREFIXES)}
-    command = ["sudo", "setpriv", f"--reuid={user.pw_uid}", f"--regid={user.pw_gid}", f"--groups={groups}"]
-    command += ["env", *(f"{k}={v}" for k, v in kept.items()), f"{JOINED}=1", sys.executable, "-m", "tests.lab"]
-    os.execvp("sudo", [*command, *sys.argv[1:]])
+    say(f"engine: {user.pw_name} is not in group {group.gr_name}; using sudo to add it for this command only")
+    groups = {*os.getgroups(), user.pw_gid, group.gr_gid}
+    os.execvp("sudo", join_command(user.pw_uid, user.pw_gid, groups, os.environ, sys.argv[1:]))
+
+
+def join_command(uid: int, gid: int, groups: set[int], environ: Mapping[str, str], args: Sequence[str]) -> list[str]:
+    listed = ",".join(str(group) for group in sorted(groups))
+    kept = [f"{k}={v}" for k, v in environ.items() if k in KEPT or k.startswith(KEPT_PREFIXES)]
+    command = ["sudo", "setpriv", f"--reuid={uid}", f"--regid={gid}", f"--groups={listed}", "env", *kept, f"{JOINED}=1"]
+    return [*command, sys.executable, "-m", "tests.lab", *args]
 
 
 def start_time(pid: int) -> int:

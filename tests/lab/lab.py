@@ -79,7 +79,8 @@ class Lab:
         with stage("images"), build_lock():
             built = {name: images.ensure(self.client, name) for name in sorted({*wanted.hosts.values(), "depot"})}
         with stage("releases and models"):
-            checksums = {version: releases.publish(self.dir / "releases", version) for version in wanted.versions}
+            arch = MACHINES[self.client.info()["Architecture"]]
+            published = {version: releases.publish(self.dir / "releases", version) for version in wanted.versions}
             registry.fill(self.dir / "registry", wanted.models)
         with stage("containers"):
             self._network()
@@ -92,7 +93,7 @@ class Lab:
             self._write_ssh_config(addresses)
             for host, address in addresses.items():
                 self._wait(host, address)
-        self._write_inventory(addresses, checksums)
+        self._write_inventory(addresses, {version: f"sha256:{sums[arch]}" for version, sums in published.items()})
         say(f"lab {self.name}: ready; log in with: ssh -F {shown(self.ssh_config)} {next(iter(wanted.hosts))}")
 
     def down(self) -> None:
@@ -127,6 +128,8 @@ class Lab:
         spec = hashlib.sha256(json.dumps([image, options], sort_keys=True).encode()).hexdigest()[:16]
         try:
             container = self.client.containers.get(name)
+            if ROOT_LABEL not in container.labels:
+                raise LabError(f"container {name} was not made by a lab: rename it, or use another lab name")
             if container.labels.get(SPEC_LABEL) != spec:
                 container.remove(force=True, v=True)
                 raise NotFound(name)
@@ -202,8 +205,7 @@ class Lab:
         )
         self.ssh_config.write_text("".join(blocks) + common)
 
-    def _write_inventory(self, addresses: dict[str, str], checksums: dict[str, dict[str, str]]) -> None:
-        arch = MACHINES.get(self.client.info()["Architecture"], "amd64")
+    def _write_inventory(self, addresses: dict[str, str], checksums: dict[str, str]) -> None:
         variables = {
             "ansible_user": "ops",
             "ansible_ssh_private_key_file": str(self.dir / "ssh" / "id_ed25519"),
@@ -212,7 +214,7 @@ class Lab:
             "ollama_release_base_url": "http://depot/releases/download",
             "ollama_release_checksum": "{{ lab_release_checksums[ollama_version] }}",
             "ollama_mirrors": ["http://depot:11480"],
-            "lab_release_checksums": {version: f"sha256:{sums[arch]}" for version, sums in checksums.items()},
+            "lab_release_checksums": checksums,
         }
         hosts = {host: {"ansible_host": address} for host, address in addresses.items()}
         self.inventory.mkdir(exist_ok=True)

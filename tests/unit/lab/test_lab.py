@@ -1,0 +1,135 @@
+"""The lab's pure parts: what is asked for, what is written for SSH and Ansible, how the depot maps addresses."""
+
+from __future__ import annotations
+
+import io
+import re
+import shutil
+import subprocess
+import tarfile
+from pathlib import Path
+
+import pytest
+import yaml
+
+from tests.lab import PROJECT, LabError, images, lab, registry
+from tests.lab.__main__ import parser
+from tests.lab.lab import Lab, Wanted
+
+HEX = "ab" * 32
+
+
+@pytest.mark.parametrize(
+    ("wanted", "words"),
+    [
+        (Wanted({}), "at least one host"),
+        (Wanted({"Hecate": "debian12"}), "'Hecate'"),
+        (Wanted({"depot": "debian12"}), "'depot' is taken"),
+        (Wanted({"hecate": "ubuntu"}), "allowed are debian12, debian13"),
+        (Wanted({"hecate": "debian12"}, versions=("1.2",)), "'1.2'"),
+        (Wanted({"hecate": "debian12"}, models={"../x:y": "1M"}), "'../x:y'"),
+        (Wanted({"hecate": "debian12"}, models={"x:y": "1T"}), "'1T'"),
+    ],
+)
+def test_bad_input_is_named(wanted: Wanted, words: str) -> None:
+    with pytest.raises(LabError) as caught:
+        lab.check(wanted)
+    assert words in str(caught.value)
+
+
+@pytest.mark.parametrize("name", ["", "a b", "-a", "a-", "../x", "A", "a" * 41])
+def test_bad_lab_name(name: str) -> None:
+    with pytest.raises(LabError, match="the lab's name"):
+        Lab(name)
+
+
+def test_good_input() -> None:
+    lab.check(Wanted({"hecate": "debian12", "dev1": "debian13"}, ("0.40.0-rc1",), {"kaido/m1:q4": "5M", "m2:1b": "7"}))
+    assert [registry.bytes_of(size) for size in ("7", "2K", "5M", "1G")] == [7, 2048, 5 * 2**20, 2**30]
+
+
+def test_command_line() -> None:
+    arguments = parser().parse_args(["up", "x", "--host", "hecate=debian12", "--model", "kaido/m1:q4=5M"])
+    assert (arguments.host, arguments.model) == ([("hecate", "debian12")], [("kaido/m1:q4", "5M")])
+    with pytest.raises(SystemExit):
+        parser().parse_args(["up", "x", "--host", "hecate"])
+
+
+def test_host_files_belong_to_who_reads_them() -> None:
+    data = lab.archive({"home/ops/.ssh/authorized_keys": (b"k", 0o600, 1000), "etc/ssh/key": (b"s", 0o600, 0)})
+    with tarfile.open(fileobj=io.BytesIO(data)) as tar:
+        seen = {entry.name: (entry.uid, entry.mode) for entry in tar}
+    assert seen == {
+        "home/ops/.ssh": (1000, 0o700),
+        "home/ops/.ssh/authorized_keys": (1000, 0o600),
+        "etc/ssh/key": (0, 0o600),
+    }
+
+
+@pytest.mark.skipif(shutil.which("ssh-keygen") is None, reason="openssh-client is not installed; the lab installs it")
+def test_inventory_and_ssh_config(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(lab, "CACHE", tmp_path / "with space")
+    one = Lab("one")
+    one.dir.mkdir(parents=True)
+    one._write_ssh_config({"hecate": "172.30.0.2"})
+    one._write_inventory({"hecate": "172.30.0.2"}, {"0.35.1": f"sha256:{HEX}"})
+
+    group = yaml.safe_load((one.inventory / "hosts.yml").read_text())["ollama_servers"]
+    assert group["hosts"] == {"hecate": {"ansible_host": "172.30.0.2"}}
+    assert group["vars"]["lab_release_checksums"] == {"0.35.1": f"sha256:{HEX}"}
+    assert group["vars"]["ollama_mirrors"] == ["http://depot:11480"]
+
+    # As OpenSSH itself reads it, by name and by the address that Ansible uses.
+    for target in ("hecate", "172.30.0.2"):
+        command = ["ssh", "-F", str(one.ssh_config), "-G", target]
+        out = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+        read = dict(line.split(" ", 1) for line in out.splitlines() if " " in line)
+        assert read["hostname"] == "172.30.0.2"
+        assert read["user"] == "ops"
+        assert read["stricthostkeychecking"] == "true"
+        assert read["hostkeyalias"] == "hecate"
+    known = (one.dir / "ssh" / "known_hosts").read_text()
+    assert known.startswith("hecate ssh-ed25519 ")
+    key = one._key("id_ed25519")
+    assert key.stat().st_mode & 0o777 == 0o600
+    assert group["vars"]["ansible_ssh_private_key_file"] == str(key)
+
+
+@pytest.mark.parametrize(
+    ("address", "file"),
+    [
+        (f"/v2/library/tiny/blobs/sha256:{HEX}", f"/blobs/sha256-{HEX}"),
+        (f"/v2/kaido/tiny2/manifests/sha256:{HEX}", f"/blobs/sha256-{HEX}"),
+        ("/v2/kaido/tiny2/manifests/q8", "/manifests-v2/ollama.com/kaido/tiny2/q8"),
+        (f"/v2/library/tiny/blobs/sha256:{HEX[:-1]}", None),
+        ("/v2/library/tiny/blobs/sha256:../../etc/passwd", None),
+        ("/v2/a/b/c/manifests/latest", None),
+    ],
+)
+def test_depot_addresses(address: str, file: str | None) -> None:
+    """The first matching location, and the first file it tries: nginx's own order."""
+    text = (images.HERE / "nginx.conf").read_text()
+    locations = re.findall(r'location ~ "(.+)" \{[^}]*?try_files (\S+)', re.sub(r"\{(\d+)\}", r"<\1>", text))
+    assert len(locations) == 2
+    for pattern, target in locations:
+        if found := re.search(re.sub(r"<(\d+)>", r"{\1}", pattern), address):
+            assert re.sub(r"\$(\d)", lambda group: found[int(group[1])], target) == file
+            return
+    assert file is None
+
+
+def test_images_are_built_again_when_their_source_changes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    before = images.source_hash("debian12")
+    assert before != images.source_hash("debian13")
+    for name in images.RECIPE:
+        shutil.copy(images.HERE / name, tmp_path)
+    monkeypatch.setattr(images, "HERE", tmp_path)
+    assert images.source_hash("debian12") == before
+    (tmp_path / "Dockerfile").write_text("FROM scratch\n")
+    assert images.source_hash("debian12") != before
+
+
+def test_other_checkouts_are_left_alone(tmp_path: Path) -> None:
+    assert lab.ours(str(PROJECT))
+    assert lab.ours(str(tmp_path / "deleted"))
+    assert not lab.ours(str(tmp_path))

@@ -1,0 +1,69 @@
+"""Release archives: upstream's layout, the same bytes every time, mended when damaged."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import re
+import shutil
+import subprocess
+import tarfile
+from pathlib import Path
+
+import pytest
+
+from tests.lab import LabError, releases
+
+needs_zstd = pytest.mark.skipif(shutil.which("zstd") is None, reason="zstd is not installed; the lab installs it")
+PROGRAM = b"#!/usr/bin/env python3\n"
+
+
+def read(tar: bytes) -> dict[str, tarfile.TarInfo]:
+    with tarfile.open(fileobj=io.BytesIO(tar)) as opened:
+        return {member.name: member for member in opened}
+
+
+def test_layout() -> None:
+    entries = read(releases.tarball(releases.members("0.35.1", "amd64", PROGRAM)))
+    assert {"bin", "lib/ollama", "lib/ollama/cuda_v12", "lib/ollama/cuda_v13", "lib/ollama/vulkan"} <= {
+        name for name, entry in entries.items() if entry.isdir()
+    }
+    assert entries["bin/ollama"].size == len(PROGRAM)
+    assert {entries[name].mode for name in ("bin/ollama", "lib/ollama/llama-server")} == {0o755}
+    assert {(entry.uid, entry.gid, entry.mtime) for entry in entries.values()} == {(0, 0, 0)}
+    assert not [name for name in entries if name.startswith((".", "/"))]
+    assert "lib/ollama/llama-quantize" not in entries
+
+
+def test_what_differs_by_version_and_architecture() -> None:
+    names = {name for name, _content, _mode in releases.members("0.33.3", "arm64", PROGRAM)}
+    assert "lib/ollama/llama-quantize" in names
+    assert not [name for name in names if "vulkan" in name]
+
+
+@needs_zstd
+def test_publish(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(releases, "stand_in", lambda version: PROGRAM + version.encode())
+    sums = releases.publish(tmp_path, "0.35.1")
+    folder = tmp_path / "v0.35.1"
+    text = (folder / "sha256sum.txt").read_text()
+    assert re.fullmatch(r"([0-9a-f]{64}  \./ollama-linux-(amd64|arm64)\.tar\.zst\n){2}", text)
+    # The format is what sha256sum itself understands.
+    assert subprocess.run(["sha256sum", "--check", "--quiet", "sha256sum.txt"], cwd=folder, check=False).returncode == 0
+    amd64 = folder / "ollama-linux-amd64.tar.zst"
+    assert sums["amd64"] == hashlib.sha256(amd64.read_bytes()).hexdigest()
+    tar = subprocess.run(["zstd", "-dqc", amd64], stdout=subprocess.PIPE, check=True).stdout
+    assert read(tar)["bin/ollama"].size == len(PROGRAM) + len("0.35.1")
+
+    untouched = (folder / "ollama-linux-arm64.tar.zst").stat().st_mtime_ns
+    amd64.write_bytes(b"tampered with")
+    assert releases.publish(tmp_path, "0.35.1") == sums
+    assert hashlib.sha256(amd64.read_bytes()).hexdigest() == sums["amd64"]
+    assert (folder / "ollama-linux-arm64.tar.zst").stat().st_mtime_ns == untouched
+
+
+@pytest.mark.parametrize("version", ["0.35", "latest", "0.35.1/..", "v0.35.1"])
+def test_bad_version(tmp_path: Path, version: str) -> None:
+    with pytest.raises(LabError, match=re.escape(repr(version))):
+        releases.publish(tmp_path, version)
+    assert not list(tmp_path.iterdir())
