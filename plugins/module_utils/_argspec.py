@@ -30,7 +30,10 @@ STORE: dict[str, t.Any] = {
 def client(params: t.Mapping[str, t.Any]) -> Client:
     """Return the client that the shared options describe; raises ``invalid_url``."""
     if not str(params["api_url"]).startswith(("http://", "https://")):
-        raise OllamaError("invalid_url", f"api_url: {params['api_url']!r} is not a URL; allowed is http://host:port or https://host:port")
+        raise OllamaError(
+            "invalid_url",
+            f"api_url: {params['api_url']!r} is not a URL; allowed is http://host:port or https://host:port",
+        )
     return Client(params["api_url"], timeout=params["api_timeout"], ca_path=params["ca_path"])
 
 

@@ -60,9 +60,16 @@ class Client:
         self.timeout = timeout
         self.ca_path = ca_path
 
-    def _call(self, method: str, path: str, body: t.Any = None, *, ok: t.Container[int] = (200,), timeout: float | None = None) -> Response:
+    def _call(
+        self, method: str, path: str, body: t.Any = None, *, ok: t.Container[int] = (200,), timeout: float | None = None
+    ) -> Response:
         answer = request(
-            method, self.base_url + path, json=body, timeout=timeout or self.timeout, ca_path=self.ca_path, read_limit=64 << 20
+            method,
+            self.base_url + path,
+            json=body,
+            timeout=timeout or self.timeout,
+            ca_path=self.ca_path,
+            read_limit=64 << 20,
         )
         if answer.status not in ok:
             raise self._refused(method, path, answer.status, answer.text(2000))
@@ -74,7 +81,9 @@ class Client:
         except (ValueError, KeyError, TypeError):
             text = text or "no text"
         code = "not_found" if status == 404 else classify(text)
-        return OllamaError(code, f"{method} {path}: the server answered {status}: {text}", status=status, url=self.base_url + path)
+        return OllamaError(
+            code, f"{method} {path}: the server answered {status}: {text}", status=status, url=self.base_url + path
+        )
 
     def version(self) -> str:
         """Return the server's version, without a leading v."""
@@ -89,7 +98,9 @@ class Client:
             except OllamaError as exc:
                 if time.monotonic() >= end:
                     raise OllamaError(
-                        "unreachable", f"no Ollama server answers at {self.base_url} after {seconds:g} s: {exc.message}", url=self.base_url
+                        "unreachable",
+                        f"no Ollama server answers at {self.base_url} after {seconds:g} s: {exc.message}",
+                        url=self.base_url,
                     ) from None
             time.sleep(0.2)
 
@@ -149,14 +160,18 @@ class Client:
                     if not isinstance(event, dict):
                         raise ValueError
                 except ValueError:
-                    raise OllamaError("connection_lost", f"{url}: the stream broke off inside a line", url=url) from None
+                    raise OllamaError(
+                        "connection_lost", f"{url}: the stream broke off inside a line", url=url
+                    ) from None
                 if event.get("error"):
                     text = str(event["error"])
                     raise OllamaError(classify(text), f"the server said: {text}", url=url)
                 status = str(event.get("status", ""))
                 yield event
             if status != "success":
-                raise OllamaError("connection_lost", f"{url}: the stream ended without success, after {status!r}", url=url)
+                raise OllamaError(
+                    "connection_lost", f"{url}: the stream ended without success, after {status!r}", url=url
+                )
 
     def has_blob(self, digest: str) -> bool:
         """Return whether a file of that digest's name exists on the server; its content is not checked."""

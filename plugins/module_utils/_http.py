@@ -1,7 +1,7 @@
 # Copyright (c) 2026, kaido.ollama contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""HTTP for the modules: whole answers, streams of bytes, streams of lines; HTTP statuses are data, transport failures raise.
+"""HTTP for the modules: whole answers, and streams of bytes or lines. Statuses are data, transport failures raise.
 
 PRIVATE to the collection: it may change at any time.
 """
@@ -40,7 +40,9 @@ class Response:
             return jsonlib.loads(self.body)
         except ValueError:
             raise OllamaError(
-                "bad_answer", f"{self.url} answered {self.status} with something that is not JSON: {self.text(80)!r}", url=self.url
+                "bad_answer",
+                f"{self.url} answered {self.status} with something that is not JSON: {self.text(80)!r}",
+                url=self.url,
             ) from None
 
     def text(self, limit: int = 200) -> str:
@@ -163,7 +165,9 @@ def _transport_error(url: str, exc: Exception, *, reading: bool) -> Exception:
         return OllamaError("tls", f"{url}: {cause}", url=url)
     if isinstance(cause, (http.client.HTTPException, OSError, ValueError)):
         if reading or isinstance(cause, (http.client.HTTPException, ConnectionResetError, BrokenPipeError)):
-            return OllamaError("connection_lost", f"the connection to {url} broke: {cause or type(cause).__name__}", url=url)
+            return OllamaError(
+                "connection_lost", f"the connection to {url} broke: {cause or type(cause).__name__}", url=url
+            )
         return OllamaError("unreachable", f"cannot reach {url}: {cause}", url=url)
     if type(exc).__module__.startswith("ansible."):
         return OllamaError("unreachable", f"cannot reach {url}: {exc}", url=url)

@@ -3,7 +3,8 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Bring a server's models to the wanted state: look, plan, act, look again.
 
-Whatever a pull reports, only the digests of the files decide whether a model is there: the server trusts every blob that exists.
+Whatever a pull reports, only the digests of the files decide whether a model is there: the server trusts every blob
+that exists.
 
 PRIVATE to the collection: it may change at any time.
 """
@@ -11,6 +12,7 @@ PRIVATE to the collection: it may change at any time.
 from __future__ import annotations
 
 import concurrent.futures
+import contextlib
 import os
 import time
 import typing as t
@@ -26,7 +28,8 @@ from ._store import Audit, Damage, Entry, Memory, Store, audit
 # Worth another try at the same registry: what was downloaded so far is kept by the server.
 _TRANSIENT = ("connection_lost", "stalled", "registry_unreachable", "unreachable")
 # About the source, so the next one may do better; everything else is about this host.
-_SOURCE_FAILED = _TRANSIENT + (
+_SOURCE_FAILED = (
+    *_TRANSIENT,
     "tag_missing",
     "digest_mismatch",
     "registry_refused",
@@ -64,21 +67,29 @@ class Options:
     keep: tuple[Name, ...] = ()
 
 
-def parse_wanted(items: t.Iterable[t.Any], *, state: str, allow_cloud: bool, locked: t.Mapping[str, str] | None = None) -> list[Wanted]:
+def parse_wanted(
+    items: t.Iterable[t.Any], *, state: str, allow_cloud: bool, locked: t.Mapping[str, str] | None = None
+) -> list[Wanted]:
     """Read the list of models that a user declared: strings, or mappings with name, state, digest and aliases.
 
     :param state: the state of those that do not say.
     :param locked: pins by model name; a model's own digest comes first.
     :raises OllamaError: ``invalid_name``, ``invalid_digest``, ``invalid_model``, ``duplicate_model``, ``cloud_model``.
     """
-    pins = {parse(name, allow_cloud=True, what="lock").key: parse_digest(pin, what=f"lock: {name}") for name, pin in (locked or {}).items()}
+    pins = {
+        parse(name, allow_cloud=True, what="lock").key: parse_digest(pin, what=f"lock: {name}")
+        for name, pin in (locked or {}).items()
+    }
     result: list[Wanted] = []
     taken: dict[str, str] = {}
     for index, item in enumerate(items):
         what = f"models[{index}]"
         data = {"name": item} if isinstance(item, str) else item
         if not isinstance(data, dict) or not data.get("name"):
-            raise OllamaError("invalid_model", f"{what}: {item!r} is not a model; allowed is a name, or a mapping with name, state, digest, aliases")
+            raise OllamaError(
+                "invalid_model",
+                f"{what}: {item!r} is not a model; allowed is a name, or a mapping with name, state, digest, aliases",
+            )
         unknown = set(data) - {"name", "state", "digest", "aliases"}
         if unknown:
             raise OllamaError(
@@ -86,7 +97,9 @@ def parse_wanted(items: t.Iterable[t.Any], *, state: str, allow_cloud: bool, loc
             )
         wanted_state = data.get("state") or state
         if wanted_state not in ("present", "latest", "absent"):
-            raise OllamaError("invalid_model", f"{what}.state: {wanted_state!r} is not allowed; allowed are present, latest, absent")
+            raise OllamaError(
+                "invalid_model", f"{what}.state: {wanted_state!r} is not allowed; allowed are present, latest, absent"
+            )
         name = parse(data["name"], allow_cloud=allow_cloud or wanted_state == "absent", what=f"{what}.name")
         aliases = data.get("aliases") or []
         if not isinstance(aliases, list):
@@ -149,7 +162,9 @@ class Models:
     :param store: None where the store cannot be seen from here; then digests are the server's word.
     """
 
-    def __init__(self, client: Client, store: Store | None, memory: Memory, options: Options, *, lists: bool, progress: Progress) -> None:
+    def __init__(
+        self, client: Client, store: Store | None, memory: Memory, options: Options, *, lists: bool, progress: Progress
+    ) -> None:
         self.client = client
         self.store = store
         self.memory = memory
@@ -176,7 +191,7 @@ class Models:
             elif row and self.store and not row.get("remote_host"):
                 raise OllamaError(
                     "store_mismatch",
-                    f"models_dir: the server has {name} but {self.store.root} has not; give the folder that this server uses (OLLAMA_MODELS)",
+                    f"models_dir: the server has {name}, {self.store.root} has not; give the server's OLLAMA_MODELS",
                 )
             elif row:
                 digest = "sha256:" + str(row.get("digest", ""))
@@ -241,7 +256,9 @@ class Models:
         if plan.pull:
             self._find_sources(plan)
         plan.copies = tuple(
-            alias for alias in wanted.aliases if plan.pull or not found[alias.key].sound or found[alias.key].digest != before.digest
+            alias
+            for alias in wanted.aliases
+            if plan.pull or not found[alias.key].sound or found[alias.key].digest != before.digest
         )
         return plan
 
@@ -274,7 +291,9 @@ class Models:
             try:
                 right.add(self.offer(upstream, name).chosen.digest)
             except OllamaError as exc:
-                plan.notes.append(f"{upstream} could not be asked ({exc.code}): a mirror's word is taken for what {name} is")
+                plan.notes.append(
+                    f"{upstream} could not be asked ({exc.code}): a mirror's word is taken for what {name} is"
+                )
                 right = set()
         failures: list[OllamaError] = []
         for source in sources:
@@ -286,8 +305,16 @@ class Models:
                     # The server can sign its requests, this module cannot.
                     plan.candidates.append((source, None))
                 continue
-            if right and not any(offer.satisfies(str(digest)) for digest in right) and (wanted.pin or source != upstream):
-                what = f"pinned is {wanted.pin}" if wanted.pin else f"{upstream} has {' or '.join(sorted(map(str, right)))}"
+            if (
+                right
+                and not any(offer.satisfies(str(digest)) for digest in right)
+                and (wanted.pin or source != upstream)
+            ):
+                what = (
+                    f"pinned is {wanted.pin}"
+                    if wanted.pin
+                    else f"{upstream} has {' or '.join(sorted(map(str, right)))}"
+                )
                 failures.append(
                     OllamaError(
                         "digest_not_offered",
@@ -309,7 +336,11 @@ class Models:
     def missing_bytes(self, plans: t.Iterable[Plan]) -> int:
         """Return the bytes that the pulls of some plans still have to write to the disk."""
         need: dict[str, int] = {}
-        have = {part["digest"]: part["completed"] for part in self.store.partials()} if self.store and self.store.readable else {}
+        have = (
+            {part["digest"]: part["completed"] for part in self.store.partials()}
+            if self.store and self.store.readable
+            else {}
+        )
         for plan in plans:
             offer = plan.candidates[0][1] if plan.candidates else None
             bad = {damage.blob.digest for damage in plan.before.damage}
@@ -370,10 +401,17 @@ class Models:
                 outcome.actions.append(f"gave up on {source}: {exc.message}")
                 if last or exc.code not in _SOURCE_FAILED:
                     text = "; ".join(failures) if len(failures) > 1 else exc.message
-                    raise OllamaError(exc.code, f"{wanted.name}: {text}", **dict(exc.details, name=str(wanted.name))) from None
+                    raise OllamaError(
+                        exc.code, f"{wanted.name}: {text}", **dict(exc.details, name=str(wanted.name))
+                    ) from None
                 continue
             outcome.source = str(source)
-            verb = {"pull": "pulled", "repair": "repaired", "replace": "replaced by the pinned one", "update": "updated"}[plan.pull]
+            verb = {
+                "pull": "pulled",
+                "repair": "repaired",
+                "replace": "replaced by the pinned one",
+                "update": "updated",
+            }[plan.pull]
             outcome.actions.append(f"{verb} from {source}, {human(outcome.bytes_pulled)} fetched")
             break
         if running:
@@ -397,10 +435,8 @@ class Models:
     def _unlink_blob(self, digest: str) -> None:
         assert self.store
         self.memory.verified.pop(digest, None)
-        try:
+        with contextlib.suppress(FileNotFoundError):
             os.unlink(self.store.blob_path(digest))
-        except FileNotFoundError:
-            pass
 
     def _pull_from(self, source: Source, offer: Offer | None, plan: Plan, outcome: Outcome, *, patient: bool) -> None:
         """Pull from one source until every blob is right; a source that cannot do that loses what it brought."""
@@ -435,7 +471,9 @@ class Models:
             self.client.delete(target)
             self.memory.pending.remove(str(target))
 
-    def _pull_and_check(self, target: Name, source: Source, offer: Offer | None, outcome: Outcome, *, patient: bool) -> list[Damage]:
+    def _pull_and_check(
+        self, target: Name, source: Source, offer: Offer | None, outcome: Outcome, *, patient: bool
+    ) -> list[Damage]:
         here = self._here(offer)
         try:
             self._stream(target, source, offer, patient=patient)
@@ -444,10 +482,9 @@ class Models:
                 raise
             outcome.bytes_pulled += self._fetched(offer, here)
             # The server names and deletes only the first bad blob of a pull; it would trust the others for ever.
-            seen = audit(self.store, offer.chosen.blobs, self.memory, mode="changed").damage
+            bad = audit(self.store, offer.chosen.blobs, self.memory).damage.values()
             named = [Damage(blob, "content") for blob in offer.chosen.blobs if f"want {blob.digest}" in exc.message]
-            others = [damage for damage in seen.values() if damage.kind != "missing"]
-            return named + [damage for damage in others if damage.blob not in [item.blob for item in named]]
+            return named + [item for item in bad if item.kind != "missing" and item.blob not in [n.blob for n in named]]
         outcome.bytes_pulled += self._fetched(offer, here)
         entry = self.store.find(target) if self.store else None
         if not entry or not self.store:
@@ -481,16 +518,14 @@ class Models:
             self.memory.origins[name.key] = {"registry": offer.digest, "variant": got}
 
     def _discard(self, target: Name) -> None:
-        """Take back a half-made or wrong model, so that nothing by that name looks present; partials stay for a resume."""
-        try:
+        """Take back a half-made or wrong model, so that nothing by that name looks present; partials stay."""
+        with contextlib.suppress(OllamaError):
             self.client.delete(target)
-        except OllamaError:
-            pass
         if str(target) in self.memory.pending:
             self.memory.pending.remove(str(target))
 
     def drop_leftovers(self, declared: t.Container[str]) -> None:
-        """Remove aliases that an interrupted run of ours left, and nobody else's names; last, as blobs may hang on them."""
+        """Remove aliases that an interrupted run of ours left, and only those; last, as blobs may hang on them."""
         for text in list(self.memory.pending):
             name = parse(text, allow_cloud=True)
             if name.key not in declared:
@@ -556,7 +591,9 @@ class _Watch:
             self.bytes[digest] = completed
             self.moved = now
         if now > self.deadline:
-            raise OllamaError("deadline", f"{self.what}: the deadline is over; what was fetched is kept and resumed next time")
+            raise OllamaError(
+                "deadline", f"{self.what}: the deadline is over; what was fetched is kept and resumed next time"
+            )
         if now - self.moved > self.stall_timeout:
             raise OllamaError("stalled", f"{self.what}: no byte for {self.stall_timeout:g} s")
 
@@ -577,7 +614,7 @@ def _key(row: t.Mapping[str, t.Any]) -> str | None:
 
 
 def list_models(client: Client) -> dict[str, dict[str, t.Any]]:
-    """Return the server's models by key; 0.40.0 lists a tag once a variant, so the first of the server's preference counts."""
+    """Return the server's models by key; 0.40.0 lists a tag once a variant, so the server's preference counts."""
     rows: dict[str, dict[str, t.Any]] = {}
     for row in client.tags():
         key = _key(row)
@@ -589,7 +626,7 @@ def list_models(client: Client) -> dict[str, dict[str, t.Any]]:
 def converge(models: Models, wanted: t.Sequence[Wanted], *, server_up: bool, check_mode: bool) -> dict[str, t.Any]:
     """Bring the declared models to their states and return the module's result.
 
-    :param server_up: False in check mode on a host that has no server yet: then nothing is installed but what is on the disk.
+    :param server_up: False in check mode on a host that has no server yet: then only what is on the disk is installed.
     :raises OllamaError: before anything changes for what cannot work; afterwards with ``result`` among the details.
     """
     options, store = models.options, models.store
@@ -627,7 +664,9 @@ def converge(models: Models, wanted: t.Sequence[Wanted], *, server_up: bool, che
         if server_up:
             models.drop_leftovers({name.key for name in names})
         if any(outcome.actions or outcome.failure for outcome in outcomes):
-            after = models.look(names, list_models(models.client), verify="none" if options.verify == "none" else "changed")
+            after = models.look(
+                names, list_models(models.client), verify="none" if options.verify == "none" else "changed"
+            )
     models.memory.save()
 
     rows = [_row(plan, outcome, found, after) for plan, outcome in zip(plans, outcomes)]
@@ -650,7 +689,9 @@ def converge(models: Models, wanted: t.Sequence[Wanted], *, server_up: bool, che
     failures += [outcome.failure for outcome in outcomes if outcome.failure]
     if not failures and not check_mode:
         failures += [
-            OllamaError("not_converged", f"{plan.wanted.name}: still not right after all was done", name=str(plan.wanted.name))
+            OllamaError(
+                "not_converged", f"{plan.wanted.name}: still not right after all was done", name=str(plan.wanted.name)
+            )
             for plan in plans
             if after[plan.wanted.name.key].sound != (plan.wanted.state != "absent")
         ]
@@ -673,7 +714,9 @@ def _undeclared(models: Models, names: t.Sequence[Name], listed: t.Mapping[str, 
 def _act(models: Models, plans: t.Sequence[Plan]) -> list[Outcome]:
     """Carry out the plans: removals first, as they may make the room that pulls need."""
     pulls = [plan for plan in plans if plan.pull]
-    models.progress.expect([(str(p.wanted.name), p.candidates[0][1].chosen.size if p.candidates[0][1] else 0) for p in pulls])
+    models.progress.expect(
+        [(str(p.wanted.name), p.candidates[0][1].chosen.size if p.candidates[0][1] else 0) for p in pulls]
+    )
     done = {id(plan): models.apply(plan) for plan in plans if not plan.pull}
     with concurrent.futures.ThreadPoolExecutor(max(1, models.options.parallel)) as pool:
         done.update(zip(map(id, pulls), pool.map(models.apply, pulls)))
@@ -687,7 +730,9 @@ def _forecast(plan: Plan) -> Outcome:
     if plan.pull:
         source, offer = plan.candidates[0]
         size = human(offer.chosen.size) if offer else "unknown size"
-        verb = {"pull": "pulled", "repair": "repaired", "replace": "replaced by the pinned one", "update": "updated"}[plan.pull]
+        verb = {"pull": "pulled", "repair": "repaired", "replace": "replaced by the pinned one", "update": "updated"}[
+            plan.pull
+        ]
         outcome.actions.append(f"would be {verb} from {source}, {size}")
         outcome.source = str(source)
     outcome.actions += [f"would be named {alias}, too" for alias in plan.copies]
@@ -715,7 +760,9 @@ def _row(plan: Plan, outcome: Outcome, found: t.Mapping[str, Found], after: t.Ma
         "digest_before": plan.before.digest or None,
         "digest_after": now.digest or None,
         "size": now.size,
-        "changed": any((found[key].digest, found[key].sound) != (after[key].digest, after[key].sound) for key in concerned),
+        "changed": any(
+            (found[key].digest, found[key].sound) != (after[key].digest, after[key].sound) for key in concerned
+        ),
         "actions": outcome.actions,
         "bytes_pulled": outcome.bytes_pulled,
         "seconds": outcome.seconds,

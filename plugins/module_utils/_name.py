@@ -69,7 +69,9 @@ def parse(text: t.Any, *, allow_cloud: bool = False, what: str = "name") -> Name
 
     def invalid(why: str) -> OllamaError:
         return OllamaError(
-            "invalid_name", f"{what}: {text!r} is not a model name: {why}; allowed is [host/][namespace/]model[:tag]", name=text
+            "invalid_name",
+            f"{what}: {text!r} is not a model name: {why}; allowed is [host/][namespace/]model[:tag]",
+            name=text,
         )
 
     if not isinstance(text, str) or not text:
@@ -97,7 +99,9 @@ def parse(text: t.Any, *, allow_cloud: bool = False, what: str = "name") -> Name
         raise invalid("the tag 'local' is reserved, Ollama drops it")
     if name.is_cloud and not allow_cloud:
         raise OllamaError(
-            "cloud_model", f"{what}: {text!r} runs in the cloud: prompts would leave this host; allow_cloud: true permits that", name=text
+            "cloud_model",
+            f"{what}: {text!r} runs in the cloud: prompts would leave this host; allow_cloud: true permits that",
+            name=text,
         )
     # Both spellings name the public registry: the second is how stores of 0.40 and newer write it.
     return name.at(DEFAULT_HOST) if name.host.lower() in (DEFAULT_HOST, "ollama.com") else name
@@ -112,5 +116,7 @@ def parse_digest(text: t.Any, *, what: str = "digest") -> str:
     if not digest.startswith("sha256:"):
         digest = "sha256:" + digest
     if not _DIGEST.match(digest):
-        raise OllamaError("invalid_digest", f"{what}: {text!r} is not a digest; allowed is sha256: and 64 hexadecimal digits")
+        raise OllamaError(
+            "invalid_digest", f"{what}: {text!r} is not a digest; allowed is sha256: and 64 hexadecimal digits"
+        )
     return digest

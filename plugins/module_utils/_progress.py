@@ -53,7 +53,11 @@ class Progress:
             if event.get("digest"):
                 blobs[str(event["digest"])] = int(event.get("completed") or 0)
             done = sum(blobs.values())
-            self._models[str(name)] = {"total": max(size, done), "completed": done, "status": str(event.get("status", ""))}
+            self._models[str(name)] = {
+                "total": max(size, done),
+                "completed": done,
+                "status": str(event.get("status", "")),
+            }
             self._write()
 
     def note(self, text: str) -> None:

@@ -42,8 +42,17 @@ def parse_mirror(text: t.Any, *, what: str = "mirrors") -> Source:
         port_ok = url.port is None or url.port > 0
     except ValueError:
         port_ok = False
-    if url.scheme not in ("http", "https") or not url.hostname or not port_ok or url.path.strip("/") or url.query or "@" in url.netloc:
-        raise OllamaError("invalid_mirror", f"{what}: {text!r} is not a mirror; allowed is http://host[:port] or https://host[:port]")
+    if (
+        url.scheme not in ("http", "https")
+        or not url.hostname
+        or not port_ok
+        or url.path.strip("/")
+        or url.query
+        or "@" in url.netloc
+    ):
+        raise OllamaError(
+            "invalid_mirror", f"{what}: {text!r} is not a mirror; allowed is http://host[:port] or https://host[:port]"
+        )
     # Without a port a name's host part would mean 443, or 80 for plain HTTP, to the server as well.
     return Source(url.netloc, insecure=url.scheme == "http")
 
@@ -106,5 +115,7 @@ def _get(url: str, accept: str, what: str, timeout: float) -> bytes:
     if answer.status in (401, 403):
         raise OllamaError("registry_refused", f"{what}: the registry answered {answer.status}", url=url)
     if answer.status != 200:
-        raise OllamaError("registry_unreachable", f"{what}: the registry answered {answer.status} {answer.text(60)}".rstrip(), url=url)
+        raise OllamaError(
+            "registry_unreachable", f"{what}: the registry answered {answer.status} {answer.text(60)}".rstrip(), url=url
+        )
     return answer.body

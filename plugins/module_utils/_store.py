@@ -84,14 +84,18 @@ def parse_manifest(body: bytes) -> Manifest | tuple[Variant, ...]:
     try:
         data = json.loads(body)
         if data.get("mediaType") == MANIFEST_LIST or "manifests" in data:
-            variants = [Variant(_digest(c["digest"]), str(c.get("runner", "")), int(c.get("size", 0))) for c in data["manifests"]]
+            variants = [
+                Variant(_digest(c["digest"]), str(c.get("runner", "")), int(c.get("size", 0)))
+                for c in data["manifests"]
+            ]
             if not variants:
                 raise ValueError("the list of variants is empty")
             rank = {runner: index for index, runner in enumerate(_RUNNERS)}
             return tuple(sorted(variants, key=lambda v: rank.get(v.runner, len(_RUNNERS))))
         parts = [data["config"]] if data.get("config") else []
         blobs = tuple(
-            Blob(_digest(p["digest"]), int(p["size"]), str(p.get("mediaType", ""))) for p in parts + list(data["layers"])
+            Blob(_digest(p["digest"]), int(p["size"]), str(p.get("mediaType", "")))
+            for p in parts + list(data["layers"])
         )
         if not blobs:
             raise ValueError("it names no layer")
@@ -240,7 +244,9 @@ class Store:
             body = _read_manifest(path)
             own = _sha256(body)
             if entry.digest not in ("", own):
-                raise OllamaError("bad_manifest", f"unreadable manifest: the content is not what its name {entry.digest[:19]} says")
+                raise OllamaError(
+                    "bad_manifest", f"unreadable manifest: the content is not what its name {entry.digest[:19]} says"
+                )
             parsed = parse_manifest(body)
             entry.digest, entry.digests = own, frozenset([own])
             if os.path.relpath(path, self.root).startswith("manifests-v2" + os.sep):
@@ -251,7 +257,9 @@ class Store:
         except OllamaError as exc:
             entry.problem = exc.message
         except (OSError, ValueError) as exc:
-            entry.problem = f"unreadable manifest: {'its blob is missing' if isinstance(exc, FileNotFoundError) else exc}"
+            entry.problem = (
+                f"unreadable manifest: {'its blob is missing' if isinstance(exc, FileNotFoundError) else exc}"
+            )
         entry.blobs = tuple(blobs.values())
         return entry
 
@@ -268,7 +276,9 @@ class Store:
                 blobs[variant.digest] = Blob(variant.digest, variant.size or len(body), MANIFEST)
                 entry.digest = variant.digest
                 if _sha256(body) != variant.digest:
-                    raise OllamaError("bad_manifest", f"unreadable manifest: variant {variant.digest[:19]} has wrong content")
+                    raise OllamaError(
+                        "bad_manifest", f"unreadable manifest: variant {variant.digest[:19]} has wrong content"
+                    )
                 manifest = parse_manifest(body)
                 if isinstance(manifest, tuple):
                     raise OllamaError("bad_manifest", "unreadable manifest: a list inside a list")
@@ -291,7 +301,9 @@ class Store:
             except OSError:
                 continue
             digest = match.group(1).replace("-", ":", 1)
-            part = found.setdefault(digest, {"digest": digest, "files": [], "completed": 0, "disk_bytes": 0, "age_seconds": 0.0})
+            part = found.setdefault(
+                digest, {"digest": digest, "files": [], "completed": 0, "disk_bytes": 0, "age_seconds": 0.0}
+            )
             part["files"].append(item)
             part["disk_bytes"] += info.st_blocks * 512
             part["age_seconds"] = max(part["age_seconds"], round(now - info.st_mtime, 1))
@@ -320,7 +332,7 @@ class Store:
         return result
 
     def _legacy_references(self) -> set[str]:
-        """Blob files that any manifest names: shadowed legacy tags and variants that were not chosen keep theirs, too."""
+        """Return the blob files that any manifest names: shadowed tags and variants not chosen keep theirs, too."""
         names: set[str] = set()
         paths = [row[4] for tree in ("manifests", "manifests-v2") for row in self._walk(tree)]
         seen: set[str] = set()
@@ -373,7 +385,9 @@ def _listdir(path: str) -> list[str]:
         return []
     except PermissionError as exc:
         raise OllamaError(
-            "store_unreadable", f"cannot look into {path}: {exc.strerror}; run as root or as the service account", path=path
+            "store_unreadable",
+            f"cannot look into {path}: {exc.strerror}; run as root or as the service account",
+            path=path,
         ) from exc
 
 
@@ -390,8 +404,8 @@ class Memory:
     """What the modules remember about a store between runs, in a file that only they may write.
 
     :ivar verified: digest -> fingerprint of the file whose content was found right.
-    :ivar origins: model key -> what was pulled: the registry's digest of the tag and the variant chosen then. A server of
-        0.40 may later replace the tag by a list of its own making, whose digest no registry knows.
+    :ivar origins: model key -> what was pulled: the registry's digest of the tag and the variant chosen then. A server
+        of 0.40 may later replace the tag by a list of its own making, whose digest no registry knows.
     :ivar pending: aliases that a pull through a mirror made and has not dropped yet.
     """
 
@@ -460,11 +474,13 @@ class Audit:
     hashed_bytes: int = 0
 
 
-def audit(store: Store, blobs: t.Iterable[Blob], memory: Memory, *, mode: str = "changed", threads: int | None = None) -> Audit:
+def audit(
+    store: Store, blobs: t.Iterable[Blob], memory: Memory, *, mode: str = "changed", threads: int | None = None
+) -> Audit:
     """Compare blobs with their names.
 
-    :param mode: ``none`` looks at existence and size only; ``changed`` also hashes what was not yet seen right in its present
-        state (size, mtime, inode, device, ctime); ``full`` hashes everything.
+    :param mode: ``none`` looks at existence and size only; ``changed`` also hashes what was not yet seen right in its
+        present state (size, mtime, inode, device, ctime); ``full`` hashes everything.
     :param threads: hashing threads; the number of processors by default. hashlib lets them run side by side.
     """
     result = Audit({})

@@ -52,7 +52,10 @@ def verify(store: Store, memory: Memory, names: t.Sequence[Name], *, mode: str, 
     :raises OllamaError: ``not_found`` for a name that the store has not, ``store_unreadable``.
     """
     if not store.readable:
-        raise OllamaError("store_unreadable", f"models_dir: {store.root} is not there or cannot be read; become root or the service account")
+        raise OllamaError(
+            "store_unreadable",
+            f"models_dir: {store.root} is not there or cannot be read; become root or the service account",
+        )
     every = store.entries()
     chosen = every
     if names:
@@ -90,7 +93,7 @@ def failures(report: Report, fail_on: t.Collection[str]) -> list[str]:
     if "damage" in fail_on:
         found += [f"{row['name']}: {problem}" for row in report.models for problem in row["problems"]]
     if "orphans" in fail_on and report.orphans:
-        found.append(f"{len(report.orphans)} files that no model needs: {', '.join(item['file'][:19] for item in report.orphans[:3])}")
+        found.append(f"{len(report.orphans)} files that no model needs, such as {report.orphans[0]['file'][:19]}")
     if "partials" in fail_on and report.partials:
-        found.append(f"{len(report.partials)} unfinished downloads: {', '.join(item['digest'][:19] for item in report.partials[:3])}")
+        found.append(f"{len(report.partials)} unfinished downloads, such as {report.partials[0]['digest'][:19]}")
     return found

@@ -12,9 +12,11 @@ short_description: Bring the models of an Ollama server to the wanted state
 version_added: 0.1.0
 description:
   - Pulls, updates, repairs, pins, names and removes models. One call takes the whole list.
-  - Ollama trusts every file that exists in its store. This module compares each blob with its SHA-256 digest after a pull, and whenever
+  - Ollama trusts every file that exists in its store. This module compares each blob with its SHA-256 digest after a
+    pull, and whenever
     the file has changed since; a damaged blob is removed and fetched again.
-  - A model that is already as declared costs no request to any registry, and no byte is read of blobs that have not changed.
+  - A model that is already as declared costs no request to any registry, and no byte is read of blobs that have not
+    changed.
 author:
   - kaido.ollama contributors (@kaido)
 extends_documentation_fragment:
@@ -35,7 +37,8 @@ attributes:
 options:
   models:
     description:
-      - The models, as names or as mappings with the keys C(name), C(state), C(digest) and C(aliases), which mean what the options of
+      - The models, as names or as mappings with the keys C(name), C(state), C(digest) and C(aliases), which mean what
+        the options of
         that name mean.
       - Names are read as Ollama reads them, so V(llama3.2) is V(llama3.2:latest) and never V(llama3.2:1b).
     type: list
@@ -53,9 +56,11 @@ options:
     default: present
   digest:
     description:
-      - Pins O(name) to a manifest, as C(sha256:) and 64 hexadecimal digits. A registry that offers something else under that tag is
+      - Pins O(name) to a manifest, as C(sha256:) and 64 hexadecimal digits. A registry that offers something else
+        under that tag is
         refused before any byte is pulled.
-      - For a tag that is a list of variants (Ollama 0.40 and newer) both the list's digest and the chosen variant's satisfy a pin, and so
+      - For a tag that is a list of variants (Ollama 0.40 and newer) both the list's digest and the chosen variant's
+        satisfy a pin, and so
         does the digest that was pulled after the server has converted the model by itself.
     type: str
   aliases:
@@ -68,14 +73,16 @@ options:
   mirrors:
     description:
       - Base URLs of registries to try in order before the public one, for example V(http://hecate.lan:11480).
-      - What a mirror offers must have the pinned digest, or else the digest that the public registry has. Where that cannot be reached and
+      - What a mirror offers must have the pinned digest, or else the digest that the public registry has. Where that
+        cannot be reached and
         there is no pin, the mirror's word is taken, with a warning. Models end under their ordinary names.
       - Mirrors are for models of the public registry; a name with a host of its own is pulled from there.
     type: list
     elements: str
     default: []
   insecure:
-    description: Speak plain HTTP to the registry in a model's name. That is what Ollama means by C(insecure); mirrors have their own scheme.
+    description: Speak plain HTTP to the registry in a model's name. That is what Ollama means by C(insecure); mirrors
+      have their own scheme.
     type: bool
     default: false
   verify:
@@ -122,11 +129,16 @@ options:
     description: A file that the module keeps the progress of pulls in. The collection's action plugin uses it.
     type: path
 notes:
-  - A pull ends when its client goes away, and resumes in the next run; Ollama deletes unfinished downloads older than an hour when it starts.
-  - 'Failures have a stable RV(ignore:failure.code). About input: V(invalid_name), V(invalid_digest), V(invalid_model), V(duplicate_model),
-    V(invalid_mirror), V(invalid_url), V(invalid_option), V(cloud_model). About sources: V(tag_missing), V(digest_not_offered),
-    V(digest_mismatch), V(registry_unreachable), V(registry_refused), V(registry_unsuitable), V(registry_is_http), V(bad_manifest),
-    V(no_variant), V(tls), V(stalled), V(connection_lost), V(deadline). About the host: V(unreachable), V(wrong_version), V(disk_full),
+  - A pull ends when its client goes away, and resumes in the next run; Ollama deletes unfinished downloads older than
+    an hour when it starts.
+  - 'Failures have a stable RV(ignore:failure.code). About input: V(invalid_name), V(invalid_digest),
+    V(invalid_model), V(duplicate_model),
+    V(invalid_mirror), V(invalid_url), V(invalid_option), V(cloud_model). About sources: V(tag_missing),
+    V(digest_not_offered),
+    V(digest_mismatch), V(registry_unreachable), V(registry_refused), V(registry_unsuitable), V(registry_is_http),
+    V(bad_manifest),
+    V(no_variant), V(tls), V(stalled), V(connection_lost), V(deadline). About the host: V(unreachable),
+    V(wrong_version), V(disk_full),
     V(store_unreadable), V(store_unwritable), V(store_mismatch), V(server_too_old), V(server_error), V(not_converged).'
 seealso:
   - module: kaido.ollama.model_info
@@ -164,13 +176,15 @@ models:
     digest_before: {description: The digest at the start, or null., type: str, returned: always}
     digest_after: {description: The digest at the end or in check mode the expected one., type: str, returned: always}
     size: {description: Bytes of the config and all layers., type: int, returned: always}
-    changed: {description: Whether this model or one of its aliases is another or in a better state than before., type: bool, returned: always}
+    changed: {description: Whether this model or one of its aliases is another or in a better state than before.,
+      type: bool, returned: always}
     actions: {description: What was done or in check mode would be., type: list, elements: str, returned: always}
     bytes_pulled: {description: Bytes fetched for it., type: int, returned: always}
     seconds: {description: How long it took., type: float, returned: always}
     source: {description: The registry that it came from or null., type: str, returned: always}
     damage:
-      description: The damaged blobs that were found, with RV(ignore:kind) V(missing), V(short), V(long), V(content) or V(unreadable).
+      description: The damaged blobs that were found, with RV(ignore:kind) V(missing), V(short), V(long), V(content)
+        or V(unreadable).
       type: list
       elements: dict
       returned: always
@@ -183,7 +197,8 @@ bytes_pulled: {description: Bytes fetched in all., returned: success, type: int}
 bytes_missing: {description: Bytes that were or would be to fetch., returned: success, type: int}
 bytes_free: {description: Bytes free where the store is at the start., returned: success, type: int}
 hashed_bytes: {description: Bytes read to compare blobs with their digests., returned: success, type: int}
-server_version: {description: The version of the server that answered or null in check mode without a server., returned: success, type: str}
+server_version: {description: The version of the server that answered or null in check mode without a server.,
+  returned: success, type: str}
 failure:
   description: What went wrong, for programs.
   returned: failure
@@ -234,7 +249,9 @@ def run(params: t.Mapping[str, t.Any], check_mode: bool) -> dict[str, t.Any]:
     """Check the input, then look, plan and act."""
     for option, least in (("parallel", 1), ("stall_timeout", 1), ("deadline", 0), ("startup_timeout", 0)):
         if params[option] < least:
-            raise OllamaError("invalid_option", f"{option}: {params[option]} is not allowed; allowed is {least} or more")
+            raise OllamaError(
+                "invalid_option", f"{option}: {params[option]} is not allowed; allowed is {least} or more"
+            )
     one = {"name": params["name"], "digest": params["digest"], "aliases": params["aliases"]}
     wanted = parse_wanted(
         [one] if params["name"] is not None else params["models"],
@@ -261,7 +278,8 @@ def run(params: t.Mapping[str, t.Any], check_mode: bool) -> dict[str, t.Any]:
             raise
     if params["expect_version"] and version != params["expect_version"] and not check_mode:
         raise OllamaError(
-            "wrong_version", f"expect_version: the server at {server.base_url} is {version}, but {params['expect_version']} was expected"
+            "wrong_version",
+            f"expect_version: {params['expect_version']} was expected, but {version} answers at {server.base_url}",
         )
     lists = newer_than(version or params["expect_version"] or "0", (0, 40))
     store: Store | None = Store(params["models_dir"], generation=2 if lists else 1)
@@ -269,7 +287,7 @@ def run(params: t.Mapping[str, t.Any], check_mode: bool) -> dict[str, t.Any]:
         if params["verify"] != "none" and not check_mode:
             raise OllamaError(
                 "store_unreadable",
-                f"models_dir: cannot read {store.root}; give the server's OLLAMA_MODELS, become a user who may, or set verify: none",
+                f"models_dir: cannot read {store.root}; give the server's OLLAMA_MODELS, become, or set verify: none",
             )
         store = None
     models = Models(

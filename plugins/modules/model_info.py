@@ -11,7 +11,8 @@ module: model_info
 short_description: Tell what models an Ollama server has, and which of them are loaded
 version_added: 0.1.0
 description:
-  - Lists installed models with digest, size and kind, and for loaded ones until when and how much of them is in GPU memory.
+  - Lists installed models with digest, size and kind, and for loaded ones until when and how much of them is in GPU
+    memory.
   - Talks to the server only, so it works without C(become) and against a server on another host.
 author:
   - kaido.ollama contributors (@kaido)
@@ -27,7 +28,8 @@ options:
     elements: str
     default: []
   fail_when_down:
-    description: Fail when the server does not answer. Otherwise RV(can_talk_to_ollama) is V(false) and the list is empty.
+    description: Fail when the server does not answer. Otherwise RV(can_talk_to_ollama) is V(false) and the list is
+      empty.
     type: bool
     default: true
 seealso:
@@ -63,8 +65,10 @@ models:
     parameter_size: {description: For example V(3.2B)., type: str, returned: always}
     quantization: {description: For example V(Q4_K_M)., type: str, returned: always}
     capabilities: {description: For example V(completion) and V(tools)., type: list, elements: str, returned: always}
-    context_length: {description: The context length that the model was trained for or null., type: int, returned: always}
-    remote_host: {description: Where a cloud model runs or null. Prompts to such a model leave the host., type: str, returned: always}
+    context_length: {description: The context length that the model was trained for or null., type: int, returned:
+      always}
+    remote_host: {description: Where a cloud model runs or null. Prompts to such a model leave the host., type: str,
+      returned: always}
     loaded: {description: Whether it is in memory., type: bool, returned: always}
     loaded_until: {description: When it will be unloaded or null., type: str, returned: always}
     vram_share:
@@ -97,7 +101,9 @@ def run(params: t.Mapping[str, t.Any], check_mode: bool) -> dict[str, t.Any]:
         version = server.version()
     except OllamaError as exc:
         if params["fail_when_down"]:
-            raise OllamaError(exc.code, exc.message, **dict(exc.details, result={"can_talk_to_ollama": False})) from None
+            raise OllamaError(
+                exc.code, exc.message, **dict(exc.details, result={"can_talk_to_ollama": False})
+            ) from None
         return {"changed": False, "can_talk_to_ollama": False, "version": None, "models": []}
     running = {row.get("name"): row for row in server.running()}
     rows = [_row(row, running.get(row["name"])) for key, row in list_models(server).items() if not keys or key in keys]

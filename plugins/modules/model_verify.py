@@ -11,9 +11,12 @@ module: model_verify
 short_description: Audit an Ollama model store, and repair it on request
 version_added: 0.1.0
 description:
-  - Compares every manifest and blob of the chosen models with its size and SHA-256 digest, from the disk alone. No server is needed.
-  - Ollama itself never does that. It lists and runs a model whose weights have flipped bits, and a pull reports success without repairing it.
-  - Also reports files that no model needs, and unfinished downloads. A single unreadable manifest stops Ollama's own cleaning.
+  - Compares every manifest and blob of the chosen models with its size and SHA-256 digest, from the disk alone. No
+    server is needed.
+  - Ollama itself never does that. It lists and runs a model whose weights have flipped bits, and a pull reports
+    success without repairing it.
+  - Also reports files that no model needs, and unfinished downloads. A single unreadable manifest stops Ollama's own
+    cleaning.
 author:
   - kaido.ollama contributors (@kaido)
 extends_documentation_fragment:
@@ -37,7 +40,8 @@ options:
     default: []
   mode:
     description:
-      - V(changed) hashes the blobs whose files have changed (size, times, inode, device) since they were last found right.
+      - V(changed) hashes the blobs whose files have changed (size, times, inode, device) since they were last found
+        right.
       - V(full) hashes all, in as many threads as there are processors.
     type: str
     choices: [changed, full]
@@ -65,7 +69,8 @@ options:
     choices: [damage, orphans, partials]
     default: [damage]
 notes:
-  - 'Values of RV(ignore:failure.code): V(verify_failed), V(not_found), V(invalid_name), V(store_unreadable), and with O(repair) those of
+  - 'Values of RV(ignore:failure.code): V(verify_failed), V(not_found), V(invalid_name), V(store_unreadable), and with
+    O(repair) those of
     M(kaido.ollama.model).'
 seealso:
   - module: kaido.ollama.model
@@ -98,8 +103,10 @@ models:
       elements: dict
       returned: always
 damaged: {description: Names of the models with problems., returned: always, type: list, elements: str}
-repaired: {description: Names of the models that were repaired or in check mode would be., returned: always, type: list, elements: str}
-orphans: {description: Files among the blobs that no model needs with size., returned: always, type: list, elements: dict}
+repaired: {description: Names of the models that were repaired or in check mode would be., returned: always, type:
+  list, elements: str}
+orphans: {description: Files among the blobs that no model needs with size., returned: always, type: list, elements:
+  dict}
 partials:
   description: Unfinished downloads with digest, bytes completed, bytes on the disk, and age in seconds.
   returned: always
