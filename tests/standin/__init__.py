@@ -1,0 +1,44 @@
+"""A server that behaves as Ollama does, flaws included. `running()` starts one in this process."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import tempfile
+import typing as t
+
+if t.TYPE_CHECKING:
+    from .server import Server
+
+
+class Running:
+    """A server of `running()`: its address, its store and what it logged."""
+
+    def __init__(self, server: Server, log: list[str]) -> None:
+        self._server = server
+        self.log = log
+        self.url = server.url
+        self.address = server.address
+        self.version = server.version
+        self.models_dir = server.models_dir
+
+    def stop(self) -> None:
+        self._server.stop()
+
+
+@contextlib.contextmanager
+def running(
+    version: str = "0.35.1", models_dir: str | os.PathLike[str] | None = None, env: t.Mapping[str, str] | None = None
+) -> t.Iterator[Running]:
+    """Starts a server on a free loopback port. `env` is all the environment it sees."""
+    from .server import Server
+
+    with contextlib.ExitStack() as stack:
+        if models_dir is None:
+            models_dir = stack.enter_context(tempfile.TemporaryDirectory(prefix="standin-"))
+        log: list[str] = []
+        base = {"OLLAMA_HOST": "127.0.0.1:0", "OLLAMA_MODELS": os.fspath(models_dir)}
+        server = Server(version, {**base, **(env or {})}, log.append)
+        server.start()
+        stack.callback(server.stop)
+        yield Running(server, log)

@@ -1,0 +1,142 @@
+"""POST /api/create: a model from uploaded GGUF files or from a stored one, with layers of its own on top."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import typing as t
+
+from . import gguf, gojson, names, store
+
+Report = t.Callable[[dict[str, t.Any]], None]
+
+
+class CreateError(Exception):
+    """The text is what the real server says."""
+
+
+def human_count(count: int) -> str:
+    for unit, letter in ((10**12, "T"), (10**9, "B"), (10**6, "M"), (10**3, "K")):
+        if count >= unit:
+            value = count / unit
+            if value >= 100 or unit == 10**3:
+                return f"{value:.0f}{letter}"
+            return f"{value:.1f}{letter}" if unit >= 10**9 else f"{value:.2f}{letter}"
+    return str(count)
+
+
+def _config(header: gguf.Header | None, previous: dict[str, t.Any]) -> dict[str, t.Any]:
+    empty = {"model_format": "", "model_family": "", "model_families": None, "model_type": "", "file_type": ""}
+    config = {**empty, **previous}
+    if header:
+        family = header.architecture
+        config.update(model_format="gguf", model_family=family, model_families=[family])
+        config.update(model_type=human_count(header.parameters), file_type="unknown")
+    for derived in ("architecture", "os", "rootfs"):
+        config.pop(derived, None)
+    return {**config, "architecture": "amd64", "os": "linux"}
+
+
+class Creator:
+    def __init__(self, blobs: store.Store, report: Report) -> None:
+        self._store = blobs
+        self._report = report
+        self._layers: list[store.Layer] = []
+
+    def _existing(self, layer: store.Layer) -> None:
+        self._layers.append(layer)
+        self._report({"status": f"using existing layer {layer.digest}"})
+
+    def _add(self, kind: str, data: bytes) -> None:
+        """Replaces layers of the kind, except licenses, which add up."""
+        if kind != "license":
+            self._drop(kind)
+        digest, new = self._store.add_blob(data)
+        self._layers.append(store.Layer(store.LAYER + kind, digest, len(data)))
+        verb = "creating new layer" if new else "using existing layer"
+        self._report({"status": f"{verb} {digest}"})
+
+    def _drop(self, kind: str) -> None:
+        self._layers = [layer for layer in self._layers if layer.kind != kind]
+
+    def _from_files(self, files: dict[str, str]) -> gguf.Header:
+        header = None
+        for filename, digest in files.items():
+            self._report({"status": "parsing GGUF"})
+            path = self._store.blob_path(digest)
+            try:
+                header = gguf.read_header(path)
+                size = len(self._store.read_blob(digest))
+            except FileNotFoundError:
+                raise CreateError(f"open {path}: no such file or directory") from None
+            except gguf.BadGGUF as error:
+                raise CreateError(str(error)) from None
+            source = ""
+            if self._store.generation == 1:
+                self._report({"status": "verifying conversion"})
+            else:
+                source = filename
+            self._existing(store.Layer(store.LAYER + "model", digest, size, source))
+        if header is None:
+            raise CreateError("no GGUF files were given")
+        return header
+
+    def create(self, name: names.Name, request: dict[str, t.Any], base: names.Name | None) -> None:
+        """Everything up to success; the caller has pulled `base` if it was missing."""
+        header = None
+        config: dict[str, t.Any] = {}
+        params: dict[str, t.Any] = {}
+        if base is not None:
+            manifest = self._store.manifest(base)
+            own = {
+                "template": "template" in request, "system": "system" in request, "license": "license" in request,
+                "messages": "messages" in request, "params": True,
+            }  # fmt: skip
+            for layer in manifest.layers:
+                if layer.kind == "params":
+                    params = gojson.loads(self._store.read_blob(layer.digest))
+                if not own.get(layer.kind):
+                    self._existing(dataclasses.replace(layer, source=layer.source or base.display))
+            if manifest.config:
+                config = gojson.loads(self._store.read_blob(manifest.config.digest))
+        elif request.get("files"):
+            header = self._from_files(request["files"])
+        if request.get("template"):
+            self._add("template", request["template"].encode())
+        if request.get("system"):
+            self._add("system", request["system"].encode())
+        licenses = request.get("license") or []
+        for text in [licenses] if isinstance(licenses, str) else licenses:
+            self._add("license", text.encode())
+        params.update(request.get("parameters") or {})
+        if params:
+            self._add("params", (gojson.dumps(dict(sorted(params.items()))) + "\n").encode())
+        if request.get("messages"):
+            self._add("messages", (gojson.dumps(request["messages"]) + "\n").encode())
+        self._write(name, _config(header, config))
+
+    def _write(self, name: names.Name, config: dict[str, t.Any]) -> None:
+        if self._store.generation == 2:
+            config["rootfs"] = {"type": "layers", "diff_ids": [layer.digest for layer in self._layers]}
+        data = (json.dumps(config, separators=(",", ":")) + "\n").encode()
+        digest, _new = self._store.add_blob(data)
+        manifest: dict[str, t.Any] = {
+            "schemaVersion": 2,
+            "mediaType": store.MANIFEST,
+            "config": store.Layer(store.CONFIG, digest, len(data)).to_json(),
+            "layers": [layer.to_json() for layer in self._layers] or None,
+        }
+        if self._store.generation == 2 and self._layers:
+            manifest.update(runner="ggml", format="gguf")
+        self._report({"status": "writing manifest"})
+        replaced: set[str] = set()
+        try:
+            path = self._store.find(name)
+            if path:
+                with open(path, "rb") as stream:
+                    replaced = self._store.referenced(stream.read())
+        except (OSError, ValueError, store.StoreError):
+            pass
+        self._store.write_manifest(name, (gojson.dumps(manifest) + "\n").encode())
+        self._store.remove_unused(replaced)
+        self._report({"status": "success"})

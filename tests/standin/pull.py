@@ -1,0 +1,424 @@
+"""Pulls a model over the registry protocol: parts, resume, retries, and trust in whatever is already on disk."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import glob
+import hashlib
+import http.client
+import json
+import os
+import threading
+import time
+import typing as t
+import urllib.parse
+
+from . import gojson, names, store, web
+
+_PARTS, _MIN_PART, _MAX_PART = 16, 100_000_000, 1_000_000_000
+_TRIES = 6
+_STALL, _DIRECT_TIMEOUT, _TICK = 30.0, 30.0, 0.06
+_CHUNK = 1 << 16
+
+Report = t.Callable[[dict[str, t.Any]], None]
+Log = t.Callable[[str, str], None]
+
+
+class PullError(Exception):
+    """The text is what the real server says."""
+
+
+class _Stalled(Exception):
+    pass
+
+
+def human_size(count: int) -> str:
+    for unit, name in ((10**12, "TB"), (10**9, "GB"), (10**6, "MB"), (10**3, "KB")):
+        if count >= unit:
+            value = count / unit
+            return f"{value:.0f} {name}" if value >= 10 else f"{value:.1f} {name}"
+    return f"{count} B"
+
+
+@dataclasses.dataclass
+class Part:
+    number: int
+    offset: int
+    size: int
+    completed: int = 0
+    updated: float = 0.0
+
+    def save(self, path: str) -> None:
+        data = {"N": self.number, "Offset": self.offset, "Size": self.size, "Completed": self.completed}
+        with open(f"{path}-partial-{self.number}", "w", encoding="utf-8") as stream:
+            json.dump(data, stream, separators=(",", ":"))
+
+
+class Download:
+    """One blob on its way; every pull that wants it waits for the same one, and the last to leave cancels it."""
+
+    def __init__(self, puller: Puller, digest: str, url: str, insecure: bool) -> None:
+        self._puller = puller
+        self._path = puller.store.blob_path(digest)
+        self._url = url
+        self._insecure = insecure
+        self.digest = digest
+        self.total = 0
+        self.completed = 0
+        self.waiting = 0
+        self.done = threading.Event()
+        self.error: Exception | None = None
+        self._canceled = threading.Event()
+        self._lock = threading.Lock()
+        self._parts: list[Part] = []
+        self._open: set[web.Reply] = set()
+
+    def prepare(self) -> None:
+        for path in glob.glob(glob.escape(self._path) + "-partial-*"):
+            with open(path, encoding="utf-8") as stream:
+                saved = json.load(stream)
+            self._parts.append(Part(saved["N"], saved["Offset"], saved["Size"], saved["Completed"]))
+        self.total = sum(part.size for part in self._parts)
+        self.completed = sum(part.completed for part in self._parts)
+        if not self._parts:
+            with self._puller.fetch("HEAD", self._url, self._insecure) as reply:
+                self.total = int(reply.headers.get("Content-Length") or 0)
+            size = min(max(self.total // _PARTS, _MIN_PART), _MAX_PART)
+            for offset in range(0, self.total, size):
+                part = Part(len(self._parts), offset, min(size, self.total - offset))
+                part.save(self._path)
+                self._parts.append(part)
+        if self._parts:
+            what = f"{len(self._parts)} {human_size(self._parts[0].size)} part(s)"
+            self._puller.log("INFO", f'source=download.go:181 msg="downloading {self.digest[7:19]} in {what}"')
+
+    def start(self) -> None:
+        threading.Thread(target=self._run, daemon=True).start()
+
+    def cancel(self) -> None:
+        self._canceled.set()
+        with self._lock:
+            for reply in self._open:
+                reply.abort()
+
+    def _run(self) -> None:
+        try:
+            self._transfer()
+        except Exception as error:  # handed to every pull that waits
+            self.error = error
+        finally:
+            self._puller.forget(self)
+            self.done.set()
+
+    def _transfer(self) -> None:
+        partial = self._path + "-partial"
+        with open(partial, "r+b" if os.path.exists(partial) else "w+b") as stream:
+            stream.truncate(self.total)
+            url = self._direct_url()
+            todo = [part for part in self._parts if part.completed < part.size]
+            errors: list[Exception] = []
+
+            def work() -> None:
+                while todo and not errors:
+                    with self._lock:
+                        part = todo.pop() if todo else None
+                    if part is None:
+                        return
+                    try:
+                        self._fetch_part(part, url, stream.fileno())
+                    except Exception as error:
+                        errors.append(error)
+                        self.cancel()
+
+            threads = [threading.Thread(target=work, daemon=True) for _ in todo[:_PARTS]]
+            for thread in threads:
+                thread.start()
+            for thread in threads:
+                thread.join()
+        if errors:
+            raise errors[0]
+        for part in self._parts:
+            with contextlib.suppress(FileNotFoundError):
+                os.unlink(f"{partial}-{part.number}")
+        os.chmod(partial, 0o644)
+        os.replace(partial, self._path)
+
+    def _direct_url(self) -> str:
+        """Where the bytes are: the Location of a 307 to another host, or of a 200."""
+        deadline = time.monotonic() + _DIRECT_TIMEOUT * self._puller.scale
+        wait = 0.1
+        while not self._canceled.is_set():
+            try:
+                reply = self._puller.fetch("GET", self._url, self._insecure, direct=True)
+            except PullError as error:
+                text = str(error).replace('"', '\\"')
+                self._puller.log("WARN", f'msg="failed to get direct URL; backing off and retrying" err="{text}"')
+                left = deadline - time.monotonic()
+                if left <= 0:
+                    raise PullError("context deadline exceeded") from None
+                self._canceled.wait(min(wait * self._puller.scale, left))
+                wait = min(wait * 2, 10)
+                continue
+            with reply:
+                if reply.status not in (200, 307):
+                    raise PullError(f"unexpected status code {reply.status}")
+                location = reply.headers.get("Location")
+                if not location:
+                    raise PullError("http: no Location header in response")
+                target = urllib.parse.urljoin(reply.url, location)
+            self._puller.client.check_target(self._url, target, self._insecure)
+            return target
+        raise web.Canceled
+
+    def _fetch_part(self, part: Part, url: str, fd: int) -> None:
+        attempt = 0
+        while True:
+            try:
+                return self._fetch_once(part, url, fd)
+            except (_Stalled, web.TimedOut):
+                text = f"{self.digest[7:19]} part {part.number} stalled; retrying."
+                self._puller.log("INFO", f'msg="{text}"')
+            except (web.WebError, OSError, http.client.HTTPException) as error:
+                if self._canceled.is_set():
+                    raise web.Canceled from None
+                if isinstance(error, OSError) and error.strerror and not isinstance(error, (ConnectionError, TimeoutError)):
+                    raise PullError(f"write {self._path}-partial: {error.strerror.lower()}") from None
+                attempt += 1
+                text = f"{self.digest[7:19]} part {part.number} attempt {attempt - 1} failed: {error}, retrying in {2 ** (attempt - 1)}s"
+                self._puller.log("INFO", f'msg="{text}"')
+                self._canceled.wait(2 ** (attempt - 1) * self._puller.scale)
+                if attempt == _TRIES:
+                    raise PullError(f"max retries exceeded: {error}") from None
+
+    def _fetch_once(self, part: Part, url: str, fd: int) -> None:
+        """Copies what is missing. A cut connection keeps its bytes, a plain early end gives them back."""
+        if self._canceled.is_set():
+            raise web.Canceled
+        reply = self._puller.client.get_range(url, part.offset + part.completed, part.offset + part.size - 1)
+        part.updated = time.monotonic()
+        stalled = threading.Event()
+        finished = threading.Event()
+        threading.Thread(target=self._watch, args=(part, reply, stalled, finished), daemon=True).start()
+        with self._lock:
+            self._open.add(reply)
+        got, want = 0, part.size - part.completed
+        keep = False
+        try:
+            while got < want:
+                try:
+                    data = reply.read(min(_CHUNK, want - got))
+                except (OSError, http.client.HTTPException):
+                    data = b""
+                if not data:
+                    keep = self._canceled.is_set() or reply.missing > 0
+                    if stalled.is_set():
+                        raise _Stalled
+                    if self._canceled.is_set():
+                        raise web.Canceled
+                    raise web.WebError("unexpected EOF" if keep else "EOF")
+                os.pwrite(fd, data, part.offset + part.completed + got)
+                got += len(data)
+                part.updated = time.monotonic()
+                with self._lock:
+                    self.completed += len(data)
+            keep = True
+        finally:
+            finished.set()
+            with self._lock:
+                self._open.discard(reply)
+                if not keep:
+                    self.completed -= got
+            reply.close()
+            if keep:
+                part.completed += got
+                part.save(self._path)
+
+    def _watch(self, part: Part, reply: web.Reply, stalled: threading.Event, finished: threading.Event) -> None:
+        limit = _STALL * self._puller.scale
+        while not finished.wait(min(1.0, limit / 4)):
+            if time.monotonic() - part.updated > limit:
+                stalled.set()
+                reply.abort()
+                return
+
+
+class Puller:
+    def __init__(self, blobs: store.Store, client: web.Client, log: Log, scale: float, noprune: bool, anchor: bool) -> None:
+        self.store = blobs
+        self.client = client
+        self.log = log
+        self.scale = scale
+        self._noprune = noprune
+        self._anchor = anchor
+        self._downloads: dict[str, Download] = {}
+        self._lock = threading.Lock()
+
+    def fetch(self, method: str, url: str, insecure: bool, accept: str = "", direct: bool = False) -> web.Reply:
+        try:
+            reply = self.client.request(method, url, insecure, accept, direct)
+        except web.WebError as error:
+            text = str(error).replace('"', '\\"')
+            self.log("INFO", f'source=images.go:1314 msg="request failed: {text}"')
+            raise PullError(str(error)) from None
+        if reply.status == 404:
+            reply.close()
+            raise PullError("file does not exist")
+        if reply.status >= 400:
+            with reply:
+                raise PullError(f"{reply.status}: {reply.read().decode('utf-8', 'replace')}")
+        return reply
+
+    def forget(self, download: Download) -> None:
+        with self._lock:
+            self._downloads.pop(download.digest, None)
+
+    def pull(self, name: names.Name, insecure: bool, report: Report, gone: t.Callable[[], bool]) -> None:
+        """Reports every line but errors, which are raised as PullError; web.Canceled when `gone` says so."""
+        replaced: set[str] = set()
+        with contextlib.suppress(OSError, ValueError, store.StoreError):
+            path = self.store.find(name)
+            if path:
+                with open(path, "rb") as stream:
+                    replaced = self.store.referenced(stream.read())
+        report({"status": "pulling manifest"})
+        base = f"{'http' if insecure else 'https'}://{name.host}/v2/{name.namespace}/{name.model}"
+        raw = self._manifest(f"{base}/manifests/{name.tag}", insecure)
+        try:
+            chosen = self._choose(raw, base, insecure)
+        except gojson.GoJSONError as error:
+            raise PullError(f"pull model manifest: {error}") from None
+        fetched = self._config_first(chosen, base, insecure) if self.store.generation == 2 else set()
+        needed = chosen.all_layers
+        fresh = []
+        for layer in needed:
+            if layer.digest in fetched:
+                fresh.append(layer)
+            elif not self._blob(layer.digest, base, insecure, report, gone):
+                fresh.append(layer)
+        report({"status": "verifying sha256 digest"})
+        for layer in fresh:
+            self._verify(layer.digest)
+        report({"status": "writing manifest"})
+        with self.store.lock:
+            self.store.write_manifest(name, raw)
+            if self._anchor and self.store.generation == 2:
+                self.store.write_anchor(name, raw)
+        if self.store.generation == 1:
+            replaced -= {layer.digest for layer in needed}
+        if replaced and not self._noprune:
+            report({"status": "removing unused layers"})
+            self.store.remove_unused(replaced)
+        report({"status": "success"})
+
+    def _manifest(self, url: str, insecure: bool) -> bytes:
+        accept = store.MANIFEST
+        if self.store.generation == 2:
+            accept = f"{store.MANIFEST_LIST}, {accept}"
+        try:
+            with self.fetch("GET", url, insecure, accept) as reply:
+                return reply.read()
+        except (PullError, OSError, http.client.HTTPException) as error:
+            raise PullError(f"pull model manifest: {error or 'EOF'}") from None
+
+    def _choose(self, raw: bytes, base: str, insecure: bool) -> store.Manifest:
+        data = gojson.loads(raw)
+        if self.store.generation == 1 or data.get("mediaType") != store.MANIFEST_LIST:
+            return store.parse_manifest(raw)
+        children = sorted(
+            (child for child in data.get("manifests") or [] if child.get("runner") in store.RUNNERS),
+            key=lambda child: store.RUNNERS.index(child["runner"]),
+        )
+        if not children:
+            raise PullError("no compatible manifest found")
+        child = children[0]
+        url = f"{base}/blobs/{child['digest']}"
+        self.fetch("HEAD", url, insecure).close()
+        if not self.store.has_blob(child["digest"]):
+            with self.fetch("GET", url, insecure) as reply:
+                body = reply.read()
+            got = "sha256:" + hashlib.sha256(body).hexdigest()
+            if got != child["digest"]:
+                raise PullError(f"digest mismatch, file must be downloaded again: want {child['digest']}, got {got}")
+            self.store.add_blob(body)
+        return store.parse_manifest(self.store.read_blob(child["digest"]), child["runner"], child.get("format", ""))
+
+    def _config_first(self, manifest: store.Manifest, base: str, insecure: bool) -> set[str]:
+        """From 0.40 the config comes before the layers, since it may ask for a newer server. A failure is only logged."""
+        if not manifest.config:
+            return set()
+        fetched = set()
+        if not self.store.has_blob(manifest.config.digest):
+            try:
+                with self.fetch("GET", f"{base}/blobs/{manifest.config.digest}", insecure) as reply:
+                    body = reply.read()
+                if "sha256:" + hashlib.sha256(body).hexdigest() != manifest.config.digest:
+                    raise PullError("digest mismatch")
+            except (PullError, OSError, http.client.HTTPException) as error:
+                self.log("WARN", f'msg="could not prefetch config" error="{error}"')
+                return set()
+            self.store.add_blob(body)
+            fetched.add(manifest.config.digest)
+        with contextlib.suppress(OSError, ValueError):
+            requires = gojson.loads(self.store.read_blob(manifest.config.digest)).get("requires", "")
+            wanted = tuple(int(part) for part in requires.lstrip("v").split("."))
+            if wanted > self.client.version:
+                current = ".".join(map(str, self.client.version))
+                raise PullError(
+                    f"model requires ollama version {requires.lstrip('v')} or newer (current version is v{current})"
+                )
+        return fetched
+
+    def _blob(self, digest: str, base: str, insecure: bool, report: Report, gone: t.Callable[[], bool]) -> bool:
+        """True if it was on disk already, which is all that is asked of it."""
+        line = {"status": f"pulling {digest[7:19]}", "digest": digest}
+
+        def progress(total: int, completed: int) -> None:
+            report({**line, **({"total": total} if total else {}), **({"completed": completed} if completed else {})})
+
+        if self.store.has_blob(digest):
+            size = os.path.getsize(self.store.blob_path(digest))
+            progress(size, size)
+            return True
+        with self._lock:
+            download = self._downloads.get(digest)
+            new = download is None
+            if download is None:
+                download = self._downloads[digest] = Download(self, digest, f"{base}/blobs/{digest}", insecure)
+            download.waiting += 1
+        try:
+            if new:
+                try:
+                    download.prepare()
+                except Exception:
+                    self.forget(download)
+                    download.error = PullError("download failed")
+                    download.done.set()
+                    raise
+                download.start()
+            while not download.done.wait(_TICK):
+                if gone():
+                    raise web.Canceled
+                progress(download.total, download.completed)
+            if download.error:
+                raise download.error
+        finally:
+            with self._lock:
+                download.waiting -= 1
+                last = not download.waiting
+            if last and not download.done.is_set():
+                download.cancel()
+                download.done.wait(10)
+        return False
+
+    def _verify(self, digest: str) -> None:
+        """Only what this pull downloaded. The first bad blob goes; those after it stay, unseen for ever."""
+        path = self.store.blob_path(digest)
+        sha256 = hashlib.sha256()
+        with open(path, "rb") as stream:
+            while block := stream.read(1 << 20):
+                sha256.update(block)
+        got = "sha256:" + sha256.hexdigest()
+        if got != digest:
+            os.unlink(path)
+            raise PullError(f"digest mismatch, file must be downloaded again: want {digest}, got {got}")

@@ -1,0 +1,294 @@
+"""A registry over a model store, as the recorded nginx served it, that misbehaves on command. And tiny models to serve.
+
+python -m tests.standin.registry --store DIR --port N
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import dataclasses
+import hashlib
+import http.server
+import json
+import os
+import pathlib
+import random
+import re
+import socketserver
+import threading
+import time
+import typing as t
+
+from . import gguf, names, store
+
+FIXTURES = pathlib.Path(__file__).parent.parent / "fixtures"
+_REAL_GGUF = FIXTURES / "store-v1/blobs/sha256-a909f554de2d9f495deb26ab065ecc27aa053c2ba9b004cad87101aaf0bfc917"
+_PATH = re.compile(r"/v2/(?P<ns>[^/]+)/(?P<model>[^/]+)/(?P<kind>manifests|blobs)/(?P<ref>[^/]+)")
+
+
+@dataclasses.dataclass
+class Fault:
+    """What to do to requests whose path contains `match`; after `times` of them it is spent."""
+
+    match: str
+    method: str = ""  # of one method only
+    ranges: bool | None = None  # of requests with (True) or without (False) a Range header only
+    times: int = -1
+    status: int = 0  # answer this status with `body`
+    body: bytes = b"<html><body>no</body></html>"
+    location: str | None = None  # with `status`: where to go; for blobs: "" takes the header away
+    corrupt: bool = False  # every byte served is wrong
+    cut_after: int = -1  # close the connection after so many bytes
+    stall_after: int = -1  # send so many bytes, then nothing for `stall_seconds`
+    stall_seconds: float = 60.0
+    rate: float = 0.0  # bytes a second
+    size: int = -1  # what HEAD claims
+    ignore_range: bool = False
+
+
+class _Handler(http.server.BaseHTTPRequestHandler):
+    protocol_version = "HTTP/1.1"
+    server: _HTTPServer
+
+    def _answer(self, status: int, headers: dict[str, str], body: bytes = b"") -> None:
+        self.send_response_only(status)
+        for name, value in {"Server": "nginx", "Content-Length": str(len(body)), **headers}.items():
+            self.send_header(name, value)
+        self.end_headers()
+        if self.command != "HEAD":
+            self.wfile.write(body)
+
+    def _handle(self) -> None:
+        registry = self.server.registry
+        fault = registry.fault_for(self.command, self.path, "Range" in self.headers)
+        request = Request(self.command, self.path, self.headers.get("Range", ""), dict(self.headers))
+        registry.requests.append(request)
+        if fault.status:
+            request.status = fault.status
+            extra = {"Location": fault.location} if fault.location else {}
+            return self._answer(fault.status, {"Content-Type": "text/html", **extra}, fault.body)
+        match = _PATH.fullmatch(self.path.split("?")[0])
+        found = registry.locate(match) if match else None
+        if found is None:
+            request.status = 404
+            page = b"<html>\r\n<head><title>404 Not Found</title></head>\r\n<body>\r\n"
+            page += b"<center><h1>404 Not Found</h1></center>\r\n<hr><center>nginx</center>\r\n</body>\r\n</html>\r\n"
+            return self._answer(404, {"Content-Type": "text/html"}, page)
+        if match and match["kind"] == "manifests":
+            body = found.read_bytes()
+            media_type = json.loads(body).get("mediaType", store.MANIFEST)
+            request.status, request.sent = 200, len(body)
+            return self._answer(200, {"Content-Type": media_type}, body)
+        return self._blob(found, fault, request)
+
+    def _blob(self, path: pathlib.Path, fault: Fault, request: Request) -> None:
+        total = path.stat().st_size
+        first, last, status = 0, total - 1, 200
+        headers = {"Content-Type": "application/octet-stream", "Accept-Ranges": "bytes"}
+        match = re.fullmatch(r"bytes=(\d+)-(\d*)", self.headers.get("Range", ""))
+        if match and not fault.ignore_range:
+            first, last = int(match[1]), min(int(match[2] or last), last)
+            status = 206
+            headers["Content-Range"] = f"bytes {first}-{last}/{total}"
+        if fault.location is None and status == 200:
+            headers["Location"] = self.path
+        elif fault.location:
+            headers["Location"] = fault.location
+        length = last - first + 1
+        if self.command == "HEAD" and fault.size >= 0:
+            length = fault.size
+        request.status = status
+        self.send_response_only(status)
+        for name, value in {"Server": "nginx", **headers, "Content-Length": str(length)}.items():
+            self.send_header(name, value)
+        self.end_headers()
+        if self.command == "HEAD":
+            return
+        with path.open("rb") as stream:
+            stream.seek(first)
+            left = length
+            while left > 0:
+                if fault.cut_after >= 0 and request.sent >= fault.cut_after:
+                    self.close_connection = True
+                    return
+                if fault.stall_after >= 0 and request.sent >= fault.stall_after:
+                    self.server.registry.closing.wait(fault.stall_seconds)
+                    self.close_connection = True
+                    return
+                block = 1 << 16 if not fault.rate else max(1, min(1 << 16, int(fault.rate / 50)))
+                for limit in (fault.cut_after, fault.stall_after):
+                    if limit >= 0:
+                        block = min(block, max(1, limit - request.sent))
+                data = stream.read(min(block, left))
+                if fault.corrupt:
+                    data = bytes(byte ^ 0x55 for byte in data)
+                self.wfile.write(data)
+                request.sent += len(data)
+                left -= len(data)
+                if fault.rate:
+                    time.sleep(len(data) / fault.rate)
+
+    def handle_one_request(self) -> None:
+        with contextlib.suppress(ConnectionError, TimeoutError):
+            return super().handle_one_request()
+        self.close_connection = True
+
+    do_GET = do_HEAD = _handle
+
+    def log_message(self, format: str, *args: t.Any) -> None:
+        pass
+
+
+@dataclasses.dataclass
+class Request:
+    method: str
+    path: str
+    range: str
+    headers: dict[str, str]
+    status: int = 0
+    sent: int = 0
+
+
+class _HTTPServer(socketserver.ThreadingMixIn, http.server.HTTPServer):
+    daemon_threads = True
+    block_on_close = False
+    request_queue_size = 128
+    registry: Registry
+
+    def handle_error(self, request: t.Any, client_address: t.Any) -> None:
+        pass
+
+
+class Registry:
+    """Serves `store_dir` (either generation) on `host`; `with Registry(dir) as registry: registry.host ...`."""
+
+    def __init__(self, store_dir: str | os.PathLike[str], host: str = "127.0.0.1", port: int = 0) -> None:
+        self.store_dir = pathlib.Path(store_dir)
+        self.requests: list[Request] = []
+        self.faults: list[Fault] = []
+        self.closing = threading.Event()
+        self._lock = threading.Lock()
+        self._http = _HTTPServer((host, port), _Handler)
+        self._http.registry = self
+        self.port = self._http.server_port
+
+    @property
+    def host(self) -> str:
+        """host:port as model names carry it."""
+        return f"127.0.0.1:{self.port}"
+
+    def misbehave(self, match: str, **what: t.Any) -> Fault:
+        fault = Fault(match, **what)
+        self.faults.insert(0, fault)
+        return fault
+
+    def behave(self) -> None:
+        self.faults.clear()
+
+    def fault_for(self, method: str, path: str, ranged: bool) -> Fault:
+        with self._lock:
+            for fault in self.faults:
+                wanted = fault.match in path and fault.times and fault.method in ("", method)
+                if wanted and fault.ranges in (None, ranged):
+                    fault.times -= 1
+                    return fault
+        return Fault("")
+
+    def sent(self, part: str) -> int:
+        """Bytes of bodies sent for paths that contain `part`."""
+        return sum(request.sent for request in self.requests if part in request.path)
+
+    def locate(self, match: re.Match[str]) -> pathlib.Path | None:
+        if match["kind"] == "blobs":
+            path = self.store_dir / "blobs" / match["ref"].replace(":", "-")
+            return path if path.is_file() else None
+        rest = (match["ns"], match["model"], match["ref"])
+        for tree in ("manifests-v2/ollama.com", "manifests/registry.ollama.ai"):
+            path = self.store_dir.joinpath(tree, *rest)
+            if path.is_file():
+                return path
+        return None
+
+    def __enter__(self) -> Registry:
+        threading.Thread(target=self._http.serve_forever, args=(0.05,), daemon=True).start()
+        return self
+
+    def __exit__(self, *_exc: object) -> None:
+        self.closing.set()
+        self._http.shutdown()
+        self._http.server_close()
+
+    def serve_forever(self) -> None:
+        self._http.serve_forever()
+
+
+def weights(seed: int, size: int | None = None, architecture: str = "llama") -> bytes:
+    """GGUF bytes that depend only on the arguments. Without a size: a model that a real server loads and runs."""
+    if size is not None:
+        return gguf.tiny(size, seed, architecture)
+    data = bytearray(_REAL_GGUF.read_bytes())
+    start = gguf.read_header(str(_REAL_GGUF)).data_start
+    norm = random.Random(seed)
+    for offset in range(start + 64, start + 64 + 4 * 64, 4):  # the low bytes of a few weights
+        data[offset] = norm.randrange(256)
+    return bytes(data)
+
+
+def make_model(
+    store_dir: str | os.PathLike[str],
+    name: str,
+    size: int | None = None,
+    seed: int = 0,
+    generation: int = 1,
+    architecture: str = "llama",
+    layers: t.Mapping[str, bytes] | None = None,
+    config: t.Mapping[str, t.Any] | None = None,
+    runner: str = "",
+) -> str:
+    """Writes a model into a store and returns its manifest digest. `layers` adds layers by kind (system, license ...)."""
+    target = store.Store(os.fspath(store_dir), generation)
+    found = []
+    everything = {"model": weights(seed, size, architecture), "params": b'{"num_ctx":128}\n', **(layers or {})}
+    for kind, data in everything.items():
+        digest, _new = target.add_blob(data)
+        found.append(store.Layer(store.LAYER + kind, digest, len(data)).to_json())
+    settled = {
+        "model_format": "gguf", "model_family": architecture, "model_families": [architecture], "model_type": "117K",
+        "file_type": "unknown", **(config or {}), "architecture": "amd64", "os": "linux",
+    }  # fmt: skip
+    body = json.dumps(settled, separators=(",", ":")).encode()
+    digest, _new = target.add_blob(body)
+    manifest: dict[str, t.Any] = {
+        "schemaVersion": 2, "mediaType": store.MANIFEST,
+        "config": store.Layer(store.CONFIG, digest, len(body)).to_json(), "layers": found,
+    }  # fmt: skip
+    if runner:
+        manifest |= {"runner": runner, "format": "gguf"}
+    raw = json.dumps(manifest, separators=(",", ":")).encode()
+    target.write_manifest(names.parse(name), raw)
+    return hashlib.sha256(raw).hexdigest()
+
+
+def make_list(store_dir: str | os.PathLike[str], name: str, children: t.Mapping[str, str]) -> str:
+    """A manifest list (0.40) of {runner: name of a model in the store}; returns the list's digest."""
+    target = store.Store(os.fspath(store_dir), 2)
+    rows = []
+    for runner, child in children.items():
+        raw = target.manifest(names.parse(child)).raw
+        digest, _new = target.add_blob(raw)
+        row = {"mediaType": store.MANIFEST, "digest": digest, "size": len(raw), "runner": runner, "format": "gguf"}
+        rows.append(row)
+    data = {"schemaVersion": 2, "mediaType": store.MANIFEST_LIST, "manifests": rows}
+    raw = json.dumps(data, separators=(",", ":")).encode()
+    target.write_manifest(names.parse(name), raw)
+    return hashlib.sha256(raw).hexdigest()
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--store", required=True)
+    parser.add_argument("--port", type=int, required=True)
+    parser.add_argument("--host", default="127.0.0.1")
+    given = parser.parse_args()
+    Registry(given.store, given.host, given.port).serve_forever()

@@ -1,0 +1,154 @@
+"""What runs models: which are loaded and until when, and text that depends only on the model and the request."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import hashlib
+import random
+import threading
+import time
+import typing as t
+
+from . import gguf, names, settings, store
+
+_WORDS = (
+    "the a of to and in is it you that he was for on are with as they be at one have this from or had by hot but some what "
+    "there we can out other were all your when up use word how said an each she which do their time if will way about many"
+).split()
+_DEFAULT_TOKENS = 24
+
+
+class Busy(Exception):
+    pass
+
+
+class LoadError(Exception):
+    """The text is what the real server says."""
+
+
+@dataclasses.dataclass
+class Loaded:
+    name: names.Name
+    digest: str
+    manifest: store.Manifest
+    size: int
+    size_vram: int
+    context_length: int
+    expires: float
+    slots: threading.Semaphore
+    active: int = 0
+
+
+@dataclasses.dataclass(frozen=True)
+class Answer:
+    tokens: list[str]
+    done_reason: str
+    prompt_tokens: int
+
+
+def context_length(header: gguf.Header, params: dict[str, t.Any], options: dict[str, t.Any], default: int) -> int:
+    wanted = options.get("num_ctx") or params.get("num_ctx") or default or 4096
+    return min(int(wanted), int(header.arch("context_length") or wanted))
+
+
+def answer(manifest: store.Manifest, prompt: str, options: dict[str, t.Any], fmt: t.Any = None) -> Answer:
+    seed = f"{manifest.digest}\0{prompt}\0{options.get('seed', 0)}"
+    rng = random.Random(hashlib.sha256(seed.encode()).digest())
+    limit = int(options.get("num_predict") or -1)
+    length = _DEFAULT_TOKENS if limit < 0 else min(limit, _DEFAULT_TOKENS)
+    if fmt:
+        words = ["{", '"answer"', ":", f'"{rng.choice(_WORDS)}"', "}"]
+        length = max(length, len(words))
+    else:
+        words = [rng.choice(_WORDS).capitalize()] + [" " + rng.choice(_WORDS) for _ in range(_DEFAULT_TOKENS - 2)] + ["."]
+    tokens = words[:length]
+    reason = "stop" if len(tokens) == len(words) else "length"
+    return Answer(tokens, reason, 1 + len(prompt.split()) + len(prompt) // 8)
+
+
+def embedding(manifest: store.Manifest, text: str, length: int) -> list[float]:
+    rng = random.Random(hashlib.sha256(f"{manifest.digest}\0{text}".encode()).digest())
+    vector = [rng.gauss(0, 1) for _ in range(length)]
+    norm = sum(x * x for x in vector) ** 0.5
+    return [round(x / norm, 7) for x in vector]
+
+
+class Runner:
+    def __init__(self, conf: settings.Settings) -> None:
+        self._conf = conf
+        self._loaded: dict[str, Loaded] = {}
+        self._pending = 0
+        self._lock = threading.RLock()
+
+    def loaded(self) -> list[Loaded]:
+        with self._lock:
+            now = time.time()
+            for key, model in list(self._loaded.items()):
+                if model.expires <= now and not model.active:
+                    del self._loaded[key]
+            return sorted(self._loaded.values(), key=lambda model: -model.expires)
+
+    def is_loaded(self, digest: str) -> bool:
+        return any(model.digest == digest for model in self.loaded())
+
+    def unload(self, digest: str) -> None:
+        with self._lock:
+            self._loaded.pop(digest, None)
+
+    @contextlib.contextmanager
+    def use(
+        self, name: names.Name, manifest: store.Manifest, blob: str, context: t.Callable[[gguf.Header], int], keep: float
+    ) -> t.Iterator[Loaded]:
+        """Loads if needed, waits for a free slot, and sets the expiry when the request is over."""
+        with self._lock:
+            if self._pending >= self._conf.max_queue:
+                raise Busy
+            self._pending += 1
+        try:
+            model = self._load(name, manifest, blob, context)
+            with model.slots:
+                model.active += 1
+                try:
+                    yield model
+                finally:
+                    with self._lock:
+                        model.active -= 1
+                        model.expires = time.time() + keep
+                        if keep <= 0:
+                            self._loaded.pop(model.digest, None)
+        finally:
+            with self._lock:
+                self._pending -= 1
+
+    def _load(
+        self, name: names.Name, manifest: store.Manifest, blob: str, context: t.Callable[[gguf.Header], int]
+    ) -> Loaded:
+        with self._lock:
+            self.loaded()
+            model = self._loaded.get(manifest.digest)
+            if model:
+                return model
+            try:
+                header = gguf.read_header(blob)
+            except gguf.BadGGUF as error:
+                raise LoadError(str(error)) from None
+            time.sleep(self._conf.load_seconds)
+            layer = manifest.first("model")
+            assert layer is not None
+            length = context(header)
+            size = 2 * layer.size + 64 * length + 6033
+            self._evict()
+            vram = min(size, self._conf.gpu_mib * 1024 * 1024)
+            slots = threading.Semaphore(self._conf.num_parallel)
+            model = Loaded(name, manifest.digest, manifest, size, vram, length, time.time() + 300, slots)
+            self._loaded[manifest.digest] = model
+            return model
+
+    def _evict(self) -> None:
+        limit = self._conf.max_loaded or 3
+        while len(self._loaded) >= limit:
+            idle = [model for model in self._loaded.values() if not model.active]
+            if not idle:
+                return
+            del self._loaded[min(idle, key=lambda model: model.expires).digest]
