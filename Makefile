@@ -53,7 +53,7 @@ yamllint: $(READY)
 	yamllint --strict .
 
 ansible-lint: $(READY)
-	ansible-lint --strict
+	ansible-lint --strict --nocolor
 
 changelog: $(READY)
 	antsibull-changelog lint

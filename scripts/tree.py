@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import subprocess
 from pathlib import Path
@@ -21,7 +22,7 @@ def copy(target: Path) -> None:
     shutil.rmtree(target, ignore_errors=True)
     for name in filter(None, listed.split("\0")):
         source = ROOT / name
-        if not source.exists():
+        if not os.path.lexists(source):
             continue
         (target / name).parent.mkdir(parents=True, exist_ok=True)
-        shutil.copy2(source, target / name)
+        shutil.copy2(source, target / name, follow_symlinks=False)

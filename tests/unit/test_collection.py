@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 import subprocess
+import sys
 import typing as t
 from pathlib import Path
 
@@ -45,7 +46,12 @@ def prefix(role: Path) -> str:
 def ansible_doc(*arguments: str) -> str:
     """What ansible-doc prints; its warnings, which it does not fail on, fail here."""
     done = subprocess.run(
-        ["ansible-doc", *arguments], cwd=ROOT, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False
+        [Path(sys.executable).parent / "ansible-doc", *arguments],
+        cwd=ROOT,
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        check=False,
     )
     assert done.returncode == 0, done.stderr
     assert "WARNING" not in done.stderr, done.stderr
