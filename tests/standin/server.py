@@ -251,6 +251,7 @@ class Server:
         client = web.Client(version, env.get("SSL_CERT_FILE", ""), 30 * self.settings.time_scale)
         conf = self.settings
         self.puller = pull.Puller(self.store, client, self.log, conf.time_scale, conf.noprune, conf.anchor)
+        self.puller.upstream = conf.upstream
         self.runner = runner.Runner(self.settings)
         self.cache: dict[str, t.Any] = {}
         self._http = _HTTPServer((conf.bind_host, conf.port), self)

@@ -56,6 +56,7 @@ class Settings:
         self.load_seconds = float(self.var("STANDIN_LOAD_SECONDS") or 0)
         self.anchor = self.flag("STANDIN_ANCHOR")
         self.migrate = self.flag("STANDIN_MIGRATE")
+        self.upstream = self.var("STANDIN_UPSTREAM")
         self.gpu_library, self.gpu_mib = self._gpu()
 
     def var(self, name: str) -> str:
