@@ -8,7 +8,7 @@ from __future__ import annotations
 import argparse
 import sys
 
-from . import LabError, engine
+from . import LabError, engine, say
 
 
 def pair(text: str) -> tuple[str, str]:
@@ -38,11 +38,17 @@ def parser() -> argparse.ArgumentParser:
 def run(arguments: argparse.Namespace) -> int:
     if arguments.command == "engine":
         engine.ensure()
+        say("engine: a Docker Engine answers")
         return 0
     if arguments.command in ("up", "demo") or engine.ask(engine.SOCKET) == "denied":
         engine.ensure()
 
-    import docker.errors
+    try:
+        import docker.errors
+    except ModuleNotFoundError as error:
+        raise LabError(
+            "this Python has no package `docker`: use .venv/bin/python; `make .venv/.stamp` makes it"
+        ) from error
 
     try:
         return run_on_engine(arguments)

@@ -14,7 +14,6 @@ import json
 import os
 import pwd
 import shutil
-import signal
 import socket
 import subprocess
 import sys
@@ -27,7 +26,6 @@ from typing import Any, Literal
 from . import CACHE, PROJECT, LabError, say
 
 SOCKET = "/var/run/docker.sock"
-PID_FILE = "/var/run/docker.pid"
 STATE = CACHE / "engine.json"
 JOINED = "KAIDO_LAB_JOINED"
 # Debian keeps daemons where a normal user's PATH does not look.
@@ -83,7 +81,7 @@ def decide(seen: Probe) -> list[Step]:
         if seen.sudo and not seen.joined:
             return ["join"]
         raise LabError(
-            "a Docker Engine runs, but this user may not use it: run `sudo usermod -aG docker $USER`, log in again"
+            "a Docker Engine runs, but this user may not use it: as root, `usermod -aG docker USER`, then log in again"
         )
     if not (seen.root or seen.sudo):
         what = "start it" if seen.installed else "install and start it"
@@ -104,8 +102,8 @@ def ensure() -> None:
             apt_install(["docker.io", "iptables"], "no Docker Engine is installed")
         elif step == "service":
             say("engine: starting the service docker (systemctl enable --now docker)")
-            run_as_root(["systemctl", "enable", "--now", "docker"])
-            wait("systemctl status docker")
+            run_as_root(["systemctl", "enable", "--quiet", "--now", "docker"])
+            wait()
         elif step == "daemon":
             start_daemon()
         elif step == "join":
@@ -144,10 +142,11 @@ def as_root(command: Sequence[str]) -> list[str]:
     return [*command] if os.geteuid() == 0 else ["sudo", *command]
 
 
-def run_as_root(command: Sequence[str]) -> None:
-    done = subprocess.run(as_root(command), check=False)
+def run_as_root(command: Sequence[str], capture: bool = False) -> str:
+    done = subprocess.run(as_root(command), check=False, stdout=subprocess.PIPE if capture else None, text=True)
     if done.returncode:
         raise LabError(f"`{' '.join(command)}` failed with exit status {done.returncode}: see its output above")
+    return done.stdout or ""
 
 
 def apt_install(packages: Sequence[str], why: str) -> None:
@@ -156,8 +155,8 @@ def apt_install(packages: Sequence[str], why: str) -> None:
     if not (os.geteuid() == 0 or can_sudo()):
         raise LabError(f"{why}, and installing takes root: run `apt-get install {wanted}` as root")
     say(f"engine: {why}; installing from this machine's apt sources: {wanted}")
-    run_as_root(["apt-get", "-q", "update"])
-    install = ["apt-get", "-q", "install", "-y", "--no-install-recommends", *packages]
+    run_as_root(["apt-get", "-qq", "update"])
+    install = ["apt-get", "-qq", "-o", "Dpkg::Use-Pty=0", "install", "-y", "--no-install-recommends", *packages]
     run_as_root(["env", "DEBIAN_FRONTEND=noninteractive", *install])
     state = read_state()
     remember({**state, "installed": sorted({*state.get("installed", []), *packages})})
@@ -179,21 +178,25 @@ def start_daemon() -> None:
     log = CACHE / "dockerd.log"
     dockerd = shutil.which("dockerd", path=SEARCH) or "dockerd"
     say(f"engine: no systemd here, so starting dockerd itself; its log: {log.relative_to(PROJECT)}")
-    script = 'nohup setsid "$0" --pidfile "$1" >>"$2" 2>&1 </dev/null &'
-    run_as_root(["env", f"PATH={SEARCH}", "sh", "-c", script, dockerd, PID_FILE, str(log)])
-    wait(f"the last lines of {log.relative_to(PROJECT)}", log)
-    pid = int(Path(PID_FILE).read_text(encoding="ascii"))
+    # Neither nohup nor setsid forks here, so the shell knows dockerd's pid.
+    script = 'nohup setsid "$0" >>"$1" 2>&1 </dev/null & echo $!'
+    pid = int(run_as_root(["env", f"PATH={SEARCH}", "sh", "-c", script, dockerd, str(log)], capture=True))
     remember({**read_state(), "pid": pid, "start": start_time(pid)})
+    try:
+        wait(alive=lambda: our_daemon() == pid)
+    except LabError as error:
+        tail = log.read_text(errors="replace").splitlines()[-3:]
+        raise LabError("\n".join([f"{error}; its last lines:", *tail])) from error
 
 
-def wait(where: str, log: Path | None = None, seconds: float = 60, sleep: Callable[[float], None] = time.sleep) -> None:
+def wait(alive: Callable[[], bool] = lambda: True, seconds: float = 60) -> None:
     deadline = time.monotonic() + seconds
-    while time.monotonic() < deadline:
-        if ask(SOCKET) != "silent":
-            return
-        sleep(0.2)
-    tail = "\n".join(log.read_text(errors="replace").splitlines()[-5:]) if log and log.exists() else ""
-    raise LabError(f"the Docker Engine did not answer within {seconds:.0f} s; see {where}\n{tail}".rstrip())
+    while ask(SOCKET) == "silent":
+        if not alive():
+            raise LabError("dockerd ended at once")
+        if time.monotonic() > deadline:
+            raise LabError(f"the Docker Engine did not answer within {seconds:.0f} s")
+        time.sleep(0.2)
 
 
 def join() -> None:
@@ -213,18 +216,20 @@ def join_command(uid: int, gid: int, groups: set[int], environ: Mapping[str, str
 
 
 def start_time(pid: int) -> int:
-    """Field 22 of /proc/PID/stat: with it a number that was given to another process later is told apart. 0: gone."""
+    """When a process began (field 22 of /proc/PID/stat): tells it from a later one of its number. 0: it ended."""
     try:
-        return int(Path(f"/proc/{pid}/stat").read_text(encoding="utf-8").rpartition(")")[2].split()[19])
-    except (OSError, IndexError, ValueError):
+        fields = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8").rpartition(")")[2].split()
+    except OSError:
         return 0
+    # Z: ended, but PID 1 of some containers never collects it.
+    return 0 if fields[0] == "Z" else int(fields[19])
 
 
 def our_daemon() -> int:
     """The pid of the dockerd that the lab started, while it is alive; else 0."""
     state = read_state()
     pid = state.get("pid", 0)
-    return pid if pid and start_time(pid) == state.get("start") else 0
+    return pid if pid and start_time(pid) == state["start"] else 0
 
 
 def stop_daemon() -> None:
@@ -232,14 +237,12 @@ def stop_daemon() -> None:
     if not pid:
         return
     say(f"engine: ending the dockerd that the lab started (pid {pid})")
-    start = start_time(pid)
-    run_as_root(["kill", f"-{signal.SIGTERM.value}", str(pid)])
+    run_as_root(["kill", str(pid)])
     deadline = time.monotonic() + 30
-    while time.monotonic() < deadline:
-        if start_time(pid) != start:
-            return
+    while our_daemon():
+        if time.monotonic() > deadline:
+            raise LabError(f"dockerd (pid {pid}) did not end within 30 s: see .cache/lab/dockerd.log")
         time.sleep(0.2)
-    raise LabError(f"dockerd (pid {pid}) did not end within 30 s: see .cache/lab/dockerd.log")
 
 
 def read_state() -> dict[str, Any]:

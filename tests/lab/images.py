@@ -66,8 +66,12 @@ def ensure(client: docker.DockerClient, name: str) -> Image:
         output = "".join(str(line.get("stream", "")) for line in error.build_log)
         tail = "\n".join(output.splitlines()[-15:])
         raise LabError(f"{tag} could not be built: {error.msg}\n{tail}") from error
-    client.images.prune(filters={"dangling": True, "label": LABEL})
     return image
+
+
+def prune(client: docker.DockerClient) -> None:
+    """Drop what newer builds replaced; call when no container needs it any more."""
+    client.images.prune(filters={"dangling": True, "label": LABEL})
 
 
 def context() -> io.BytesIO:

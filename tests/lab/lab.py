@@ -89,6 +89,7 @@ class Lab:
                     container.remove(force=True, v=True)
             self._depot(built["depot"])
             addresses = {host: self._host(host, built[system]) for host, system in wanted.hosts.items()}
+            images.prune(self.client)
         with stage("hosts reachable"):
             self._write_ssh_config(addresses)
             for host, address in addresses.items():

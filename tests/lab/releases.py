@@ -13,12 +13,12 @@ import io
 import os
 import re
 import subprocess
-import sys
 import tarfile
-import tempfile
 from pathlib import Path
 
-from . import PROJECT, LabError
+from tests.standin import build as stand_in
+
+from . import LabError
 
 VERSION = re.compile(r"[0-9]+\.[0-9]+\.[0-9]+(-rc[0-9]+)?")
 ARCHITECTURES = {"amd64": ("cuda_v12", "cuda_v13", "vulkan"), "arm64": ("cuda_v12", "cuda_v13")}
@@ -65,17 +65,6 @@ def compress(data: bytes) -> bytes:
     return subprocess.run(["zstd", "-q", "-c", "-T1"], input=data, stdout=subprocess.PIPE, check=True).stdout
 
 
-def stand_in(version: str) -> bytes:
-    """The program as the stand-in's own builder makes it for this version."""
-    with tempfile.TemporaryDirectory() as folder:
-        out = Path(folder) / "ollama"
-        command = [sys.executable, "-m", "tests.standin.build", "--version", version, str(out)]
-        done = subprocess.run(command, cwd=PROJECT, capture_output=True, text=True, check=False)
-        if done.returncode:
-            raise LabError(f"the stand-in for {version} could not be built: {done.stderr.strip()}")
-        return out.read_bytes()
-
-
 def sums(archives: dict[str, bytes]) -> str:
     """sha256sum.txt as upstream writes it: names with ./"""
     return "".join(f"{hashlib.sha256(data).hexdigest()}  ./{name}\n" for name, data in sorted(archives.items()))
@@ -85,7 +74,7 @@ def publish(root: Path, version: str) -> dict[str, str]:
     """Write one release below root, mending what differs; return architecture -> sha256 of its archive."""
     if not VERSION.fullmatch(version):
         raise LabError(f"--version {version!r} is not allowed: give X.Y.Z or X.Y.Z-rcN")
-    program = stand_in(version)
+    program = stand_in.archive(version)
     archives = {archive_name(arch): compress(tarball(members(version, arch, program))) for arch in ARCHITECTURES}
     folder = root / f"v{version}"
     folder.mkdir(parents=True, exist_ok=True)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import http.server
 import os
 import socketserver
+import subprocess
 import threading
 from pathlib import Path
 
@@ -33,9 +34,9 @@ def test_steps(seen: Probe, steps: list[Step]) -> None:
 @pytest.mark.parametrize(
     ("seen", "words"),
     [
-        (Probe("denied"), "sudo usermod -aG docker $USER"),
+        (Probe("denied"), "usermod -aG docker USER"),
         # A re-run with the group that is still denied must not re-run for ever.
-        (Probe("denied", sudo=True, joined=True), "sudo usermod -aG docker $USER"),
+        (Probe("denied", sudo=True, joined=True), "usermod -aG docker USER"),
         (Probe("silent", apt=True), "install and start it takes root"),
         (Probe("silent", installed=True), "and start it takes root"),
         (Probe("silent", root=True), "install Docker Engine"),
@@ -97,3 +98,11 @@ def test_only_the_daemon_that_the_lab_started_is_ours(tmp_path: Path, monkeypatc
     # The same number, given to a process that started at another time.
     engine.remember({"pid": pid, "start": engine.start_time(pid) + 1})
     assert engine.our_daemon() == 0
+
+
+def test_an_ended_process_is_gone_even_if_nobody_collects_it() -> None:
+    child = subprocess.Popen(["true"])
+    os.waitid(os.P_PID, child.pid, os.WEXITED | os.WNOWAIT)
+    assert Path(f"/proc/{child.pid}").is_dir()
+    assert engine.start_time(child.pid) == 0
+    child.wait()
