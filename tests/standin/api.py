@@ -153,12 +153,12 @@ def tags(app: Server, handler: Handler) -> None:
 
 
 def ps(app: Server, handler: Handler) -> None:
-    models = []
+    models: list[Json] = []
     for model in app.runner.loaded():
-        row = {
+        row: Json = {
             "name": model.name.display, "model": model.name.display, "size": model.size, "digest": model.digest,
-            "details": details(read_config(app, model.manifest), model.manifest), "expires_at": gojson.rfc3339(model.expires),
-            "size_vram": model.size_vram, "context_length": model.context_length,
+            "details": details(read_config(app, model.manifest), model.manifest),
+            "expires_at": gojson.rfc3339(model.expires), "size_vram": model.size_vram, "context_length": model.context_length,
         }  # fmt: skip
         if app.store.generation == 2:
             if model.manifest.runner:
@@ -400,13 +400,17 @@ def create_model(app: Server, handler: Handler) -> None:
     stream = request.get("stream") is not False
 
     def work(report: pull.Report) -> None:
+        def but_success(line: Json) -> None:
+            if line["status"] != "success":
+                report(line)
+
         base = None
         if source:
             base = resolve(app, source)
             if not base.valid:
                 raise create.CreateError("invalid model name")
             if app.store.find(base) is None:
-                app.puller.pull(base, False, lambda line: None if line["status"] == "success" else report(line), handler.gone)
+                app.puller.pull(base, False, but_success, handler.gone)
         try:
             create.Creator(app.store, report).create(name, request, base)
         except gojson.GoJSONError as error:
@@ -524,8 +528,10 @@ def session(app: Server, request: Json, capability: str, verb: str) -> Session:
     layer = manifest.first("model")
     blob = app.store.blob_path(layer.digest) if layer else ""
     known = app.cache.get("facts " + manifest.digest)
-    remembered = bool(known) and app.store.generation == 1 and not os.path.exists(blob)
-    has = known[1][0] if remembered else capabilities(app, manifest)
+    if known and app.store.generation == 1 and not os.path.exists(blob):
+        has = known[1][0]
+    else:
+        has = capabilities(app, manifest)
     if capability not in has:
         if capability == "embedding" and "completion" in has:
             raise Failure(501, "This server does not support embeddings. Start it with `--embeddings`")
@@ -558,7 +564,7 @@ def loaded(app: Server, found: Session, request: Json) -> t.Iterator[runner.Load
 
 
 def _note_variant(app: Server, found: Session) -> None:
-    """Recorded at 0.40: loading writes the manifest once more as a blob, with its runner named, and links nothing to it."""
+    """Recorded at 0.40: loading writes the manifest once more as a blob, with its runner, and links nothing to it."""
     manifest = found.manifest
     if app.store.generation == 2 and not manifest.runner:
         data = gojson.loads(manifest.raw)
@@ -596,9 +602,10 @@ def _infer(app: Server, handler: Handler, request: Json, found: Session, prompt:
                     handler.begin_stream()
                 handler.send_line({"model": found.asked, "created_at": _now(), **piece(token), "done": False})
         text = answer.tokens[-1] if stream and answer.tokens else "".join(answer.tokens)
-        last = {"model": found.asked, "created_at": _now(), **piece(text), "done": True, "done_reason": answer.done_reason}
+        last = {"model": found.asked, "created_at": _now(), **piece(text), "done": True}
+        last["done_reason"] = answer.done_reason
         if not chat:
-            last["context"] = [1] + list(range(100, 100 + answer.prompt_tokens + len(answer.tokens)))
+            last["context"] = list(range(100, 100 + answer.prompt_tokens + len(answer.tokens)))
         last.update(_measures(started, loading, answer))
     if not stream:
         handler.send_json(200, last)

@@ -82,21 +82,22 @@ def _version(own: str) -> None:
 
 
 def _list(client: _Client) -> None:
-    now = datetime.datetime.now(datetime.timezone.utc)
-    rows = [
-        [m["name"], m["digest"][:12], _human(m["size"]) if not m.get("remote_host") else "-", _ago(m["modified_at"], now)]
-        for m in client.one("GET", "/api/tags")["models"]
-    ]
+    now = datetime.datetime.now(datetime.UTC)
+    rows = []
+    for m in client.one("GET", "/api/tags")["models"]:
+        size = "-" if m.get("remote_host") else _human(m["size"])
+        rows.append([m["name"], m["digest"][:12], size, _ago(m["modified_at"], now)])
     _table(["NAME", "ID", "SIZE", "MODIFIED"], rows)
 
 
 def _ps(client: _Client) -> None:
-    now = datetime.datetime.now(datetime.timezone.utc)
+    now = datetime.datetime.now(datetime.UTC)
     rows, runner = [], False
     for m in client.one("GET", "/api/ps")["models"]:
         gpu = round(100 * m["size_vram"] / m["size"]) if m["size"] else 0
         where = "100% CPU" if not gpu else "100% GPU" if gpu == 100 else f"{100 - gpu}%/{gpu}% CPU/GPU"
-        row = [m["name"], m["digest"][:12], _human(m["size"]), where, str(m["context_length"]), _ago(m["expires_at"], now)]
+        until = _ago(m["expires_at"], now)
+        row = [m["name"], m["digest"][:12], _human(m["size"]), where, str(m["context_length"]), until]
         runner = runner or "runner" in m
         rows.append([*row, m["runner"]] if "runner" in m else row)
     head = ["NAME", "ID", "SIZE", "PROCESSOR", "CONTEXT", "UNTIL"]

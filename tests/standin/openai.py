@@ -64,7 +64,7 @@ def _complete(app: Server, handler: Handler, chat: bool) -> None:
     if chat:
         base["object"] = "chat.completion.chunk"
     handler.begin_stream("text/event-stream")
-    for number, token in enumerate([*answer.tokens, None]):
+    for token in [*answer.tokens, None]:
         text = token or ""
         said = {"delta": {"role": "assistant", "content": text}} if chat else {"text": text}
         reason = answer.done_reason if token is None else None

@@ -14,7 +14,7 @@ import time
 import typing as t
 import urllib.parse
 
-from . import gojson, names, store, web
+from . import gojson, names, settings, store, web
 
 _PARTS, _MIN_PART, _MAX_PART = 16, 100_000_000, 1_000_000_000
 _TRIES = 6
@@ -182,12 +182,12 @@ class Download:
             except (web.WebError, OSError, http.client.HTTPException) as error:
                 if self._canceled.is_set():
                     raise web.Canceled from None
-                if isinstance(error, OSError) and error.strerror and not isinstance(error, (ConnectionError, TimeoutError)):
-                    raise PullError(f"write {self._path}-partial: {error.strerror.lower()}") from None
+                if isinstance(error, OSError) and not isinstance(error, (ConnectionError, TimeoutError)):
+                    raise PullError(f"write {self._path}-partial: {(error.strerror or '').lower()}") from None
+                text = f"{self.digest[7:19]} part {part.number} attempt {attempt} failed: {error}"
+                self._puller.log("INFO", f'msg="{text}, retrying in {2**attempt}s"')
+                self._canceled.wait(2**attempt * self._puller.scale)
                 attempt += 1
-                text = f"{self.digest[7:19]} part {part.number} attempt {attempt - 1} failed: {error}, retrying in {2 ** (attempt - 1)}s"
-                self._puller.log("INFO", f'msg="{text}"')
-                self._canceled.wait(2 ** (attempt - 1) * self._puller.scale)
                 if attempt == _TRIES:
                     raise PullError(f"max retries exceeded: {error}") from None
 
@@ -244,14 +244,12 @@ class Download:
 
 
 class Puller:
-    def __init__(self, blobs: store.Store, client: web.Client, log: Log, scale: float, noprune: bool, anchor: bool) -> None:
+    def __init__(self, blobs: store.Store, client: web.Client, log: Log, conf: settings.Settings) -> None:
         self.store = blobs
         self.client = client
         self.log = log
-        self.scale = scale
-        self._noprune = noprune
-        self._anchor = anchor
-        self.upstream = ""  # instead of the public registry, which no test may reach
+        self.scale = conf.time_scale
+        self._conf = conf
         self._downloads: dict[str, Download] = {}
         self._lock = threading.Lock()
 
@@ -270,6 +268,11 @@ class Puller:
                 raise PullError(f"{reply.status}: {reply.read().decode('utf-8', 'replace')}")
         return reply
 
+    def _origin(self, name: names.Name, insecure: bool) -> str:
+        if name.host == names.DEFAULT_HOST and self._conf.upstream:
+            return self._conf.upstream
+        return f"{'http' if insecure else 'https'}://{name.host}"
+
     def forget(self, download: Download) -> None:
         with self._lock:
             self._downloads.pop(download.digest, None)
@@ -283,10 +286,7 @@ class Puller:
                 with open(path, "rb") as stream:
                     replaced = self.store.referenced(stream.read())
         report({"status": "pulling manifest"})
-        origin = f"{'http' if insecure else 'https'}://{name.host}"
-        if name.host == names.DEFAULT_HOST and self.upstream:
-            origin = self.upstream
-        base = f"{origin}/v2/{name.namespace}/{name.model}"
+        base = f"{self._origin(name, insecure)}/v2/{name.namespace}/{name.model}"
         raw = self._manifest(f"{base}/manifests/{name.tag}", insecure)
         try:
             chosen = self._choose(raw, base, insecure)
@@ -296,9 +296,7 @@ class Puller:
         needed = chosen.all_layers
         fresh = []
         for layer in needed:
-            if layer.digest in fetched:
-                fresh.append(layer)
-            elif not self._blob(layer.digest, base, insecure, report, gone):
+            if layer.digest in fetched or not self._blob(layer.digest, base, insecure, report, gone):
                 fresh.append(layer)
         report({"status": "verifying sha256 digest"})
         for layer in fresh:
@@ -306,11 +304,11 @@ class Puller:
         report({"status": "writing manifest"})
         with self.store.lock:
             self.store.write_manifest(name, raw)
-            if self._anchor and self.store.generation == 2:
+            if self._conf.anchor and self.store.generation == 2:
                 self.store.write_anchor(name, raw)
         if self.store.generation == 1:
             replaced -= {layer.digest for layer in needed}
-        if replaced and not self._noprune:
+        if replaced and not self._conf.noprune:
             report({"status": "removing unused layers"})
             self.store.remove_unused(replaced)
         report({"status": "success"})
@@ -348,7 +346,7 @@ class Puller:
         return store.parse_manifest(self.store.read_blob(child["digest"]), child["runner"], child.get("format", ""))
 
     def _config_first(self, manifest: store.Manifest, base: str, insecure: bool) -> set[str]:
-        """From 0.40 the config comes before the layers, since it may ask for a newer server. A failure is only logged."""
+        """From 0.40 the config comes first, since it may ask for a newer server. A failure is only logged."""
         if not manifest.config:
             return set()
         fetched = set()

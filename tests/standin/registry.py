@@ -107,27 +107,26 @@ class _Handler(http.server.BaseHTTPRequestHandler):
             return
         with path.open("rb") as stream:
             stream.seek(first)
-            left = length
-            while left > 0:
-                if fault.cut_after >= 0 and request.sent >= fault.cut_after:
-                    self.close_connection = True
-                    return
-                if fault.stall_after >= 0 and request.sent >= fault.stall_after:
+            self._copy(stream, length, fault, request)
+
+    def _copy(self, stream: t.BinaryIO, left: int, fault: Fault, request: Request) -> None:
+        """Sends what was asked for, until the fault says that it is enough."""
+        ends = [end for end in (fault.cut_after, fault.stall_after) if end >= 0]
+        while left > 0:
+            if request.sent in ends:
+                if request.sent == fault.stall_after:
                     self.server.registry.closing.wait(fault.stall_seconds)
-                    self.close_connection = True
-                    return
-                block = 1 << 16 if not fault.rate else max(1, min(1 << 16, int(fault.rate / 50)))
-                for limit in (fault.cut_after, fault.stall_after):
-                    if limit >= 0:
-                        block = min(block, max(1, limit - request.sent))
-                data = stream.read(min(block, left))
-                if fault.corrupt:
-                    data = bytes(byte ^ 0x55 for byte in data)
-                self.wfile.write(data)
-                request.sent += len(data)
-                left -= len(data)
-                if fault.rate:
-                    time.sleep(len(data) / fault.rate)
+                self.close_connection = True
+                return
+            block = max(1, min(1 << 16, int(fault.rate / 50))) if fault.rate else 1 << 16
+            data = stream.read(min(block, left, *(end - request.sent for end in ends)))
+            if fault.corrupt:
+                data = bytes(byte ^ 0x55 for byte in data)
+            self.wfile.write(data)
+            request.sent += len(data)
+            left -= len(data)
+            if fault.rate:
+                time.sleep(len(data) / fault.rate)
 
     def handle_one_request(self) -> None:
         with contextlib.suppress(ConnectionError, TimeoutError):
@@ -163,7 +162,11 @@ class _HTTPServer(socketserver.ThreadingMixIn, http.server.HTTPServer):
 class Registry:
     """Serves `store_dir` (either generation) on `host`; `with Registry(dir) as registry: registry.host ...`."""
 
-    def __init__(self, store_dir: str | os.PathLike[str], host: str = "127.0.0.1", port: int = 0) -> None:
+    def __init__(
+        self, store_dir: str | os.PathLike[str], host: str = "127.0.0.1", port: int = 0, public: str = ""
+    ) -> None:
+        """Listens on `host`; others know it as `public`."""
+        self._public = public or host
         self.store_dir = pathlib.Path(store_dir)
         self.requests: list[Request] = []
         self.faults: list[Fault] = []
@@ -176,7 +179,7 @@ class Registry:
     @property
     def host(self) -> str:
         """host:port as model names carry it."""
-        return f"127.0.0.1:{self.port}"
+        return f"{self._public}:{self.port}"
 
     def misbehave(self, match: str, **what: t.Any) -> Fault:
         fault = Fault(match, **what)
@@ -246,7 +249,7 @@ def make_model(
     config: t.Mapping[str, t.Any] | None = None,
     runner: str = "",
 ) -> str:
-    """Writes a model into a store and returns its manifest digest. `layers` adds layers by kind (system, license ...)."""
+    """Writes a model into a store, with more `layers` by kind (system, license ...). Returns its manifest digest."""
     target = store.Store(os.fspath(store_dir), generation)
     found = []
     everything = {"model": weights(seed, size, architecture), "params": b'{"num_ctx":128}\n', **(layers or {})}

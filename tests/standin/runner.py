@@ -12,11 +12,28 @@ import typing as t
 
 from . import gguf, names, settings, store
 
-_WORDS = (
-    "the a of to and in is it you that he was for on are with as they be at one have this from or had by hot but some what "
-    "there we can out other were all your when up use word how said an each she which do their time if will way about many"
-).split()
+_WORDS = [
+    "the",
+    "of",
+    "to",
+    "and",
+    "in",
+    "is",
+    "it",
+    "that",
+    "was",
+    "for",
+    "on",
+    "are",
+    "as",
+    "with",
+    "they",
+    "at",
+    "be",
+]
 _DEFAULT_TOKENS = 24
+
+Context = t.Callable[[gguf.Header], int]
 
 
 class Busy(Exception):
@@ -61,7 +78,8 @@ def answer(manifest: store.Manifest, prompt: str, options: dict[str, t.Any], fmt
         words = ["{", '"answer"', ":", f'"{rng.choice(_WORDS)}"', "}"]
         length = max(length, len(words))
     else:
-        words = [rng.choice(_WORDS).capitalize()] + [" " + rng.choice(_WORDS) for _ in range(_DEFAULT_TOKENS - 2)] + ["."]
+        words = [" " + rng.choice(_WORDS) for _ in range(_DEFAULT_TOKENS)]
+        words[0], words[-1] = words[0].strip().capitalize(), "."
     tokens = words[:length]
     reason = "stop" if len(tokens) == len(words) else "length"
     return Answer(tokens, reason, 1 + len(prompt.split()) + len(prompt) // 8)
@@ -98,7 +116,7 @@ class Runner:
 
     @contextlib.contextmanager
     def use(
-        self, name: names.Name, manifest: store.Manifest, blob: str, context: t.Callable[[gguf.Header], int], keep: float
+        self, name: names.Name, manifest: store.Manifest, blob: str, context: Context, keep: float
     ) -> t.Iterator[Loaded]:
         """Loads if needed, waits for a free slot, and sets the expiry when the request is over."""
         with self._lock:
@@ -121,9 +139,7 @@ class Runner:
             with self._lock:
                 self._pending -= 1
 
-    def _load(
-        self, name: names.Name, manifest: store.Manifest, blob: str, context: t.Callable[[gguf.Header], int]
-    ) -> Loaded:
+    def _load(self, name: names.Name, manifest: store.Manifest, blob: str, context: Context) -> Loaded:
         with self._lock:
             self.loaded()
             model = self._loaded.get(manifest.digest)

@@ -241,7 +241,9 @@ class Server:
         numbers = tuple(int(part) for part in version.split("-")[0].split("."))
         self._write = write
         self.settings = settings.Settings(env, lambda text: self.log("WARN", text))
-        os.makedirs(self.settings.models, exist_ok=True)
+        conf = self.settings
+        self._http = _HTTPServer((conf.bind_host, conf.port), self)
+        os.makedirs(conf.models, exist_ok=True)
         shown = " ".join(f"{name}:{value}" for name, value in self.settings.config_map.items())
         self.log("INFO", f'source=routes.go:1951 msg="server config" env="map[{shown}]"')
         self.log("INFO", f'source=routes.go:1953 msg="Ollama cloud disabled: {str(self.settings.no_cloud).lower()}"')
@@ -249,12 +251,9 @@ class Server:
         if not self.settings.noprune:
             self.store.prune(self.log)
         client = web.Client(version, env.get("SSL_CERT_FILE", ""), 30 * self.settings.time_scale)
-        conf = self.settings
-        self.puller = pull.Puller(self.store, client, self.log, conf.time_scale, conf.noprune, conf.anchor)
-        self.puller.upstream = conf.upstream
+        self.puller = pull.Puller(self.store, client, self.log, self.settings)
         self.runner = runner.Runner(self.settings)
         self.cache: dict[str, t.Any] = {}
-        self._http = _HTTPServer((conf.bind_host, conf.port), self)
         self._thread: threading.Thread | None = None
         self.log("INFO", f'source=routes.go:2008 msg="Listening on {self.address} (version {version})"')
         self._log_compute()
@@ -273,7 +272,7 @@ class Server:
         return self.settings.models
 
     def log(self, level: str, text: str) -> None:
-        now = datetime.datetime.now(datetime.timezone.utc).strftime("%Y-%m-%dT%H:%M:%S.%f")[:-3]
+        now = datetime.datetime.now(datetime.UTC).strftime("%Y-%m-%dT%H:%M:%S.%f")[:-3]
         self._write(f"time={now}Z level={level} {text}")
 
     def access(self, text: str) -> None:
@@ -288,7 +287,7 @@ class Server:
             total = f"{conf.gpu_mib / 1024:.1f} GiB"
             library = {"cuda": "CUDA", "rocm": "ROCm", "vulkan": "Vulkan"}.get(conf.gpu_library, conf.gpu_library)
             where = (
-                f'id=GPU-00000000-0000-0000-0000-000000000000 library={library} compute=8.9 name={library}0 '
+                f"id=GPU-00000000-0000-0000-0000-000000000000 library={library} compute=8.9 name={library}0 "
                 'description="Stand-in GPU" libdirs=ollama driver=13.0 pci_id=0000:01:00.0 type=discrete'
             )
         self.log("INFO", f'source=types.go:50 msg="inference compute" {where} total="{total}" available="{total}"')

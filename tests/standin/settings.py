@@ -56,7 +56,7 @@ class Settings:
         self.load_seconds = float(self.var("STANDIN_LOAD_SECONDS") or 0)
         self.anchor = self.flag("STANDIN_ANCHOR")
         self.migrate = self.flag("STANDIN_MIGRATE")
-        self.upstream = self.var("STANDIN_UPSTREAM")
+        self.upstream = self.var("STANDIN_UPSTREAM")  # instead of the public registry, which no test may reach
         self.gpu_library, self.gpu_mib = self._gpu()
 
     def var(self, name: str) -> str:
@@ -137,7 +137,7 @@ class Settings:
         for host in ("localhost", "127.0.0.1", "0.0.0.0"):
             for scheme in ("http", "https"):
                 given += [f"{scheme}://{host}", f"{scheme}://{host}:*"]
-        return given + ["app://*", "file://*", "tauri://*", "vscode-webview://*", "vscode-file://*"]
+        return [*given, "app://*", "file://*", "tauri://*", "vscode-webview://*", "vscode-file://*"]
 
     def _gpu(self) -> tuple[str, int]:
         library, _colon, mib = self.var("STANDIN_GPU").partition(":")

@@ -158,7 +158,7 @@ class Store:
     def find(self, name: names.Name) -> str | None:
         return next((path for path in self._paths(name) if os.path.lexists(path)), None)
 
-    def names(self) -> list[names.Name]:
+    def tags(self) -> list[names.Name]:
         found: dict[names.Name, None] = {}
         for tree in self._trees:
             base = os.path.join(self.root, tree)
@@ -176,7 +176,7 @@ class Store:
         return sorted(found, key=lambda name: name.parts)
 
     def canonical(self, name: names.Name) -> names.Name:
-        return names.fold_to_existing(name, self.names())
+        return names.fold_to_existing(name, self.tags())
 
     # -- reading -------------------------------------------------------------------------------------------------
 
@@ -184,9 +184,9 @@ class Store:
         with open(path, "rb") as stream:
             raw = stream.read()
         target = os.path.basename(os.path.realpath(path))
-        if os.path.islink(path):
-            if not _BLOB_NAME.fullmatch(target) or hashlib.sha256(raw).hexdigest() != target[7:]:
-                raise StoreError("digest mismatch")
+        genuine = _BLOB_NAME.fullmatch(target) and hashlib.sha256(raw).hexdigest() == target[7:]
+        if os.path.islink(path) and not genuine:
+            raise StoreError("digest mismatch")
         return raw
 
     def children(self, raw: bytes) -> list[Manifest]:
@@ -234,7 +234,7 @@ class Store:
         match = _DIGEST_REFERENCE.fullmatch(text)
         if self.generation == 1 or not match:
             return None
-        for name in self.names():
+        for name in self.tags():
             with contextlib.suppress(OSError, ValueError, StoreError):
                 path = self.find(name)
                 raw = self._read(path) if path else b""
@@ -246,7 +246,7 @@ class Store:
     def entries(self) -> list[Entry]:
         """What tags lists: every tag with a readable manifest, newest first (by whole seconds, as the server sorts)."""
         found = []
-        for name in self.names():
+        for name in self.tags():
             with contextlib.suppress(OSError, ValueError, StoreError):
                 children = self.all_manifests(name)
                 rows = children if self.row_per_child else [child for child in children if child.selected]
@@ -310,7 +310,7 @@ class Store:
 
     def in_use(self, strict: bool = False) -> set[str]:
         used: set[str] = set()
-        for name in self.names():
+        for name in self.tags():
             try:
                 used |= self.referenced(self._raw(name))
             except (OSError, ValueError, StoreError):

@@ -8,7 +8,6 @@ import ipaddress
 import platform
 import socket
 import ssl
-import typing as t
 import urllib.parse
 
 _TRUSTED = ("ollama.com", "ollama.ai", "hf.co", "huggingface.co")
