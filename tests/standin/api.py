@@ -158,7 +158,8 @@ def ps(app: Server, handler: Handler) -> None:
         row: Json = {
             "name": model.name.display, "model": model.name.display, "size": model.size, "digest": model.digest,
             "details": details(read_config(app, model.manifest), model.manifest),
-            "expires_at": gojson.rfc3339(model.expires), "size_vram": model.size_vram, "context_length": model.context_length,
+            "expires_at": gojson.rfc3339(model.expires), "size_vram": model.size_vram,
+            "context_length": model.context_length,
         }  # fmt: skip
         if app.store.generation == 2:
             if model.manifest.runner:
@@ -387,6 +388,21 @@ def push_model(app: Server, handler: Handler) -> None:
     _run_stream(handler, request.get("stream") is not False, work)
 
 
+def _base_model(app: Server, handler: Handler, source: str, report: pull.Report) -> names.Name:
+    """The model that `from` names, pulled if it is not here."""
+
+    def but_success(line: Json) -> None:
+        if line["status"] != "success":
+            report(line)
+
+    base = resolve(app, source)
+    if not base.valid:
+        raise create.CreateError("invalid model name")
+    if app.store.find(base) is None:
+        app.puller.pull(base, False, but_success, handler.gone)
+    return base
+
+
 def create_model(app: Server, handler: Handler) -> None:
     request = handler.read_json()
     name = names.parse(asked_name(request))
@@ -400,17 +416,7 @@ def create_model(app: Server, handler: Handler) -> None:
     stream = request.get("stream") is not False
 
     def work(report: pull.Report) -> None:
-        def but_success(line: Json) -> None:
-            if line["status"] != "success":
-                report(line)
-
-        base = None
-        if source:
-            base = resolve(app, source)
-            if not base.valid:
-                raise create.CreateError("invalid model name")
-            if app.store.find(base) is None:
-                app.puller.pull(base, False, but_success, handler.gone)
+        base = _base_model(app, handler, source, report) if source else None
         try:
             create.Creator(app.store, report).create(name, request, base)
         except gojson.GoJSONError as error:
@@ -569,6 +575,10 @@ def _note_variant(app: Server, found: Session) -> None:
     if app.store.generation == 2 and not manifest.runner:
         data = gojson.loads(manifest.raw)
         app.store.add_blob(gojson.dumps({**data, "runner": "ggml", "format": "gguf"}).encode())
+    if app.store.generation == 2 and app.settings.migrate and manifest.runner in ("", "ggml"):
+        app.log("INFO", f'msg="starting local compat GGUF migration" model={found.name.display}')
+        app.store.convert(found.name, manifest)
+        app.log("INFO", f'msg="completed local compat GGUF migration" model={found.name.display}')
 
 
 def _measures(started: float, loading: float, answer: runner.Answer) -> Json:

@@ -137,6 +137,16 @@ def _show(client: _Client, args: list[str]) -> None:
         print(f"    {capability}")
 
 
+def _make_key() -> None:
+    """The real server writes its key pair at start, and does not start where it can't."""
+    path = os.path.join(os.environ.get("HOME", "/"), ".ollama", "id_ed25519")
+    os.makedirs(os.path.dirname(path), mode=0o755, exist_ok=True)
+    for name, mode in ((path, 0o600), (path + ".pub", 0o644)):
+        if not os.path.exists(name):
+            with open(os.open(name, os.O_WRONLY | os.O_CREAT, mode), "w", encoding="utf-8") as stream:
+                stream.write("the stand-in signs nothing\n")
+
+
 def _serve(version: str) -> int:
     from .server import Server
 
@@ -144,6 +154,7 @@ def _serve(version: str) -> int:
         print(line, file=sys.stderr, flush=True)
 
     try:
+        _make_key()
         server = Server(version, os.environ, write)
     except settings.Panic as panic:
         write(f"panic: {panic}")
@@ -152,7 +163,8 @@ def _serve(version: str) -> int:
         if error.filename:
             write(f"Error: {error.filename}: {(error.strerror or '').lower()}: ensure path elements are traversable")
         else:
-            write(f"Error: listen tcp: {(error.strerror or str(error)).lower()}")
+            conf = settings.Settings(os.environ)
+            write(f"Error: listen tcp {conf.bind_host}:{conf.port}: bind: {(error.strerror or str(error)).lower()}")
         return 1
     done = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):

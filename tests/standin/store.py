@@ -282,6 +282,25 @@ class Store:
         with open(path, "wb") as stream:
             stream.write(gojson.dumps(data).encode())
 
+    def convert(self, name: names.Name, manifest: Manifest) -> None:
+        """What the background conversion of 0.40 leaves: a list of the original and a variant of other bytes."""
+        old = manifest.first("model")
+        assert old is not None
+        data = self.read_blob(old.digest) + b"\0" * 32
+        digest, _new = self.add_blob(data)
+        copied = json.loads(manifest.raw)
+        for layer in copied["layers"]:
+            if layer["digest"] == old.digest:
+                layer.update(digest=digest, size=len(data))
+        converted = gojson.dumps({**copied, "runner": "llamacpp", "format": "gguf"}).encode()
+        rows = []
+        for runner, raw in (("ggml", manifest.raw), ("llamacpp", converted)):
+            child, _new = self.add_blob(raw)
+            rows.append({"mediaType": MANIFEST, "digest": child, "size": len(raw), "runner": runner, "format": "gguf"})
+        listed = {"schemaVersion": 2, "mediaType": MANIFEST_LIST, "manifests": rows}
+        with self.lock:
+            self.write_manifest(name, gojson.dumps(listed).encode())
+
     def remove(self, name: names.Name) -> None:
         """The tag, then the blobs that no readable manifest needs any more."""
         candidates = self.referenced(self._raw(name))
