@@ -43,6 +43,8 @@ SYSTEMD: dict[str, Any] = {
     "cgroupns": "private",
     "tmpfs": {"/run": "", "/run/lock": "", "/tmp": "exec"},
 }
+# Hosts find no public registry, with or without Internet: what a test sees is the depot's.
+NOWHERE = {"registry.ollama.ai": "127.0.0.1", "ollama.com": "127.0.0.1"}
 
 
 @dataclass(frozen=True)
@@ -179,7 +181,7 @@ class Lab:
             "etc/ssh/ssh_host_ed25519_key": (host_key.read_bytes(), 0o600, 0),
             "etc/ssh/ssh_host_ed25519_key.pub": (host_key.with_suffix(".pub").read_bytes(), 0o644, 0),
         }
-        return self._address(self._container(host, image.id, files, **SYSTEMD))
+        return self._address(self._container(host, image.id, files, extra_hosts=NOWHERE, **SYSTEMD))
 
     def _address(self, container: Container) -> str:
         return str(container.attrs["NetworkSettings"]["Networks"][self.prefix]["IPAddress"])
