@@ -130,6 +130,11 @@ class Found:
         """Whether the model is there and nothing is known to be wrong with it."""
         return bool(self.digest) and not self.problem and not self.damage
 
+    @property
+    def state(self) -> tuple[str, bool, bool]:
+        """What makes a model another, or better or worse, than before."""
+        return self.digest, self.sound, bool(self.digest) or self.on_disk
+
 
 @dataclass
 class Plan:
@@ -387,8 +392,6 @@ class Models:
     def _pull(self, plan: Plan, outcome: Outcome) -> None:
         wanted = plan.wanted
         running = plan.before.damage and wanted.name.key in self._running()
-        if self.store:
-            self._clear(plan.before, self.store.find(wanted.name))
         failures: list[str] = []
         for source, offer in plan.candidates:
             if offer is None and source in self._dead:
@@ -422,15 +425,19 @@ class Models:
     def _running(self) -> set[str]:
         return {key for key in (_key(row) for row in self.client.running()) if key}
 
-    def _clear(self, before: Found, entry: Entry | None) -> None:
-        """Remove what stands in the way of a repair: the server would take a bad file for the blob itself."""
-        assert self.store
-        for damage in before.damage:
-            self._unlink_blob(damage.blob.digest)
-        if entry and entry.problem:
-            if entry.digest:
-                self._unlink_blob(entry.digest)
-            os.unlink(entry.path)
+    def clear(self, plans: t.Iterable[Plan]) -> None:
+        """Remove what stands in the way of repairs: the server would take a bad file for the blob itself.
+
+        All at once and before any pull: what one repair has brought, another may need, too.
+        """
+        for plan in plans:
+            for damage in plan.before.damage:
+                self._unlink_blob(damage.blob.digest)
+            entry = self.store.find(plan.wanted.name) if self.store and plan.before.problem else None
+            if entry:
+                if entry.digest:
+                    self._unlink_blob(entry.digest)
+                os.unlink(entry.path)
 
     def _unlink_blob(self, digest: str) -> None:
         assert self.store
@@ -718,7 +725,8 @@ def _act(models: Models, plans: t.Sequence[Plan]) -> list[Outcome]:
         [(str(p.wanted.name), p.candidates[0][1].chosen.size if p.candidates[0][1] else 0) for p in pulls]
     )
     done = {id(plan): models.apply(plan) for plan in plans if not plan.pull}
-    with concurrent.futures.ThreadPoolExecutor(max(1, models.options.parallel)) as pool:
+    models.clear(pulls)
+    with concurrent.futures.ThreadPoolExecutor(models.options.parallel) as pool:
         done.update(zip(map(id, pulls), pool.map(models.apply, pulls)))
     return [done[id(plan)] for plan in plans]
 
@@ -760,9 +768,7 @@ def _row(plan: Plan, outcome: Outcome, found: t.Mapping[str, Found], after: t.Ma
         "digest_before": plan.before.digest or None,
         "digest_after": now.digest or None,
         "size": now.size,
-        "changed": any(
-            (found[key].digest, found[key].sound) != (after[key].digest, after[key].sound) for key in concerned
-        ),
+        "changed": any(found[key].state != after[key].state for key in concerned),
         "actions": outcome.actions,
         "bytes_pulled": outcome.bytes_pulled,
         "seconds": outcome.seconds,
