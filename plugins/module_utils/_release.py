@@ -21,9 +21,9 @@ import shutil
 import stat
 import subprocess
 import tarfile
-import time
 import typing as t
 from dataclasses import dataclass
+from time import sleep
 from urllib.parse import urlsplit
 
 from ._errors import OllamaError
@@ -194,14 +194,14 @@ def surplus(state: State, wanted: Wanted) -> list[str]:
     return others[max(0, wanted.keep - len(protected)) :]
 
 
-def apply(state: State, wanted: Wanted, sleep: t.Callable[[float], None] = time.sleep) -> int:
+def apply(state: State, wanted: Wanted) -> int:
     """Carry out the plan and return the number of bytes downloaded. A failure leaves the release in use as it was."""
     steps = plan(state, wanted)
     received = 0
     with _readable_by_all(), _lock(wanted.install_dir):
         _clean(wanted)
         if "install" in steps:
-            download = Download(wanted, sleep)
+            download = Download(wanted)
             _install(wanted, download.run())
             received = download.received
         if "activate" in steps:
@@ -219,9 +219,8 @@ def apply(state: State, wanted: Wanted, sleep: t.Callable[[float], None] = time.
 class Download:
     """An archive on its way, in a file that is named after the wanted checksum: a later run finds and continues it."""
 
-    def __init__(self, wanted: Wanted, sleep: t.Callable[[float], None]) -> None:
+    def __init__(self, wanted: Wanted) -> None:
         self.wanted = wanted
-        self.sleep = sleep
         self.path = os.path.join(wanted.install_dir, "download", wanted.checksum.replace(":", "-") + ".part")
         self.received = 0
 
@@ -268,7 +267,7 @@ class Download:
                         f"{exc.message}; given up after {failures} attempts, the next run continues",
                         **exc.details,
                     ) from exc
-                self.sleep(min(30, 2 ** (failures - 1)))
+                sleep(min(30, 2 ** (failures - 1)))
         raise OllamaError(
             "connection_lost", f"the connection to {self.wanted.url} broke {_MAX_ATTEMPTS} times", url=self.wanted.url
         )

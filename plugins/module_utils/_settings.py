@@ -162,7 +162,7 @@ def _debug(value: t.Any) -> str:
 
 def _words(value: t.Any, what: str) -> list[str]:
     """Return the parts of a list, or of a comma-separated text, none of them empty or with a space inside."""
-    parts = value.split(",") if isinstance(value, str) else value
+    parts = str(value).split(",") if isinstance(value, (str, int)) and not isinstance(value, bool) else value
     if not isinstance(parts, list) or not parts:
         raise _Refused(f"allowed is a list of {what}")
     for part in parts:
@@ -183,8 +183,7 @@ def _origins(value: t.Any) -> str:
 
 def _list_of(what: str, pattern: str) -> t.Callable[[t.Any], str]:
     def parse(value: t.Any) -> str:
-        value = str(value) if isinstance(value, int) and not isinstance(value, bool) else value
-        words = _words(value, what)
+        words = _words([str(v) if type(v) is int else v for v in value] if isinstance(value, list) else value, what)
         if not all(re.match(pattern + r"\Z", word) for word in words):
             raise _Refused(f"allowed is a list of {what}")
         return ",".join(words)

@@ -1,0 +1,405 @@
+# Copyright (c) 2026, kaido.ollama contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Preflight: what is refused and with which words, what is found on a host, and which steps follow."""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+from ansible_collections.kaido.ollama.plugins.module_utils import _preflight, _release
+from ansible_collections.kaido.ollama.plugins.module_utils._errors import OllamaError
+from ansible_collections.kaido.ollama.plugins.module_utils._preflight import Account, Host, Listener, Service, Wanted
+from ansible_collections.kaido.ollama.plugins.modules import preflight
+
+from .conftest import RunModule
+
+SUM = "sha256:" + "ab" * 32
+UNIT = "# Managed by kaido.ollama\n[Service]\nExecStart=/opt/ollama/current/bin/ollama serve\n"
+MODELS = "/usr/share/ollama/.ollama/models"
+WANTED = Wanted(version="0.35.1", unit=UNIT, models_dir=MODELS, checksums={"ollama-linux-amd64.tar.zst": SUM})
+ENVIRONMENT = {"OLLAMA_HOST": "127.0.0.1:11434", "OLLAMA_MODELS": MODELS, "OLLAMA_NO_CLOUD": "1"}
+BARE = Host(
+    machine="x86_64",
+    has_systemd=True,
+    has_zstd=False,
+    package_manager="apt-get",
+    releases=_release.State(current=None, releases={}, link=None),
+    account=None,
+    has_group=False,
+    device_groups=("render", "video"),
+    directories={"/usr/share/ollama": None, MODELS: None},
+    unit=None,
+    environment=None,
+    environment_is_private=False,
+    configured=0.0,
+    service=Service(),
+    listeners=(),
+    store=None,
+)
+CONVERGED = replace(
+    BARE,
+    releases=_release.State(
+        current="0.35.1",
+        releases={"0.35.1": {"ollama-linux-amd64.tar.zst": SUM}, "0.34.4": {"ollama-linux-amd64.tar.zst": SUM}},
+        link="/opt/ollama/current/bin/ollama",
+    ),
+    account=Account(997, frozenset({"ollama", "render", "video"})),
+    has_group=True,
+    directories={"/usr/share/ollama": 997, MODELS: 997},
+    unit=UNIT,
+    environment=ENVIRONMENT,
+    environment_is_private=True,
+    configured=1000.0,
+    service=Service(active=True, enabled=True, started=2000.0),
+    listeners=(Listener("127.0.0.1", 997, 42, "ollama", True),),
+    store="v1",
+)
+
+
+def examine(wanted: Wanted, host: Host) -> dict[str, str]:
+    checked = _preflight.check(wanted)
+    return _preflight.todo(wanted, checked, host, _preflight.judge(wanted, checked, host))
+
+
+def refusal(wanted: Wanted, host: Host = BARE) -> OllamaError:
+    with pytest.raises(OllamaError) as caught:
+        examine(wanted, host)
+    assert "\n" not in caught.value.message
+    return caught.value
+
+
+# The wish
+
+
+@pytest.mark.parametrize(
+    ("changes", "code", "words"),
+    [
+        (
+            {"version": "0.34.2"},
+            "vulnerable_version",
+            ["ollama_version", "'0.34.2'", "0.34.3", "ollama_allow_vulnerable"],
+        ),
+        ({"version": "v0.35.1"}, "bad_version", ["ollama_version", "'v0.35.1'"]),
+        ({"version": "latest"}, "bad_version", ["ollama_version", "'latest'"]),
+        ({"version": "0.36.0", "checksums": {}}, "unknown_checksum", ["'0.36.0'", "ollama_release_checksum"]),
+        ({"checksum": "abc"}, "invalid_checksum", ["ollama_release_checksum", "'abc'", "64"]),
+        ({"settings": {"keepalive": "5m"}}, "unknown_setting", ["ollama_settings.keepalive", "keep_alive"]),
+        ({"settings": {"no_cloud": "off"}}, "bad_setting", ["ollama_settings.no_cloud", "'off'", "true or false"]),
+        ({"settings": {"host": "0.0.0.0"}}, "open_network", ["ollama_settings.host", "'0.0.0.0'", "ollama_allow_open"]),
+        ({"environment": {"A B": "x"}}, "bad_environment", ["ollama_environment.A B"]),
+        ({"models": ["llama3.2:3b", "a/b/c/d"]}, "invalid_name", ["ollama_models[1]", "'a/b/c/d'"]),
+        ({"models": [{"state": "present"}]}, "invalid_name", ["ollama_models[0].name", "None"]),
+        ({"models": ["x:cloud"]}, "cloud_model", ["ollama_models[0]", "allow_cloud"]),
+        ({"keep": 0}, "bad_option", ["ollama_release_keep", "0", "at least 1"]),
+        ({"models_dir": "models"}, "bad_option", ["ollama_models_dir", "'models'", "absolute"]),
+        ({"models_dir": "/my models"}, "bad_option", ["ollama_models_dir", "'/my models'"]),
+        ({"install_dir": "/opt/100%"}, "bad_option", ["ollama_install_dir", "'/opt/100%'"]),
+    ],
+)
+def test_a_wish_that_no_host_could_meet(changes: dict[str, Any], code: str, words: list[str]) -> None:
+    error = refusal(replace(WANTED, **changes))
+    assert error.code == code
+    for word in words:
+        assert word in error.message
+
+
+def test_what_was_refused_can_be_allowed() -> None:
+    old = replace(WANTED, version="0.30.0", allow_vulnerable_version=True, checksum="AB" * 32, checksums={})
+    assert "install 0.30.0" in examine(old, BARE)["release"]
+    assert examine(replace(WANTED, settings={"host": "0.0.0.0"}, allow_open_network=True), BARE)
+
+
+# The host
+
+
+@pytest.mark.parametrize(
+    ("host", "code", "words"),
+    [
+        (replace(BARE, machine="riscv64"), "unsupported_architecture", ["'riscv64'", "aarch64"]),
+        (replace(BARE, machine="armv7l"), "unsupported_architecture", ["'armv7l'"]),
+        (replace(BARE, has_systemd=False), "unsupported_init", ["systemd"]),
+        (replace(BARE, package_manager=None), "no_zstd", ["zstd", "package manager"]),
+        (replace(BARE, releases=replace(BARE.releases, link="")), "foreign_install", ["/usr/local/bin/ollama"]),
+        (replace(BARE, releases=replace(BARE.releases, link="/usr/lib/x")), "foreign_install", ["/usr/lib/x"]),
+        (replace(BARE, unit="[Unit]\nDescription=Ollama Service\n"), "foreign_install", ["ollama.service"]),
+        (
+            replace(BARE, listeners=(Listener("127.0.0.1", 0, 77, "nginx"),)),
+            "port_taken",
+            ["ollama_settings.host", "'127.0.0.1:11434'", "nginx (pid 77)", "11434"],
+        ),
+        (replace(BARE, listeners=(Listener("0.0.0.0", 0, 77, "nginx"),)), "port_taken", ["nginx"]),
+        (replace(BARE, listeners=(Listener("::", 0),)), "port_taken", ["cannot be seen"]),
+        # A server that somebody started by hand is not our unit, though the account is the same.
+        (replace(CONVERGED, listeners=(Listener("127.0.0.1", 997, 78, "ollama"),)), "port_taken", ["pid 78"]),
+        (
+            replace(CONVERGED, service=Service(), listeners=(Listener("127.0.0.1", 997),)),
+            "port_taken",
+            ["cannot be seen"],
+        ),
+    ],
+)
+def test_a_host_that_cannot_meet_it(host: Host, code: str, words: list[str]) -> None:
+    error = refusal(WANTED, host)
+    assert error.code == code
+    for word in words:
+        assert word in error.message
+
+
+@pytest.mark.parametrize(
+    "listener",
+    [
+        Listener("127.0.0.2", 0, 77, "other"),
+        Listener("::1", 0, 77, "other"),
+        Listener("127.0.0.1", 997, 42, "ollama", True),
+        Listener("127.0.0.1", 997),
+    ],
+)
+def test_a_port_that_is_not_in_the_way(listener: Listener) -> None:
+    assert examine(WANTED, replace(CONVERGED, listeners=(listener,))) == {}
+
+
+def test_localhost_meets_both_loopbacks() -> None:
+    wanted = replace(WANTED, settings={"host": "localhost"})
+    assert refusal(wanted, replace(BARE, listeners=(Listener("::1", 0, 77, "other"),))).code == "port_taken"
+
+
+@pytest.mark.parametrize(
+    ("version", "current", "store", "refused"),
+    [
+        ("0.40.2", "0.35.1", "v1", True),
+        ("0.40.2", None, "v1", True),
+        ("0.40.2", None, None, False),
+        ("0.40.2", "0.40.1", "v1", False),
+        ("0.40.2", None, "v2", False),
+        ("0.35.1", "0.40.2", "v2", True),
+        ("0.35.1", None, "v2", True),
+        ("0.35.1", "0.40.2", "v1", False),
+        ("0.35.1", "0.34.4", "v1", False),
+    ],
+)
+def test_crossing_0_40_is_a_choice(version: str, current: str | None, store: str | None, refused: bool) -> None:
+    wanted = replace(WANTED, version=version, checksum=SUM)
+    releases = {current: {"ollama-linux-amd64.tar.zst": SUM}} if current else {}
+    host = replace(CONVERGED, releases=replace(CONVERGED.releases, current=current, releases=releases), store=store)
+    if refused:
+        error = refusal(wanted, host)
+        assert error.code == "store_migration"
+        assert "ollama_accept_store_migration" in error.message
+    assert "release" in examine(replace(wanted, accept_store_migration=True), host)
+
+
+# The steps
+
+
+def test_a_bare_host_needs_everything() -> None:
+    steps = examine(WANTED, BARE)
+    assert list(steps) == ["packages", "release", "account", "directories", "unit", "environment", "service"]
+    assert "OLLAMA_HOST, OLLAMA_MODELS, OLLAMA_NO_CLOUD" in steps["environment"]
+
+
+def test_a_converged_host_needs_nothing() -> None:
+    assert examine(WANTED, CONVERGED) == {}
+
+
+@pytest.mark.parametrize(
+    ("wanted", "host", "steps"),
+    [
+        ({"version": "0.34.4"}, {}, ["release", "service"]),
+        ({"version": "0.35.0"}, {"has_zstd": False}, ["packages", "release", "service"]),
+        ({"version": "0.34.4"}, {"has_zstd": False}, ["release", "service"]),
+        ({"keep": 1}, {}, ["release"]),
+        ({"checksum": "cd" * 32}, {"has_zstd": True}, ["release", "service"]),
+        ({}, {"releases": replace(CONVERGED.releases, link=None)}, ["release"]),
+        ({}, {"account": Account(997, frozenset({"ollama", "video"}))}, ["account", "service"]),
+        ({}, {"directories": {"/usr/share/ollama": 997, MODELS: 0}}, ["directories"]),
+        ({}, {"directories": {"/usr/share/ollama": 997, MODELS: None}}, ["directories"]),
+        ({}, {"unit": UNIT + "x"}, ["unit", "service"]),
+        ({}, {"unit": None}, ["unit", "service"]),
+        ({"settings": {"num_parallel": 2}}, {}, ["environment", "service"]),
+        ({}, {"environment": {**ENVIRONMENT, "OLLAMA_DEBUG": "1"}}, ["environment", "service"]),
+        ({}, {"environment_is_private": False}, ["environment", "service"]),
+        ({}, {"service": Service(active=False, enabled=True)}, ["service"]),
+        ({}, {"service": Service(active=True, enabled=False, started=2000.0)}, ["service"]),
+        ({}, {"service": Service(active=True, enabled=True, stale_definition=True, started=2000.0)}, ["service"]),
+        # A run that was cut short between writing and restarting.
+        ({}, {"service": Service(active=True, enabled=True, started=500.0)}, ["service"]),
+        # A clock that was wrong then must not restart the server in every run.
+        ({}, {"configured": time.time() + 9999}, []),
+        ({}, {"package_manager": None, "has_zstd": False}, []),
+    ],
+)
+def test_only_what_differs(wanted: dict[str, Any], host: dict[str, Any], steps: list[str]) -> None:
+    assert list(examine(replace(WANTED, **wanted), replace(CONVERGED, **host))) == steps
+
+
+def test_secrets_are_compared_but_not_told() -> None:
+    wanted = replace(WANTED, environment={"HTTPS_PROXY": "http://me:hunter2@p:1"})
+    steps = examine(wanted, CONVERGED)
+    assert steps["environment"].endswith("differs in HTTPS_PROXY")
+    assert "hunter2" not in json.dumps(steps)
+    there = replace(CONVERGED, environment={**ENVIRONMENT, "HTTPS_PROXY": "http://me:hunter2@p:1"})
+    assert examine(wanted, there) == {}
+
+
+# Looking, at a root of our own
+
+
+def socket_line(address: str, port: int, inode: int, state: str = "0A", uid: int = 997) -> str:
+    queues = "00000000:00000000 00:00000000 00000000"
+    return f"   0: {address}:{port:04X} 00000000:0000 {state} {queues} {uid} 0 {inode} 1 0 0\n"
+
+
+@pytest.fixture
+def root(tmp_path: Path) -> Path:
+    files = {
+        "etc/systemd/system/ollama.service": UNIT,
+        "etc/ollama/ollama.env": 'OLLAMA_HOST="127.0.0.1:11434"\n',
+        "opt/ollama/releases/0.35.1/.kaido-release.json": json.dumps({"version": "0.35.1", "archives": {"a": SUM}}),
+        "opt/ollama/releases/0.34.4/bin/ollama": "no marker",
+        "proc/net/tcp": "header\n" + socket_line("0100007F", 11434, 555) + socket_line("00000000", 22, 556),
+        "proc/net/tcp6": "header\n"
+        + socket_line("00000000000000000000000001000000", 11434, 557)
+        + socket_line("0000000000000000FFFF00000100007F", 11434, 558)
+        + socket_line("0" * 32, 11434, 559, state="01"),
+        "proc/42/comm": "ollama\n",
+        "proc/42/cgroup": "0::/system.slice/ollama.service\n",
+    }
+    for name, content in files.items():
+        path = tmp_path / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(content)
+    (tmp_path / "etc/ollama/ollama.env").chmod(0o600)
+    (tmp_path / "run/systemd/system").mkdir(parents=True)
+    (tmp_path / "usr/local/bin").mkdir(parents=True)
+    (tmp_path / "usr/local/bin/ollama").symlink_to("/opt/ollama/current/bin/ollama")
+    (tmp_path / "opt/ollama/current").symlink_to("releases/0.35.1")
+    (tmp_path / "proc/42/fd").mkdir()
+    (tmp_path / "proc/42/fd/7").symlink_to("socket:[555]")
+    (tmp_path / (MODELS.lstrip("/") + "/manifests/registry.ollama.ai/library/tiny")).mkdir(parents=True)
+    return tmp_path
+
+
+def show(**properties: str) -> str:
+    values = {
+        "ActiveState": "active",
+        "UnitFileState": "enabled",
+        "NeedDaemonReload": "no",
+        "ExecMainStartTimestampMonotonic": str(int(time.monotonic() * 1e6)),
+    }
+    return "".join(f"{name}={value}\n" for name, value in {**values, **properties}.items())
+
+
+def test_look(root: Path) -> None:
+    host = _preflight.look(WANTED, 11434, str(root), show)
+    assert host.has_systemd
+    assert host.releases.current == "0.35.1"
+    assert list(host.releases.releases) == ["0.35.1"]
+    assert host.releases.link == "/opt/ollama/current/bin/ollama"
+    assert host.unit == UNIT
+    assert host.environment == {"OLLAMA_HOST": "127.0.0.1:11434"}
+    assert host.environment_is_private == (os.getuid() == 0)
+    assert host.directories == {"/usr/share/ollama": os.getuid(), MODELS: os.getuid()}
+    assert host.service.active
+    assert host.service.enabled
+    assert abs(host.service.started - time.time()) < 1
+    assert 0 < host.configured <= host.service.started + 1
+    assert host.store is None
+    assert host.listeners == (
+        Listener("127.0.0.1", 997, 42, "ollama", True),
+        Listener("::1", 997),
+        Listener("127.0.0.1", 997),
+    )
+
+
+def test_look_at_a_bare_host(tmp_path: Path) -> None:
+    (tmp_path / "proc").mkdir()
+    host = _preflight.look(replace(WANTED, user="nobody-here", group="nobody-here"), 11434, str(tmp_path), lambda: "")
+    assert not host.has_systemd
+    assert (host.unit, host.environment, host.account, host.has_group, host.store) == (None, None, None, False, None)
+    assert host.releases == _release.State(current=None, releases={}, link=None)
+    assert host.directories == {"/usr/share/ollama": None, MODELS: None}
+    assert host.service.active is False
+    assert host.listeners == ()
+
+
+@pytest.mark.parametrize(
+    ("changed", "stale"),
+    [
+        ("etc/ollama/ollama.env", True),
+        ("etc/systemd/system/ollama.service", True),
+        ("opt/ollama/current", True),
+        ("", False),
+    ],
+)
+def test_a_server_older_than_its_configuration_is_noticed(root: Path, changed: str, stale: bool) -> None:
+    for path in root.rglob("*"):
+        os.utime(path, (1000, 1000), follow_symlinks=False)
+    if changed:
+        os.utime(root / changed, (time.time() - 10, time.time() - 10), follow_symlinks=False)
+    minute_ago = show(ExecMainStartTimestampMonotonic=str(int((time.monotonic() - 60) * 1e6)))
+    host = _preflight.look(WANTED, 11434, str(root), lambda: minute_ago)
+    assert (host.service.started < host.configured) == stale
+
+
+@pytest.mark.parametrize(
+    ("tree", "generation"),
+    [
+        ("manifests/registry.ollama.ai/library/tiny/latest", "v1"),
+        ("manifests-v2/ollama.com/library/tiny/latest", "v2"),
+        ("blobs/sha256-0", None),
+    ],
+)
+def test_the_generation_of_the_store(root: Path, tree: str, generation: str | None) -> None:
+    path = root / MODELS.lstrip("/") / tree
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text("{}")
+    assert _preflight.look(WANTED, 11434, str(root), show).store == generation
+
+
+def test_groups_come_from_the_devices(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(_preflight, "_group_name", lambda group: f"owner-{group}")
+    gid = os.getgid() or 12345
+    for name in ("dev/dri/renderD128", "dev/nvidia0"):
+        path = root / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text("")
+        os.chown(path, -1, gid if "dri" in name else os.getgid())
+    groups = _preflight.look(WANTED, 11434, str(root), show).device_groups
+    assert groups == tuple(sorted([f"owner-{gid}", "owner-render", "owner-video"]))
+
+
+# The module
+
+
+def arguments(**params: Any) -> dict[str, Any]:
+    return {"version": "0.35.1", "unit": UNIT, "models_dir": MODELS, "checksum": SUM, **params}
+
+
+def test_the_module_wants_root(run_module: RunModule, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("os.geteuid", lambda: 1000)
+    result = run_module(preflight, arguments())
+    assert result["failure"]["code"] == "not_root"
+    assert "become: true" in result["msg"]
+
+
+def test_the_modules_result(run_module: RunModule, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("os.geteuid", lambda: 0)
+    monkeypatch.setattr(_preflight, "look", lambda *_: BARE)
+    environment = json.dumps({"HTTPS_PROXY": "http://me:hunter2@p:1", "A": "1"})
+    result = run_module(preflight, arguments(settings={"host": "127.0.0.1:11555"}, environment=environment))
+    assert result["changed"] is False
+    assert result["todo"] == list(result["reasons"])
+    assert result["api_url"] == "http://127.0.0.1:11555"
+    assert result["environment"]["OLLAMA_HOST"] == result["address"] == "127.0.0.1:11555"
+    assert result["release"]["before"] is None
+    assert result["release"]["checksum"] == SUM
+    assert result["release"]["url"].endswith("/v0.35.1/ollama-linux-amd64.tar.zst")
+    assert result["running"] is False
+    assert "hunter2" not in json.dumps(result)
