@@ -430,7 +430,7 @@ def test_a_bad_archive_with_the_right_checksum(host: Host, data: bytes, code: st
 def test_links_inside_are_fine_and_modes_are_plain(host: Host) -> None:
     odd = tarfile.TarInfo("lib/ollama/odd")
     odd.mode, odd.uid = 0o6755, 1234
-    members = {
+    members: dict[str, bytes | tarfile.TarInfo] = {
         "lib/ollama/libx.so": link("lib/ollama/libx.so", "padding"),
         "lib/ollama/hard": link("lib/ollama/hard", "lib/ollama/padding", tarfile.LNKTYPE),
         "lib/ollama/odd": odd,
