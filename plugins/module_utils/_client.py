@@ -17,6 +17,8 @@ from ._errors import OllamaError
 from ._http import Response, open_stream, request
 from ._name import Name
 
+Events = t.Generator[t.Dict[str, t.Any], None, None]
+
 DEFAULT_URL = "http://127.0.0.1:11434"
 
 # What the server's own words mean. The first match counts; the texts are upstream's, see docs/failures.md.
@@ -133,7 +135,7 @@ class Client:
         """Run ``/api/embed``."""
         return dict(self._call("POST", "/api/embed", body, timeout=timeout).json())
 
-    def pull(self, name: Name, *, insecure: bool = False, timeout: float = 60.0) -> t.Iterator[dict[str, t.Any]]:
+    def pull(self, name: Name, *, insecure: bool = False, timeout: float = 60.0) -> Events:
         """Yield the progress of a pull to its ``success``; leaving the iterator cancels the download on the server.
 
         :param insecure: speak plain HTTP to the registry (that is what Ollama means by it).
@@ -142,11 +144,11 @@ class Client:
         """
         return self._stream("/api/pull", {"model": str(name), "insecure": insecure}, timeout=timeout)
 
-    def create(self, body: dict[str, t.Any], *, timeout: float = 600.0) -> t.Iterator[dict[str, t.Any]]:
+    def create(self, body: dict[str, t.Any], *, timeout: float = 600.0) -> Events:
         """Yield the progress of ``/api/create`` to its ``success``; errors as in `pull`."""
         return self._stream("/api/create", body, timeout=timeout)
 
-    def _stream(self, path: str, body: dict[str, t.Any], *, timeout: float) -> t.Iterator[dict[str, t.Any]]:
+    def _stream(self, path: str, body: dict[str, t.Any], *, timeout: float) -> Events:
         url = self.base_url + path
         with open_stream("POST", url, json=body, timeout=timeout, ca_path=self.ca_path) as stream:
             if stream.status != 200:

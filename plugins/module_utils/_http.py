@@ -129,6 +129,9 @@ def open_stream(
     if json is not None:
         data = jsonlib.dumps(json).encode()
         all_headers.setdefault("Content-Type", "application/json")
+    # Loading the system's certificates takes longer than a whole request to a local server: not for plain HTTP to this
+    # host, which then may not be led elsewhere either.
+    plain = url.startswith("http:") and _is_loopback(url)
     try:
         raw = open_url(
             url,
@@ -139,7 +142,8 @@ def open_stream(
             ca_path=ca_path,
             http_agent=USER_AGENT,
             use_proxy=not _is_loopback(url),
-            follow_redirects="all",
+            validate_certs=not plain,
+            follow_redirects="none" if plain else "all",
         )
     except HTTPError as exc:
         raw = exc
@@ -166,7 +170,9 @@ def _transport_error(url: str, exc: Exception, *, reading: bool) -> Exception:
     if isinstance(cause, (http.client.HTTPException, OSError, ValueError)):
         if reading or isinstance(cause, (http.client.HTTPException, ConnectionResetError, BrokenPipeError)):
             return OllamaError(
-                "connection_lost", f"the connection to {url} broke: {cause or type(cause).__name__}", url=url
+                "connection_lost",
+                f"the connection to {url} broke: {str(cause).strip() or type(cause).__name__}",
+                url=url,
             )
         return OllamaError("unreachable", f"cannot reach {url}: {cause}", url=url)
     if type(exc).__module__.startswith("ansible."):

@@ -564,9 +564,11 @@ class Models:
             watch = _Watch(self.options.stall_timeout, self._deadline(), str(target))
             try:
                 events = self.client.pull(target, insecure=source.insecure, timeout=silence)
-                for event in events:
-                    watch(event)
-                    self.progress.update(target, size, event)
+                # Only a closed connection makes the server drop a download that hangs.
+                with contextlib.closing(events):
+                    for event in events:
+                        watch(event)
+                        self.progress.update(target, size, event)
                 return
             except OllamaError as exc:
                 if exc.code not in _TRANSIENT or attempt == tries:

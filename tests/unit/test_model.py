@@ -439,7 +439,7 @@ def test_an_interrupted_pull_resumes(world: World) -> None:
     events = Client(world.server.url).pull(parse("big"))
     while not kill.is_set():
         next(events)
-    t.cast(t.Any, events).close()
+    events.close()
     timer.join()
     world.upstream.behave()
     time.sleep(0.3)

@@ -227,7 +227,6 @@ def test_a_converged_host_needs_nothing() -> None:
         ({}, {"environment_is_private": False}, ["environment", "service"]),
         ({}, {"service": Service(active=False, enabled=True)}, ["service"]),
         ({}, {"service": Service(active=True, enabled=False, started=2000.0)}, ["service"]),
-        ({}, {"service": Service(active=True, enabled=True, stale_definition=True, started=2000.0)}, ["service"]),
         # A run that was cut short between writing and restarting.
         ({}, {"service": Service(active=True, enabled=True, started=500.0)}, ["service"]),
         # A clock that was wrong then must not restart the server in every run.
@@ -260,6 +259,7 @@ def socket_line(address: str, port: int, inode: int, state: str = "0A", uid: int
 def root(tmp_path: Path) -> Path:
     files = {
         "etc/systemd/system/ollama.service": UNIT,
+        "etc/systemd/system/ollama.service.d/limits.conf": "[Service]\nMemoryMax=8G\n",
         "etc/ollama/ollama.env": 'OLLAMA_HOST="127.0.0.1:11434"\n',
         "opt/ollama/releases/0.35.1/.kaido-release.json": json.dumps({"version": "0.35.1", "archives": {"a": SUM}}),
         "opt/ollama/releases/0.34.4/bin/ollama": "no marker",
@@ -290,7 +290,6 @@ def show(**properties: str) -> str:
     values = {
         "ActiveState": "active",
         "UnitFileState": "enabled",
-        "NeedDaemonReload": "no",
         "ExecMainStartTimestampMonotonic": str(int(time.monotonic() * 1e6)),
     }
     return "".join(f"{name}={value}\n" for name, value in {**values, **properties}.items())
@@ -335,6 +334,7 @@ def test_look_at_a_bare_host(tmp_path: Path) -> None:
         ("etc/ollama/ollama.env", True),
         ("etc/systemd/system/ollama.service", True),
         ("opt/ollama/current", True),
+        ("etc/systemd/system/ollama.service.d/limits.conf", True),
         ("", False),
     ],
 )

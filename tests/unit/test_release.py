@@ -53,7 +53,7 @@ def zstd(data: bytes) -> bytes:
     return subprocess.run(["zstd", "-q", "-c"], input=data, stdout=subprocess.PIPE, check=True).stdout
 
 
-def archive(version: str, **extra: bytes | tarfile.TarInfo) -> bytes:
+def archive(version: str, **extra: Any) -> bytes:
     whole = {"bin/ollama": program(version), "lib/ollama/llama-server": b"x", "lib/ollama/padding": PADDING}
     return zstd(tar({**whole, **extra}))
 
