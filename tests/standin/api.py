@@ -116,6 +116,10 @@ def details(config: Json, manifest: store.Manifest) -> Json:
     }
 
 
+def _show_details(config: Json, manifest: store.Manifest) -> Json:
+    return {**details(config, manifest), **({"runner": manifest.runner} if manifest.runner else {})}
+
+
 def _runner_of(app: Server, manifest: store.Manifest) -> str:
     if app.store.generation == 1 or not manifest.first("model"):
         return ""
@@ -153,19 +157,15 @@ def tags(app: Server, handler: Handler) -> None:
 
 
 def ps(app: Server, handler: Handler) -> None:
-    models: list[Json] = []
-    for model in app.runner.loaded():
-        row: Json = {
-            "name": model.name.display, "model": model.name.display, "size": model.size, "digest": model.digest,
-            "details": details(read_config(app, model.manifest), model.manifest),
-            "expires_at": gojson.rfc3339(model.expires), "size_vram": model.size_vram,
-            "context_length": model.context_length,
+    models = []
+    for loaded in app.runner.loaded():
+        shown = loaded.model.name.display
+        row = {
+            "name": shown, "model": shown, "size": loaded.size, "digest": loaded.model.manifest.digest,
+            "details": loaded.model.details, "expires_at": gojson.rfc3339(loaded.expires),
+            "size_vram": loaded.size_vram, "context_length": loaded.context_length,
         }  # fmt: skip
-        if app.store.generation == 2:
-            if model.manifest.runner:
-                row["details"]["runner"] = model.manifest.runner
-            row["runner"] = "llamacpp"
-        models.append(row)
+        models.append({**row, "runner": "llamacpp"} if app.store.generation == 2 else row)
     handler.send_json(200, {"models": models})
 
 
@@ -291,9 +291,6 @@ def _describe(app: Server, name: names.Name, manifest: store.Manifest, verbose: 
         info.pop("general.name", None)
         info["general.parameter_count"] = header.parameters
         tensors = [{"name": x.name, "type": x.type_name, "shape": list(x.shape)} for x in header.tensors]
-    shown = details(config, manifest)
-    if manifest.runner:
-        shown["runner"] = manifest.runner
     answer: Json = {}
     if texts.licenses:
         answer["license"] = "\n".join(texts.licenses)
@@ -303,7 +300,7 @@ def _describe(app: Server, name: names.Name, manifest: store.Manifest, verbose: 
     answer["template"] = texts.template
     if texts.system:
         answer["system"] = texts.system
-    answer["details"] = shown
+    answer["details"] = _show_details(config, manifest)
     if texts.messages:
         answer["messages"] = texts.messages
     answer["model_info"] = dict(sorted(info.items()))
@@ -423,8 +420,7 @@ def create_model(app: Server, handler: Handler) -> None:
             raise create.CreateError(str(error)) from None
 
     if not source and not request.get("files"):
-        if app.store.generation == 2:  # recorded: the error is answered, and an empty model is left behind
-            create.Creator(app.store, lambda line: None).create(name, request, None)
+        create.Creator(app.store, lambda line: None).leave_behind(name)
         handler.begin_stream("application/json", 400)
         handler.send_text(gojson.dumps({"error": "neither 'from' or 'files' was specified"}))
         handler.end_stream()
@@ -511,10 +507,8 @@ def keep_alive(app: Server, request: Json) -> float:
 
 class Session(t.NamedTuple):
     asked: str
-    name: names.Name
-    manifest: store.Manifest
+    model: runner.Model
     layers: Layers
-    blob: str
 
 
 def session(app: Server, request: Json, capability: str, verb: str) -> Session:
@@ -548,7 +542,7 @@ def session(app: Server, request: Json, capability: str, verb: str) -> Session:
         layers = read_layers(app, manifest)
     except (OSError, ValueError) as error:
         raise Failure(500, str(error)) from None
-    return Session(asked, name, manifest, layers, blob)
+    return Session(asked, runner.Model(name, manifest, blob, _show_details(config, manifest)), layers)
 
 
 @contextlib.contextmanager
@@ -560,7 +554,7 @@ def loaded(app: Server, found: Session, request: Json) -> t.Iterator[runner.Load
 
     keep = keep_alive(app, request)
     try:
-        with app.runner.use(found.name, found.manifest, found.blob, context, keep) as model:
+        with app.runner.use(found.model, context, keep) as model:
             _note_variant(app, found)
             yield model
     except runner.Busy:
@@ -571,14 +565,14 @@ def loaded(app: Server, found: Session, request: Json) -> t.Iterator[runner.Load
 
 def _note_variant(app: Server, found: Session) -> None:
     """Recorded at 0.40: loading writes the manifest once more as a blob, with its runner, and links nothing to it."""
-    manifest = found.manifest
+    manifest = found.model.manifest
     if app.store.generation == 2 and not manifest.runner:
         data = gojson.loads(manifest.raw)
         app.store.add_blob(gojson.dumps({**data, "runner": "ggml", "format": "gguf"}).encode())
     if app.store.generation == 2 and app.settings.migrate and manifest.runner in ("", "ggml"):
-        app.log("INFO", f'msg="starting local compat GGUF migration" model={found.name.display}')
-        app.store.convert(found.name, manifest)
-        app.log("INFO", f'msg="completed local compat GGUF migration" model={found.name.display}')
+        app.log("INFO", f'msg="starting local compat GGUF migration" model={found.model.name.display}')
+        app.store.convert(found.model.name, manifest)
+        app.log("INFO", f'msg="completed local compat GGUF migration" model={found.model.name.display}')
 
 
 def _measures(started: float, loading: float, answer: runner.Answer) -> Json:
@@ -600,7 +594,7 @@ def _infer(app: Server, handler: Handler, request: Json, found: Session, prompt:
     stream = request.get("stream") is not False
     with loaded(app, found, request):
         loading = time.perf_counter() - started
-        answer = runner.answer(found.manifest, prompt, options, request.get("format"))
+        answer = runner.answer(found.model.manifest, prompt, options, request.get("format"))
         shown = answer.tokens[:-1] if stream else []
         for token in answer.tokens:
             time.sleep(app.settings.token_seconds)
@@ -629,7 +623,7 @@ def _infer(app: Server, handler: Handler, request: Json, found: Session, prompt:
 def _load_only(app: Server, handler: Handler, request: Json, found: Session, empty: Json) -> None:
     unload = request.get("keep_alive") in (0, "0", "0s")
     if unload:
-        app.runner.unload(found.manifest.digest)
+        app.runner.unload(found.model.manifest.digest)
     else:
         with loaded(app, found, request):
             pass
@@ -663,8 +657,8 @@ def embed(app: Server, handler: Handler) -> None:
     texts = [given] if isinstance(given, str) else given
     started = time.perf_counter()
     with loaded(app, found, request):
-        length = int(gguf.read_header(found.blob).arch("embedding_length") or 64)
-        vectors = [runner.embedding(found.manifest, text, request.get("dimensions") or length) for text in texts]
+        length = int(gguf.read_header(found.model.blob).arch("embedding_length") or 64)
+        vectors = [runner.embedding(found.model.manifest, text, request.get("dimensions") or length) for text in texts]
     took = max(1, int((time.perf_counter() - started) * 1e9))
     count = sum(1 + len(text.split()) for text in texts)
     answer = {"model": found.asked, "embeddings": vectors, "total_duration": took, "load_duration": took}
@@ -675,8 +669,8 @@ def embeddings(app: Server, handler: Handler) -> None:
     request = handler.read_json()
     found = session(app, request, "embedding", "embeddings")
     with loaded(app, found, request):
-        length = int(gguf.read_header(found.blob).arch("embedding_length") or 64)
-    handler.send_json(200, {"embedding": runner.embedding(found.manifest, request.get("prompt") or "", length)})
+        length = int(gguf.read_header(found.model.blob).arch("embedding_length") or 64)
+    handler.send_json(200, {"embedding": runner.embedding(found.model.manifest, request.get("prompt") or "", length)})
 
 
 # -- the rest ------------------------------------------------------------------------------------------------------

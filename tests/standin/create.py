@@ -115,15 +115,25 @@ class Creator:
             self._add("messages", (gojson.dumps(request["messages"]) + "\n").encode())
         self._write(name, _config(header, config))
 
+    def leave_behind(self, name: names.Name) -> None:
+        """Recorded of a request without a source: a stray config, and from 0.40 an empty model, in spite of the 400."""
+        if self._store.generation == 1:
+            self._add_config(_config(None, {}))
+        else:
+            self._write(name, _config(None, {}))
+
+    def _add_config(self, config: dict[str, t.Any]) -> tuple[str, int]:
+        data = (json.dumps(config, separators=(",", ":")) + "\n").encode()
+        return self._store.add_blob(data)[0], len(data)
+
     def _write(self, name: names.Name, config: dict[str, t.Any]) -> None:
         if self._store.generation == 2:
             config["rootfs"] = {"type": "layers", "diff_ids": [layer.digest for layer in self._layers]}
-        data = (json.dumps(config, separators=(",", ":")) + "\n").encode()
-        digest, _new = self._store.add_blob(data)
+        digest, size = self._add_config(config)
         manifest: dict[str, t.Any] = {
             "schemaVersion": 2,
             "mediaType": store.MANIFEST,
-            "config": store.Layer(store.CONFIG, digest, len(data)).to_json(),
+            "config": store.Layer(store.CONFIG, digest, size).to_json(),
             "layers": [layer.to_json() for layer in self._layers] or None,
         }
         if self._store.generation == 2 and self._layers:

@@ -43,13 +43,13 @@ def _complete(app: Server, handler: Handler, chat: bool) -> None:
         limit = request.get("max_tokens")
         options = {"seed": request.get("seed") or 0, **({"num_predict": limit} if limit else {})}
         with api.loaded(app, found, request):
-            answer = runner.answer(found.manifest, prompt, options, request.get("response_format"))
+            answer = runner.answer(found.model.manifest, prompt, options, request.get("response_format"))
             time.sleep(app.settings.token_seconds * len(answer.tokens))
     except api.Failure as error:
         return _failure(handler, error.status, error.text)
     kind = "chat.completion" if chat else "text_completion"
     base = {
-        "id": f"{'chatcmpl' if chat else 'cmpl'}-{int(found.manifest.digest[:4], 16) % 1000}",
+        "id": f"{'chatcmpl' if chat else 'cmpl'}-{int(found.model.manifest.digest[:4], 16) % 1000}",
         "object": kind, "created": int(time.time()), "model": found.asked, "system_fingerprint": "fp_ollama",
     }  # fmt: skip
     usage = {
@@ -91,11 +91,11 @@ def embeddings(app: Server, handler: Handler) -> None:
         given = request.get("input") or []
         texts = [given] if isinstance(given, str) else given
         with api.loaded(app, found, request):
-            length = int(gguf.read_header(found.blob).arch("embedding_length") or 64)
+            length = int(gguf.read_header(found.model.blob).arch("embedding_length") or 64)
     except api.Failure as error:
         return _failure(handler, error.status, error.text)
     data = [
-        {"object": "embedding", "embedding": runner.embedding(found.manifest, text, length), "index": number}
+        {"object": "embedding", "embedding": runner.embedding(found.model.manifest, text, length), "index": number}
         for number, text in enumerate(texts)
     ]
     count = sum(1 + len(text.split()) for text in texts)

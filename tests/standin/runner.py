@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import hashlib
+import os
 import random
 import threading
 import time
@@ -44,11 +45,16 @@ class LoadError(Exception):
     """The text is what the real server says."""
 
 
+class Model(t.NamedTuple):
+    name: names.Name
+    manifest: store.Manifest
+    blob: str
+    details: dict[str, t.Any]  # as ps shows them, even after the model was deleted
+
+
 @dataclasses.dataclass
 class Loaded:
-    name: names.Name
-    digest: str
-    manifest: store.Manifest
+    model: Model
     size: int
     size_vram: int
     context_length: int
@@ -107,59 +113,51 @@ class Runner:
                     del self._loaded[key]
             return sorted(self._loaded.values(), key=lambda model: -model.expires)
 
-    def is_loaded(self, digest: str) -> bool:
-        return any(model.digest == digest for model in self.loaded())
-
     def unload(self, digest: str) -> None:
         with self._lock:
             self._loaded.pop(digest, None)
 
     @contextlib.contextmanager
-    def use(
-        self, name: names.Name, manifest: store.Manifest, blob: str, context: Context, keep: float
-    ) -> t.Iterator[Loaded]:
+    def use(self, model: Model, context: Context, keep: float) -> t.Iterator[Loaded]:
         """Loads if needed, waits for a free slot, and sets the expiry when the request is over."""
         with self._lock:
             if self._pending >= self._conf.max_queue:
                 raise Busy
             self._pending += 1
         try:
-            model = self._load(name, manifest, blob, context)
-            with model.slots:
-                model.active += 1
+            loaded = self._load(model, context)
+            with loaded.slots:
+                loaded.active += 1
                 try:
-                    yield model
+                    yield loaded
                 finally:
                     with self._lock:
-                        model.active -= 1
-                        model.expires = time.time() + keep
+                        loaded.active -= 1
+                        loaded.expires = time.time() + keep
                         if keep <= 0:
-                            self._loaded.pop(model.digest, None)
+                            self._loaded.pop(model.manifest.digest, None)
         finally:
             with self._lock:
                 self._pending -= 1
 
-    def _load(self, name: names.Name, manifest: store.Manifest, blob: str, context: Context) -> Loaded:
+    def _load(self, model: Model, context: Context) -> Loaded:
         with self._lock:
             self.loaded()
-            model = self._loaded.get(manifest.digest)
-            if model:
-                return model
+            digest = model.manifest.digest
+            if digest in self._loaded:
+                return self._loaded[digest]
             try:
-                header = gguf.read_header(blob)
+                header = gguf.read_header(model.blob)
             except gguf.BadGGUF as error:
                 raise LoadError(str(error)) from None
             time.sleep(self._conf.load_seconds)
-            layer = manifest.first("model")
-            assert layer is not None
             length = context(header)
-            size = 2 * layer.size + 64 * length + 6033
+            size = 2 * os.path.getsize(model.blob) + 64 * length + 6033
             self._evict()
             vram = min(size, self._conf.gpu_mib * 1024 * 1024)
             slots = threading.Semaphore(self._conf.num_parallel)
-            model = Loaded(name, manifest.digest, manifest, size, vram, length, time.time() + 300, slots)
-            self._loaded[manifest.digest] = model
-            return model
+            self._loaded[digest] = Loaded(model, size, vram, length, time.time() + 300, slots)
+            return self._loaded[digest]
 
     def _evict(self) -> None:
         limit = self._conf.max_loaded or 3
@@ -167,4 +165,4 @@ class Runner:
             idle = [model for model in self._loaded.values() if not model.active]
             if not idle:
                 return
-            del self._loaded[min(idle, key=lambda model: model.expires).digest]
+            del self._loaded[min(idle, key=lambda model: model.expires).model.manifest.digest]
