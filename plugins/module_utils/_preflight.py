@@ -86,7 +86,6 @@ class Service:
 
     active: bool = False
     enabled: bool = False
-    stale_definition: bool = False
     started: float = 0.0
 
 
@@ -120,7 +119,7 @@ class Host:
     environment: dict[str, str] | None
     environment_is_private: bool
     configured: float
-    """When the unit, the environment file or the release in use was last changed."""
+    """When the unit, a drop-in, the environment file or the release in use was last changed."""
     service: Service
     listeners: tuple[Listener, ...]
     store: str | None
@@ -313,9 +312,7 @@ def _restart_reason(host: Host, release: _release.Wanted, steps: t.Mapping[str, 
     if changed:
         return f"{', '.join(changed)} will have changed"
     if host.service.started < host.configured < time.time():
-        return "the server was started before its release, unit or settings were changed"
-    if host.service.stale_definition:
-        return "the unit or a drop-in changed since systemd read it"
+        return "the server was started before its release, unit, drop-ins or settings were changed"
     if not host.service.enabled:
         return "the server does not start at boot"
     return None
@@ -337,6 +334,7 @@ def look(wanted: Wanted, port: int, root: str = "/", systemctl: t.Callable[[], s
     path = os.environ.get("PATH", "") + os.pathsep + _SYSTEM_PATH
     environment = _read(at(ENVIRONMENT_PATH))
     current = os.path.join(wanted.install_dir, "current")
+    configuration = (UNIT_PATH, ENVIRONMENT_PATH, current, os.path.join(current, _release.MARKER))
     return Host(
         machine=platform.machine(),
         has_systemd=os.path.isdir(at("/run/systemd/system")),
@@ -350,9 +348,7 @@ def look(wanted: Wanted, port: int, root: str = "/", systemctl: t.Callable[[], s
         unit=_read(at(UNIT_PATH)),
         environment=None if environment is None else _settings.parse_environment_file(environment),
         environment_is_private=_is_private(at(ENVIRONMENT_PATH)),
-        configured=max(
-            _mtime(at(path)) for path in (UNIT_PATH, ENVIRONMENT_PATH, current, current + "/" + _release.MARKER)
-        ),
+        configured=max(_mtime(at(path)) for path in (*configuration, *_drop_ins(root))),
         service=_service(systemctl or _systemctl),
         listeners=tuple(_listeners(port, root)),
         store=_store_generation(at(wanted.models_dir)),
@@ -360,7 +356,7 @@ def look(wanted: Wanted, port: int, root: str = "/", systemctl: t.Callable[[], s
 
 
 def _systemctl() -> str:
-    properties = "ActiveState,UnitFileState,NeedDaemonReload,ExecMainStartTimestampMonotonic"
+    properties = "ActiveState,UnitFileState,ExecMainStartTimestampMonotonic"
     try:
         done = subprocess.run(
             ["systemctl", "show", "--property", properties, UNIT],
@@ -380,9 +376,18 @@ def _service(systemctl: t.Callable[[], str]) -> Service:
     return Service(
         active=values.get("ActiveState") == "active",
         enabled=values.get("UnitFileState") == "enabled",
-        stale_definition=values.get("NeedDaemonReload") == "yes",
         started=time.time() - (time.monotonic() - started),
     )
+
+
+def _drop_ins(root: str) -> list[str]:
+    """Return the directory of drop-ins and what is in it: NeedDaemonReload would say nothing of a new one."""
+    directory = UNIT_PATH + ".d"
+    try:
+        names = os.listdir(os.path.join(root, directory.lstrip("/")))
+    except FileNotFoundError:
+        return []
+    return [directory, *(os.path.join(directory, name) for name in names)]
 
 
 def _account(user: str) -> Account | None:

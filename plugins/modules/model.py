@@ -125,6 +125,12 @@ options:
   expect_version:
     description: Fail unless this is the version of the server that answers.
     type: str
+  unit:
+    description:
+      - The systemd unit of the server, on the host that the module runs on. Its journal tells what the server
+        computes on, see
+        RV(compute).
+    type: str
   progress_file:
     description: A file that the module keeps the progress of pulls in. The collection's action plugin uses it.
     type: path
@@ -199,6 +205,15 @@ bytes_free: {description: Bytes free where the store is at the start., returned:
 hashed_bytes: {description: Bytes read to compare blobs with their digests., returned: success, type: int}
 server_version: {description: The version of the server that answered or null in check mode without a server.,
   returned: success, type: str}
+compute:
+  description:
+    - The devices that the server found when it started, as its journal has them, with V(library), V(name), V(total)
+      and more.
+      A single C(cpu) means that it found no usable GPU.
+    - Empty unless O(unit) is given.
+  returned: success
+  type: list
+  elements: dict
 failure:
   description: What went wrong, for programs.
   returned: failure
@@ -215,6 +230,7 @@ from ansible.module_utils.basic import AnsibleModule
 from ..module_utils._argspec import API, STORE, client, finish
 from ..module_utils._client import newer_than
 from ..module_utils._errors import OllamaError
+from ..module_utils._journal import read_compute
 from ..module_utils._model import Models, Options, converge, parse_wanted
 from ..module_utils._name import parse
 from ..module_utils._progress import Progress
@@ -239,6 +255,7 @@ SPEC: dict[str, t.Any] = {
     "allow_cloud": {"type": "bool", "default": False},
     "startup_timeout": {"type": "float", "default": 30.0},
     "expect_version": {"type": "str"},
+    "unit": {"type": "str"},
     "progress_file": {"type": "path"},
     **API,
     **STORE,
@@ -299,7 +316,7 @@ def run(params: t.Mapping[str, t.Any], check_mode: bool) -> dict[str, t.Any]:
         progress=Progress(params["progress_file"]),
     )
     result = converge(models, wanted, server_up=version is not None, check_mode=check_mode)
-    return dict(result, server_version=version)
+    return dict(result, server_version=version, compute=read_compute(params["unit"]) if params["unit"] else [])
 
 
 def main() -> None:

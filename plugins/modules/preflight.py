@@ -172,6 +172,10 @@ release:
       description: The release in use; V(null) when there is none.
       type: str
       returned: always
+    before_checksum:
+      description: The checksum of the archive that it came from; V(null) when there is none.
+      type: str
+      returned: always
 groups:
   description: The groups that the account is to be in, for the GPU devices.
   returned: success
@@ -219,6 +223,7 @@ def run(params: t.Mapping[str, t.Any], check_mode: bool) -> dict[str, t.Any]:
     host = _preflight.look(wanted, checked.address.port)
     release = _preflight.judge(wanted, checked, host)
     steps = _preflight.todo(wanted, checked, host, release)
+    before = host.releases.current
     return {
         "changed": False,
         "todo": list(steps),
@@ -226,7 +231,12 @@ def run(params: t.Mapping[str, t.Any], check_mode: bool) -> dict[str, t.Any]:
         "address": str(checked.address),
         "api_url": checked.address.api_url,
         "environment": checked.environment,
-        "release": {"url": release.url, "checksum": release.checksum, "before": host.releases.current},
+        "release": {
+            "url": release.url,
+            "checksum": release.checksum,
+            "before": before,
+            "before_checksum": next(iter(host.releases.releases.get(before or "", {}).values()), None),
+        },
         "groups": list(host.device_groups),
         "running": host.service.active,
     }

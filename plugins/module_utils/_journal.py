@@ -1,0 +1,46 @@
+# Copyright (c) 2026, kaido.ollama contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What a server's log says that its API does not: on which devices it computes.
+
+PRIVATE to the collection: it may change at any time.
+"""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import typing as t
+
+# A line of the log is a run of key=value, the value quoted where it has spaces.
+_FIELD = re.compile(r'(\w+)=("(?:[^"\\]|\\.)*"|\S*)')
+
+
+def parse_compute(lines: t.Iterable[str]) -> list[dict[str, str]]:
+    """Return the devices that the server found when it last started, in its own words.
+
+    One element for each device, with the fields of its ``inference compute`` line, for example ``library`` (``CUDA``,
+    ``ROCm``, ``Vulkan``, ``cpu``), ``description``, ``compute``, ``driver``, ``total``. A single ``cpu`` means that it
+    found no GPU.
+    """
+    found: list[dict[str, str]] = []
+    for line in lines:
+        if 'msg="Listening on ' in line:
+            found = []
+        elif 'msg="inference compute"' in line:
+            fields = {
+                key: value.strip('"') for key, value in _FIELD.findall(line.split('msg="inference compute"', 1)[1])
+            }
+            found.append(fields)
+    return found
+
+
+def read_compute(unit: str) -> list[dict[str, str]]:
+    """Return `parse_compute` of a unit's journal; empty where it cannot be read."""
+    command = ["journalctl", f"--unit={unit}", "--output=cat", "--no-pager", "--lines=64"]
+    command.append("--grep=inference compute|Listening on")
+    try:
+        done = subprocess.run(command, capture_output=True, timeout=20, check=False)
+    except (OSError, subprocess.TimeoutExpired):
+        return []
+    return parse_compute(done.stdout.decode("utf-8", "replace").splitlines())

@@ -1,0 +1,32 @@
+#!/usr/bin/python
+# Copyright (c) 2026, kaido.ollama contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Documentation of the action plugin of the same name, which runs on the controller."""
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: report
+short_description: Print a table of what the role ollama found on each host
+version_added: 0.1.0
+description:
+  - Prints one table for all hosts of the play that the role C(kaido.ollama.ollama) has converged, from their fact
+    C(ollama_report).
+  - Runs on the controller and takes no connection to any host. Use it once, with C(run_once).
+author:
+  - kaido.ollama contributors (@kaido)
+extends_documentation_fragment:
+  - kaido.ollama._attributes
+  - kaido.ollama._attributes.info_module
+"""
+
+EXAMPLES = r"""
+- name: Show what was found
+  kaido.ollama.report:
+  run_once: true
+"""
+
+RETURN = r"""
+lines: {description: The table., returned: success, type: list, elements: str}
+"""

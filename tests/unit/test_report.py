@@ -1,0 +1,54 @@
+"""The table at the end of a converge, and what it takes from the server's journal."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from ansible_collections.kaido.ollama.plugins.action.report import devices, table
+from ansible_collections.kaido.ollama.plugins.module_utils._journal import parse_compute
+
+FIXTURES = Path(__file__).resolve().parent.parent / "fixtures"
+GPU = (
+    'level=INFO source=types.go:50 msg="inference compute" id=GPU-1 filter_id="" library=CUDA compute=8.9 name=CUDA0 '
+    'description="NVIDIA GeForce RTX 4090" driver=13.0 pci_id=0000:01:00.0 type=discrete total="24.0 GiB"'
+)
+
+
+def test_a_real_log_says_cpu() -> None:
+    [device] = parse_compute((FIXTURES / "v0.33" / "serve_log_head.txt").read_text().splitlines())
+    assert (device["library"], device["total"]) == ("cpu", "23.5 GiB")
+
+
+def test_only_the_last_start_counts() -> None:
+    start = 'msg="Listening on 127.0.0.1:11434 (version 0.35.1)"'
+    cpu = 'msg="inference compute" id=cpu library=cpu compute="" name=cpu'
+    assert [device["library"] for device in parse_compute([start, cpu, start, GPU])] == ["CUDA"]
+    assert parse_compute([start, GPU, start]) == []
+
+
+def test_values_with_spaces_are_whole() -> None:
+    [device] = parse_compute([GPU])
+    assert device["description"] == "NVIDIA GeForce RTX 4090"
+
+
+def test_devices_are_named() -> None:
+    assert devices(parse_compute([GPU])) == "CUDA NVIDIA GeForce RTX 4090"
+    assert devices([{"library": "cpu"}]) == "CPU"
+    assert devices([]) == "unknown"
+
+
+def test_each_host_and_each_model_has_its_line() -> None:
+    row = {"state": "present", "digest_after": "sha256:" + "ab" * 32, "size": 2_019_393_189, "seconds": 12.34}
+    report = {"version": "0.35.1", "address": "127.0.0.1:11434", "compute": [{"library": "cpu"}], "verify": "changed"}
+    lines = table(
+        {
+            "hecate": {**report, "models": [{**row, "name": "llama3.2:3b"}, {**row, "name": "tiny:latest"}]},
+            "dev1": {**report, "models": [{**row, "name": "gone:1b", "state": "absent"}]},
+        }
+    )
+    assert [line.split() for line in lines[1:]] == [
+        ["dev1", "0.35.1", "127.0.0.1:11434", "CPU", "-"],
+        ["hecate", "0.35.1", "127.0.0.1:11434", "CPU", "llama3.2:3b", "sha256:" + "ab" * 6, "yes", "2.0", "GB", "12.3"],
+        ["tiny:latest", "sha256:" + "ab" * 6, "yes", "2.0", "GB", "12.3"],
+    ]
+    assert len({line.index("ab" * 6) for line in lines[2:]}) == 1
