@@ -398,8 +398,16 @@ def test_the_modules_result(run_module: RunModule, monkeypatch: pytest.MonkeyPat
     assert result["todo"] == list(result["reasons"])
     assert result["api_url"] == "http://127.0.0.1:11555"
     assert result["environment"]["OLLAMA_HOST"] == result["address"] == "127.0.0.1:11555"
-    assert result["release"]["before"] is None
+    assert result["release"]["before"] is result["release"]["before_checksum"] is None
     assert result["release"]["checksum"] == SUM
     assert result["release"]["url"].endswith("/v0.35.1/ollama-linux-amd64.tar.zst")
     assert result["running"] is False
     assert "hunter2" not in json.dumps(result)
+
+
+def test_the_module_tells_what_it_could_go_back_to(run_module: RunModule, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("os.geteuid", lambda: 0)
+    monkeypatch.setattr(_preflight, "look", lambda *_: CONVERGED)
+    result = run_module(preflight, arguments(version="0.34.4"))
+    assert (result["release"]["before"], result["release"]["before_checksum"]) == ("0.35.1", SUM)
+    assert "release" in result["todo"]
