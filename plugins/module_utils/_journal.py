@@ -25,7 +25,7 @@ def parse_compute(lines: t.Iterable[str]) -> list[dict[str, str]]:
     """
     found: list[dict[str, str]] = []
     for line in lines:
-        if 'msg="Listening on ' in line:
+        if 'msg="server config"' in line or 'msg="Ollama cloud disabled: ' in line:
             found = []
         elif 'msg="inference compute"' in line:
             fields = {
@@ -38,7 +38,7 @@ def parse_compute(lines: t.Iterable[str]) -> list[dict[str, str]]:
 def read_compute(unit: str) -> list[dict[str, str]]:
     """Return `parse_compute` of a unit's journal; empty where it cannot be read."""
     command = ["journalctl", f"--unit={unit}", "--output=cat", "--no-pager", "--lines=64"]
-    command.append("--grep=inference compute|Listening on")
+    command.append("--grep=server config|Ollama cloud disabled|inference compute")
     try:
         done = subprocess.run(command, capture_output=True, timeout=20, check=False)
     except (OSError, subprocess.TimeoutExpired):

@@ -20,7 +20,7 @@ def test_a_real_log_says_cpu() -> None:
 
 
 def test_only_the_last_start_counts() -> None:
-    start = 'msg="Listening on 127.0.0.1:11434 (version 0.35.1)"'
+    start = 'level=INFO source=routes.go:1953 msg="Ollama cloud disabled: true"'
     cpu = 'msg="inference compute" id=cpu library=cpu compute="" name=cpu'
     assert [device["library"] for device in parse_compute([start, cpu, start, GPU])] == ["CUDA"]
     assert parse_compute([start, GPU, start]) == []
