@@ -37,10 +37,11 @@ def parse_compute(lines: t.Iterable[str]) -> list[dict[str, str]]:
 
 def read_compute(unit: str) -> list[dict[str, str]]:
     """Return `parse_compute` of a unit's journal; empty where it cannot be read."""
-    command = ["journalctl", f"--unit={unit}", "--output=cat", "--no-pager", "--lines=64"]
+    command = ["journalctl", f"--unit={unit}", "--output=cat", "--no-pager", "--lines=64", "--reverse"]
     command.append("--grep=server config|Ollama cloud disabled|inference compute")
     try:
         done = subprocess.run(command, capture_output=True, timeout=20, check=False)
     except (OSError, subprocess.TimeoutExpired):
         return []
-    return parse_compute(done.stdout.decode("utf-8", "replace").splitlines())
+    # With --lines, --grep implies --reverse in any case.
+    return parse_compute(reversed(done.stdout.decode("utf-8", "replace").splitlines()))
