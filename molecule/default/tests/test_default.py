@@ -1,77 +1,13 @@
-"""What a converge promises, seen over SSH as ops with sudo, and compared with the depot's own files."""
+"""What scenario default declares beyond the depot's models: an alias."""
 
 from __future__ import annotations
 
-import hashlib
 import json
-import os
-import socket
 import typing as t
-from pathlib import Path
-
-import pytest
-
-LAB = Path(os.environ["MOLECULE_PROJECT_DIRECTORY"]) / ".cache/lab" / f"molecule-{os.environ['MOLECULE_SCENARIO_NAME']}"
-MANIFESTS = LAB / "registry/manifests/registry.ollama.ai"
-STORE = "/usr/share/ollama/.ollama/models"
-MODELS = {
-    "tiny:latest": "library/tiny/latest",
-    "kaido/tiny2:q8": "kaido/tiny2/q8",
-    "default-chat:latest": "kaido/tiny2/q8",
-}
 
 
-def get(host: t.Any, path: str) -> t.Any:
-    return json.loads(host.check_output("curl --silent --fail http://127.0.0.1:11434%s", path))
-
-
-def test_the_wanted_version_answers(host: t.Any) -> None:
-    assert get(host, "/api/version") == {"version": "0.35.1"}
-    assert host.file("/usr/local/bin/ollama").linked_to == "/opt/ollama/releases/0.35.1/bin/ollama"
-
-
-def test_the_service_is_there_to_stay(host: t.Any) -> None:
-    service = host.service("ollama")
-    assert service.is_enabled
-    shown = service.systemd_properties
-    assert (shown["ActiveState"], shown["SubState"], shown["NRestarts"]) == ("active", "running", "0")
-    assert shown["User"] == "ollama"
-    assert host.check_output("systemctl is-system-running") == "running"
-
-
-def test_only_this_host_can_reach_it(host: t.Any) -> None:
-    listening = [line.split()[3] for line in host.check_output("ss -H -ltn").splitlines()]
-    assert [address for address in listening if address.endswith(":11434")] == ["127.0.0.1:11434"]
-    address = host.check_output("hostname -I").split()[0]
-    with pytest.raises(ConnectionRefusedError):
-        socket.create_connection((address, 11434), timeout=5).close()
-
-
-def test_models_are_the_registrys(host: t.Any) -> None:
-    """The digest that the API shows is that of the manifest's bytes in the depot."""
-    wanted = {name: hashlib.sha256((MANIFESTS / path).read_bytes()).hexdigest() for name, path in MODELS.items()}
-    assert {row["name"]: row["digest"] for row in get(host, "/api/tags")["models"]} == wanted
-
-
-def test_every_blob_hashes_to_its_name(host: t.Any) -> None:
-    """By sha256sum, which shares no code with the modules."""
-    lines = host.check_output(f"cd {STORE}/blobs && sha256sum -- *").splitlines()
-    sums = dict(reversed(line.split("  ")) for line in lines)
-    assert sums == {name: name.removeprefix("sha256-") for name in sums}
-    manifests = [json.loads((MANIFESTS / path).read_bytes()) for path in MODELS.values()]
-    needed = {layer["digest"].replace(":", "-") for m in manifests for layer in (m["config"], *m["layers"])}
-    assert set(sums) == needed
-
-
-@pytest.mark.parametrize(
-    ("path", "user", "mode"),
-    [
-        ("/etc/ollama/ollama.env", "root", 0o600),
-        ("/etc/systemd/system/ollama.service", "root", 0o644),
-        ("/opt/ollama/releases/0.35.1/bin/ollama", "root", 0o755),
-        (STORE, "ollama", 0o750),
-    ],
-)
-def test_files_belong_to_whom_they_should(host: t.Any, path: str, user: str, mode: int) -> None:
-    file = host.file(path)
-    assert (file.user, file.mode) == (user, mode)
+def test_an_alias_is_the_same_model(host: t.Any) -> None:
+    rows = json.loads(host.check_output("curl --silent --fail http://127.0.0.1:11434/api/tags"))["models"]
+    digests = {row["name"]: row["digest"] for row in rows}
+    assert digests["default-chat:latest"] == digests["kaido/tiny2:q8"]
+    assert len(digests) == 3
