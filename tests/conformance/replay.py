@@ -18,8 +18,7 @@ from .target import NAMESPACE, Reply, Target, sha256
 
 RECORDED_REGISTRY = "mirror.test:11480"
 MODEL_BLOB = "sha256:a909f554de2d9f495deb26ab065ecc27aa053c2ba9b004cad87101aaf0bfc917"
-UPLOADED = "sha256:f69961e51ee1b8a127f3cd2f5958db426331db6851224f652b5db73ffc153237"  # its bytes were not recorded
-UPLOAD_SEED = 20261122
+UPLOADED = "sha256:f69961e51ee1b8a127f3cd2f5958db426331db6851224f652b5db73ffc153237"  # its bytes: ours
 
 NEEDS_RUNNER = {
     "generate_load_only", "ps_loaded", "generate_stream", "generate_nostream", "chat_nostream", "embed", "v1_chat",
@@ -68,7 +67,7 @@ class Replay:
     def __init__(self, target: Target, registry: Registry, runs: bool) -> None:
         self.target = target
         self.registry = registry
-        self.upload = weights(UPLOAD_SEED)
+        self.upload = weights(registry.port)
         self.recorded = load(target.generation)
         self.replies: dict[str, Reply] = {}
         self.files: dict[str, dict[str, t.Any]] = {}

@@ -17,7 +17,7 @@ SIZE = 4000
 
 @pytest.fixture
 def model(target: Target, registry: Registry) -> str:
-    make_model(registry.store_dir, "model", SIZE, seed=11, layers={"system": b"Be kind."})
+    make_model(registry.store_dir, "model", SIZE, seed=registry.port, layers={"system": b"Be kind."})
     name = f"{registry.host}/library/model"
     target.pulled(name)
     return name
@@ -84,7 +84,7 @@ def test_a_copy_shares_the_digest(target: Target, registry: Registry, model: str
 
 
 def test_a_copy_replaces_its_destination(target: Target, registry: Registry, model: str) -> None:
-    make_model(registry.store_dir, "other", SIZE, seed=12)
+    make_model(registry.store_dir, "other", SIZE, seed=registry.port + 2)
     target.pulled(f"{registry.host}/library/other")
     target.copy(model, f"{NAMESPACE}/copy")
     target.copy(f"{registry.host}/library/other", f"{NAMESPACE}/copy")
@@ -108,7 +108,7 @@ def test_the_last_tag_of_a_model_takes_its_folder_along(target: Target, registry
 
 def test_pull_replaces_a_changed_tag_and_prunes(target: Target, registry: Registry, model: str) -> None:
     old = _layers(registry)[0]["digest"]
-    make_model(registry.store_dir, "model", SIZE, seed=13)
+    make_model(registry.store_dir, "model", SIZE, seed=registry.port + 3)
     lines = target.pulled(model)
     assert {"status": "removing unused layers"} in lines
     assert "sha256:" + target.rows(registry.host)[0]["digest"] == sha256(_served(registry))
@@ -162,7 +162,7 @@ def test_push_asks_the_registry_for_the_first_layer(target: Target, registry: Re
 @pytest.mark.usefixtures("needs_runner")
 def test_a_loaded_model_expires(target: Target, registry: Registry) -> None:
     name = f"{registry.host}/library/run"
-    make_model(registry.store_dir, "run", seed=14)
+    make_model(registry.store_dir, "run", seed=registry.port)
     target.pulled(name)
     before = datetime.datetime.now(datetime.UTC)
     target.call("POST", "/api/generate", {"model": name, "keep_alive": "20m"})
@@ -175,7 +175,7 @@ def test_a_loaded_model_expires(target: Target, registry: Registry) -> None:
 @pytest.mark.usefixtures("needs_runner")
 def test_deleting_does_not_need_an_unload(target: Target, registry: Registry) -> None:
     name = f"{registry.host}/library/run"
-    make_model(registry.store_dir, "run", seed=15)
+    make_model(registry.store_dir, "run", seed=registry.port)
     target.pulled(name)
     target.call("POST", "/api/generate", {"model": name})
     assert target.delete(name).status == 200
@@ -185,7 +185,7 @@ def test_deleting_does_not_need_an_unload(target: Target, registry: Registry) ->
 @pytest.mark.usefixtures("needs_runner")
 def test_openai_stream_ends_with_done(target: Target, registry: Registry) -> None:
     name = f"{registry.host}/library/run"
-    make_model(registry.store_dir, "run", seed=16)
+    make_model(registry.store_dir, "run", seed=registry.port)
     target.pulled(name)
     body = {"model": name, "stream": True, "max_tokens": 4, "messages": [{"role": "user", "content": "hi"}]}
     reply = target.call("POST", "/v1/chat/completions", body)

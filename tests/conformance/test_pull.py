@@ -22,13 +22,13 @@ def _weights(registry: Registry, model: str = "model") -> str:
 
 
 def _make(registry: Registry, size: int = SIZE, **more: t.Any) -> tuple[str, str]:
-    """The name to pull and the digest of its weights."""
-    make_model(registry.store_dir, "model", size, **more)
+    """The name to pull and the digest of its weights, which no earlier run has left behind."""
+    make_model(registry.store_dir, "model", size, seed=registry.port, **more)
     return f"{registry.host}/library/model", _weights(registry)
 
 
 def test_requests_of_a_fresh_pull(target: Target, registry: Registry) -> None:
-    name, weights = _make(registry, seed=21)
+    name, weights = _make(registry)
     target.pulled(name)
     manifest = registry.requests[0]
     assert (manifest.method, manifest.path) == ("GET", "/v2/library/model/manifests/latest")
@@ -43,7 +43,7 @@ def test_requests_of_a_fresh_pull(target: Target, registry: Registry) -> None:
 
 
 def test_a_cached_pull_only_asks_for_the_manifest(target: Target, registry: Registry) -> None:
-    name, _weights = _make(registry, seed=22)
+    name, _weights = _make(registry)
     target.pulled(name)
     registry.requests.clear()
     lines = target.pulled(name)
@@ -53,7 +53,7 @@ def test_a_cached_pull_only_asks_for_the_manifest(target: Target, registry: Regi
 
 
 def test_layers_come_in_order_and_the_config_last(target: Target, registry: Registry) -> None:
-    name, _weights = _make(registry, seed=23, layers={"license": b"Free.", "system": b"Be kind."})
+    name, _weights = _make(registry, layers={"license": b"Free.", "system": b"Be kind."})
     target.pulled(name)
     path = registry.store_dir / "manifests/registry.ollama.ai/library/model/latest"
     manifest = json.loads(path.read_bytes())
@@ -62,7 +62,7 @@ def test_layers_come_in_order_and_the_config_last(target: Target, registry: Regi
 
 
 def test_numbers_that_are_zero_are_left_out(target: Target, registry: Registry) -> None:
-    name, _weights = _make(registry, seed=24, layers={"license": b""})
+    name, _weights = _make(registry, layers={"license": b""})
     target.pulled(name)
     empty = [line for line in target.pulled(name) if line.get("digest") == sha256(b"")]
     assert empty == [{"status": "pulling e3b0c44298fc", "digest": sha256(b"")}]
@@ -70,7 +70,7 @@ def test_numbers_that_are_zero_are_left_out(target: Target, registry: Registry) 
 
 def test_progress_grows_to_the_total(target: Target, registry: Registry) -> None:
     size = 400_000
-    name, weights = _make(registry, size, seed=25)
+    name, weights = _make(registry, size)
     registry.misbehave(weights, method="GET", ranges=True, rate=600_000)
     lines = [line for line in target.pulled(name) if line.get("digest") == weights]
     assert len(lines) > 3
@@ -81,14 +81,14 @@ def test_progress_grows_to_the_total(target: Target, registry: Registry) -> None
 
 def test_a_large_blob_comes_in_parts(target: Target, registry: Registry) -> None:
     size = 100_500_000
-    name, weights = _make(registry, size, seed=26)
+    name, weights = _make(registry, size)
     target.pulled(name)
     parts = {request.range for request in registry.requests if weights in request.path and request.range}
     assert parts == {"bytes=0-99999999", f"bytes=100000000-{size - 1}"}
 
 
 def test_two_pulls_share_one_download(target: Target, registry: Registry) -> None:
-    name, weights = _make(registry, 300_000, seed=27)
+    name, weights = _make(registry, 300_000)
     registry.misbehave(weights, method="GET", ranges=True, rate=500_000)
     with concurrent.futures.ThreadPoolExecutor() as pool:
         both = list(pool.map(target.pulled, [name, name]))
@@ -98,7 +98,7 @@ def test_two_pulls_share_one_download(target: Target, registry: Registry) -> Non
 
 def test_an_interrupted_pull_resumes(target: Target, registry: Registry) -> None:
     size = 2_000_000
-    name, weights = _make(registry, size, seed=28)
+    name, weights = _make(registry, size)
     slow = registry.misbehave(weights, method="GET", ranges=True, rate=1_000_000)
     connection = target.connect()
     connection.request("POST", "/api/pull", json.dumps({"model": name, "insecure": True}))
@@ -121,7 +121,7 @@ def test_an_interrupted_pull_resumes(target: Target, registry: Registry) -> None
 @pytest.mark.usefixtures("needs_store")
 def test_an_interrupted_pull_leaves_part_files(target: Target, registry: Registry) -> None:
     size = 2_000_000
-    name, weights = _make(registry, size, seed=29)
+    name, weights = _make(registry, size)
     registry.misbehave(weights, method="GET", ranges=True, rate=1_000_000)
     connection = target.connect()
     connection.request("POST", "/api/pull", json.dumps({"model": name, "insecure": True}))
@@ -145,7 +145,7 @@ def test_an_interrupted_pull_leaves_part_files(target: Target, registry: Registr
 
 
 def test_wrong_bytes_are_found_and_removed(target: Target, registry: Registry) -> None:
-    name, weights = _make(registry, seed=30)
+    name, weights = _make(registry)
     fault = registry.misbehave(weights, ranges=True, corrupt=True)
     lines = target.pull(name)
     assert fault.times < -1
@@ -157,7 +157,8 @@ def test_wrong_bytes_are_found_and_removed(target: Target, registry: Registry) -
 
 def test_after_a_failed_pull_other_wrong_blobs_are_taken_for_good(target: Target, registry: Registry) -> None:
     """Upstream's flaw: only the first bad blob goes, so the next pull reports success over a broken model."""
-    name, weights = _make(registry, seed=31, layers={"license": b"This text is the second layer that came wrong."})
+    text = f"The second layer that came wrong, at port {registry.port}."
+    name, weights = _make(registry, layers={"license": text.encode()})
     manifest = json.loads((registry.store_dir / "manifests/registry.ollama.ai/library/model/latest").read_bytes())
     second = manifest["layers"][2]["digest"]
     registry.misbehave(weights, ranges=True, corrupt=True)
@@ -167,17 +168,17 @@ def test_after_a_failed_pull_other_wrong_blobs_are_taken_for_good(target: Target
     assert target.has_blob(second)
     registry.behave()
     target.pulled(name)
-    assert target.show(name).json()["license"] != "This text is the second layer that came wrong."
+    assert target.show(name).json()["license"] != text
 
 
 def test_a_blob_without_location_is_not_fetched(target: Target, registry: Registry) -> None:
-    name, weights = _make(registry, seed=32)
+    name, weights = _make(registry)
     registry.misbehave(weights, location="")
     assert target.pull(name)[-1] == {"error": "http: no Location header in response"}
 
 
 def test_a_redirect_other_than_307_is_refused(target: Target, registry: Registry) -> None:
-    name, weights = _make(registry, seed=33)
+    name, weights = _make(registry)
     elsewhere = f"http://localhost:{registry.port}/v2/library/model/blobs/{weights}"
     registry.misbehave(weights, method="GET", ranges=False, status=302, location=elsewhere)
     assert target.pull(name)[-1] == {"error": "unexpected status code 302"}
@@ -186,7 +187,7 @@ def test_a_redirect_other_than_307_is_refused(target: Target, registry: Registry
 def test_a_307_to_another_host_is_followed_when_insecure(target: Target, registry: Registry) -> None:
     if not registry.host.startswith("127.0.0.1:"):
         pytest.skip("needs a registry with two names: only loopback has one more, localhost")
-    name, weights = _make(registry, seed=34)
+    name, weights = _make(registry)
     elsewhere = f"http://localhost:{registry.port}/v2/library/model/blobs/{weights}"
     registry.misbehave(weights, method="GET", ranges=False, status=307, location=elsewhere, body=b"")
     target.pulled(name)
@@ -195,7 +196,7 @@ def test_a_307_to_another_host_is_followed_when_insecure(target: Target, registr
 
 
 def test_a_redirect_on_the_same_host_is_followed(target: Target, registry: Registry) -> None:
-    name, weights = _make(registry, seed=35)
+    name, weights = _make(registry)
     elsewhere = f"/v2/library/model/blobs/{weights}?again"
     registry.misbehave(weights, method="GET", ranges=False, times=1, status=302, location=elsewhere, body=b"")
     target.pulled(name)
@@ -217,7 +218,7 @@ def test_a_registry_that_wants_a_newer_server_is_quoted(target: Target, registry
 
 
 def test_a_missing_blob_is_a_missing_file(target: Target, registry: Registry) -> None:
-    name, weights = _make(registry, seed=36)
+    name, weights = _make(registry)
     (registry.store_dir / "blobs" / weights.replace(":", "-")).unlink()
     assert target.pull(name)[-1] == {"error": "file does not exist"}
 
@@ -229,8 +230,8 @@ def test_a_missing_blob_is_a_missing_file(target: Target, registry: Registry) ->
 def listed(target: Target, registry: Registry) -> str:
     if target.generation == 1:
         pytest.skip("manifest lists came with 0.40")
-    for runner, seed in (("ggml", 41), ("llamacpp", 42)):
-        make_model(registry.store_dir, runner, SIZE, seed=seed, generation=2)
+    for runner, seed in (("ggml", 1), ("llamacpp", 2)):
+        make_model(registry.store_dir, runner, SIZE, seed=registry.port * 10 + seed, generation=2)
     make_list(registry.store_dir, "multi", {"ggml": "ggml", "llamacpp": "llamacpp"})
     return f"{registry.host}/library/multi"
 

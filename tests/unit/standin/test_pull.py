@@ -1,0 +1,181 @@
+"""What the stand-in's puller does with registries that stall, cut, lie and redirect."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import pathlib
+import time
+import typing as t
+
+import pytest
+
+from tests import standin
+from tests.conformance.target import Target
+from tests.standin.registry import Registry, make_list, make_model
+
+FAST = {"STANDIN_TIME_SCALE": "0.01"}
+
+
+@pytest.fixture
+def registry(tmp_path: pathlib.Path) -> t.Iterator[Registry]:
+    with Registry(tmp_path / "registry") as served:
+        yield served
+
+
+@contextlib.contextmanager
+def server(version: str = "0.35.1", **env: str) -> t.Iterator[tuple[Target, standin.Running]]:
+    with standin.running(version, env={**FAST, **env}) as running:
+        yield Target(running.url, pathlib.Path(running.models_dir)), running
+
+
+def _make(registry: Registry, size: int = 50_000, **more: t.Any) -> tuple[str, str]:
+    make_model(registry.store_dir, "model", size, seed=1, **more)
+    manifest = json.loads((registry.store_dir / "manifests/registry.ollama.ai/library/model/latest").read_bytes())
+    return f"{registry.host}/library/model", manifest["layers"][0]["digest"]
+
+
+def test_a_cut_connection_goes_on_where_it_was_cut(registry: Registry) -> None:
+    name, weights = _make(registry)
+    registry.misbehave(weights, ranges=True, times=2, cut_after=10_000)
+    with server() as (target, _running):
+        target.pulled(name)
+    ranges = [request.range for request in registry.requests if request.range and weights in request.path]
+    assert ranges == ["bytes=0-49999", "bytes=10000-49999", "bytes=20000-49999"]
+
+
+def test_a_page_in_place_of_a_blob_is_tried_six_times(registry: Registry) -> None:
+    """The status is not looked at: a short page is an early end, whose bytes are given back."""
+    name, weights = _make(registry)
+    registry.misbehave(weights, ranges=True, status=403)
+    with server() as (target, _running):
+        assert target.pull(name)[-1] == {"error": "max retries exceeded: EOF"}
+        part = json.loads(target.blob(weights + "-partial-0").read_text())
+        assert part["Completed"] == 0
+    assert len([r for r in registry.requests if r.range and weights in r.path]) == 6
+
+
+def test_a_page_as_long_as_the_blob_is_a_digest_mismatch(registry: Registry) -> None:
+    name, weights = _make(registry)
+    registry.misbehave(weights, ranges=True, status=403, body=b"x" * 50_000)
+    with server() as (target, _running):
+        assert "digest mismatch" in target.pull(name)[-1]["error"]
+        assert not target.has_blob(weights)
+
+
+def test_a_stalled_part_is_retried_without_limit(registry: Registry) -> None:
+    name, weights = _make(registry)
+    stall = registry.misbehave(weights, ranges=True, times=8, stall_after=100)
+    with server() as (target, running):
+        target.pulled(name)
+        assert any("stalled; retrying" in line for line in running.log)
+    assert stall.times == 0
+
+
+def test_a_blob_url_that_fails_gives_up_after_the_deadline(registry: Registry) -> None:
+    name, weights = _make(registry)
+    registry.misbehave(weights, method="GET", status=503)
+    started = time.monotonic()
+    with server() as (target, _running):
+        assert target.pull(name)[-1] == {"error": "context deadline exceeded"}
+    assert 0.25 < time.monotonic() - started < 5
+
+
+def test_a_redirect_loop_ends(registry: Registry) -> None:
+    registry.misbehave("/manifests/", status=302, location="/v2/library/model/manifests/latest")
+    with server() as (target, _running):
+        assert "stopped after 10 redirects" in target.pull(f"{registry.host}/library/model")[-1]["error"]
+
+
+def test_a_server_that_ignores_ranges_corrupts_what_comes_in_parts(registry: Registry) -> None:
+    name, weights = _make(registry, 100_000_500)
+    registry.misbehave(weights, ranges=True, ignore_range=True)
+    with server() as (target, _running):
+        assert "digest mismatch" in target.pull(name)[-1]["error"]
+
+
+@pytest.mark.parametrize(
+    ("version", "blocked"), [("0.34.1", False), ("0.34.2", True), ("0.34.3", False), ("0.40.2", False)]
+)
+def test_manifests_on_another_host_when_insecure(registry: Registry, version: str, blocked: bool) -> None:
+    name, _weights = _make(registry)
+    there = f"http://localhost:{registry.port}/v2/library/model/manifests/latest"
+    registry.misbehave("/manifests/", times=1, status=302, location=there)
+    with server(version) as (target, _running):
+        error = target.pull(name)[-1].get("error", "")
+    assert ("blocked redirect to a different host" in error) == blocked
+
+
+def test_a_private_address_is_no_redirect_target_from_035() -> None:
+    from tests.standin import web
+
+    here, there = "https://registry.example.com/x", "https://localhost/x"
+    with pytest.raises(web.WebError, match="redirect target not allowed"):
+        web.Client("0.35.0").check_target(here, there, insecure=False)
+    web.Client("0.35.0").check_target(here, there, insecure=True)
+    web.Client("0.34.4").check_target(here, there, insecure=False)
+
+
+def test_upstream_stands_for_the_public_registry(registry: Registry) -> None:
+    _make(registry)
+    with server(STANDIN_UPSTREAM=f"http://{registry.host}") as (target, _running):
+        target.pulled("model")
+        assert [row["name"] for row in target.rows("model")] == ["model:latest"]
+
+
+def test_a_model_may_ask_for_a_newer_server(registry: Registry) -> None:
+    name, _weights = _make(registry, config={"requires": "0.50.0"})
+    with server("0.40.2") as (target, _running):
+        error = target.pull(name)[-1]["error"]
+    assert error == "model requires ollama version 0.50.0 or newer (current version is v0.40.2)"
+    with server("0.35.1") as (target, _running):
+        target.pulled(name)
+
+
+def test_the_anchor_keeps_manifests_for_an_older_server(registry: Registry) -> None:
+    for runner in ("ggml", "llamacpp"):
+        make_model(registry.store_dir, runner, 4000, seed=len(runner), generation=2)
+    make_list(registry.store_dir, "multi", {"ggml": "ggml", "llamacpp": "llamacpp"})
+    with server("0.40.2", STANDIN_ANCHOR="1") as (target, _running):
+        target.pulled(f"{registry.host}/library/multi")
+        anchor = target.store / "manifests" / registry.host / "library/multi/latest"
+        kinds = [layer["mediaType"] for layer in json.loads(anchor.read_bytes())["layers"]]
+    assert kinds[-2:] == [
+        "application/vnd.ollama.manifest.list.v2+json",
+        "application/vnd.docker.distribution.manifest.v2+json",
+    ]
+
+
+@pytest.mark.parametrize(("version", "rows"), [("0.40.0", 2), ("0.40.2", 1)])
+def test_rows_a_list_gives_in_tags(registry: Registry, version: str, rows: int) -> None:
+    for runner in ("ggml", "llamacpp"):
+        make_model(registry.store_dir, runner, 4000, seed=len(runner), generation=2)
+    make_list(registry.store_dir, "multi", {"ggml": "ggml", "llamacpp": "llamacpp"})
+    with server(version) as (target, _running):
+        target.pulled(f"{registry.host}/library/ggml")
+        target.pulled(f"{registry.host}/library/multi")
+        assert len(target.rows("library/multi")) == rows
+
+
+def test_conversion_replaces_the_tag_by_a_list(registry: Registry) -> None:
+    name, _weights = _make(registry)
+    with server("0.40.2", STANDIN_MIGRATE="1") as (target, _running):
+        target.pulled(name)
+        before = target.rows(name)[0]["digest"]
+        target.call("POST", "/api/generate", {"model": name})
+        after = target.rows(name)[0]
+        assert after["digest"] != before
+        assert after["details"]["runner"] == "llamacpp"
+        found = target.show(name).json()["manifests"]
+        assert [(row["digest"], row["runner"]) for row in found] == [
+            (f"sha256:{before}", "ggml"), (f"sha256:{after['digest']}", "llamacpp"),
+        ]  # fmt: skip
+
+
+def test_nothing_is_pruned_after_a_pull_where_that_is_off(registry: Registry) -> None:
+    name, weights = _make(registry)
+    with server(OLLAMA_NOPRUNE="1") as (target, _running):
+        target.pulled(name)
+        make_model(registry.store_dir, "model", 50_000, seed=2)
+        assert {"status": "removing unused layers"} not in target.pulled(name)
+        assert target.has_blob(weights)
