@@ -214,7 +214,7 @@ class Registry:
         return None
 
     def __enter__(self) -> Registry:
-        threading.Thread(target=self._http.serve_forever, args=(0.05,), daemon=True).start()
+        threading.Thread(target=self._http.serve_forever, args=(0.01,), daemon=True).start()
         return self
 
     def __exit__(self, *_exc: object) -> None:

@@ -305,7 +305,7 @@ class Server:
         return 262144 if gib >= 47 else 32768 if gib >= 23 else 4096
 
     def serve_forever(self) -> None:
-        self._http.serve_forever(poll_interval=0.05)
+        self._http.serve_forever(poll_interval=0.02)
 
     def start(self) -> None:
         self._thread = threading.Thread(target=self.serve_forever, daemon=True)

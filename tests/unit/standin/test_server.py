@@ -162,7 +162,7 @@ class Program:
         self.env = {"PATH": os.environ["PATH"], "HOME": str(directory), "OLLAMA_HOST": self.address}
 
     def start(self) -> subprocess.Popen[str]:
-        command = [sys.executable, self.path, "serve"]
+        command = [sys.executable, str(self.path), "serve"]
         process = subprocess.Popen(command, env=self.env, stderr=subprocess.PIPE, text=True)
         assert process.stderr
         for line in process.stderr:
@@ -171,7 +171,7 @@ class Program:
         raise AssertionError("it did not start")
 
     def run(self, *args: str) -> subprocess.CompletedProcess[str]:
-        command = [sys.executable, self.path, *args]
+        command = [sys.executable, str(self.path), *args]
         return subprocess.run(command, env=self.env, capture_output=True, text=True, timeout=30, check=False)
 
 
