@@ -63,6 +63,7 @@ class Options:
     stall_timeout: float = 90.0
     deadline: float = 0.0
     parallel: int = 1
+    detach: bool = False
     exclusive: bool = False
     keep: tuple[Name, ...] = ()
 
@@ -560,6 +561,7 @@ class Models:
         # The server says nothing while it hashes what it fetched: allow for a disk of 50 MB/s.
         silence = self.options.stall_timeout + size / 50e6
         tries = _TRIES if patient else 2
+        label = str(target.at(DEFAULT_HOST) if source in self.options.mirrors else target)
         for attempt in range(1, tries + 1):
             watch = _Watch(self.options.stall_timeout, self._deadline(), str(target))
             try:
@@ -568,12 +570,12 @@ class Models:
                 with contextlib.closing(events):
                     for event in events:
                         watch(event)
-                        self.progress.update(target, size, event)
+                        self.progress.update(label, size, event)
                 return
             except OllamaError as exc:
                 if exc.code not in _TRANSIENT or attempt == tries:
                     raise
-                self.progress.note(f"{target}: {exc.message}; trying again")
+                self.progress.note(f"{label}: {exc.message}; trying again")
             # Also covers a server that is being restarted in mid-pull.
             time.sleep(min(2**attempt * 0.25, 10))
             self.client.wait(60)
@@ -649,13 +651,11 @@ def converge(models: Models, wanted: t.Sequence[Wanted], *, server_up: bool, che
 
     missing = models.missing_bytes(pulls)
     free = store.free_bytes() if store else None
-    if store and free is not None and missing > free:
-        raise OllamaError(
-            "disk_full",
-            f"the models need {human(missing)} more, but {human(free)} are free where {store.root} is",
-            needed_bytes=missing,
-            free_bytes=free,
-        )
+    if store and free is not None:
+        _check_space(store, missing, free)
+    if options.detach and pulls and not check_mode:
+        models.memory.save()
+        return {"changed": False, "pending": True}
 
     after = dict(found)
     failures: list[OllamaError] = []
@@ -710,6 +710,16 @@ def converge(models: Models, wanted: t.Sequence[Wanted], *, server_up: bool, che
             message = f"{len(failures)} models failed: {message}"
         raise OllamaError(failures[0].code, message, **dict(failures[0].details, result=result))
     return result
+
+
+def _check_space(store: Store, missing: int, free: int) -> None:
+    if missing > free:
+        raise OllamaError(
+            "disk_full",
+            f"the models need {human(missing)} more, but {human(free)} are free where {store.root} is",
+            needed_bytes=missing,
+            free_bytes=free,
+        )
 
 
 def _undeclared(models: Models, names: t.Sequence[Name], listed: t.Mapping[str, t.Mapping[str, t.Any]]) -> list[Name]:

@@ -8,13 +8,14 @@ PRIVATE to the collection: it may change at any time.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import threading
 import time
 import typing as t
 
-_EVERY = 0.5
+_EVERY = 1.0
 
 
 def human(size: float) -> str:
@@ -27,55 +28,65 @@ def human(size: float) -> str:
 
 
 class Progress:
-    """Collect the progress of several pulls; thread-safe. Without a path it keeps nothing."""
+    """Collect the progress of several pulls and keep it in a file; thread-safe. Without a path it keeps nothing.
+
+    The file is written every second, also when nothing moves: a reader sees from its ``time`` that the writer lives.
+    """
 
     def __init__(self, path: str | None = None) -> None:
         self.path = path
         self._lock = threading.Lock()
         self._models: dict[str, dict[str, t.Any]] = {}
         self._blobs: dict[str, dict[str, int]] = {}
-        self._notes: list[str] = []
-        self._written = 0.0
+        self._note = ""
+        self._finished = threading.Event()
+        if path:
+            threading.Thread(target=self._beat, daemon=True).start()
 
     def expect(self, pulls: t.Iterable[tuple[str, int]]) -> None:
         """Say what will be pulled: names and sizes in bytes."""
         with self._lock:
             for name, size in pulls:
                 self._models[name] = {"total": size, "completed": 0, "status": "waiting"}
-            self._write(force=True)
 
-    def update(self, name: object, size: int, event: t.Mapping[str, t.Any]) -> None:
+    def update(self, name: str, size: int, event: t.Mapping[str, t.Any]) -> None:
         """Take one line of a pull's stream."""
-        if not self.path:
-            return
         with self._lock:
-            blobs = self._blobs.setdefault(str(name), {})
+            blobs = self._blobs.setdefault(name, {})
             if event.get("digest"):
                 blobs[str(event["digest"])] = int(event.get("completed") or 0)
             done = sum(blobs.values())
-            self._models[str(name)] = {
+            self._models[name] = {
                 "total": max(size, done),
                 "completed": done,
                 "status": str(event.get("status", "")),
             }
-            self._write()
 
     def note(self, text: str) -> None:
-        """Keep a sentence for the user."""
+        """Keep a sentence for the user until the next one."""
         with self._lock:
-            self._notes.append(text)
-            self._write(force=True)
+            self._note = text
 
-    def _write(self, *, force: bool = False) -> None:
-        now = time.monotonic()
-        if not self.path or (not force and now - self._written < _EVERY):
+    def finish(self) -> None:
+        """Say that the result is there or about to be."""
+        self._finished.set()
+        self._write()
+
+    def _beat(self) -> None:
+        while not self._finished.is_set():
+            self._write()
+            self._finished.wait(_EVERY)
+
+    def _write(self) -> None:
+        if not self.path:
             return
-        self._written = now
-        temporary = f"{self.path}.tmp"
-        try:
-            with open(temporary, "w", encoding="utf-8") as file:
-                json.dump({"models": self._models, "notes": self._notes, "time": time.time()}, file)
-            os.replace(temporary, self.path)
-        except OSError:
+        with self._lock:
+            text = json.dumps(
+                {"models": self._models, "note": self._note, "finished": self._finished.is_set(), "time": time.time()}
+            )
             # Progress is a courtesy: it may not stop a pull.
-            self.path = None
+            with contextlib.suppress(OSError):
+                temporary = f"{self.path}.tmp"
+                with open(temporary, "w", encoding="utf-8") as file:
+                    file.write(text)
+                os.replace(temporary, self.path)

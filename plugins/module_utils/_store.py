@@ -13,6 +13,8 @@ PRIVATE to the collection: it may change at any time.
 from __future__ import annotations
 
 import concurrent.futures
+import contextlib
+import fcntl
 import hashlib
 import json
 import os
@@ -418,9 +420,7 @@ class Memory:
     @classmethod
     def of(cls, store: Store, state_dir: str | None = None) -> Memory:
         """Load the memory of a store; a file that somebody else could have written counts as absent."""
-        folder = state_dir or default_state_dir()
-        key = hashlib.sha256(os.path.realpath(store.root).encode()).hexdigest()[:16]
-        memory = cls(os.path.join(folder, f"store-{key}.json"))
+        memory = cls(memory_path(store, state_dir))
         try:
             with open(memory.path, "rb") as file:
                 info = os.fstat(file.fileno())
@@ -452,6 +452,40 @@ class Memory:
 
     def _dump(self) -> str:
         return json.dumps({"verified": self.verified, "origins": self.origins, "pending": self.pending}, sort_keys=True)
+
+
+def memory_path(store: Store, state_dir: str | None = None) -> str:
+    """Return the file that holds the memory of a store."""
+    key = hashlib.sha256(os.path.realpath(store.root).encode()).hexdigest()[:16]
+    return os.path.join(state_dir or default_state_dir(), f"store-{key}.json")
+
+
+@contextlib.contextmanager
+def exclusive(path: str, *, seconds: float) -> t.Iterator[bool]:
+    """Keep other runs away from what a memory stands for; yields False where one is still at it after so many seconds.
+
+    Two runs would not damage the store, but each would take away names that the other is working with.
+    """
+    try:
+        os.makedirs(os.path.dirname(path), mode=0o700, exist_ok=True)
+        file = open(f"{path}.lock", "w")  # noqa: SIM115 - closed below, with the lock
+    except OSError:
+        # Who cannot remember anything cannot lock either, and has the store's word only.
+        yield True
+        return
+    with file:
+        end = time.monotonic() + seconds
+        while True:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except OSError:
+                if time.monotonic() >= end:
+                    yield False
+                    return
+                time.sleep(0.2)
+            else:
+                yield True
+                return
 
 
 def default_state_dir() -> str:

@@ -131,8 +131,14 @@ options:
         computes on, see
         RV(compute).
     type: str
+  detach:
+    description:
+      - If something has to be pulled, do nothing and return with RV(pending) instead.
+      - The collection's action plugin uses this, to run the pull in the background and show its progress.
+    type: bool
+    default: false
   progress_file:
-    description: A file that the module keeps the progress of pulls in. The collection's action plugin uses it.
+    description: A file that the module keeps the progress of pulls in. The collection's action plugin uses this.
     type: path
 notes:
   - A pull ends when its client goes away, and resumes in the next run; Ollama deletes unfinished downloads older than
@@ -145,7 +151,8 @@ notes:
     V(bad_manifest),
     V(no_variant), V(tls), V(stalled), V(connection_lost), V(deadline). About the host: V(unreachable),
     V(wrong_version), V(disk_full),
-    V(store_unreadable), V(store_unwritable), V(store_mismatch), V(server_too_old), V(server_error), V(not_converged).'
+    V(busy), V(store_unreadable), V(store_unwritable), V(store_mismatch), V(server_too_old), V(server_error),
+    V(not_converged).'
 seealso:
   - module: kaido.ollama.model_info
   - module: kaido.ollama.model_verify
@@ -205,6 +212,8 @@ bytes_free: {description: Bytes free where the store is at the start., returned:
 hashed_bytes: {description: Bytes read to compare blobs with their digests., returned: success, type: int}
 server_version: {description: The version of the server that answered or null in check mode without a server.,
   returned: success, type: str}
+pending: {description: That something has to be pulled., returned: with O(detach), type: bool}
+progress_file: {description: Where to keep the progress then., returned: with O(detach), type: str}
 compute:
   description:
     - The devices that the server found when it started, as its journal has them, with V(library), V(name), V(total)
@@ -224,6 +233,7 @@ failure:
 """
 
 import typing as t
+import uuid
 
 from ansible.module_utils.basic import AnsibleModule
 
@@ -231,11 +241,14 @@ from ..module_utils._argspec import API, STORE, client, finish
 from ..module_utils._client import newer_than
 from ..module_utils._errors import OllamaError
 from ..module_utils._journal import read_compute
-from ..module_utils._model import Models, Options, converge, parse_wanted
+from ..module_utils._model import Models, Options, Wanted, converge, parse_wanted
 from ..module_utils._name import parse
 from ..module_utils._progress import Progress
 from ..module_utils._registry import parse_mirror
-from ..module_utils._store import Memory, Store
+from ..module_utils._store import Memory, Store, exclusive, memory_path
+
+# Seconds; a model of 400 GB over a slow line takes its time.
+_LONGEST_WAIT = 24 * 3600.0
 
 SPEC: dict[str, t.Any] = {
     "models": {"type": "list", "elements": "raw"},
@@ -256,6 +269,7 @@ SPEC: dict[str, t.Any] = {
     "startup_timeout": {"type": "float", "default": 30.0},
     "expect_version": {"type": "str"},
     "unit": {"type": "str"},
+    "detach": {"type": "bool", "default": False},
     "progress_file": {"type": "path"},
     **API,
     **STORE,
@@ -285,7 +299,30 @@ def run(params: t.Mapping[str, t.Any], check_mode: bool) -> dict[str, t.Any]:
         parallel=params["parallel"],
         exclusive=params["exclusive"],
         keep=tuple(parse(name, allow_cloud=True, what="keep") for name in params["keep"]),
+        detach=params["detach"],
     )
+    path = memory_path(Store(params["models_dir"]), params["state_dir"])
+    progress = Progress(params["progress_file"])
+    try:
+        if check_mode:
+            return _converge(params, wanted, options, progress, check_mode=True)
+        progress.note("waiting for another run on this host to end")
+        with exclusive(path, seconds=0 if params["detach"] else params["deadline"] or _LONGEST_WAIT) as alone:
+            progress.note("")
+            if not alone and not params["detach"]:
+                raise OllamaError("busy", f"another run is still working on {params['models_dir']}")
+            if alone:
+                result = _converge(params, wanted, options, progress, check_mode=False)
+                if not result.get("pending"):
+                    return result
+            return {"changed": False, "pending": True, "progress_file": f"{path[:-5]}-{uuid.uuid4()}.progress"}
+    finally:
+        progress.finish()
+
+
+def _converge(
+    params: t.Mapping[str, t.Any], wanted: list[Wanted], options: Options, progress: Progress, *, check_mode: bool
+) -> dict[str, t.Any]:
     server = client(params)
     version: str | None = None
     try:
@@ -313,7 +350,7 @@ def run(params: t.Mapping[str, t.Any], check_mode: bool) -> dict[str, t.Any]:
         Memory.of(Store(params["models_dir"]), params["state_dir"]),
         options,
         lists=lists,
-        progress=Progress(params["progress_file"]),
+        progress=progress,
     )
     result = converge(models, wanted, server_up=version is not None, check_mode=check_mode)
     return dict(result, server_version=version, compute=read_compute(params["unit"]) if params["unit"] else [])
