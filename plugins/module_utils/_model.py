@@ -640,7 +640,7 @@ def converge(models: Models, wanted: t.Sequence[Wanted], *, server_up: bool, che
     :param server_up: False in check mode on a host that has no server yet: then only what is on the disk is installed.
     :raises OllamaError: before anything changes for what cannot work; afterwards with ``result`` among the details.
     """
-    options, store = models.options, models.store
+    options = models.options
     names = [name for item in wanted for name in (item.name, *item.aliases)]
     listed = list_models(models.client) if server_up else {}
     found = models.look(names, listed, verify=options.verify)
@@ -650,9 +650,7 @@ def converge(models: Models, wanted: t.Sequence[Wanted], *, server_up: bool, che
     models.warnings += sorted({note for plan in plans for note in plan.notes})
 
     missing = models.missing_bytes(pulls)
-    free = store.free_bytes() if store else None
-    if store and free is not None:
-        _check_space(store, missing, free)
+    free = _check_space(models.store, missing) if models.store else None
     if options.detach and pulls and not check_mode:
         models.memory.save()
         return {"changed": False, "pending": True}
@@ -712,7 +710,9 @@ def converge(models: Models, wanted: t.Sequence[Wanted], *, server_up: bool, che
     return result
 
 
-def _check_space(store: Store, missing: int, free: int) -> None:
+def _check_space(store: Store, missing: int) -> int:
+    """Return the free bytes; raises where they are not enough."""
+    free = store.free_bytes()
     if missing > free:
         raise OllamaError(
             "disk_full",
@@ -720,6 +720,7 @@ def _check_space(store: Store, missing: int, free: int) -> None:
             needed_bytes=missing,
             free_bytes=free,
         )
+    return free
 
 
 def _undeclared(models: Models, names: t.Sequence[Name], listed: t.Mapping[str, t.Mapping[str, t.Any]]) -> list[Name]:
