@@ -7,7 +7,9 @@ No test is left out, pylint included; shellcheck runs where that program is inst
 
 from __future__ import annotations
 
+import ast
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -23,10 +25,21 @@ import runpy
 import subprocess
 import sys
 
-subprocess.check_call([sys.executable, "-m", "ensurepip"])
+subprocess.check_call([sys.executable, "-m", "ensurepip"], stdout=subprocess.DEVNULL)
 sys.argv[1:] = ["install", *(a for a in sys.argv[1:] if a not in ("--no-setuptools", "--no-wheel"))]
 runpy.run_module("pip", run_name="__main__")
 """
+
+
+def pip_settings() -> str:
+    """The user's pip settings (indexes, certificates): ansible-test hides them, as it does the environment."""
+    listed = subprocess.run(
+        [sys.executable, "-m", "pip", "config", "list"], check=True, stdout=subprocess.PIPE, text=True
+    ).stdout
+    # The environment's, named :env:, win: they sort before global.
+    found = re.findall(r"^(?:global|:env:)\.([\w-]+)=('.*')$", listed, re.MULTILINE)
+    settings = {key: ast.literal_eval(value) for key, value in reversed(found)}
+    return "\n".join(["[global]", *(f"{key} = {value}" for key, value in {**settings, "quiet": "1"}.items()), ""])
 
 
 def main(arguments: list[str]) -> int:
@@ -38,22 +51,20 @@ def main(arguments: list[str]) -> int:
     get_pip = home / ".ansible" / "test" / "cache" / "get_pip_24_2.py"
     get_pip.parent.mkdir(parents=True, exist_ok=True)
     get_pip.write_text(GET_PIP)
-    user = Path.home()
-    environment = {
-        # With another home, pip still finds the user's configuration (proxies, indexes) and cache.
-        "XDG_CONFIG_HOME": str(user / ".config"),
-        "XDG_CACHE_HOME": str(user / ".cache"),
-        "PIP_QUIET": "1",
-        **os.environ,
-        "HOME": str(home),
-    }
+    pip_conf = home / ".config" / "pip" / "pip.conf"
+    pip_conf.parent.mkdir(parents=True, exist_ok=True)
+    pip_conf.write_text(pip_settings())
     command = [str(Path(sys.executable).parent / "ansible-test"), "sanity", "--color", "no"]
     command += ["--controller", "origin:python=default"]
     if "--target-python" not in arguments:
         # Its own choice is every python3.x it finds, and it fails on one that pyenv shows but has switched off.
         command += ["--target-python", "default"]
     return subprocess.run(
-        [*command, *arguments], cwd=COLLECTION, env=environment, stdin=subprocess.DEVNULL, check=False
+        [*command, *arguments],
+        cwd=COLLECTION,
+        env={**os.environ, "HOME": str(home)},
+        stdin=subprocess.DEVNULL,
+        check=False,
     ).returncode
 
 
