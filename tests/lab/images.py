@@ -100,8 +100,9 @@ def ensure_base(client: docker.DockerClient, release: str) -> str:
         say(f"images: {error}")
     had = any(official in image.tags for image in client.images.list())
     say(f"images: pulling {official}")
+    repository, _colon, version = official.partition(":")
     try:
-        client.images.pull(official)
+        client.images.pull(repository, tag=version)
     except docker.errors.APIError as error:
         raise LabError(
             f"there is no base image for {release}: mmdebstrap failed (see above), and {official} cannot be pulled: "

@@ -352,7 +352,10 @@ def clean() -> None:
             if ours((network.attrs["Labels"] or {}).get(ROOT_LABEL, "")):
                 network.remove()
                 say(f"clean: removed network {network.name}")
-        images.remove_all(client)
+        if client.containers.list(all=True, filters={"label": LABEL}):
+            say("clean: the images stay, since labs of another checkout use them")
+        else:
+            images.remove_all(client)
         others = [container.name for container in client.containers.list()]
         if not others:
             engine.stop_daemon()
@@ -360,4 +363,5 @@ def clean() -> None:
             say(f"clean: dockerd stays, since containers that no lab made run on it: {', '.join(map(str, others))}")
     shutil.rmtree(CACHE, ignore_errors=True)
     if state.get("installed"):
-        say(f"clean: these Debian packages were installed for the lab and stay: {' '.join(state['installed'])}")
+        packages = " ".join(state["installed"])
+        say(f"clean: Debian packages installed for the lab stay; to remove them: apt-get autoremove --purge {packages}")

@@ -8,11 +8,13 @@ import shutil
 import subprocess
 import tarfile
 from pathlib import Path
+from unittest.mock import Mock
 
 import pytest
 import yaml
+from docker.errors import APIError, ImageNotFound
 
-from tests.lab import PROJECT, LabError, images, lab, registry
+from tests.lab import PROJECT, LabError, engine, images, lab, registry
 from tests.lab.__main__ import parser
 from tests.lab.lab import Lab, Wanted
 
@@ -127,6 +129,32 @@ def test_images_are_built_again_when_their_source_changes(tmp_path: Path, monkey
     assert images.source_hash("debian12") == before
     (tmp_path / "Dockerfile").write_text("FROM scratch\n")
     assert images.source_hash("debian12") != before
+
+
+@pytest.fixture
+def no_mmdebstrap(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Mock:
+    """A client of an engine without images, on a machine where mmdebstrap fails."""
+    monkeypatch.setattr(engine, "CACHE", tmp_path)
+    monkeypatch.setattr(engine, "STATE", tmp_path / "engine.json")
+    monkeypatch.setattr(images, "bootstrap", Mock(side_effect=LabError("mmdebstrap failed for bookworm: no network")))
+    monkeypatch.setattr(engine, "ensure_tools", Mock())
+    client = Mock()
+    client.images.get.side_effect = ImageNotFound("none")
+    client.images.list.return_value = []
+    return client
+
+
+def test_the_official_image_where_mmdebstrap_fails(no_mmdebstrap: Mock) -> None:
+    assert images.ensure_base(no_mmdebstrap, "debian12") == "debian:12"
+    no_mmdebstrap.images.pull.assert_called_once_with("debian", tag="12")
+    assert engine.read_state() == {"pulled": ["debian:12"]}
+
+
+def test_neither_source_of_a_base_image(no_mmdebstrap: Mock, capsys: pytest.CaptureFixture[str]) -> None:
+    no_mmdebstrap.images.pull.side_effect = APIError("dial tcp: no route to host")
+    with pytest.raises(LabError, match=r"debian:12 cannot be pulled: .*no route to host.*deb\.debian\.org"):
+        images.ensure_base(no_mmdebstrap, "debian12")
+    assert "mmdebstrap failed for bookworm" in capsys.readouterr().out
 
 
 def test_other_checkouts_are_left_alone(tmp_path: Path) -> None:
