@@ -379,16 +379,16 @@ def unpack(archive: str, root: str) -> None:
     if not zstd:
         raise OllamaError("no_zstd", "the program zstd is needed to unpack a release and is not installed")
     with subprocess.Popen([zstd, "-dcq", archive], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL) as process:
-        assert process.stdout is not None
+        stdout = t.cast("t.IO[bytes]", process.stdout)
         try:
-            with tarfile.open(fileobj=process.stdout, mode="r|", bufsize=_CHUNK) as tar:
+            with tarfile.open(fileobj=stdout, mode="r|", bufsize=_CHUNK) as tar:
                 _Unpacker(root).run(tar)
-            while process.stdout.read(_CHUNK):
+            while stdout.read(_CHUNK):
                 pass
         except (tarfile.TarError, EOFError) as exc:
             raise OllamaError("bad_archive", f"{os.path.basename(archive)} cannot be unpacked: {exc}") from exc
         finally:
-            process.stdout.close()
+            stdout.close()
     if process.returncode:
         raise OllamaError(
             "bad_archive", f"{os.path.basename(archive)} cannot be unpacked: zstd exited with {process.returncode}"
@@ -417,8 +417,7 @@ class _Unpacker:
             elif member.islnk() and self._inside(member.linkname) in self.files:
                 os.link(os.path.join(self.root, self._inside(member.linkname)), path)
             elif member.isreg():
-                source = tar.extractfile(member)
-                assert source is not None
+                source = t.cast("t.IO[bytes]", tar.extractfile(member))
                 mode = 0o755 if member.mode & 0o111 else 0o644
                 _write_synced(path, iter(lambda: source.read(_CHUNK), b""), mode)  # noqa: B023
                 self.files.add(name)

@@ -162,13 +162,15 @@ def _debug(value: t.Any) -> str:
 
 def _words(value: t.Any, what: str) -> list[str]:
     """Return the parts of a list, or of a comma-separated text, none of them empty or with a space inside."""
-    parts = str(value).split(",") if isinstance(value, (str, int)) and not isinstance(value, bool) else value
-    if not isinstance(parts, list) or not parts:
+    items = value.split(",") if isinstance(value, str) else [value] if isinstance(value, int) else value
+    if not isinstance(items, list) or not items:
         raise _Refused(f"allowed is a list of {what}")
-    for part in parts:
-        if not isinstance(part, str) or not part or re.search(r"[\s,]", part):
+    words = []
+    for item in items:
+        if isinstance(item, bool) or not isinstance(item, (str, int)) or not re.match(r"[^\s,]+\Z", str(item)):
             raise _Refused(f"allowed is a list of {what}, without spaces")
-    return parts
+        words.append(str(item))
+    return words
 
 
 def _origins(value: t.Any) -> str:
@@ -183,7 +185,7 @@ def _origins(value: t.Any) -> str:
 
 def _list_of(what: str, pattern: str) -> t.Callable[[t.Any], str]:
     def parse(value: t.Any) -> str:
-        words = _words([str(v) if type(v) is int else v for v in value] if isinstance(value, list) else value, what)
+        words = _words(value, what)
         if not all(re.match(pattern + r"\Z", word) for word in words):
             raise _Refused(f"allowed is a list of {what}")
         return ",".join(words)

@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 from ansible_collections.kaido.ollama.plugins.module_utils import _release
 from ansible_collections.kaido.ollama.plugins.module_utils._errors import OllamaError
 from ansible_collections.kaido.ollama.plugins.modules import release
@@ -522,3 +523,16 @@ def test_the_address_follows_upstreams_layout() -> None:
 
 def test_versions_are_compared_as_numbers() -> None:
     assert _release.parse_version("0.9.0") < _release.parse_version("0.10.0-rc1") < _release.parse_version("0.34.3")
+
+
+def test_the_table_of_checksums() -> None:
+    role = Path(__file__).parents[2] / "roles" / "ollama"
+    table = yaml.safe_load((role / "vars" / "checksums.yml").read_text())["ollama__checksums"]
+    default = yaml.safe_load((role / "defaults" / "main.yml").read_text())["ollama_version"]
+    assert list(table) == sorted(table, key=_release.parse_version)
+    assert {_release.asset("x86_64"), _release.asset("aarch64")} <= set(table[default])
+    known = [found for assets in table.values() for found in assets.values()]
+    assert len(known) > 50
+    assert len(set(known)) == len(known)
+    for found in known:
+        assert _release.parse_checksum(found) == f"sha256:{found}"

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -278,3 +279,18 @@ def test_what_the_role_writes_is_read_back() -> None:
     template = environment.from_string(TEMPLATE.read_text())
     text = template.render(ollama__managed="m", ollama__look={"environment": settings}, ollama_environment=raw)
     assert _settings.parse_environment_file(text) == {**settings, **{name: str(value) for name, value in raw.items()}}
+
+
+@pytest.mark.parametrize(
+    ("line", "told"),
+    [
+        ('msg="server config" env="map[HTTPS_PROXY:http://me:hunter2@proxy:1]"', False),
+        ("proxyconnect tcp: dial http://me:hunter2@proxy:1", False),
+        ("[GIN] GET /api/tags 1.2ms", False),
+        ("panic: bad origin: origins must contain '*' or include http://,https://", True),
+        ("Error: listen tcp 127.0.0.1:11434: bind: address already in use", True),
+    ],
+)
+def test_which_lines_of_the_servers_log_a_failure_may_show(line: str, told: bool) -> None:
+    variables = yaml.safe_load((TEMPLATE.parents[1] / "vars/main.yml").read_text())
+    assert (re.search(variables["ollama__untold"], line) is None) == told
