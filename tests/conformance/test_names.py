@@ -8,8 +8,6 @@ from tests.standin.registry import Registry, make_model
 
 from .target import NAMESPACE, Target
 
-SIZE = 4000
-
 
 @pytest.mark.parametrize(
     "name",
@@ -26,21 +24,21 @@ def test_show_refuses_an_invalid_name(target: Target) -> None:
 
 
 def test_a_name_is_found_whatever_its_case(target: Target, registry: Registry) -> None:
-    make_model(registry.store_dir, "case", SIZE, seed=registry.port)
+    make_model(registry.store_dir, "case", seed=registry.port)
     target.pulled(f"{registry.host}/library/case")
     assert target.show(f"{registry.host}/Library/CASE:Latest").status == 200
     assert len(target.rows(registry.host)) == 1
 
 
 def test_a_pull_reuses_the_spelling_on_disk(target: Target, registry: Registry) -> None:
-    make_model(registry.store_dir, "again", SIZE, seed=registry.port)
+    make_model(registry.store_dir, "again", seed=registry.port)
     target.pulled(f"{registry.host}/library/again")
     target.pulled(f"{registry.host}/library/AGAIN")
     assert [row["name"] for row in target.rows(registry.host)] == [f"{registry.host}/library/again:latest"]
 
 
 def test_a_copy_keeps_a_new_spelling(target: Target, registry: Registry) -> None:
-    make_model(registry.store_dir, "plain", SIZE, seed=registry.port)
+    make_model(registry.store_dir, "plain", seed=registry.port)
     target.pulled(f"{registry.host}/library/plain")
     assert target.copy(f"{registry.host}/library/plain", f"{NAMESPACE}/BigName:V1").status == 200
     assert [row["name"] for row in target.rows(NAMESPACE)] == [f"{NAMESPACE}/BigName:V1"]
@@ -49,20 +47,20 @@ def test_a_copy_keeps_a_new_spelling(target: Target, registry: Registry) -> None
 
 
 def test_local_is_a_suffix_and_not_a_tag(target: Target, registry: Registry) -> None:
-    make_model(registry.store_dir, "suffix", SIZE, seed=registry.port)
+    make_model(registry.store_dir, "suffix", seed=registry.port)
     target.pulled(f"{registry.host}/library/suffix")
     assert target.show(f"{registry.host}/library/suffix:local").status == 200
 
 
 def test_the_tag_is_always_shown(target: Target, registry: Registry) -> None:
-    make_model(registry.store_dir, "shown", SIZE, seed=registry.port)
+    make_model(registry.store_dir, "shown", seed=registry.port)
     target.pulled(f"{registry.host}/library/shown")
     row = target.rows(registry.host)[0]
     assert row["name"] == row["model"] == f"{registry.host}/library/shown:latest"
 
 
 def test_the_old_field_name_still_works(target: Target, registry: Registry) -> None:
-    make_model(registry.store_dir, "old", SIZE, seed=registry.port)
+    make_model(registry.store_dir, "old", seed=registry.port)
     target.pulled(f"{registry.host}/library/old")
     assert target.call("POST", "/api/show", {"name": f"{registry.host}/library/old"}).status == 200
     assert target.call("DELETE", "/api/delete", {"name": f"{registry.host}/library/old"}).status == 200

@@ -7,7 +7,7 @@ import hashlib
 import http
 import os
 import re
-import tempfile
+import secrets
 import time
 import typing as t
 
@@ -479,12 +479,11 @@ def blob_post(app: Server, handler: Handler, digest: str) -> None:
         handler.send_plain(200, content_type=None)
         return
     sha256 = hashlib.sha256()
-    descriptor, temporary = tempfile.mkstemp(dir=app.store.blobs, prefix="sha256-")
-    with os.fdopen(descriptor, "wb") as stream:
+    temporary = os.path.join(app.store.blobs, f"sha256-{secrets.randbits(32)}")
+    with store.create(temporary) as stream:
         for block in handler.body():
             sha256.update(block)
             stream.write(block)
-    os.chmod(temporary, 0o644)
     got = "sha256:" + sha256.hexdigest()
     os.replace(temporary, app.store.blob_path(got))  # wrong bytes stay, under their own digest
     if got != digest:

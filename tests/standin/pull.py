@@ -51,8 +51,8 @@ class Part:
 
     def save(self, path: str) -> None:
         data = {"N": self.number, "Offset": self.offset, "Size": self.size, "Completed": self.completed}
-        with open(f"{path}-partial-{self.number}", "w", encoding="utf-8") as stream:
-            json.dump(data, stream, separators=(",", ":"))
+        with store.create(f"{path}-partial-{self.number}") as stream:
+            stream.write(gojson.dumps(data).encode())
 
 
 class Download:
@@ -113,7 +113,7 @@ class Download:
 
     def _transfer(self) -> None:
         partial = self._path + "-partial"
-        with open(partial, "r+b" if os.path.exists(partial) else "w+b") as stream:
+        with open(partial, "r+b") if os.path.exists(partial) else store.create(partial) as stream:
             stream.truncate(self.total)
             url = self._direct_url()
             todo = [part for part in self._parts if part.completed < part.size]
@@ -141,7 +141,6 @@ class Download:
         for part in self._parts:
             with contextlib.suppress(FileNotFoundError):
                 os.unlink(f"{partial}-{part.number}")
-        os.chmod(partial, 0o644)
         os.replace(partial, self._path)
 
     def _direct_url(self) -> str:

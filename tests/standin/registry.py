@@ -16,6 +16,7 @@ import pathlib
 import random
 import re
 import socketserver
+import ssl
 import threading
 import time
 import typing as t
@@ -49,6 +50,7 @@ class Fault:
 
 class _Handler(http.server.BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
+    disable_nagle_algorithm = True
     server: _HTTPServer
 
     def _answer(self, status: int, headers: dict[str, str], body: bytes = b"") -> None:
@@ -163,7 +165,12 @@ class Registry:
     """Serves `store_dir` (either generation) on `host`; `with Registry(dir) as registry: registry.host ...`."""
 
     def __init__(
-        self, store_dir: str | os.PathLike[str], host: str = "127.0.0.1", port: int = 0, public: str = ""
+        self,
+        store_dir: str | os.PathLike[str],
+        host: str = "127.0.0.1",
+        port: int = 0,
+        public: str = "",
+        tls: ssl.SSLContext | None = None,
     ) -> None:
         """Listens on `host`; others know it as `public`."""
         self._public = public or host
@@ -174,6 +181,8 @@ class Registry:
         self._lock = threading.Lock()
         self._http = _HTTPServer((host, port), _Handler)
         self._http.registry = self
+        if tls:
+            self._http.socket = tls.wrap_socket(self._http.socket, server_side=True)
         self.port = self._http.server_port
 
     @property

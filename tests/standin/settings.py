@@ -5,6 +5,7 @@ from __future__ import annotations
 import ipaddress
 import os
 import re
+import socket
 import typing as t
 
 _UNITS = {"ns": 1e-9, "us": 1e-6, "µs": 1e-6, "ms": 1e-3, "s": 1.0, "m": 60.0, "h": 3600.0}
@@ -74,7 +75,7 @@ class Settings:
 
     @property
     def bind_host(self) -> str:
-        return self.host or "::"
+        return "::" if self.host in ("", "0.0.0.0") and socket.has_dualstack_ipv6() else self.host
 
     @property
     def loopback(self) -> bool:

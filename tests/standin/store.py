@@ -12,7 +12,7 @@ import hashlib
 import json
 import os
 import re
-import tempfile
+import secrets
 import threading
 import time
 import typing as t
@@ -100,11 +100,15 @@ def parse_manifest(raw: bytes, runner: str = "", fmt: str = "", selected: bool =
     return Manifest(raw, config, layers, data.get("runner", "") or runner, data.get("format", "") or fmt, selected)
 
 
+def create(path: str) -> t.BinaryIO:
+    """A file of mode 0644, less the umask."""
+    return os.fdopen(os.open(path, os.O_RDWR | os.O_CREAT | os.O_TRUNC, 0o644), "w+b")
+
+
 def write_atomic(path: str, data: bytes) -> None:
-    handle, temporary = tempfile.mkstemp(dir=os.path.dirname(path), prefix="sha256-")
-    with os.fdopen(handle, "wb") as stream:
+    temporary = os.path.join(os.path.dirname(path), f"sha256-{secrets.randbits(32)}")
+    with create(temporary) as stream:
         stream.write(data)
-    os.chmod(temporary, 0o644)
     os.replace(temporary, path)
 
 
@@ -115,7 +119,7 @@ class Store:
         self.row_per_child = row_per_child
         self.lock = threading.RLock()
         self.blobs = os.path.join(root, "blobs")
-        os.makedirs(self.blobs, exist_ok=True)
+        os.makedirs(self.blobs, 0o755, exist_ok=True)
 
     # -- blobs ---------------------------------------------------------------------------------------------------
 
@@ -257,11 +261,10 @@ class Store:
 
     def write_manifest(self, name: names.Name, raw: bytes) -> None:
         path = self._paths(name)[0]
-        os.makedirs(os.path.dirname(path), exist_ok=True)
+        os.makedirs(os.path.dirname(path), 0o755, exist_ok=True)
         if self.generation == 1:
-            with open(path, "wb") as stream:  # not atomic, as in the real server
+            with create(path) as stream:  # not atomic, as in the real server
                 stream.write(raw)
-            os.chmod(path, 0o644)
             return
         digest = "sha256:" + hashlib.sha256(raw).hexdigest()
         if not self.has_blob(digest) or self.read_blob(digest) != raw:
@@ -278,8 +281,8 @@ class Store:
             path = self.blob_path(f"sha256:{digest}")
             data["layers"].append(Layer(media_type, f"sha256:{digest}", os.path.getsize(path)).to_json())
         path = self._paths(name)[1]
-        os.makedirs(os.path.dirname(path), exist_ok=True)
-        with open(path, "wb") as stream:
+        os.makedirs(os.path.dirname(path), 0o755, exist_ok=True)
+        with create(path) as stream:
             stream.write(gojson.dumps(data).encode())
 
     def convert(self, name: names.Name, manifest: Manifest) -> None:

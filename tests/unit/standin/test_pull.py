@@ -3,12 +3,21 @@
 from __future__ import annotations
 
 import contextlib
+import datetime
+import ipaddress
 import json
+import os
 import pathlib
+import ssl
 import time
 import typing as t
 
 import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
+from cryptography.x509.oid import NameOID
 
 from tests import standin
 from tests.conformance.target import Target
@@ -170,6 +179,44 @@ def test_conversion_replaces_the_tag_by_a_list(registry: Registry) -> None:
         assert [(row["digest"], row["runner"]) for row in found] == [
             (f"sha256:{before}", "ggml"), (f"sha256:{after['digest']}", "llamacpp"),
         ]  # fmt: skip
+
+
+@pytest.fixture
+def certificate(tmp_path: pathlib.Path) -> pathlib.Path:
+    """A certificate of 127.0.0.1 that only who knows it trusts, with its key."""
+    key = ec.generate_private_key(ec.SECP256R1())
+    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "registry")])
+    now = datetime.datetime.now(datetime.UTC)
+    address = x509.SubjectAlternativeName([x509.IPAddress(ipaddress.ip_address("127.0.0.1"))])
+    builder = x509.CertificateBuilder(name, name, key.public_key(), x509.random_serial_number())
+    builder = builder.not_valid_before(now).not_valid_after(now + datetime.timedelta(hours=1))
+    text = builder.add_extension(address, critical=False).sign(key, hashes.SHA256()).public_bytes(Encoding.PEM)
+    path = tmp_path / "certificate.pem"
+    path.write_bytes(text + key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()))
+    return path
+
+
+def test_tls_needs_a_known_certificate(tmp_path: pathlib.Path, certificate: pathlib.Path) -> None:
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(certificate)
+    with Registry(tmp_path / "registry", tls=context) as served:
+        name, _weights = _make(served)
+        with server() as (target, _running):
+            assert "tls: failed to verify certificate: x509:" in target.pull(name, insecure=False)[-1]["error"]
+        with server(SSL_CERT_FILE=str(certificate)) as (target, _running):
+            assert target.pull(name, insecure=False)[-1] == {"status": "success"}
+
+
+def test_modes_follow_the_umask(registry: Registry) -> None:
+    name, weights = _make(registry)
+    before = os.umask(0o027)
+    try:
+        with server() as (target, _running):
+            target.pulled(name)
+            assert target.blob(weights).stat().st_mode & 0o777 == 0o640
+            assert target.manifest(registry.host, "library", "model", "latest").stat().st_mode & 0o777 == 0o640
+    finally:
+        os.umask(before)
 
 
 def test_nothing_is_pruned_after_a_pull_where_that_is_off(registry: Registry) -> None:
