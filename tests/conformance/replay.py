@@ -72,9 +72,9 @@ class Replay:
         self.replies: dict[str, Reply] = {}
         self.files: dict[str, dict[str, t.Any]] = {}
         self.skipped: dict[str, str] = {}
-        fresh = not target.has_blob(MODEL_BLOB)
+        self._fresh = not target.has_blob(MODEL_BLOB)
         for exchange in self.recorded.values():
-            reason = self._why_not(exchange.name, runs, fresh)
+            reason = self._why_not(exchange.name, runs)
             if reason:
                 self.skipped[exchange.name] = reason
                 continue
@@ -86,13 +86,13 @@ class Replay:
                 self.files[exchange.name] = self._snapshot()
         self._clean_up()
 
-    def _why_not(self, name: str, runs: bool, fresh: bool) -> str:
+    def _why_not(self, name: str, runs: bool) -> str:
         if name in NEEDS_RUNNER and not runs:
             return "needs a server that can run models"
         if name.startswith(DAMAGE):
             if self.target.models_dir is None:
                 return "needs --models-dir: the case damages files of the store"
-            if not fresh:
+            if not self._fresh:
                 return "the store held the blob that the case damages before the run: somebody may want it"
         return ""
 
@@ -151,7 +151,7 @@ class Replay:
                 self.target.manifest(self.registry.host, "library", "tiny", "latest").unlink(missing_ok=True)
         for row in self.target.rows(f"{NAMESPACE}/") + self.target.rows(self.registry.host):
             self.target.delete(row["name"])
-        if self.target.models_dir is not None and self.target.has_blob(MODEL_BLOB):
+        if self._fresh and self.target.models_dir is not None and self.target.has_blob(MODEL_BLOB):
             self.target.blob(MODEL_BLOB).unlink()
 
     # -- comparing -----------------------------------------------------------------------------------------------
