@@ -79,6 +79,9 @@ def main() -> int:
     except LabError as error:
         print(f"lab: {error}", file=sys.stderr)
         return 1
+    except PermissionError as error:
+        print(f"lab: {error}: was .cache made by another user?", file=sys.stderr)
+        return 1
     except KeyboardInterrupt:
         print("\nlab: interrupted; the same command carries on from here", file=sys.stderr)
         return 130
