@@ -14,6 +14,7 @@ from __future__ import annotations
 import concurrent.futures
 import contextlib
 import os
+import threading
 import time
 import typing as t
 from dataclasses import dataclass, field
@@ -441,10 +442,10 @@ class Models:
                 os.unlink(entry.path)
 
     def _unlink_blob(self, digest: str) -> None:
-        assert self.store
         self.memory.verified.pop(digest, None)
-        with contextlib.suppress(FileNotFoundError):
-            os.unlink(self.store.blob_path(digest))
+        if self.store:
+            with contextlib.suppress(FileNotFoundError):
+                os.unlink(self.store.blob_path(digest))
 
     def _pull_from(self, source: Source, offer: Offer | None, plan: Plan, outcome: Outcome, *, patient: bool) -> None:
         """Pull from one source until every blob is right; a source that cannot do that loses what it brought."""
@@ -564,6 +565,7 @@ class Models:
         label = str(target.at(DEFAULT_HOST) if source in self.options.mirrors else target)
         for attempt in range(1, tries + 1):
             watch = _Watch(self.options.stall_timeout, self._deadline(), str(target))
+            ahead: threading.Thread | None = None
             try:
                 events = self.client.pull(target, insecure=source.insecure, timeout=silence)
                 # Only a closed connection makes the server drop a download that hangs.
@@ -571,14 +573,25 @@ class Models:
                     for event in events:
                         watch(event)
                         self.progress.update(label, size, event)
+                        if event.get("status") == "verifying sha256 digest" and not ahead and offer:
+                            ahead = threading.Thread(target=self._hash_ahead, args=(offer,))
+                            ahead.start()
                 return
             except OllamaError as exc:
                 if exc.code not in _TRANSIENT or attempt == tries:
                     raise
                 self.progress.note(f"{label}: {exc.message}; trying again")
+            finally:
+                if ahead:
+                    ahead.join()
             # Also covers a server that is being restarted in mid-pull.
             time.sleep(min(2**attempt * 0.25, 10))
             self.client.wait(60)
+
+    def _hash_ahead(self, offer: Offer) -> None:
+        """Hash what was fetched while the server does the same: the files have their names by then."""
+        if self.store and self.options.verify != "none":
+            self._count(audit(self.store, offer.chosen.blobs, self.memory))
 
     def _deadline(self) -> float:
         return self._started + self.options.deadline if self.options.deadline else float("inf")
@@ -674,7 +687,7 @@ def converge(models: Models, wanted: t.Sequence[Wanted], *, server_up: bool, che
             after = models.look(
                 names, list_models(models.client), verify="none" if options.verify == "none" else "changed"
             )
-    models.memory.save()
+        models.memory.save()
 
     rows = [_row(plan, outcome, found, after) for plan, outcome in zip(plans, outcomes)]
     before_state = {str(name): found[name.key].digest or None for name in names}

@@ -184,17 +184,47 @@ models:
   type: list
   elements: dict
   contains:
-    name: {description: The name as Ollama shows it., type: str, returned: always}
-    state: {description: The wanted state., type: str, returned: always}
-    digest_before: {description: The digest at the start, or null., type: str, returned: always}
-    digest_after: {description: The digest at the end or in check mode the expected one., type: str, returned: always}
-    size: {description: Bytes of the config and all layers., type: int, returned: always}
-    changed: {description: Whether this model or one of its aliases is another or in a better state than before.,
-      type: bool, returned: always}
-    actions: {description: What was done or in check mode would be., type: list, elements: str, returned: always}
-    bytes_pulled: {description: Bytes fetched for it., type: int, returned: always}
-    seconds: {description: How long it took., type: float, returned: always}
-    source: {description: The registry that it came from or null., type: str, returned: always}
+    name:
+      description: The name as Ollama shows it.
+      type: str
+      returned: always
+    state:
+      description: The wanted state.
+      type: str
+      returned: always
+    digest_before:
+      description: The digest at the start or null.
+      type: str
+      returned: always
+    digest_after:
+      description: The digest at the end or in check mode the expected one.
+      type: str
+      returned: always
+    size:
+      description: Bytes of the config and all layers.
+      type: int
+      returned: always
+    changed:
+      description: Whether this model or one of its aliases is another or in a better state than before.
+      type: bool
+      returned: always
+    actions:
+      description: What was done or in check mode would be.
+      type: list
+      elements: str
+      returned: always
+    bytes_pulled:
+      description: Bytes fetched for it.
+      type: int
+      returned: always
+    seconds:
+      description: How long it took.
+      type: float
+      returned: always
+    source:
+      description: The registry that it came from or null.
+      type: str
+      returned: always
     damage:
       description: The damaged blobs that were found, with RV(ignore:kind) V(missing), V(short), V(long), V(content)
         or V(unreadable).
@@ -206,19 +236,38 @@ removed:
   returned: success
   type: list
   elements: str
-bytes_pulled: {description: Bytes fetched in all., returned: success, type: int}
-bytes_missing: {description: Bytes that were or would be to fetch., returned: success, type: int}
-bytes_free: {description: Bytes free where the store is at the start., returned: success, type: int}
-hashed_bytes: {description: Bytes read to compare blobs with their digests., returned: success, type: int}
-server_version: {description: The version of the server that answered or null in check mode without a server.,
-  returned: success, type: str}
-pending: {description: That something has to be pulled., returned: with O(detach), type: bool}
-progress_file: {description: Where to keep the progress then., returned: with O(detach), type: str}
+bytes_pulled:
+  description: Bytes fetched in all.
+  returned: success
+  type: int
+bytes_missing:
+  description: Bytes that were or would be to fetch.
+  returned: success
+  type: int
+bytes_free:
+  description: Bytes free where the store is at the start.
+  returned: success
+  type: int
+hashed_bytes:
+  description: Bytes read to compare blobs with their digests.
+  returned: success
+  type: int
+server_version:
+  description: The version of the server that answered or null in check mode without a server.
+  returned: success
+  type: str
+pending:
+  description: That something has to be pulled.
+  returned: with O(detach)
+  type: bool
+progress_file:
+  description: Where to keep the progress then.
+  returned: with O(detach)
+  type: str
 compute:
   description:
     - The devices that the server found when it started, as its journal has them, with V(library), V(name), V(total)
-      and more.
-      A single C(cpu) means that it found no usable GPU.
+      and more. A single C(cpu) means that it found no usable GPU.
     - Empty unless O(unit) is given.
   returned: success
   type: list
@@ -228,8 +277,14 @@ failure:
   returned: failure
   type: dict
   contains:
-    code: {description: A stable code see the notes., type: str, returned: always}
-    message: {description: The same sentence as in RV(ignore:msg)., type: str, returned: always}
+    code:
+      description: A stable code see the notes.
+      type: str
+      returned: always
+    message:
+      description: The same sentence as in RV(ignore:msg).
+      type: str
+      returned: always
 """
 
 import typing as t

@@ -47,30 +47,78 @@ EXAMPLES = r"""
 """
 
 RETURN = r"""
-can_talk_to_ollama: {description: Whether the server answered., returned: always, type: bool}
-version: {description: The server's version or null., returned: always, type: str}
+can_talk_to_ollama:
+  description: Whether the server answered.
+  returned: always
+  type: bool
+version:
+  description: The server's version or null.
+  returned: always
+  type: str
 models:
   description: The models, newest first as the server lists them.
   returned: always
   type: list
   elements: dict
   contains:
-    name: {description: The name as Ollama shows it., type: str, returned: always}
-    digest: {description: Digest of the manifest that the server runs., type: str, returned: always}
-    size: {description: Bytes on disk., type: int, returned: always}
-    modified_at: {description: When the tag was last written., type: str, returned: always}
-    format: {description: For example V(gguf)., type: str, returned: always}
-    family: {description: For example V(llama)., type: str, returned: always}
-    families: {description: All families., type: list, elements: str, returned: always}
-    parameter_size: {description: For example V(3.2B)., type: str, returned: always}
-    quantization: {description: For example V(Q4_K_M)., type: str, returned: always}
-    capabilities: {description: For example V(completion) and V(tools)., type: list, elements: str, returned: always}
-    context_length: {description: The context length that the model was trained for or null., type: int, returned:
-      always}
-    remote_host: {description: Where a cloud model runs or null. Prompts to such a model leave the host., type: str,
-      returned: always}
-    loaded: {description: Whether it is in memory., type: bool, returned: always}
-    loaded_until: {description: When it will be unloaded or null., type: str, returned: always}
+    name:
+      description: The name as Ollama shows it.
+      type: str
+      returned: always
+    digest:
+      description: Digest of the manifest that the server runs.
+      type: str
+      returned: always
+    size:
+      description: Bytes on disk.
+      type: int
+      returned: always
+    modified_at:
+      description: When the tag was last written.
+      type: str
+      returned: always
+    format:
+      description: For example V(gguf).
+      type: str
+      returned: always
+    family:
+      description: For example V(llama).
+      type: str
+      returned: always
+    families:
+      description: All families.
+      type: list
+      elements: str
+      returned: always
+    parameter_size:
+      description: For example V(3.2B).
+      type: str
+      returned: always
+    quantization:
+      description: For example V(Q4_K_M).
+      type: str
+      returned: always
+    capabilities:
+      description: For example V(completion) and V(tools).
+      type: list
+      elements: str
+      returned: always
+    context_length:
+      description: The context length that the model was trained for or null.
+      type: int
+      returned: always
+    remote_host:
+      description: Where a cloud model runs or null. Prompts to such a model leave the host.
+      type: str
+      returned: always
+    loaded:
+      description: Whether it is in memory.
+      type: bool
+      returned: always
+    loaded_until:
+      description: When it will be unloaded or null.
+      type: str
+      returned: always
     vram_share:
       description: Which part of the loaded model is in GPU memory, V(0.0) to V(1.0), or null where it is not loaded.
       type: float

@@ -93,28 +93,60 @@ models:
   type: list
   elements: dict
   contains:
-    name: {description: The name as Ollama shows it., type: str, returned: always}
-    digest: {description: Digest of the manifest that the server runs or null., type: str, returned: always}
-    size: {description: Bytes of the config and all layers., type: int, returned: always}
-    problems: {description: What is wrong as sentences., type: list, elements: str, returned: always}
+    name:
+      description: The name as Ollama shows it.
+      type: str
+      returned: always
+    digest:
+      description: Digest of the manifest that the server runs or null.
+      type: str
+      returned: always
+    size:
+      description: Bytes of the config and all layers.
+      type: int
+      returned: always
+    problems:
+      description: What is wrong as sentences.
+      type: list
+      elements: str
+      returned: always
     damage:
       description: The damaged blobs with RV(ignore:kind) V(missing), V(short), V(long), V(content) or V(unreadable).
       type: list
       elements: dict
       returned: always
-damaged: {description: Names of the models with problems., returned: always, type: list, elements: str}
-repaired: {description: Names of the models that were repaired or in check mode would be., returned: always, type:
-  list, elements: str}
-orphans: {description: Files among the blobs that no model needs with size., returned: always, type: list, elements:
-  dict}
+damaged:
+  description: Names of the models with problems.
+  returned: always
+  type: list
+  elements: str
+repaired:
+  description: Names of the models that were repaired or in check mode would be.
+  returned: always
+  type: list
+  elements: str
+orphans:
+  description: Files among the blobs that no model needs with size.
+  returned: always
+  type: list
+  elements: dict
 partials:
   description: Unfinished downloads with digest, bytes completed, bytes on the disk, and age in seconds.
   returned: always
   type: list
   elements: dict
-blobs: {description: How many blobs the chosen models have., returned: always, type: int}
-hashed_blobs: {description: How many of them were read., returned: always, type: int}
-hashed_bytes: {description: How many bytes were read., returned: always, type: int}
+blobs:
+  description: How many blobs the chosen models have.
+  returned: always
+  type: int
+hashed_blobs:
+  description: How many of them were read.
+  returned: always
+  type: int
+hashed_bytes:
+  description: How many bytes were read.
+  returned: always
+  type: int
 """
 
 import json
@@ -154,7 +186,8 @@ def run(params: t.Mapping[str, t.Any], check_mode: bool) -> dict[str, t.Any]:
     store = Store(params["models_dir"])
     memory = Memory.of(store, params["state_dir"])
     report = first = verify(store, memory, names, mode=params["mode"])
-    memory.save()
+    if not check_mode:
+        memory.save()
     repaired: list[str] = []
     warnings: list[str] = []
     if params["repair"] and first.damaged:

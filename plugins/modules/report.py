@@ -19,6 +19,7 @@ author:
 extends_documentation_fragment:
   - kaido.ollama._attributes
   - kaido.ollama._attributes.info_module
+  - kaido.ollama._attributes.action_group
 """
 
 EXAMPLES = r"""
@@ -28,5 +29,9 @@ EXAMPLES = r"""
 """
 
 RETURN = r"""
-lines: {description: The table., returned: success, type: list, elements: str}
+lines:
+  description: The table.
+  returned: success
+  type: list
+  elements: str
 """

@@ -110,6 +110,7 @@ def test_present_is_forecast_done_and_then_nothing(world: World) -> None:
     forecast = world.run(models=models, check=True)
     assert forecast["changed"]
     assert world.tags() == {}
+    assert not world.state_dir.exists(), "check mode writes nothing, not even what it learned"
     done = world.run(models=models)
     assert not done["failed"], done
     assert done["diff"] == forecast["diff"]

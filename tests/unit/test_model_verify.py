@@ -53,6 +53,11 @@ def test_a_sound_store_needs_no_server(verify: Verify) -> None:
     assert result["hashed_blobs"] == result["blobs"]
 
 
+def test_check_mode_writes_nothing(verify: Verify, tmp_path: Path) -> None:
+    assert not verify(check=True)["failed"]
+    assert not (tmp_path / "state").exists()
+
+
 def test_a_second_look_reads_nothing_unless_told(verify: Verify) -> None:
     verify()
     assert verify()["hashed_bytes"] == 0
