@@ -118,7 +118,7 @@ class ActionModule(ActionBase):
         samples: list[tuple[float, int]] = []
         last_line, last_time, still_since = "", -_LINE_EVERY, time.monotonic()
         seen: dict[str, t.Any] = {}
-        time.sleep(_FIRST_LOOK)
+        time.sleep(pause := _FIRST_LOOK)
         while not seen.get("finished") and time.monotonic() - still_since < _STILL:
             state = self._read(path)
             now = time.monotonic()
@@ -133,7 +133,7 @@ class ActionModule(ActionBase):
                     Display().display(f"{host}: {line}")
                     last_line, last_time = line, now
             if not seen.get("finished"):
-                time.sleep(_EVERY)
+                time.sleep(pause := min(1.5 * pause, _EVERY))
 
     def _is_still(self, path: str) -> bool:
         before = self._read(path).get("time")

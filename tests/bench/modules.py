@@ -93,7 +93,7 @@ def models() -> Rows:
             make_model(f"{folder}/models", name, size=100_000, seed=index)
         run_module("model", models=names, **params)
         for count in (0, 1, 10, 100):
-            seconds = [run_module("model", models=names[:count], **params)[1] for _ in range(RUNS)]
+            seconds = [run_module("model", models=names[:count], **params)[1] for run in range(RUNS)]
             medians[count] = statistics.median(seconds)
             yield f"one call for {count} unchanged models", f"{medians[count]:.3f} s"
         peak = run_module("model", models=names, **params)[2]

@@ -43,7 +43,7 @@ class Target:
         self.host, self.port = parts.hostname or "127.0.0.1", parts.port or 80
         self.models_dir = models_dir
         self.version = str(self.call("GET", "/api/version").json()["version"])
-        numbers = tuple(int(part) for part in self.version.split("-")[0].split(".")[:2])
+        numbers = tuple(int(part) for part in self.version.split("-", maxsplit=1)[0].split(".")[:2])
         self.generation = 2 if numbers >= (0, 40) else 1
 
     def connect(self, timeout: float = 120) -> http.client.HTTPConnection:

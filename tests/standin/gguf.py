@@ -87,7 +87,7 @@ class _Reader:
             return self.string()
         if kind == _ARRAY:
             inner, count = self.number("I"), self.number("Q")
-            return [self.value(inner) for _ in range(count)]
+            return [self.value(inner) for _index in range(count)]
         if kind not in _SCALARS:
             raise BadGGUF(f"invalid type: {kind}")
         value = self.number(_SCALARS[kind])
@@ -121,13 +121,13 @@ def read_header(path: str) -> Header:
         reader.number("I")
         tensor_count, value_count = reader.number("Q"), reader.number("Q")
         values = {}
-        for _ in range(value_count):
+        for _index in range(value_count):
             key = reader.string()
             values[key] = reader.value(reader.number("I"))
         tensors = []
-        for _ in range(tensor_count):
+        for _index in range(tensor_count):
             name = reader.string()
-            shape = tuple(reader.number("Q") for _ in range(reader.number("I")))
+            shape = tuple(reader.number("Q") for _index in range(reader.number("I")))
             tensors.append(Tensor(name, shape, reader.number("I"), reader.number("Q")))
     data_start = -(-reader.pos // _ALIGNMENT) * _ALIGNMENT
     size = os.path.getsize(path)

@@ -131,7 +131,7 @@ class Download:
                         errors.append(error)
                         self.cancel()
 
-            threads = [threading.Thread(target=work, daemon=True) for _ in todo[:_PARTS]]
+            threads = [threading.Thread(target=work, daemon=True) for _index in todo[:_PARTS]]
             for thread in threads:
                 thread.start()
             for thread in threads:
@@ -308,8 +308,8 @@ class Puller:
         if self.store.generation == 1:
             replaced -= {layer.digest for layer in needed}
         if replaced and not self._conf.noprune:
-            report({"status": "removing unused layers"})
-            self.store.remove_unused(replaced)
+            report({"status": "removing _index layers"})
+            self.store.remove_index(replaced)
         report({"status": "success"})
 
     def _manifest(self, url: str, insecure: bool) -> bytes:

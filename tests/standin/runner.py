@@ -84,7 +84,7 @@ def answer(manifest: store.Manifest, prompt: str, options: dict[str, t.Any], fmt
         words = ["{", '"answer"', ":", f'"{rng.choice(_WORDS)}"', "}"]
         length = max(length, len(words))
     else:
-        words = [" " + rng.choice(_WORDS) for _ in range(_DEFAULT_TOKENS)]
+        words = [" " + rng.choice(_WORDS) for _index in range(_DEFAULT_TOKENS)]
         words[0], words[-1] = words[0].strip().capitalize(), "."
     tokens = words[:length]
     reason = "stop" if len(tokens) == len(words) else "length"
@@ -93,7 +93,7 @@ def answer(manifest: store.Manifest, prompt: str, options: dict[str, t.Any], fmt
 
 def embedding(manifest: store.Manifest, text: str, length: int) -> list[float]:
     rng = random.Random(hashlib.sha256(f"{manifest.digest}\0{text}".encode()).digest())
-    vector = [rng.gauss(0, 1) for _ in range(length)]
+    vector = [rng.gauss(0, 1) for _index in range(length)]
     norm = sum(x * x for x in vector) ** 0.5
     return [round(x / norm, 7) for x in vector]
 

@@ -36,7 +36,7 @@ def private_target(host: str) -> bool:
         found = {info[4][0] for info in socket.getaddrinfo(host, None)}
     except OSError:
         return False
-    addresses = [ipaddress.ip_address(str(address).split("%")[0]) for address in found]
+    addresses = [ipaddress.ip_address(str(address).split("%", maxsplit=1)[0]) for address in found]
     return any(a.is_private or a.is_loopback or a.is_link_local or a.is_unspecified for a in addresses)
 
 

@@ -31,7 +31,7 @@ def raw() -> Iterator[Serve]:
         def loop() -> None:
             while not closing.is_set():
                 try:
-                    connection, _ = listener.accept()
+                    connection, _peer = listener.accept()
                 except OSError:
                     return
                 with connection:

@@ -348,7 +348,7 @@ def test_an_alias_left_by_a_killed_run_is_dropped(world: World, tmp_path: Path) 
     make_model(tmp_path / "mirror", "a", size=40_000, seed=0)
     with Registry(tmp_path / "mirror") as mirror:
         left = f"{mirror.host}/library/a:latest"
-        for _ in Client(world.server.url).pull(parse(left), insecure=True):
+        for _event in Client(world.server.url).pull(parse(left), insecure=True):
             pass
         memory = Memory.of(Store(str(world.models_dir)), str(world.state_dir))
         memory.pending.append(left)
@@ -473,7 +473,7 @@ def test_a_deadline_ends_a_pull_in_one_line_and_keeps_the_bytes(world: World) ->
     assert "\n" not in result["msg"]
     assert world.tags() == {}
     # The server notes what it has a moment after its client has gone.
-    for _ in range(40):
+    for _attempt in range(40):
         if Store(str(world.models_dir)).partials()[0]["completed"]:
             break
         time.sleep(0.05)

@@ -135,7 +135,7 @@ def test_damaged_stays_damaged_until_it_is_right(store: Store, memory: Memory) -
     path = Path(store.blob_path(WEIGHTS))
     good = path.read_bytes()
     flip(path)
-    for _ in range(2):
+    for _attempt in range(2):
         assert list(audit(store, blobs(store), memory).damage) == [WEIGHTS]
     path.write_bytes(good)
     assert audit(store, blobs(store), memory).damage == {}
