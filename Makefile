@@ -75,7 +75,7 @@ importer: dist ## Galaxy's importer accepts the Galaxy artifact
 
 molecule: $(SCENARIOS) ## every Molecule scenario; molecule-<name> runs one
 molecule-%: $(READY)
-	molecule test --scenario-name $*
+	MOLECULE_EPHEMERAL_DIRECTORY=$(CURDIR)/.cache/molecule/$* molecule test --scenario-name $*
 
 ##@ Make something
 .PHONY: dist bench format requirements
