@@ -21,7 +21,7 @@ Events = t.Generator[t.Dict[str, t.Any], None, None]
 
 DEFAULT_URL = "http://127.0.0.1:11434"
 
-# What the server's own words mean. The first match counts; the texts are upstream's, see docs/failures.md.
+# What the server's own words mean. The first match counts.
 _STREAM_ERRORS: tuple[tuple[str, str], ...] = (
     (r"file does not exist|manifest unknown|pull model manifest: 404", "tag_missing"),
     (r"no space left on device|disk quota exceeded|not enough space", "disk_full"),
