@@ -10,11 +10,11 @@ from __future__ import annotations
 
 import typing as t
 
-from ansible.module_utils.basic import AnsibleModule
-
 from ._client import DEFAULT_URL, Client
-from ._errors import OllamaError
+from ._errors import OllamaError, finish
 from ._store import DEFAULT_MODELS_DIR
+
+__all__ = ["API", "STORE", "client", "finish"]
 
 API: dict[str, t.Any] = {
     "api_url": {"type": "str", "default": DEFAULT_URL},
@@ -35,21 +35,3 @@ def client(params: t.Mapping[str, t.Any]) -> Client:
             f"api_url: {params['api_url']!r} is not a URL; allowed is http://host:port or https://host:port",
         )
     return Client(params["api_url"], timeout=params["api_timeout"], ca_path=params["ca_path"])
-
-
-def finish(module: AnsibleModule, run: t.Callable[[t.Mapping[str, t.Any], bool], dict[str, t.Any]]) -> t.NoReturn:
-    """Run a module's function and end the module: the one place where errors become failures.
-
-    :param run: takes the parameters and the check mode; returns the result.
-    """
-    try:
-        result = run(module.params, module.check_mode)
-    except OllamaError as exc:
-        failure = exc.to_fail_json()
-        result = failure["failure"].pop("result", {})
-        for warning in result.pop("warnings", []):
-            module.warn(warning)
-        module.fail_json(**dict(result, **failure))
-    for warning in result.pop("warnings", []):
-        module.warn(warning)
-    module.exit_json(**result)
