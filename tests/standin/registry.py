@@ -1,6 +1,9 @@
 """A registry over a model store, as the recorded nginx served it, that misbehaves on command. And tiny models to serve.
 
-python -m tests.standin.registry --store DIR --port N
+python -m tests.standin.registry --store DIR --port N [--faults FILE] [--log FILE]
+
+FILE of faults holds a JSON list of objects with the fields of Fault, and may change at any time; the log gets one JSON
+object a request, once it is over.
 """
 
 from __future__ import annotations
@@ -66,6 +69,12 @@ class _Handler(http.server.BaseHTTPRequestHandler):
         fault = registry.fault_for(self.command, self.path, "Range" in self.headers)
         request = Request(self.command, self.path, self.headers.get("Range", ""), dict(self.headers))
         registry.requests.append(request)
+        try:
+            self._serve(registry, fault, request)
+        finally:
+            registry.note(request)
+
+    def _serve(self, registry: Registry, fault: Fault, request: Request) -> None:
         if fault.status:
             request.status = fault.status
             extra = {"Location": fault.location} if fault.location else {}
@@ -171,8 +180,13 @@ class Registry:
         port: int = 0,
         public: str = "",
         tls: ssl.SSLContext | None = None,
+        faults_file: str | os.PathLike[str] = "",
+        log_file: str | os.PathLike[str] = "",
     ) -> None:
         """Listens on `host`; others know it as `public`."""
+        self._faults_file = faults_file
+        self._faults_read: tuple[int, int] | None = None
+        self._log_file = log_file
         self._public = public or host
         self.store_dir = pathlib.Path(store_dir)
         self.requests: list[Request] = []
@@ -200,12 +214,34 @@ class Registry:
 
     def fault_for(self, method: str, path: str, ranged: bool) -> Fault:
         with self._lock:
+            if self._faults_file:
+                self._read_faults()
             for fault in self.faults:
                 wanted = fault.match in path and fault.times and fault.method in ("", method)
                 if wanted and fault.ranges in (None, ranged):
                     fault.times -= 1
                     return fault
         return Fault("")
+
+    def _read_faults(self) -> None:
+        """Takes the faults of the file, if that is another one now. An unreadable one is a fault of everything."""
+        try:
+            stat = os.stat(self._faults_file)
+            if (stat.st_ino, stat.st_mtime_ns) == self._faults_read:
+                return
+            self._faults_read = stat.st_ino, stat.st_mtime_ns
+            rows = json.loads(pathlib.Path(self._faults_file).read_bytes())
+            pages = ({**row, "body": row["body"].encode()} if "body" in row else row for row in rows)
+            self.faults = [Fault(**row) for row in pages]
+        except (OSError, ValueError, TypeError, AttributeError) as error:
+            self.faults = [Fault("", status=500, body=f"{self._faults_file}: {error}\n".encode())]
+
+    def note(self, request: Request) -> None:
+        """Writes a request that is over into the log."""
+        if self._log_file:
+            row = {key: value for key, value in dataclasses.asdict(request).items() if key != "headers"}
+            with self._lock, open(self._log_file, "a", encoding="utf-8") as stream:
+                stream.write(json.dumps(row) + "\n")
 
     def sent(self, part: str) -> int:
         """Bytes of bodies sent for paths that contain `part`."""
@@ -302,5 +338,9 @@ if __name__ == "__main__":
     parser.add_argument("--store", required=True)
     parser.add_argument("--port", type=int, required=True)
     parser.add_argument("--host", default="127.0.0.1")
+    parser.add_argument("--faults", default="", metavar="FILE")
+    parser.add_argument("--log", default="", metavar="FILE")
     given = parser.parse_args()
-    Registry(given.store, given.host, given.port).serve_forever()
+    served = Registry(given.store, given.host, given.port, faults_file=given.faults, log_file=given.log)
+    print(f"http://{served.host}", flush=True)
+    served.serve_forever()
