@@ -308,7 +308,7 @@ class Puller:
         if self.store.generation == 1:
             replaced -= {layer.digest for layer in needed}
         if replaced and not self._conf.noprune:
-            report({"status": "removing _index layers"})
+            report({"status": "removing unused layers"})
             self.store.remove_index(replaced)
         report({"status": "success"})
 
