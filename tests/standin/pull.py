@@ -309,7 +309,7 @@ class Puller:
             replaced -= {layer.digest for layer in needed}
         if replaced and not self._conf.noprune:
             report({"status": "removing unused layers"})
-            self.store.remove_index(replaced)
+            self.store.remove_unused(replaced)
         report({"status": "success"})
 
     def _manifest(self, url: str, insecure: bool) -> bytes:
