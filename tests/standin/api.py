@@ -198,7 +198,9 @@ def _parameters_text(params: Json) -> str:
     return "\n".join(lines)
 
 
-def _modelfile(name: names.Name, path: str, template: str, system: str, params: Json, licenses: list[str]) -> str:
+def _modelfile(
+    name: names.Name, path: str, adapters: list[str], template: str, system: str, params: Json, licenses: list[str]
+) -> str:
     def quoted(text: str) -> str:
         return f'"""{text}"""' if "\n" in text or text != text.strip() else text
 
@@ -208,6 +210,7 @@ def _modelfile(name: names.Name, path: str, template: str, system: str, params: 
         f"# FROM {name.display}",
         "",
         f"FROM {path}",
+        *(f"ADAPTER {adapter}" for adapter in adapters),
         f"TEMPLATE {quoted(template)}",
     ]
     lines += [f"SYSTEM {quoted(system)}"] if system else []
@@ -294,7 +297,15 @@ def _describe(app: Server, name: names.Name, manifest: store.Manifest, verbose: 
     answer: Json = {}
     if texts.licenses:
         answer["license"] = "\n".join(texts.licenses)
-    answer["modelfile"] = _modelfile(name, path, texts.template, texts.system, texts.params, texts.licenses)
+    answer["modelfile"] = _modelfile(
+        name,
+        path,
+        [app.store.blob_path(layer.digest) for layer in manifest.layers if layer.kind == "adapter"],
+        texts.template,
+        texts.system,
+        texts.params,
+        texts.licenses,
+    )
     if texts.params:
         answer["parameters"] = _parameters_text(texts.params)
     answer["template"] = texts.template
@@ -415,7 +426,7 @@ def create_model(app: Server, handler: Handler) -> None:
     def work(report: pull.Report) -> None:
         base = _base_model(app, handler, source, report) if source else None
         try:
-            create.Creator(app.store, report).create(name, request, base)
+            create.Creator(app.store, report, app.rewrites).create(name, request, base)
         except gojson.GoJSONError as error:
             raise create.CreateError(str(error)) from None
 

@@ -38,9 +38,12 @@ def _config(header: gguf.Header | None, previous: dict[str, t.Any]) -> dict[str,
 
 
 class Creator:
-    def __init__(self, blobs: store.Store, report: Report) -> None:
+    """`rewrites`: whether imported files pass through llama-quantize, as in servers 0.30 to 0.33."""
+
+    def __init__(self, blobs: store.Store, report: Report, rewrites: bool = False) -> None:
         self._store = blobs
         self._report = report
+        self._rewrites = rewrites
         self._layers: list[store.Layer] = []
 
     def _existing(self, layer: store.Layer) -> None:
@@ -66,6 +69,9 @@ class Creator:
             path = self._store.blob_path(digest)
             try:
                 header = gguf.read_header(path)
+                rewritten = gguf.requantized(path) if self._rewrites else None
+                if rewritten is not None:
+                    digest, _new = self._store.add_blob(rewritten)
                 size = len(self._store.read_blob(digest))
             except FileNotFoundError:
                 raise CreateError(f"open {path}: no such file or directory") from None
@@ -80,6 +86,10 @@ class Creator:
         if header is None:
             raise CreateError("no GGUF files were given")
         return header
+
+    def _adapt(self, adapters: dict[str, str]) -> None:
+        for digest in adapters.values():
+            self._existing(store.Layer(store.LAYER + "adapter", digest, len(self._store.read_blob(digest))))
 
     def create(self, name: names.Name, request: dict[str, t.Any], base: names.Name | None) -> None:
         """Everything up to success; the caller has pulled `base` if it was missing."""
@@ -101,6 +111,7 @@ class Creator:
                 config = gojson.loads(self._store.read_blob(manifest.config.digest))
         elif request.get("files"):
             header = self._from_files(request["files"])
+        self._adapt(request.get("adapters") or {})
         if request.get("template"):
             self._add("template", request["template"].encode())
         if request.get("system"):

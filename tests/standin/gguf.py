@@ -143,18 +143,47 @@ def _string(text: str) -> bytes:
     return struct.pack("<Q", len(data)) + data
 
 
-def tiny(size: int, seed: int, architecture: str = "llama") -> bytes:
-    """A valid file of exactly `size` bytes whose only tensor holds pseudo-random weights."""
+def requantized(path: str) -> bytes | None:
+    """What a server 0.30 to 0.33 makes of a file without general.quantization_version; None where it stays as it is."""
+    header = read_header(path)
+    if "general.quantization_version" in header.values:
+        return None
+    with open(path, "rb") as stream:
+        reader = _Reader(stream)
+        head = reader.take(16) + struct.pack("<Q", len(header.values) + 1)
+        reader.take(8)
+        for _key in header.values:
+            reader.string()
+            reader.value(reader.number("I"))
+        stream.seek(24)
+        head += stream.read(reader.pos - 24)
+        head += _string("general.quantization_version") + struct.pack("<II", 4, 2)
+        start = reader.pos
+        for _tensor in header.tensors:
+            reader.string()
+            reader.take(8 * reader.number("I") + 12)
+        stream.seek(start)
+        head += stream.read(reader.pos - start)
+        stream.seek(header.data_start)
+        return head + b"\0" * (-len(head) % _ALIGNMENT) + stream.read()
+
+
+def tiny(size: int, seed: int, architecture: str = "llama", quantized: bool = True) -> bytes:
+    """A valid file of exactly `size` bytes whose only tensor holds pseudo-random weights.
+
+    Without `quantized` it lacks the key general.quantization_version.
+    """
     numbers = {
         "context_length": 256, "embedding_length": 64, "block_count": 1, "feed_forward_length": 128,
         "attention.head_count": 4, "attention.head_count_kv": 4, "rope.dimension_count": 16,
     }  # fmt: skip
     if architecture == "bert":
         numbers["pooling_type"] = 1
-    head = struct.pack("<4sIQQ", b"GGUF", 3, 1, len(numbers) + 3)
+    head = struct.pack("<4sIQQ", b"GGUF", 3, 1, len(numbers) + 2 + quantized)
     head += _string("general.architecture") + struct.pack("<I", _STRING) + _string(architecture)
     head += _string("general.file_type") + struct.pack("<II", 4, 0)
-    head += _string("general.quantization_version") + struct.pack("<II", 4, 2)
+    if quantized:
+        head += _string("general.quantization_version") + struct.pack("<II", 4, 2)
     for key, number in numbers.items():
         head += _string(f"{architecture}.{key}") + struct.pack("<II", 4, number)
     name = "token_embd.weight"

@@ -248,6 +248,7 @@ class Server:
         self.log("INFO", f'source=routes.go:1951 msg="server config" env="map[{shown}]"')
         self.log("INFO", f'source=routes.go:1953 msg="Ollama cloud disabled: {str(self.settings.no_cloud).lower()}"')
         self.store = store.Store(self.settings.models, 2 if numbers >= (0, 40) else 1, (0, 40) <= numbers < (0, 40, 2))
+        self.rewrites = (0, 30) <= numbers < (0, 34)
         if not self.settings.noprune:
             self.store.prune(self.log)
         client = web.Client(version, env.get("SSL_CERT_FILE", ""), 30 * self.settings.time_scale)
