@@ -409,12 +409,15 @@ class Memory:
     :ivar origins: model key -> what was pulled: the registry's digest of the tag and the variant chosen then. A server
         of 0.40 may later replace the tag by a list of its own making, whose digest no registry knows.
     :ivar pending: aliases that a pull through a mirror made and has not dropped yet.
+    :ivar recipes: model key -> how a model of one's own was built: the digests of the recipe, of the manifest that came
+        of it, and of the base's manifest then; the recipe's files with digest and fingerprint.
     """
 
     path: str
     verified: dict[str, list[int]] = field(default_factory=dict)
     origins: dict[str, dict[str, str]] = field(default_factory=dict)
     pending: list[str] = field(default_factory=list)
+    recipes: dict[str, dict[str, t.Any]] = field(default_factory=dict)
     _loaded: str = ""
 
     @classmethod
@@ -430,6 +433,8 @@ class Memory:
             memory.verified = {str(k): [int(n) for n in v] for k, v in data["verified"].items()}
             memory.origins = {str(k): {str(a): str(b) for a, b in v.items()} for k, v in data["origins"].items()}
             memory.pending = [str(name) for name in data["pending"]]
+            # Files of earlier versions have none.
+            memory.recipes = {str(key): dict(recipe) for key, recipe in data.get("recipes", {}).items()}
         except (OSError, ValueError, KeyError, TypeError, AttributeError):
             return cls(memory.path)
         memory._loaded = memory._dump()
@@ -451,7 +456,15 @@ class Memory:
             pass
 
     def _dump(self) -> str:
-        return json.dumps({"verified": self.verified, "origins": self.origins, "pending": self.pending}, sort_keys=True)
+        return json.dumps(
+            {
+                "verified": self.verified,
+                "origins": self.origins,
+                "pending": self.pending,
+                "recipes": self.recipes,
+            },
+            sort_keys=True,
+        )
 
 
 def memory_path(store: Store, state_dir: str | None = None) -> str:
@@ -495,7 +508,8 @@ def default_state_dir() -> str:
     return os.path.join(os.environ.get("XDG_STATE_HOME") or os.path.expanduser("~/.local/state"), "kaido-ollama")
 
 
-def _fingerprint(info: os.stat_result) -> list[int]:
+def fingerprint(info: os.stat_result) -> list[int]:
+    """Return what changes with a file's content, without reading it."""
     return [info.st_size, info.st_mtime_ns, info.st_ino, info.st_dev, info.st_ctime_ns]
 
 
@@ -527,19 +541,19 @@ def audit(
             continue
         if mode == "none":
             continue
-        fingerprint = _fingerprint(os.stat(store.blob_path(blob.digest)))
-        if mode == "full" or memory.verified.get(blob.digest) != fingerprint:
-            todo.append((blob, fingerprint))
+        seen = fingerprint(os.stat(store.blob_path(blob.digest)))
+        if mode == "full" or memory.verified.get(blob.digest) != seen:
+            todo.append((blob, seen))
     if not todo:
         return result
     todo.sort(key=lambda item: -item[0].size)
     with concurrent.futures.ThreadPoolExecutor(threads or os.cpu_count() or 1) as pool:
         digests = list(pool.map(lambda item: hash_file(store.blob_path(item[0].digest)), todo))
-    for (blob, fingerprint), digest in zip(todo, digests):
+    for (blob, seen), digest in zip(todo, digests):
         result.hashed_blobs += 1
         result.hashed_bytes += blob.size
         if digest == blob.digest:
-            memory.verified[blob.digest] = fingerprint
+            memory.verified[blob.digest] = seen
         else:
             memory.verified.pop(blob.digest, None)
             result.damage[blob.digest] = Damage(blob, "content" if digest else "unreadable")

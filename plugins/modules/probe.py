@@ -122,7 +122,7 @@ response: {description: The beginning of the answer or null for an embedding mod
 dimensions: {description: Length of the embedding or null for other models., returned: when probed, type: int}
 size: {description: Bytes of memory that the model takes., returned: when probed, type: int}
 size_vram: {description: Bytes of these that are in GPU memory., returned: when probed, type: int}
-vram_share: {description: Which part of the model is in GPU memory, V(0.0) to V(1.0)., returned: when probed,
+vram_share: {description: 'Which part of the model is in GPU memory, V(0.0) to V(1.0).', returned: when probed,
   type: float}
 context_length: {description: Tokens that the model was given room for., returned: when probed, type: int}
 compute:

@@ -53,7 +53,7 @@ def test_a_model_that_runs_is_measured_and_leaves_no_trace(start: Start) -> None
         assert world.ps() == {}, "it was not in memory before"
     assert result["was_loaded"] is False
     assert 0.3 <= result["load_seconds"] < 3
-    assert 0 < result["answer_tokens_per_second"] <= 100
+    assert 0 < result["answer_tokens_per_second"] <= 200
     assert result["prompt_tokens_per_second"] > 0
     assert result["vram_share"] == 0.0
     assert result["size"] > 0

@@ -1,0 +1,233 @@
+#!/usr/bin/python
+# Copyright (c) 2026, kaido.ollama contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Build a model of one's own on an Ollama server, from what a Modelfile would say."""
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: model_build
+short_description: Build a model of your own on an Ollama server
+version_added: 0.1.0
+description:
+  - Makes a model from an installed one or from files, with template, system prompt, parameters and more, as
+    C(ollama create) does with a Modelfile.
+  - Twice is nothing. A second run with the same recipe sends no file and builds nothing, on every server.
+  - Servers 0.30 to 0.33 rewrite the weights that they import, and newer ones may convert them when they load the model
+    for the first time, so what is installed does not tell what it was made from. The module therefore keeps the digest
+    of the recipe, next to the digest of the manifest that came out of it, in O(state_dir), beside and not inside the
+    model store.
+  - The recipe's digest covers the digests of all files, the digest of the manifest of O(from), and all texts,
+    parameters and messages. So a new version of the base model builds the model again.
+  - A model that was changed by hand is found because its manifest is no longer the recorded one, and is built again.
+  - A model about which nothing is recorded is compared with what the server shows of it. Where that settles the matter
+    it counts as built; otherwise it is built once more, which is a change only if the result is another one.
+author:
+  - kaido.ollama contributors (@kaido)
+extends_documentation_fragment:
+  - kaido.ollama.api
+  - kaido.ollama.api.store
+  - kaido.ollama._attributes
+  - kaido.ollama._attributes.action_group
+attributes:
+  check_mode:
+    support: full
+    details:
+      - Where O(from) is not installed yet, it forecasts what would happen once it is.
+      - A model about which nothing is known counts as one that would change.
+  diff_mode:
+    support: full
+  idempotent:
+    support: full
+options:
+  name:
+    description: The model to build.
+    type: str
+    required: true
+  state:
+    description: Whether the model shall be there. V(absent) needs no other option than O(name).
+    type: str
+    choices: [present, absent]
+    default: present
+  from:
+    description:
+      - The installed model to start from, or the absolute path of a GGUF file.
+      - A model that is not installed is a failure; the server by itself would pull it unchecked.
+    type: str
+  files:
+    description:
+      - Paths of the files to start from, instead of O(from), for example a GGUF file and its projector, or all files of
+        a safetensors model.
+      - They have to be on the host that the module runs on. They are hashed again only after they changed, and sent
+        only if the server does not have them.
+    type: list
+    elements: path
+    default: []
+  adapters:
+    description: Paths of LoRA adapters.
+    type: list
+    elements: path
+    default: []
+  template:
+    description: The prompt template. That of O(from), or one of the server's choice, by default.
+    type: str
+  system:
+    description: The system prompt. That of O(from) by default.
+    type: str
+  parameters:
+    description:
+      - Parameters such as C(num_ctx) or C(temperature), numbers or booleans; C(stop) takes a list of texts.
+      - They are laid over those of O(from).
+    type: dict
+  messages:
+    description: A conversation to begin with, instead of that of O(from); mappings with C(role) and C(content).
+    type: list
+    elements: dict
+    default: []
+  license:
+    description: The texts of the licenses, instead of those of O(from).
+    type: list
+    elements: str
+    default: []
+  quantize:
+    description:
+      - How to quantize the weights, for example V(q4_K_M).
+      - From server 0.34 on only for safetensors, as V(nvfp4), V(mxfp8), V(mxfp4), V(int4) or V(int8).
+    type: str
+  renderer:
+    description: The server's built-in renderer for prompts of this model.
+    type: str
+  parser:
+    description: The server's built-in parser for answers of this model.
+    type: str
+  timeout:
+    description: Seconds that the server may be silent while it builds; the time for reading the files comes on top.
+    type: float
+    default: 600.0
+  startup_timeout:
+    description: Seconds to wait for a server that does not answer yet.
+    type: float
+    default: 30.0
+notes:
+  - With O(ignore:exclusive) of M(kaido.ollama.model), list the built models in its O(ignore:keep).
+  - 'Failures have a stable RV(ignore:failure.code). About input: V(invalid_name), V(cloud_model), V(invalid_option),
+    V(invalid_url), V(file_missing), V(not_found) for a base that is not installed, V(quantize_unsupported). About the
+    build: V(build_failed) with the server''s words, V(digest_mismatch) where a file changed while it was sent,
+    V(damaged) where blobs of the base are. About the host: V(unreachable), V(disk_full), V(busy), V(store_unreadable),
+    V(store_unwritable), V(connection_lost), V(stalled), V(tls), V(server_error).'
+seealso:
+  - module: kaido.ollama.model
+"""
+
+EXAMPLES = r"""
+- name: Have a model with a character
+  kaido.ollama.model_build:
+    name: helper:1
+    from: llama3.2:3b
+    system: You are the helper of the operations team. Answer in one paragraph.
+    parameters:
+      temperature: 0.2
+      num_ctx: 16384
+      stop: ["<|end|>"]
+
+- name: Have a model from a file
+  kaido.ollama.model_build:
+    name: house/writer:q4
+    from: /srv/models/writer-q4_k_m.gguf
+    template: "{{ '{{' }} .Prompt {{ '}}' }}"
+"""
+
+RETURN = r"""
+name: {description: The name as Ollama shows it., returned: success, type: str}
+recipe: {description: The digest of the recipe., returned: 'success, with state present', type: str}
+digest_before: {description: The digest of the manifest at the start or null., returned: success, type: str}
+digest_after: {description: The digest at the end. Null where there is none and where check mode cannot know it.,
+  returned: success, type: str}
+actions: {description: What was done or in check mode would be., returned: success, type: list, elements: str}
+bytes_uploaded: {description: Bytes of files sent to the server., returned: 'success, with state present', type: int}
+server_version: {description: The version of the server or null in check mode without a server., returned: success,
+  type: str}
+failure:
+  description: What went wrong, for programs.
+  returned: failure
+  type: dict
+  contains:
+    code: {description: A stable code see the notes., type: str, returned: always}
+    message: {description: The same sentence as in RV(ignore:msg)., type: str, returned: always}
+"""
+
+import typing as t
+
+from ansible.module_utils.basic import AnsibleModule
+
+from ..module_utils._argspec import API, STORE, client, finish
+from ..module_utils._build import Builder, parse_recipe
+from ..module_utils._client import Client
+from ..module_utils._errors import OllamaError
+from ..module_utils._name import parse
+from ..module_utils._store import Memory, Store, exclusive, memory_path
+
+SPEC: dict[str, t.Any] = {
+    "name": {"type": "str", "required": True},
+    "state": {"type": "str", "choices": ["present", "absent"], "default": "present"},
+    "from": {"type": "str"},
+    "files": {"type": "list", "elements": "path", "default": []},
+    "adapters": {"type": "list", "elements": "path", "default": []},
+    "template": {"type": "str"},
+    "system": {"type": "str"},
+    "parameters": {"type": "dict"},
+    "messages": {"type": "list", "elements": "dict", "default": []},
+    "license": {"type": "list", "elements": "str", "default": []},
+    "quantize": {"type": "str"},
+    "renderer": {"type": "str"},
+    "parser": {"type": "str"},
+    "timeout": {"type": "float", "default": 600.0},
+    "startup_timeout": {"type": "float", "default": 30.0},
+    **API,
+    **STORE,
+}
+
+
+def run(params: t.Mapping[str, t.Any], check_mode: bool) -> dict[str, t.Any]:
+    """Check the input, then look, plan and act."""
+    for option, least in (("timeout", 1), ("startup_timeout", 0)):
+        if params[option] < least:
+            raise OllamaError(
+                "invalid_option", f"{option}: {params[option]} is not allowed; allowed is {least} or more"
+            )
+    if check_mode:
+        return _build(params, check_mode=True)
+    # Two builds on one host would forget each other's recipes.
+    path = memory_path(Store(params["models_dir"]), params["state_dir"])
+    with exclusive(path, seconds=params["timeout"]) as alone:
+        if not alone:
+            raise OllamaError("busy", f"another run is still working on {params['models_dir']}")
+        return _build(params, check_mode=False)
+
+
+def _build(params: t.Mapping[str, t.Any], *, check_mode: bool) -> dict[str, t.Any]:
+    memory = Memory.of(Store(params["models_dir"]), params["state_dir"])
+    name = parse(params["name"])
+    recipe = parse_recipe(params, memory) if params["state"] == "present" else None
+    server: Client | None = client(params)
+    version: str | None = None
+    try:
+        version = client(params).wait(0 if check_mode else params["startup_timeout"])
+    except OllamaError:
+        if not check_mode:
+            raise
+        server = None
+    store = Store(params["models_dir"], generation=2)
+    builder = Builder(server, version, store if store.readable else None, memory, timeout=params["timeout"])
+    result = builder.build(recipe, check_mode=check_mode) if recipe else builder.remove(name, check_mode=check_mode)
+    return dict(result, server_version=version)
+
+
+def main() -> None:
+    """Run the module."""
+    finish(AnsibleModule(argument_spec=SPEC, supports_check_mode=True), run)
+
+
+if __name__ == "__main__":
+    main()
