@@ -11,19 +11,21 @@ PRIVATE to the collection: it may change at any time.
 from __future__ import annotations
 
 import contextlib
+import difflib
 import grp
-import ipaddress
+import json
 import os
 import platform
 import pwd
 import re
+import shlex
 import shutil
 import subprocess
 import time
 import typing as t
 from dataclasses import dataclass, field
 
-from . import _name, _release, _settings
+from . import _name, _release, _settings, _sockets
 from ._errors import OllamaError
 
 UNIT = "ollama.service"
@@ -31,12 +33,37 @@ UNIT_PATH = "/etc/systemd/system/ollama.service"
 ENVIRONMENT_PATH = "/etc/ollama/ollama.env"
 OLDEST_SAFE = (0, 34, 3)
 FIRST_WITH_NEW_STORE = (0, 40, 0)
+# 0.40 keeps what it converts beside what it makes of it, and wants a quarter of it free before it begins.
+MIGRATION_FACTOR = 2.25
 
 _PATH = re.compile(r"/[A-Za-z0-9/._+:@-]*[A-Za-z0-9._+:@-]\Z")
 _PACKAGE_MANAGERS = ("apt-get", "dnf", "yum", "zypper", "pacman", "apk")
 _SYSTEM_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 _VENDOR_GROUPS = ("video", "render")
 _DEVICES = ("dev/kfd", "dev/dri", "dev/nvidia0", "dev/nvidiactl", "dev/nvidia-uvm")
+# Where a package of the distribution, or somebody who unpacked a release by hand, puts the program.
+_OTHER_PROGRAM = "/usr/bin/ollama"
+_STORE_DIRECTORIES = ("blobs", "manifests", "manifests-v2")
+
+_AMOUNT = r"infinity|\d+(\.\d+)?[KMGT]?|\d{1,2}(\.\d+)?%|100%"
+_SET = r"\d+(-\d+)?([ ,]\d+(-\d+)?)*"
+_WEIGHT = r"[1-9]\d{0,3}|10000"
+# Directive of ollama_unit_limits -> its values, and an example for people.
+LIMITS: dict[str, tuple[str, str]] = {
+    "AllowedCPUs": (_SET, "0-7"),
+    "AllowedMemoryNodes": (_SET, "0"),
+    "CPUQuota": (r"[1-9]\d*%", "400%"),
+    "CPUWeight": (_WEIGHT, "50"),
+    "IOWeight": (_WEIGHT, "50"),
+    "LimitMEMLOCK": (_AMOUNT, "infinity"),
+    "LimitNOFILE": (r"infinity|\d+(:\d+)?", "65536"),
+    "MemoryHigh": (_AMOUNT, "24G"),
+    "MemoryMax": (_AMOUNT, "32G"),
+    "MemorySwapMax": (_AMOUNT, "0"),
+    "Nice": (r"-?([0-9]|1[0-9])|-20", "5"),
+    "OOMScoreAdjust": (r"-?([0-9]{1,3}|1000)", "500"),
+    "TasksMax": (r"infinity|\d+%?", "512"),
+}
 
 
 @dataclass(frozen=True)
@@ -48,10 +75,16 @@ class Wanted:
     models_dir: str
     checksum: str | None = None
     checksums: t.Mapping[str, str] = field(default_factory=dict)
+    fetch_checksum: bool = False
+    variants: t.Sequence[str] = ()
     base_url: str = _release.BASE_URL
+    ca_path: str | None = None
     settings: t.Mapping[str, t.Any] = field(default_factory=dict)
     environment: t.Mapping[str, t.Any] = field(default_factory=dict)
+    limits: t.Mapping[str, t.Any] = field(default_factory=dict)
     models: t.Sequence[t.Any] = ()
+    models_mount_required: bool = False
+    platforms: t.Mapping[str, t.Mapping[str, t.Any]] = field(default_factory=dict)
     keep: int = 2
     install_dir: str = "/opt/ollama"
     bin_dir: str = "/usr/local/bin"
@@ -87,6 +120,9 @@ class Service:
     active: bool = False
     enabled: bool = False
     started: float = 0.0
+    user: str = ""
+    environment: t.Mapping[str, str] = field(default_factory=dict)
+    """What the unit, its drop-ins and their files set, as far as systemd tells."""
 
 
 @dataclass(frozen=True)
@@ -102,6 +138,27 @@ class Listener:
 
 
 @dataclass(frozen=True)
+class Directory:
+    """A directory that the account is to own."""
+
+    uid: int
+    mode: int
+
+
+@dataclass(frozen=True)
+class Store:
+    """The model store that is there."""
+
+    generation: str | None = None
+    """v1, v2 or None."""
+    largest: int = 0
+    """Bytes of the largest model; looked for only when 0.40 is about to be crossed."""
+    free: int = 0
+    on_root: bool = False
+    """Whether it is, or would be, on the file system of /."""
+
+
+@dataclass(frozen=True)
 class Host:
     """What there is."""
 
@@ -113,17 +170,22 @@ class Host:
     account: Account | None
     has_group: bool
     device_groups: tuple[str, ...]
-    directories: dict[str, int | None]
-    """Directory -> uid of its owner, None when it is missing."""
+    directories: dict[str, Directory | None]
+    """Those that must be there, None when one is missing, and the parts of a store, where there are any."""
     unit: str | None
+    drop_ins: dict[str, str]
+    """Name -> text."""
     environment: dict[str, str] | None
     environment_is_private: bool
     configured: float
     """When the unit, a drop-in, the environment file or the release in use was last changed."""
     service: Service
     listeners: tuple[Listener, ...]
-    store: str | None
-    """Which generation of the model store is there: v1, v2 or None."""
+    store: Store
+    other_program: str | None
+    """A program ollama at a place where neither we nor the vendor's script would put it."""
+    platform: str
+    """The key of Wanted.platforms that fits, or ''."""
 
 
 def check(wanted: Wanted) -> Checked:
@@ -149,6 +211,7 @@ def check(wanted: Wanted) -> Checked:
                 "bad_option",
                 f"{variable}: {path!r} is not allowed; allowed is an absolute path of letters, digits and /._+:@-",
             )
+    check_limits(wanted.limits)
     address = _settings.address(wanted.settings, allow_open_network=wanted.allow_open_network)
     environment, raw = _settings.merge(wanted.settings, wanted.environment, wanted.models_dir)
     check_models(wanted.models)
@@ -164,24 +227,49 @@ def check_models(models: t.Sequence[t.Any]) -> None:
         _name.parse(name, allow_cloud=allow_cloud, what=what + ".name" if isinstance(entry, dict) else what)
 
 
-def checksum_of(wanted: Wanted, asset: str) -> str:
-    """Return the checksum that the archive must have.
+def check_limits(limits: t.Mapping[str, t.Any]) -> None:
+    """Refuse a directive of ollama_unit_limits that systemd would ignore or that would do something else."""
+    for name, value in limits.items():
+        where = f"ollama_unit_limits.{name}"
+        if name not in LIMITS:
+            close = difflib.get_close_matches(str(name), LIMITS, n=1)
+            hint = f"did you mean {close[0]}?" if close else "allowed are " + ", ".join(LIMITS)
+            raise OllamaError("unknown_limit", f"{where}: {hint} (anything else goes into a drop-in)", variable=where)
+        pattern, example = LIMITS[name]
+        if isinstance(value, bool) or not re.match(f"({pattern})\\Z", str(value)):
+            raise OllamaError(
+                "bad_limit", f"{where}: {value!r} is not allowed; allowed is for example {example}", variable=where
+            )
 
-    :raises OllamaError: ``unknown_checksum`` or ``invalid_checksum``.
+
+def checksums_of(wanted: Wanted, host: Host, fetched: t.Mapping[str, str] | None = None) -> dict[str, str]:
+    """Return the checksums that the release's archives must have, the base one first. Pure.
+
+    What was fetched once is recorded with the release, and holds from then on.
+
+    :param fetched: what the site itself says; None when it was not asked.
+    :raises OllamaError: ``unknown_checksum``, ``invalid_checksum``, ``unsupported_architecture``…
     """
+    assets = _release.assets(host.machine, wanted.variants)
+    known = dict(wanted.checksums)
+    if wanted.fetch_checksum:
+        known = {**(fetched or {}), **host.releases.releases.get(wanted.version, {}), **known}
     if wanted.checksum:
-        return _release.parse_checksum(wanted.checksum, what="ollama_release_checksum")
-    if asset in wanted.checksums:
-        return _release.parse_checksum(wanted.checksums[asset])
-    raise OllamaError(
-        "unknown_checksum",
-        f"ollama_version: {wanted.version!r} has no known checksum for {asset}; allowed is a version of "
-        "roles/ollama/vars/checksums.yml, or set ollama_release_checksum from the release's sha256sum.txt",
-        variable="ollama_version",
-    )
+        known[assets[0]] = _release.parse_checksum(wanted.checksum, what="ollama_release_checksum")
+    for asset in assets:
+        if asset not in known:
+            raise OllamaError(
+                "unknown_checksum",
+                f"ollama_version: {wanted.version!r} has no known checksum for {asset}; allowed is a version of "
+                "roles/ollama/vars/checksums.yml, or put what the release's sha256sum.txt says into "
+                "ollama_release_checksums",
+                variable="ollama_version",
+                archive=asset,
+            )
+    return {asset: _release.parse_checksum(known[asset], what="checksum of " + asset) for asset in assets}
 
 
-def judge(wanted: Wanted, checked: Checked, host: Host) -> _release.Wanted:
+def judge(wanted: Wanted, checked: Checked, host: Host, fetched: t.Mapping[str, str] | None = None) -> _release.Wanted:
     """Refuse what cannot be met on this host; returns the release that is wanted on it. Pure.
 
     :raises OllamaError: naming what is in the way.
@@ -190,23 +278,23 @@ def judge(wanted: Wanted, checked: Checked, host: Host) -> _release.Wanted:
         raise OllamaError(
             "unsupported_init", "this host does not run systemd as its init system; allowed are hosts that do"
         )
-    asset = _release.asset(host.machine)
     release = _release.Wanted(
         version=wanted.version,
-        checksum=checksum_of(wanted, asset),
-        url=_release.url_of(wanted.base_url, wanted.version, asset),
+        archives=checksums_of(wanted, host, fetched),
+        base_url=wanted.base_url,
         install_dir=wanted.install_dir,
         bin_dir=wanted.bin_dir,
         keep=wanted.keep,
     )
-    _release.check_foreign(host.releases, wanted.install_dir, wanted.bin_dir)
-    if host.unit is not None and not host.releases.releases and "kaido.ollama" not in host.unit:
-        raise OllamaError(
-            "foreign_install",
-            f"{UNIT_PATH} was not written by this collection; remove that installation first (its models stay usable)",
-            path=UNIT_PATH,
-        )
+    _judge_adoption(wanted, host)
     _judge_store(wanted, host)
+    if wanted.models_mount_required and host.store.on_root:
+        raise OllamaError(
+            "not_mounted",
+            f"ollama_models_dir: {wanted.models_dir!r} is on the root file system, so its disk is not mounted; "
+            "mount it, or set ollama_models_mount_required: false",
+            variable="ollama_models_dir",
+        )
     if not host.has_zstd and not host.package_manager and "install" in _release.plan(host.releases, release):
         raise OllamaError(
             "no_zstd",
@@ -225,26 +313,122 @@ def judge(wanted: Wanted, checked: Checked, host: Host) -> _release.Wanted:
     return release
 
 
-def _judge_store(wanted: Wanted, host: Host) -> None:
-    if wanted.accept_store_migration:
+# Taking over what the vendor's script installed
+
+
+def _is_foreign(unit: str | None) -> bool:
+    return unit is not None and "kaido.ollama" not in unit
+
+
+def _judge_adoption(wanted: Wanted, host: Host) -> None:
+    _release.check_foreign(host.releases, wanted.install_dir, wanted.bin_dir)
+    if host.other_program:
+        raise OllamaError(
+            "foreign_install",
+            f"{host.other_program} was installed by a package or by hand; remove that installation first (its models "
+            "stay usable)",
+            path=host.other_program,
+        )
+    if not _is_foreign(host.unit):
         return
+    program = os.path.join(wanted.bin_dir, "ollama")
+    starts = re.findall(r"^\s*ExecStart\s*=\s*(\S+)\s+serve\s*$", host.unit or "", re.MULTILINE)
+    if starts != [program]:
+        raise OllamaError(
+            "foreign_install",
+            f"{UNIT_PATH} was written neither by this collection nor by Ollama's own script, it does not start "
+            f"{program}; remove that installation first (its models stay usable)",
+            path=UNIT_PATH,
+        )
+    store = foreign_store(host)
+    if store and os.path.realpath(store) != os.path.realpath(wanted.models_dir):
+        raise OllamaError(
+            "foreign_store",
+            f"ollama_models_dir: {wanted.models_dir!r} is not where the server on this host keeps its models; "
+            f"allowed is {store}, or move them there first",
+            variable="ollama_models_dir",
+            store=store,
+        )
+
+
+def foreign_store(host: Host) -> str | None:
+    """Return where a server that we did not set up keeps its models."""
+    if "OLLAMA_MODELS" in host.service.environment:
+        return host.service.environment["OLLAMA_MODELS"]
+    with contextlib.suppress(KeyError):
+        home = host.service.environment.get("HOME") or pwd.getpwnam(host.service.user or "root").pw_dir
+        return os.path.join(home, ".ollama", "models")
+    return None
+
+
+def adoption(checked: Checked, host: Host) -> dict[str, t.Any] | None:
+    """Return what is taken over and what of it will not apply any more; None when there is nothing. Pure."""
+    vendor = host.releases.vendor
+    foreign = _is_foreign(host.unit)
+    if not foreign and not vendor:
+        return None
+    own = {*checked.environment, *checked.raw_environment}
+    unit = {*environment_of(host.unit or "")} - {"PATH", "HOME"} if foreign else set()
+    # EnvironmentFile= of our unit wins over Environment= of a drop-in.
+    overridden = {name for text in host.drop_ins.values() for name in environment_of(text)} & own
+    return {
+        "version": vendor.version if vendor else None,
+        "unit": foreign,
+        "drop_ins": sorted(host.drop_ins),
+        "dropped": sorted((unit - own) | (overridden - checked.raw_environment.keys())),
+    }
+
+
+def environment_of(text: str) -> dict[str, str]:
+    """Return the variables that the Environment= lines of a unit set."""
+    found = {}
+    for line in re.findall(r"^\s*Environment\s*=(.*)$", text, re.MULTILINE):
+        with contextlib.suppress(ValueError):
+            for word in shlex.split(line):
+                name, equals, value = word.partition("=")
+                if equals:
+                    found[name] = value
+    return found
+
+
+def crosses(wanted: Wanted, releases: _release.State, generation: str | None) -> str | None:
+    """Return up or down when a store that is there would pass the line between 0.35 and 0.40. Pure."""
     new = _release.parse_version(wanted.version) >= FIRST_WITH_NEW_STORE
-    used = host.releases.current
+    used = releases.used
     if used and (_release.parse_version(used) >= FIRST_WITH_NEW_STORE) == new:
+        return None
+    if new and generation == "v1":
+        return "up"
+    return "down" if not new and generation == "v2" else None
+
+
+def _judge_store(wanted: Wanted, host: Host) -> None:
+    crossing = crosses(wanted, host.releases, host.store.generation)
+    if not crossing:
         return
-    if new and host.store == "v1":
-        why = "0.40 and newer rewrite the models that an older version stored, and need up to 2.25 times their space"
-    elif not new and host.store == "v2":
-        why = "a version before 0.40 may remove models that a newer version stored"
-    else:
-        return
-    raise OllamaError(
-        "store_migration",
-        f"ollama_version: {wanted.version!r} is refused: {why}, and there is no simple way back; "
-        f"allowed is a version {'before' if new else 'from'} 0.40, or ollama_accept_store_migration: true",
-        variable="ollama_version",
-        store=wanted.models_dir,
-    )
+    if not wanted.accept_store_migration:
+        if crossing == "up":
+            why = (
+                "0.40 and newer rewrite the models that an older version stored, and need up to 2.25 times their space"
+            )
+        else:
+            why = "a version before 0.40 may remove models that a newer version stored"
+        raise OllamaError(
+            "store_migration",
+            f"ollama_version: {wanted.version!r} is refused: {why}, and there is no simple way back; allowed is a "
+            f"version {'before' if crossing == 'up' else 'from'} 0.40, or ollama_accept_store_migration: true",
+            variable="ollama_version",
+            store=wanted.models_dir,
+        )
+    # The model itself is there already.
+    needed = int(host.store.largest * (MIGRATION_FACTOR - 1))
+    if crossing == "up" and host.store.free < needed:
+        raise OllamaError(
+            "disk_full",
+            f"ollama_version: {wanted.version!r} rewrites models, for the largest of which {needed >> 20} MiB must be "
+            f"free in {wanted.models_dir}; {host.store.free >> 20} MiB are",
+            path=wanted.models_dir,
+        )
 
 
 def _is_ours(listener: Listener, host: Host) -> bool:
@@ -271,18 +455,16 @@ def todo(wanted: Wanted, checked: Checked, host: Host, release: _release.Wanted)
         steps["packages"] = "zstd is not installed"
     if actions:
         steps["release"] = ", ".join(actions.values())
+    if "release" in steps and crosses(wanted, host.releases, host.store.generation) == "up":
+        steps["backup"] = f"{wanted.version} rewrites models: the manifests are copied first"
     groups = missing_groups(host)
     if host.account is None or not host.has_group:
         steps["account"] = f"there is no {'group ' + wanted.group if host.account else 'user ' + wanted.user}"
     elif groups:
         steps["account"] = f"user {wanted.user} is not in {', '.join(groups)}"
-    wrong = [
-        path
-        for path, owner in host.directories.items()
-        if owner is None or host.account is None or owner != host.account.uid
-    ]
+    wrong = [row["path"] for row in wrong_directories(wanted, host)]
     if wrong:
-        steps["directories"] = f"{', '.join(wrong)}: missing, or not owned by {wanted.user}"
+        steps["directories"] = f"{', '.join(wrong)}: missing, not owned by {wanted.user}, or writable by others"
     if host.unit != wanted.unit:
         steps["unit"] = f"{UNIT_PATH} {'is missing' if host.unit is None else 'differs'}"
     environment = {**checked.environment, **checked.raw_environment}
@@ -298,6 +480,20 @@ def todo(wanted: Wanted, checked: Checked, host: Host, release: _release.Wanted)
     return steps
 
 
+def wrong_directories(wanted: Wanted, host: Host) -> list[dict[str, t.Any]]:
+    """Return the directories to make or mend, and how: what is in a store belongs to the account, all of it."""
+    return [
+        {
+            "path": path,
+            "recurse": path not in (wanted.home, wanted.models_dir),
+            # Readable by others it may be: that may be meant.
+            "mode": "0750" if found is None else "u=rwX,g-w,o-w",
+        }
+        for path, found in host.directories.items()
+        if found is None or host.account is None or found.uid != host.account.uid or found.mode & 0o022
+    ]
+
+
 def missing_groups(host: Host) -> list[str]:
     """Return the groups that open this host's GPU devices and that the account is not in yet."""
     return [group for group in host.device_groups if host.account is None or group not in host.account.groups]
@@ -307,7 +503,7 @@ def _restart_reason(host: Host, release: _release.Wanted, steps: t.Mapping[str, 
     changed = [step for step in ("account", "unit", "environment") if step in steps]
     if not host.service.active:
         return "the server is not running"
-    if host.releases.current != release.version or not host.releases.has(release.version, release.checksum):
+    if host.releases.current != release.version or not host.releases.has(release):
         return "the server runs another release"
     if changed:
         return f"{', '.join(changed)} will have changed"
@@ -335,28 +531,47 @@ def look(wanted: Wanted, port: int, root: str = "/", systemctl: t.Callable[[], s
     environment = _read(at(ENVIRONMENT_PATH))
     current = os.path.join(wanted.install_dir, "current")
     configuration = (UNIT_PATH, ENVIRONMENT_PATH, current, os.path.join(current, _release.MARKER))
+    releases = _release.look(at(wanted.install_dir), at(wanted.bin_dir))
+    other = at(_OTHER_PROGRAM)
     return Host(
         machine=platform.machine(),
         has_systemd=os.path.isdir(at("/run/systemd/system")),
         has_zstd=shutil.which("zstd", path=path) is not None,
         package_manager=next((name for name in _PACKAGE_MANAGERS if shutil.which(name, path=path)), None),
-        releases=_release.look(at(wanted.install_dir), at(wanted.bin_dir)),
+        releases=releases,
         account=_account(wanted.user),
         has_group=_group_name(wanted.group) is not None,
         device_groups=_device_groups(root),
-        directories={directory: _owner(at(directory)) for directory in (wanted.home, wanted.models_dir)},
+        directories=_directories(wanted, at),
         unit=_read(at(UNIT_PATH)),
+        drop_ins={os.path.basename(path): _read(at(path)) or "" for path in _drop_ins(root)[1:]},
         environment=None if environment is None else _settings.parse_environment_file(environment),
         environment_is_private=_is_private(at(ENVIRONMENT_PATH)),
         configured=max(_mtime(at(path)) for path in (*configuration, *_drop_ins(root))),
         service=_service(systemctl or _systemctl),
         listeners=tuple(_listeners(port, root)),
-        store=_store_generation(at(wanted.models_dir)),
+        store=_store(wanted, releases, at(wanted.models_dir), at("/")),
+        # On systems where /usr/local/bin is /usr/bin, or the like, it is the same program.
+        other_program=_OTHER_PROGRAM
+        if os.path.exists(other) and os.path.realpath(other) != os.path.realpath(at(wanted.bin_dir) + "/ollama")
+        else None,
+        platform=platform_of(_read(at("/etc/os-release")) or "", wanted.platforms),
     )
 
 
+def platform_of(os_release: str, platforms: t.Container[str]) -> str:
+    """Return the key that fits best: debian12, then debian, then what it is like; '' when none does. Pure."""
+    values = {}
+    for line in os_release.splitlines():
+        name, _equals, value = line.partition("=")
+        values[name] = value.strip().strip("\"'")
+    own, version = values.get("ID", ""), values.get("VERSION_ID", "")
+    keys = [own + version, own + version.split(".")[0], own, *values.get("ID_LIKE", "").split()]
+    return next((key for key in keys if key in platforms), "")
+
+
 def _systemctl() -> str:
-    properties = "ActiveState,UnitFileState,ExecMainStartTimestampMonotonic"
+    properties = "ActiveState,UnitFileState,ExecMainStartTimestampMonotonic,User,Environment,EnvironmentFiles"
     try:
         done = subprocess.run(
             ["systemctl", "show", "--property", properties, UNIT],
@@ -371,12 +586,20 @@ def _systemctl() -> str:
 
 
 def _service(systemctl: t.Callable[[], str]) -> Service:
-    values = dict(line.split("=", 1) for line in systemctl().splitlines() if "=" in line)
+    values: dict[str, str] = {}
+    files: dict[str, str] = {}
+    for name, _equals, value in (line.partition("=") for line in systemctl().splitlines()):
+        if name == "EnvironmentFiles":
+            path = value.split(" (")[0]
+            files.update(_settings.parse_environment_file(_read(path) or "", strict=False))
+        values[name] = value
     started = int(values.get("ExecMainStartTimestampMonotonic") or 0) / 1e6
     return Service(
         active=values.get("ActiveState") == "active",
         enabled=values.get("UnitFileState") == "enabled",
         started=time.time() - (time.monotonic() - started),
+        user=values.get("User", ""),
+        environment={**environment_of("Environment=" + values.get("Environment", "")), **files},
     )
 
 
@@ -419,29 +642,17 @@ def _device_groups(root: str) -> tuple[str, ...]:
 
 
 def _listeners(port: int, root: str) -> t.Iterator[Listener]:
-    for family in ("tcp", "tcp6"):
-        text = _read(os.path.join(root, "proc", "net", family)) or ""
-        for line in text.splitlines()[1:]:
-            fields = line.split()
-            hexadecimal, _colon, hex_port = fields[1].partition(":")
-            if fields[3] != "0A" or int(hex_port, 16) != port:
-                continue
-            pid = _socket_owner(fields[9], root)
-            yield Listener(
-                address=_decode_address(hexadecimal),
-                uid=int(fields[7]),
-                pid=pid,
-                program=(_read(os.path.join(root, "proc", str(pid), "comm")) or "").strip() or None,
-                unit=f"/{UNIT}" in (_read(os.path.join(root, "proc", str(pid), "cgroup")) or ""),
-            )
-
-
-def _decode_address(text: str) -> str:
-    """Return an address of /proc/net/tcp, which holds it as little-endian 32-bit words."""
-    raw = bytes.fromhex(text)
-    words = b"".join(raw[start : start + 4][::-1] for start in range(0, len(raw), 4))
-    ip = ipaddress.ip_address(words)
-    return str(getattr(ip, "ipv4_mapped", None) or ip)
+    for found in _sockets.listening(root):
+        if found.port != port:
+            continue
+        pid = _socket_owner(found.inode, root)
+        yield Listener(
+            address=found.address,
+            uid=found.uid,
+            pid=pid,
+            program=(_read(os.path.join(root, "proc", str(pid), "comm")) or "").strip() or None,
+            unit=f"/{UNIT}" in (_read(os.path.join(root, "proc", str(pid), "cgroup")) or ""),
+        )
 
 
 def _socket_owner(inode: str, root: str) -> int | None:
@@ -466,6 +677,34 @@ def _store_generation(path: str) -> str | None:
     return None
 
 
+def _store(wanted: Wanted, releases: _release.State, path: str, root: str) -> Store:
+    there = path
+    while not os.path.exists(there):
+        there = os.path.dirname(there)
+    generation = _store_generation(path)
+    crossing = crosses(wanted, releases, generation) == "up"
+    return Store(
+        generation=generation,
+        largest=max(_model_sizes(os.path.join(path, "manifests")), default=0) if crossing else 0,
+        free=shutil.disk_usage(there).free,
+        on_root=os.stat(there).st_dev == os.stat(root).st_dev,
+    )
+
+
+def _model_sizes(manifests: str) -> t.Iterator[int]:
+    for directory, _subdirectories, files in os.walk(manifests):
+        for name in files:
+            with contextlib.suppress(ValueError, TypeError, AttributeError):
+                content = json.loads(_read(os.path.join(directory, name)) or "")
+                yield sum(int(layer.get("size", 0)) for layer in content.get("layers", []))
+
+
+def _directories(wanted: Wanted, at: t.Callable[[str], str]) -> dict[str, Directory | None]:
+    found = {path: _directory(at(path)) for path in (wanted.home, wanted.models_dir)}
+    parts = [os.path.join(wanted.home, ".ollama"), *(os.path.join(wanted.models_dir, n) for n in _STORE_DIRECTORIES)]
+    return {**found, **{path: _directory(at(path)) for path in parts if os.path.isdir(at(path))}}
+
+
 def _read(path: str) -> str | None:
     try:
         with open(path, encoding="utf-8", errors="replace") as file:
@@ -481,8 +720,11 @@ def _mtime(path: str) -> float:
         return 0.0
 
 
-def _owner(path: str) -> int | None:
-    return os.stat(path).st_uid if os.path.isdir(path) else None
+def _directory(path: str) -> Directory | None:
+    if not os.path.isdir(path):
+        return None
+    status = os.stat(path)
+    return Directory(status.st_uid, status.st_mode & 0o7777)
 
 
 def _is_private(path: str) -> bool:

@@ -20,18 +20,21 @@ import re
 import shutil
 import stat
 import subprocess
-import tarfile
 import typing as t
 from dataclasses import dataclass
 from time import sleep
-from urllib.parse import urlsplit
+from urllib.parse import unquote, urlsplit
 
 from ._errors import OllamaError
-from ._http import Stream, open_stream
+from ._http import Response, Stream, open_stream, request
+from ._unpack import unpack, write_synced
 
 BASE_URL = "https://github.com/ollama/ollama/releases/download"
 MARKER = ".kaido-release.json"
+SELINUX = "/sys/fs/selinux/enforce"
 ARCHITECTURES = {"x86_64": "amd64", "amd64": "amd64", "aarch64": "arm64", "arm64": "arm64"}
+# Archives that lie over the base one, and for which architecture there is each.
+VARIANTS = {"rocm": "amd64", "mlx": "amd64", "jetpack5": "arm64", "jetpack6": "arm64"}
 
 _VERSION = re.compile(r"\d+\.\d+\.\d+(-rc\d+)?\Z")
 _CHECKSUM = re.compile(r"sha256:[0-9a-f]{64}\Z")
@@ -70,10 +73,10 @@ def parse_checksum(text: t.Any, *, what: str = "checksum") -> str:
     return checksum
 
 
-def asset(machine: str) -> str:
-    """Return the name of the archive for a machine as uname calls it.
+def assets(machine: str, variants: t.Sequence[str] = ()) -> list[str]:
+    """Return the names of the archives for a machine as uname calls it, the base one first.
 
-    :raises OllamaError: ``unsupported_architecture``.
+    :raises OllamaError: ``unsupported_architecture`` or ``unsupported_variant``.
     """
     if machine not in ARCHITECTURES:
         raise OllamaError(
@@ -81,7 +84,15 @@ def asset(machine: str) -> str:
             f"this host's architecture is {machine!r}; Ollama has releases for {', '.join(sorted(ARCHITECTURES))}",
             architecture=machine,
         )
-    return f"ollama-linux-{ARCHITECTURES[machine]}.tar.zst"
+    architecture = ARCHITECTURES[machine]
+    for variant in variants:
+        if VARIANTS.get(variant) != architecture:
+            allowed = ", ".join(name for name, only in VARIANTS.items() if only == architecture)
+            raise OllamaError(
+                "unsupported_variant",
+                f"ollama_release_variants: {variant!r} is not there for {architecture}; allowed is {allowed}",
+            )
+    return [f"ollama-linux-{architecture}{suffix}.tar.zst" for suffix in ("", *(f"-{name}" for name in variants))]
 
 
 def url_of(base_url: str, version: str, name: str) -> str:
@@ -89,13 +100,33 @@ def url_of(base_url: str, version: str, name: str) -> str:
     return f"{base_url.rstrip('/')}/v{version}/{name}"
 
 
+def fetch_checksums(base_url: str, version: str, ca_path: str | None = None) -> dict[str, str]:
+    """Return what the site itself says that the checksums of a release's archives are.
+
+    :raises OllamaError: ``insecure_checksum``, ``release_missing``, ``download_refused``, ``bad_answer``.
+    """
+    url = url_of(base_url, version, "sha256sum.txt")
+    if not url.startswith("https://"):
+        raise OllamaError(
+            "insecure_checksum", f"checksums are fetched over TLS only, and {url} is not https://", url=url
+        )
+    answer = request("GET", url, ca_path=ca_path, read_limit=1 << 16)
+    _check_status(url, answer)
+    found = {}
+    for line in answer.text(1 << 16).splitlines():
+        checksum, _space, name = line.partition(" ")
+        found[name.strip().lstrip("*").replace("./", "", 1)] = parse_checksum(checksum, what=url)
+    return found
+
+
 @dataclass(frozen=True)
 class Wanted:
     """Which release is to be there, where it comes from, and how hard to try."""
 
     version: str
-    checksum: str
-    url: str
+    archives: t.Mapping[str, str] | None = None
+    """Archive -> checksum, the base first. None: a release that is on the host already."""
+    base_url: str = BASE_URL
     install_dir: str = "/opt/ollama"
     bin_dir: str = "/usr/local/bin"
     keep: int = 2
@@ -105,12 +136,25 @@ class Wanted:
     ca_path: str | None = None
 
     @property
-    def asset(self) -> str:
-        return os.path.basename(urlsplit(self.url).path)
-
-    @property
     def path(self) -> str:
         return os.path.join(self.install_dir, "releases", self.version)
+
+
+@dataclass(frozen=True)
+class Vendor:
+    """What the vendor's script installed beside our releases: <prefix>/bin/ollama and <prefix>/lib/ollama."""
+
+    prefix: str
+    version: str | None
+    """None when only libraries are left of it, or when its program does not run: then there is nothing to keep."""
+
+    @property
+    def program(self) -> str:
+        return os.path.join(self.prefix, "bin", "ollama")
+
+    @property
+    def libraries(self) -> str:
+        return os.path.join(self.prefix, "lib", "ollama")
 
 
 @dataclass(frozen=True)
@@ -122,9 +166,22 @@ class State:
     """Version -> asset -> checksum of the archive that it was unpacked from; newest installation first."""
     link: str | None
     """Where <bin_dir>/ollama points; "" when it is not a link; None when it is missing."""
+    vendor: Vendor | None = None
 
-    def has(self, version: str, checksum: str) -> bool:
-        return checksum in self.releases.get(version, {}).values()
+    def has(self, wanted: Wanted) -> bool:
+        found = self.releases.get(wanted.version)
+        return found is not None and (wanted.archives is None or found == dict(wanted.archives))
+
+    @property
+    def used(self) -> str | None:
+        """The release that a failed switch goes back to."""
+        return self.current or (self.vendor.version if self.vendor else None)
+
+    @property
+    def known(self) -> list[str]:
+        """The releases that are here, that of the vendor included."""
+        vendors = self.vendor.version if self.vendor else None
+        return [*self.releases, *([vendors] if vendors and vendors not in self.releases else [])]
 
 
 def look(install_dir: str, bin_dir: str) -> State:
@@ -147,7 +204,21 @@ def look(install_dir: str, bin_dir: str) -> State:
         current=name if name and os.path.isdir(os.path.join(releases, name)) else None,
         releases={version: archives for _mtime, version, archives in found},
         link=_readlink(os.path.join(bin_dir, "ollama")),
+        vendor=_look_for_vendor(os.path.dirname(bin_dir.rstrip("/"))),
     )
+
+
+def _look_for_vendor(prefix: str) -> Vendor | None:
+    vendor = Vendor(prefix, None)
+    runs = os.path.isfile(vendor.program) and not os.path.islink(vendor.program) and os.access(vendor.program, os.X_OK)
+    # A killed run may have left the libraries alone; without these files it is somebody else's directory.
+    stale = any(name.startswith(("libggml", "llama-server")) for name in _listdir(vendor.libraries))
+    if runs:
+        with contextlib.suppress(OllamaError):
+            version = client_version(vendor.program)
+            parse_version(version)
+            return Vendor(prefix, version)
+    return vendor if stale else None
 
 
 def binary(install_dir: str) -> str:
@@ -156,29 +227,42 @@ def binary(install_dir: str) -> str:
 
 
 def check_foreign(state: State, install_dir: str, bin_dir: str) -> None:
-    """Refuse to replace somebody else's program.
+    """Refuse to replace a program that neither this collection nor the vendor's script installed.
 
     :raises OllamaError: ``foreign_install``.
     """
-    if state.link is None or state.link == binary(install_dir):
+    if state.link is None or state.link == binary(install_dir) or (state.link == "" and state.vendor):
         return
     path = os.path.join(bin_dir, "ollama")
     raise OllamaError(
         "foreign_install",
-        f"{path} {'points to ' + state.link if state.link else 'is a file'} that this collection did not install; "
-        "remove that installation first (its models stay usable)",
+        f"{path} {'points to ' + state.link if state.link else 'is a file'} that neither this collection nor Ollama's "
+        "own script installed; remove that installation first (its models stay usable)",
         path=path,
     )
 
 
 def plan(state: State, wanted: Wanted) -> dict[str, str]:
-    """Return which of install, activate, link and prune are needed, in order, each with a sentence for people."""
+    """Return which of install, adopt, activate, link and prune are needed, in order, each with words for people.
+
+    :raises OllamaError: ``unknown_checksum``.
+    """
     steps = {}
-    if not state.has(wanted.version, wanted.checksum):
-        steps["install"] = f"install {wanted.version} from {wanted.url}"
+    if not state.has(wanted):
+        if wanted.archives is None:
+            raise OllamaError(
+                "unknown_checksum",
+                f"version: {wanted.version!r} is not on this host, and without a checksum nothing is downloaded; "
+                f"here are {', '.join(state.releases) or 'none'}",
+            )
+        overlays = "".join(f" with {name}" for name in list(wanted.archives)[1:])
+        steps["install"] = f"install {wanted.version}{overlays} from {wanted.base_url}"
+    if wanted.activate and state.vendor:
+        what = f"Ollama {state.vendor.version}" if state.vendor.version else "what is left of Ollama"
+        steps["adopt"] = f"take over {what} in {state.vendor.prefix}"
     if wanted.activate and state.current != wanted.version:
-        steps["activate"] = f"switch from {state.current or 'nothing'} to {wanted.version}"
-    if wanted.activate and state.link is None:
+        steps["activate"] = f"switch from {state.used or 'nothing'} to {wanted.version}"
+    if wanted.activate and state.link != binary(wanted.install_dir):
         steps["link"] = f"link {os.path.join(wanted.bin_dir, 'ollama')}"
     if surplus(state, wanted):
         steps["prune"] = "remove " + ", ".join(surplus(state, wanted))
@@ -187,10 +271,9 @@ def plan(state: State, wanted: Wanted) -> dict[str, str]:
 
 def surplus(state: State, wanted: Wanted) -> list[str]:
     """Return the versions to remove: never the wanted one, and of the others the one in use until now last."""
+    known = state.known if wanted.activate else list(state.releases)
     protected = {wanted.version} if wanted.activate or state.current is None else {wanted.version, state.current}
-    others = sorted(
-        (version for version in state.releases if version not in protected), key=lambda v: v != state.current
-    )
+    others = sorted((version for version in known if version not in protected), key=lambda v: v != state.used)
     return others[max(0, wanted.keep - len(protected)) :]
 
 
@@ -201,27 +284,85 @@ def apply(state: State, wanted: Wanted) -> int:
     with _readable_by_all(), _lock(wanted.install_dir):
         _clean(wanted)
         if "install" in steps:
-            download = Download(wanted)
-            _install(wanted, download.run())
-            received = download.received
+            received = _install(state, wanted)
+        if "adopt" in steps:
+            _keep_vendors(state, wanted)
         if "activate" in steps:
             _link(os.path.join("releases", wanted.version), os.path.join(wanted.install_dir, "current"))
         if "link" in steps:
             _link(binary(wanted.install_dir), os.path.join(wanted.bin_dir, "ollama"))
+        if "adopt" in steps:
+            _remove_vendors(t.cast(Vendor, state.vendor))
         for version in surplus(state, wanted):
-            shutil.rmtree(_set_aside(os.path.join(wanted.install_dir, "releases", version)))
+            path = os.path.join(wanted.install_dir, "releases", version)
+            if os.path.isdir(path):
+                shutil.rmtree(_set_aside(path))
     return received
+
+
+# Adopting what the vendor's script installed
+
+
+def _keep_vendors(state: State, wanted: Wanted) -> None:
+    """Make a release of it, so that going back to it is as any other; it goes on serving meanwhile."""
+    vendor = t.cast(Vendor, state.vendor)
+    if vendor.version is None or vendor.version in state.releases or vendor.version == wanted.version:
+        return
+    if vendor.version in surplus(state, wanted):
+        return
+    path = os.path.join(wanted.install_dir, "releases", vendor.version)
+    beside = os.path.join(wanted.install_dir, "releases", f".unpack-{vendor.version}")
+    os.makedirs(os.path.join(beside, "bin"))
+    with _disk_errors(wanted.install_dir):
+        _link_or_copy(vendor.program, os.path.join(beside, "bin", "ollama"))
+        if os.path.isdir(vendor.libraries):
+            _clone(vendor.libraries, os.path.join(beside, "lib", "ollama"))
+        _mark(beside, vendor.version, {})
+    if os.path.lexists(path):
+        shutil.rmtree(_set_aside(path))
+    os.rename(beside, path)
+
+
+def _remove_vendors(vendor: Vendor) -> None:
+    """Remove the libraries; the program was replaced by the link."""
+    if os.path.islink(vendor.libraries):
+        os.unlink(vendor.libraries)
+    elif os.path.isdir(vendor.libraries):
+        shutil.rmtree(vendor.libraries)
+
+
+def _clone(source: str, target: str) -> None:
+    shutil.copytree(source, target, symlinks=True, copy_function=_link_or_copy)
+
+
+def _link_or_copy(source: str, target: str) -> None:
+    try:
+        os.link(source, target, follow_symlinks=False)
+    except OSError:
+        # Another file system.
+        shutil.copy2(source, target, follow_symlinks=False)
 
 
 # Downloading
 
 
-class Download:
-    """An archive on its way, in a file that is named after the wanted checksum: a later run finds and continues it."""
+def part_of(install_dir: str, checksum: str) -> str:
+    """Return where an archive is collected; a complete one that lies there is not downloaded."""
+    return os.path.join(install_dir, "download", checksum.replace(":", "-") + ".part")
 
-    def __init__(self, wanted: Wanted) -> None:
+
+class Download:
+    """An archive on its way, in a file that is named after the wanted checksum: a later run finds and continues it.
+
+    :param reserve: bytes that what was downloaded before it will take when it is unpacked.
+    """
+
+    def __init__(self, wanted: Wanted, asset: str, reserve: int = 0) -> None:
         self.wanted = wanted
-        self.path = os.path.join(wanted.install_dir, "download", wanted.checksum.replace(":", "-") + ".part")
+        self.checksum = t.cast("t.Mapping[str, str]", wanted.archives)[asset]
+        self.url = url_of(wanted.base_url, wanted.version, asset)
+        self.path = part_of(wanted.install_dir, self.checksum)
+        self.reserve = reserve
         self.received = 0
 
     def run(self) -> str:
@@ -229,26 +370,40 @@ class Download:
 
         :raises OllamaError: ``checksum_mismatch``, ``release_missing``, ``disk_full`` and what `open_stream` raises.
         """
+        if self.url.startswith("file:"):
+            return self._local(unquote(urlsplit(self.url).path))
         os.makedirs(os.path.dirname(self.path), exist_ok=True)
         resumed = os.path.exists(self.path)
-        if resumed and _sha256(self.path) == self.wanted.checksum:
+        if resumed and _sha256(self.path) == self.checksum:
             return self.path
         self._fetch()
-        if resumed and _sha256(self.path) != self.wanted.checksum:
+        if resumed and _sha256(self.path) != self.checksum:
             # What lay there was the beginning of something else.
             os.unlink(self.path)
             self._fetch()
         found = _sha256(self.path)
-        if found != self.wanted.checksum:
+        if found != self.checksum:
             os.unlink(self.path)
-            raise OllamaError(
-                "checksum_mismatch",
-                f"{self.wanted.url} has {found}, wanted is {self.wanted.checksum}: nothing was installed",
-                url=self.wanted.url,
-                expected=self.wanted.checksum,
-                actual=found,
-            )
+            raise self._mismatch(found)
         return self.path
+
+    def _local(self, path: str) -> str:
+        if not os.path.isfile(path):
+            raise OllamaError("release_missing", f"{self.url}: there is no such file on this host", url=self.url)
+        _check_space(self.wanted.install_dir, self.reserve, os.path.getsize(path), _SPACE_FACTOR - 1)
+        found = _sha256(path)
+        if found != self.checksum:
+            raise self._mismatch(found)
+        return path
+
+    def _mismatch(self, found: str) -> OllamaError:
+        return OllamaError(
+            "checksum_mismatch",
+            f"{self.url} has {found}, wanted is {self.checksum}: nothing was installed",
+            url=self.url,
+            expected=self.checksum,
+            actual=found,
+        )
 
     def _fetch(self) -> None:
         failures = 0
@@ -268,12 +423,10 @@ class Download:
                         **exc.details,
                     ) from exc
                 sleep(min(30, 2 ** (failures - 1)))
-        raise OllamaError(
-            "connection_lost", f"the connection to {self.wanted.url} broke {_MAX_ATTEMPTS} times", url=self.wanted.url
-        )
+        raise OllamaError("connection_lost", f"the connection to {self.url} broke {_MAX_ATTEMPTS} times", url=self.url)
 
     def _fetch_once(self) -> None:
-        url = self.wanted.url
+        url = self.url
         have = os.path.getsize(self.path) if os.path.exists(self.path) else 0
         headers = {"Range": f"bytes={have}-"} if have else {}
         with open_stream(
@@ -289,7 +442,7 @@ class Download:
             length = stream.headers.get("content-length", "")
             expected = int(length) if length.isdigit() else None
             if expected is not None:
-                _check_space(self.wanted.install_dir, have, expected)
+                _check_space(self.wanted.install_dir, self.reserve - have, have + expected)
             end = have
             with open(self.path, "r+b" if have else "wb") as file, _disk_errors(self.wanted.install_dir):
                 file.seek(have)
@@ -301,19 +454,19 @@ class Download:
             raise OllamaError("connection_lost", f"{url} ended {have + expected - end} bytes too early", url=url)
 
 
-def _check_status(url: str, stream: Stream) -> None:
-    if stream.status in (200, 206):
+def _check_status(url: str, answer: Stream | Response) -> None:
+    if answer.status in (200, 206):
         return
-    if stream.status in (408, 425, 429) or stream.status >= 500:
-        raise OllamaError("server_error", f"{url} answered {stream.status}", url=url, status=stream.status)
-    code = "release_missing" if stream.status in (404, 410) else "download_refused"
+    if answer.status in (408, 425, 429) or answer.status >= 500:
+        raise OllamaError("server_error", f"{url} answered {answer.status}", url=url, status=answer.status)
+    code = "release_missing" if answer.status in (404, 410) else "download_refused"
     raise OllamaError(
-        code, f"{url} answered {stream.status}: is the version or the base URL right?", url=url, status=stream.status
+        code, f"{url} answered {answer.status}: is the version or the base URL right?", url=url, status=answer.status
     )
 
 
-def _check_space(path: str, have: int, expected: int) -> None:
-    needed = int((have + expected) * _SPACE_FACTOR) - have
+def _check_space(path: str, reserve: int, size: int, factor: float = _SPACE_FACTOR) -> None:
+    needed = int(size * factor) + reserve
     free = shutil.disk_usage(path).free
     if free < needed:
         raise _disk_full(
@@ -346,105 +499,61 @@ def _sha256(path: str) -> str:
 # Unpacking
 
 
-def _install(wanted: Wanted, archive: str) -> None:
-    """Unpack beside, look whether it is whole, and only then give it its name."""
+def _install(state: State, wanted: Wanted) -> int:
+    """Unpack beside, look whether it is whole, and only then give it its name; returns what was downloaded."""
+    archives = t.cast("t.Mapping[str, str]", wanted.archives)
+    there = state.releases.get(wanted.version, {})
+    # A variant that is added to a release needs only its own archive.
+    base = there if there and there.items() < dict(archives).items() else {}
+    paths: list[str] = []
+    received = 0
+    for asset in archives:
+        if asset not in base:
+            reserve = int(sum(map(os.path.getsize, paths)) * (_SPACE_FACTOR - 1))
+            download = Download(wanted, asset, reserve)
+            paths.append(download.run())
+            received += download.received
     beside = os.path.join(wanted.install_dir, "releases", f".unpack-{wanted.version}")
-    os.makedirs(beside)
+    downloads = [path for path in paths if path.startswith(os.path.join(wanted.install_dir, "download", ""))]
     try:
         with _disk_errors(wanted.install_dir):
-            unpack(archive, beside)
+            if base:
+                _clone(wanted.path, beside)
+                os.unlink(os.path.join(beside, MARKER))
+            else:
+                os.makedirs(beside)
+            unpack(paths, beside)
             check_whole(beside, wanted.version)
-            marker = {"version": wanted.version, "archives": {wanted.asset: wanted.checksum}}
-            _write_synced(os.path.join(beside, MARKER), [json.dumps(marker, indent=1).encode() + b"\n"], 0o644)
-            _sync_dir(beside)
+            _mark(beside, wanted.version, archives)
     except OllamaError as exc:
         shutil.rmtree(beside, ignore_errors=True)
         if exc.code not in ("disk_full", "no_zstd"):
-            os.unlink(archive)
+            for path in downloads:
+                os.unlink(path)
         raise
     aside = _set_aside(wanted.path) if os.path.lexists(wanted.path) else None
     os.rename(beside, wanted.path)
     _sync_dir(os.path.dirname(wanted.path))
     if aside:
         shutil.rmtree(aside)
-    os.unlink(archive)
+    for path in downloads:
+        os.unlink(path)
+    _label(wanted.path)
+    return received
 
 
-def unpack(archive: str, root: str) -> None:
-    """Unpack a .tar.zst as root-owned files, refusing whatever would reach outside of the directory.
-
-    :raises OllamaError: ``bad_archive`` or ``no_zstd``.
-    """
-    zstd = shutil.which("zstd")
-    if not zstd:
-        raise OllamaError("no_zstd", "the program zstd is needed to unpack a release and is not installed")
-    with subprocess.Popen([zstd, "-dcq", archive], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL) as process:
-        stdout = t.cast("t.IO[bytes]", process.stdout)
-        try:
-            with tarfile.open(fileobj=stdout, mode="r|", bufsize=_CHUNK) as tar:
-                _Unpacker(root).run(tar)
-            while stdout.read(_CHUNK):
-                pass
-        except (tarfile.TarError, EOFError) as exc:
-            raise OllamaError("bad_archive", f"{os.path.basename(archive)} cannot be unpacked: {exc}") from exc
-        finally:
-            stdout.close()
-    if process.returncode:
-        raise OllamaError(
-            "bad_archive", f"{os.path.basename(archive)} cannot be unpacked: zstd exited with {process.returncode}"
-        )
+def _mark(path: str, version: str, archives: t.Mapping[str, str]) -> None:
+    """Say that what is in a directory is a whole release; written last."""
+    marker = {"version": version, "archives": dict(archives)}
+    write_synced(os.path.join(path, MARKER), [json.dumps(marker, indent=1).encode() + b"\n"], 0o644)
+    _sync_dir(path)
 
 
-class _Unpacker:
-    def __init__(self, root: str) -> None:
-        self.root = root
-        self.links: set[str] = set()
-        self.files: set[str] = set()
-
-    def run(self, tar: tarfile.TarFile) -> None:
-        for member in tar:
-            name = self._inside(member.name)
-            path = os.path.join(self.root, name)
-            if member.isdir():
-                os.makedirs(path, exist_ok=True)
-                continue
-            os.makedirs(os.path.dirname(path), exist_ok=True)
-            if os.path.lexists(path):
-                raise _bad(f"{member.name} is in it twice")
-            if member.issym():
-                os.symlink(member.linkname, path)
-                self.links.add(name)
-            elif member.islnk() and self._inside(member.linkname) in self.files:
-                os.link(os.path.join(self.root, self._inside(member.linkname)), path)
-            elif member.isreg():
-                source = t.cast("t.IO[bytes]", tar.extractfile(member))
-                mode = 0o755 if member.mode & 0o111 else 0o644
-                _write_synced(path, iter(lambda: source.read(_CHUNK), b""), mode)  # noqa: B023
-                self.files.add(name)
-            else:
-                raise _bad(f"{member.name} is neither a file, a directory nor a link into the archive")
-        self._check_links()
-
-    def _inside(self, name: str) -> str:
-        """Return the normal form of a member's path that stays inside and passes through no link."""
-        parts = [part for part in name.split("/") if part not in ("", ".")]
-        if name.startswith("/") or ".." in parts:
-            raise _bad(f"{name} leads out of it")
-        for length in range(1, len(parts)):
-            if "/".join(parts[:length]) in self.links:
-                raise _bad(f"{name} passes through a link")
-        return "/".join(parts)
-
-    def _check_links(self) -> None:
-        root = os.path.realpath(self.root)
-        for name in self.links:
-            target = os.path.realpath(os.path.join(root, name))
-            if target != root and not target.startswith(root + os.sep):
-                raise _bad(f"the link {name} leads out of it")
-
-
-def _bad(why: str) -> OllamaError:
-    return OllamaError("bad_archive", f"the archive is refused: {why}")
+def _label(path: str) -> None:
+    """Give files the SELinux types that the host's policy has for programs and libraries at this place."""
+    restorecon = shutil.which("restorecon", path=os.environ.get("PATH", os.defpath) + ":/usr/sbin:/sbin")
+    if os.path.exists(SELINUX) and restorecon:
+        subprocess.run([restorecon, "-RF", path], stdout=subprocess.DEVNULL, check=True)
 
 
 def check_whole(root: str, version: str) -> None:
@@ -462,9 +571,23 @@ def check_whole(root: str, version: str) -> None:
         path = os.path.join(root, name)
         if not os.path.isfile(path) or not os.stat(path).st_mode & stat.S_IXUSR:
             raise OllamaError("incomplete_release", f"the archive of {version} has no program {name}", missing=name)
-    program = os.path.join(root, "bin", "ollama")
     try:
-        # Nothing listens on port 1, so the answer is the program's own version, not that of a server that runs here.
+        found = client_version(os.path.join(root, "bin", "ollama"))
+    except OllamaError as exc:
+        raise OllamaError("incomplete_release", f"bin/ollama of {version}: {exc.message}") from exc
+    if found != version:
+        raise OllamaError(
+            "wrong_version", f"the archive of {version} has version {found} in it", expected=version, actual=found
+        )
+
+
+def client_version(program: str) -> str:
+    """Return the version of a program, whatever server runs on this host.
+
+    :raises OllamaError: ``incomplete_release`` when it does not run or does not say.
+    """
+    try:
+        # Nothing listens on port 1, so the answer is the program's own version.
         environment = {"PATH": os.defpath, "HOME": "/nonexistent", "OLLAMA_HOST": "127.0.0.1:1", "LC_ALL": "C"}
         done = subprocess.run(
             [program, "--version"],
@@ -475,18 +598,12 @@ def check_whole(root: str, version: str) -> None:
             check=False,
         )
     except (OSError, subprocess.TimeoutExpired) as exc:
-        raise OllamaError("incomplete_release", f"bin/ollama of {version} does not run: {exc}") from exc
+        raise OllamaError("incomplete_release", f"it does not run: {exc}") from exc
     output = done.stdout.decode("utf-8", "replace")
     match = re.search(r"client version is (\S+)", output) or re.search(r"version is (\S+)", output)
     if not match:
-        raise OllamaError("incomplete_release", f"bin/ollama --version of {version} said {output.strip()[:200]!r}")
-    if match.group(1) != version:
-        raise OllamaError(
-            "wrong_version",
-            f"the archive of {version} has version {match.group(1)} in it",
-            expected=version,
-            actual=match.group(1),
-        )
+        raise OllamaError("incomplete_release", f"--version said {output.strip()[:200]!r}")
+    return match.group(1)
 
 
 # The disk
@@ -514,14 +631,15 @@ def _lock(install_dir: str) -> t.Iterator[None]:
 
 
 def _clean(wanted: Wanted) -> None:
-    """Remove what killed runs left, except the beginning of the archive that is wanted."""
+    """Remove what killed runs left, except the beginnings of the archives that are wanted."""
     releases = os.path.join(wanted.install_dir, "releases")
     for name in _listdir(releases):
         if name.startswith((".unpack-", ".remove-")):
             shutil.rmtree(os.path.join(releases, name), ignore_errors=True)
     downloads = os.path.join(wanted.install_dir, "download")
+    wanted_parts = [part_of(wanted.install_dir, checksum) for checksum in (wanted.archives or {}).values()]
     for name in _listdir(downloads):
-        if name != wanted.checksum.replace(":", "-") + ".part":
+        if os.path.join(downloads, name) not in wanted_parts:
             os.unlink(os.path.join(downloads, name))
     for path in (os.path.join(wanted.install_dir, ".current.new"), os.path.join(wanted.bin_dir, ".ollama.new")):
         if os.path.islink(path):
@@ -548,15 +666,6 @@ def _set_aside(path: str) -> str:
     aside = os.path.join(directory, f".remove-{name}")
     os.rename(path, aside)
     return aside
-
-
-def _write_synced(path: str, chunks: t.Iterable[bytes], mode: int) -> None:
-    with open(path, "xb") as file:
-        for chunk in chunks:
-            file.write(chunk)
-        file.flush()
-        os.fchmod(file.fileno(), mode)
-        os.fsync(file.fileno())
 
 
 def _sync_dir(path: str) -> None:

@@ -366,13 +366,19 @@ def address(settings: t.Mapping[str, t.Any], *, allow_open_network: bool) -> Add
     return result
 
 
-def parse_environment_file(text: str) -> dict[str, str]:
-    """Return the variables of an environment file as the role writes it: NAME="value", special characters escaped."""
+def parse_environment_file(text: str, *, strict: bool = True) -> dict[str, str]:
+    """Return the variables of an environment file as the role writes it: NAME="value", special characters escaped.
+
+    :param strict: whether a line of another form counts as one that must go; otherwise it is read as people write it.
+    """
     result: dict[str, str] = {}
     for line in text.splitlines():
         match = re.match(r'([A-Za-z_][A-Za-z0-9_]*)="(.*)"\Z', line)
         if match:
             result[match.group(1)] = re.sub(r'\\([\\"$`])', r"\1", match.group(2))
-        elif line.strip() and not line.startswith("#"):
+        elif not strict and re.match(r"[A-Za-z_][A-Za-z0-9_]*=", line):
+            name, _equals, value = line.partition("=")
+            result[name] = value.strip().strip("\"'")
+        elif strict and line.strip() and not line.startswith("#"):
             result[line] = ""
     return result

@@ -122,6 +122,11 @@ options:
     description: Seconds to wait for a server that does not answer yet.
     type: float
     default: 30.0
+  expect_address:
+    description:
+      - Fail unless the server listens there, for example on V(127.0.0.1:11434), and nowhere else that is not loopback.
+      - Looked at on the host that the module runs on.
+    type: str
   expect_version:
     description: Fail unless this is the version of the server that answers.
     type: str
@@ -150,7 +155,7 @@ notes:
     V(digest_mismatch), V(registry_unreachable), V(registry_refused), V(registry_unsuitable), V(registry_is_http),
     V(bad_manifest),
     V(no_variant), V(tls), V(stalled), V(connection_lost), V(deadline). About the host: V(unreachable),
-    V(wrong_version), V(disk_full),
+    V(wrong_version), V(wrong_address), V(disk_full),
     V(busy), V(store_unreadable), V(store_unwritable), V(store_mismatch), V(server_too_old), V(server_error),
     V(not_converged).'
 seealso:
@@ -300,6 +305,7 @@ from ..module_utils._model import Models, Options, Wanted, converge, parse_wante
 from ..module_utils._name import parse
 from ..module_utils._progress import Progress
 from ..module_utils._registry import parse_mirror
+from ..module_utils._sockets import check as check_address
 from ..module_utils._store import Memory, Store, exclusive, memory_path
 
 # Seconds; a model of 400 GB over a slow line takes its time.
@@ -323,6 +329,7 @@ SPEC: dict[str, t.Any] = {
     "allow_cloud": {"type": "bool", "default": False},
     "startup_timeout": {"type": "float", "default": 30.0},
     "expect_version": {"type": "str"},
+    "expect_address": {"type": "str"},
     "unit": {"type": "str"},
     "detach": {"type": "bool", "default": False},
     "progress_file": {"type": "path"},
@@ -390,6 +397,8 @@ def _converge(
             "wrong_version",
             f"expect_version: {params['expect_version']} was expected, but {version} answers at {server.base_url}",
         )
+    if params["expect_address"] and version:
+        check_address(params["expect_address"])
     lists = newer_than(version or params["expect_version"] or "0", (0, 40))
     store: Store | None = Store(params["models_dir"], generation=2 if lists else 1)
     if store and not store.readable:

@@ -44,6 +44,24 @@ options:
     description: The known checksums of the wanted release, by archive name.
     type: dict
     default: {}
+  fetch_checksum:
+    description:
+      - Whether a checksum that is not known may be taken from the release's C(sha256sum.txt), over TLS only,
+        C(ollama_release_fetch_checksum).
+      - It is recorded on the host with the release, and from then on that is what counts.
+    type: bool
+    default: false
+  variants:
+    description: Archives that lie over the base one, C(ollama_release_variants).
+    type: list
+    elements: str
+    default: []
+  ca_path:
+    description: A file with certificate authorities to trust, for a server of your own.
+    type: path
+  proxy:
+    description: The proxy for fetching the checksum, as in M(kaido.ollama.release#module).
+    type: str
   base_url:
     description: Where releases are, C(ollama_release_base_url).
     type: str
@@ -63,6 +81,18 @@ options:
         appears everywhere.
     type: str
     default: "{}"
+  limits:
+    description: The unit's limits, C(ollama_unit_limits).
+    type: dict
+    default: {}
+  models_mount_required:
+    description: Whether O(models_dir) must not be on the root file system, C(ollama_models_mount_required).
+    type: bool
+    default: false
+  platforms:
+    description: What differs between systems, by C(ID) and version of C(/etc/os-release), as V(debian12) or V(debian).
+    type: dict
+    default: {}
   models:
     description: The wanted models, C(ollama_models). Only their names are looked at here.
     type: list
@@ -102,10 +132,10 @@ options:
     default: false
 notes:
   - The codes in RV(failure.code) are C(not_root), C(bad_version), C(vulnerable_version), C(unknown_checksum),
-    C(invalid_checksum), C(unknown_setting),
-    C(bad_setting), C(bad_environment), C(bad_option), C(open_network), C(invalid_name), C(cloud_model),
-      C(unsupported_architecture),
-    C(unsupported_init), C(foreign_install), C(store_migration), C(no_zstd) and C(port_taken).
+    C(invalid_checksum), C(insecure_checksum), C(unknown_setting), C(bad_setting), C(bad_environment), C(unknown_limit),
+    C(bad_limit), C(bad_option), C(open_network), C(invalid_name), C(cloud_model), C(unsupported_architecture),
+    C(unsupported_variant), C(unsupported_init), C(foreign_install), C(foreign_store), C(store_migration), C(disk_full),
+    C(not_mounted), C(no_zstd) and C(port_taken).
 seealso:
   - module: kaido.ollama.release
 """
@@ -124,8 +154,8 @@ EXAMPLES = r"""
 
 RETURN = r"""
 todo:
-  description: The steps that are needed, in order, out of packages, release, account, directories, unit, environment
-    and service.
+  description: The steps that are needed, in order, out of packages, release, backup, account, directories, unit,
+    environment and service.
   returned: success
   type: list
   elements: str
@@ -156,26 +186,54 @@ environment:
   sample:
     OLLAMA_HOST: 127.0.0.1:11434
 release:
-  description: The release archive for this host.
+  description: The release for this host.
   returned: success
   type: dict
   contains:
-    url:
-      description: Where it is.
-      type: str
+    checksums:
+      description: The checksums of its archives, by name, the base one first.
+      type: dict
       returned: always
-    checksum:
-      description: Its checksum.
-      type: str
+    missing:
+      description: Those of them that are to be unpacked; none when the release is on the host.
+      type: list
       returned: always
     before:
-      description: The release in use; V(null) when there is none.
+      description: The release in use, that of the vendor included; V(null) when there is none.
       type: str
       returned: always
-    before_checksum:
-      description: The checksum of the archive that it came from; V(null) when there is none.
+adopts:
+  description: What the vendor's script installed here and this run takes over; V(null) when there is nothing.
+  returned: success
+  type: dict
+  contains:
+    version:
+      description: Its version.
       type: str
       returned: always
+    unit:
+      description: Whether its unit is replaced.
+      type: bool
+      returned: always
+    drop_ins:
+      description: The drop-ins, which are kept.
+      type: list
+      elements: str
+      returned: always
+    dropped:
+      description: The variables that it was given and that will not apply any more.
+      type: list
+      elements: str
+      returned: always
+directories:
+  description: The directories to make or mend, with C(path), C(recurse) and C(mode).
+  returned: success
+  type: list
+  elements: dict
+platform:
+  description: What is particular to this system, out of O(platforms).
+  returned: success
+  type: dict
 groups:
   description: The groups that the account is to be in, for the GPU devices.
   returned: success
@@ -208,7 +266,7 @@ import typing as t
 
 from ansible.module_utils.basic import AnsibleModule
 
-from ..module_utils import _preflight
+from ..module_utils import _preflight, _release
 from ..module_utils._argspec import finish
 from ..module_utils._errors import OllamaError
 
@@ -216,14 +274,17 @@ from ..module_utils._errors import OllamaError
 def run(params: t.Mapping[str, t.Any], check_mode: bool) -> dict[str, t.Any]:
     """Validate, look and compare; returns the module's result."""
     environment = json.loads(params["environment"])
-    wanted = _preflight.Wanted(**{**params, "environment": environment})
+    if params["proxy"]:
+        os.environ.update(http_proxy=params["proxy"], https_proxy=params["proxy"])
+    own = {name: value for name, value in params.items() if name != "proxy"}
+    wanted = _preflight.Wanted(**{**own, "environment": environment})
     checked = _preflight.check(wanted)
     if os.geteuid() != 0:
         raise OllamaError("not_root", "a server is installed as root; set become: true")
     host = _preflight.look(wanted, checked.address.port)
-    release = _preflight.judge(wanted, checked, host)
+    fetched, warnings = _fetch(wanted, host)
+    release = _preflight.judge(wanted, checked, host, fetched)
     steps = _preflight.todo(wanted, checked, host, release)
-    before = host.releases.current
     return {
         "changed": False,
         "todo": list(steps),
@@ -232,14 +293,30 @@ def run(params: t.Mapping[str, t.Any], check_mode: bool) -> dict[str, t.Any]:
         "api_url": checked.address.api_url,
         "environment": checked.environment,
         "release": {
-            "url": release.url,
-            "checksum": release.checksum,
-            "before": before,
-            "before_checksum": next(iter(host.releases.releases.get(before or "", {}).values()), None),
+            "checksums": release.archives,
+            "missing": [] if host.releases.has(release) else list(release.archives or {}),
+            "before": host.releases.used,
         },
+        "adopts": _preflight.adoption(checked, host),
+        "directories": _preflight.wrong_directories(wanted, host),
+        "platform": wanted.platforms.get(host.platform, {}),
         "groups": list(host.device_groups),
         "running": host.service.active,
+        "warnings": warnings,
     }
+
+
+def _fetch(wanted: _preflight.Wanted, host: _preflight.Host) -> tuple[dict[str, str], list[str]]:
+    """Return the checksums that had to be asked for, and what to tell about them."""
+    try:
+        _preflight.checksums_of(wanted, host)
+        return {}, []
+    except OllamaError as exc:
+        if exc.code != "unknown_checksum" or not wanted.fetch_checksum:
+            raise
+    fetched = _release.fetch_checksums(wanted.base_url, wanted.version, wanted.ca_path)
+    pinned = json.dumps({wanted.version: _preflight.checksums_of(wanted, host, fetched)})
+    return fetched, [f"took checksums from the site of the release; to pin them: ollama_release_checksums: {pinned}"]
 
 
 def main() -> None:
@@ -251,10 +328,17 @@ def main() -> None:
             "models_dir": {"type": "path", "required": True},
             "checksum": {"type": "str", "default": ""},
             "checksums": {"type": "dict", "default": {}},
+            "fetch_checksum": {"type": "bool", "default": False},
+            "variants": {"type": "list", "elements": "str", "default": []},
+            "ca_path": {"type": "path"},
+            "proxy": {"type": "str", "no_log": True},
             "base_url": {"type": "str", "default": "https://github.com/ollama/ollama/releases/download"},
             "keep": {"type": "int", "default": 2},
             "settings": {"type": "dict", "default": {}},
             "environment": {"type": "str", "default": "{}", "no_log": True},
+            "limits": {"type": "dict", "default": {}},
+            "models_mount_required": {"type": "bool", "default": False},
+            "platforms": {"type": "dict", "default": {}},
             "models": {"type": "list", "elements": "raw", "default": []},
             "install_dir": {"type": "path", "default": "/opt/ollama"},
             "bin_dir": {"type": "path", "default": "/usr/local/bin"},

@@ -11,11 +11,12 @@ module: release
 short_description: Install and switch releases of Ollama
 version_added: 0.1.0
 description:
-  - Downloads a release archive, compares its checksum, unpacks it beside the release in use, looks whether it is
-    whole and
-    runs its C(ollama --version); only then it flips the link C(current), atomically.
+  - Downloads the archives of a release, compares their checksums, unpacks them beside the release in use, looks
+    whether it is whole and runs its C(ollama --version); only then it flips the link C(current), atomically.
   - Whatever fails leaves the release in use as it was. The next run continues an interrupted download.
   - Going back to a release that was kept downloads nothing.
+  - What the vendor's script installed beside the directory O(bin_dir) is taken over. It becomes a release that was
+    kept, and its libraries are removed from where they were. Models are not touched.
   - A running server notices nothing; restart it afterwards.
 author:
   - kaido.ollama contributors (@kaido)
@@ -36,15 +37,32 @@ options:
     type: str
     required: true
   checksum:
-    description: The archive's checksum, V(sha256:) and 64 hexadecimal digits.
+    description:
+      - The checksum of the base archive, V(sha256:) and 64 hexadecimal digits.
+      - With neither this nor O(checksums), only a release that is on the host already can be switched to.
     type: str
-    required: true
+  checksums:
+    description: Checksums by archive, for example of V(ollama-linux-amd64-rocm.tar.zst).
+    type: dict
+    default: {}
+  variants:
+    description:
+      - Archives that lie over the base one, V(rocm) and V(mlx) for amd64, V(jetpack5) and V(jetpack6) for arm64.
+      - Adding one to a release that is there downloads only that one.
+    type: list
+    elements: str
+    choices: [rocm, mlx, jetpack5, jetpack6]
+    default: []
   base_url:
-    description: Where releases are; below it the layout is upstream's, C(v<version>/<archive>).
+    description:
+      - Where releases are; below it the layout is upstream's, C(v<version>/<archive>).
+      - With C(file:///), a directory on the host.
     type: str
     default: https://github.com/ollama/ollama/releases/download
-  url:
-    description: The address of the archive; takes the place of O(base_url).
+  proxy:
+    description:
+      - The proxy for the download, for example V(http://proxy.lan:3128).
+      - Otherwise the environment variables C(https_proxy), C(http_proxy) and C(no_proxy) of the task apply.
     type: str
   install_dir:
     description: Where releases live.
@@ -76,11 +94,10 @@ options:
 requirements:
   - the program C(zstd) on the host, when there is something to install
 notes:
-  - The codes in RV(failure.code) are C(bad_version), C(invalid_checksum), C(bad_option), C(unsupported_architecture),
-    C(foreign_install),
-    C(release_missing), C(download_refused), C(server_error), C(unreachable), C(stalled), C(connection_lost), C(tls),
-      C(checksum_mismatch),
-    C(disk_full), C(no_zstd), C(bad_archive), C(incomplete_release), C(wrong_version) and C(busy).
+  - The codes in RV(failure.code) are C(bad_version), C(invalid_checksum), C(unknown_checksum), C(bad_option),
+    C(unsupported_architecture), C(unsupported_variant), C(foreign_install), C(release_missing), C(download_refused),
+    C(server_error), C(unreachable), C(stalled), C(connection_lost), C(tls), C(checksum_mismatch), C(disk_full),
+    C(no_zstd), C(bad_archive), C(incomplete_release), C(wrong_version) and C(busy).
 seealso:
   - module: kaido.ollama.preflight
 """
@@ -97,6 +114,19 @@ EXAMPLES = r"""
     checksum: sha256:726bee78706c281b0eeef00746efe51a044d71c592c3f0b195820707f31fdf04
     base_url: http://hecate.lan:11480/releases/download
     activate: false
+
+- name: Go back to a release that was kept
+  kaido.ollama.release:
+    version: 0.34.4
+
+- name: Have it with the libraries for AMD GPUs, from files on the host
+  kaido.ollama.release:
+    version: 0.35.1
+    variants: [rocm]
+    base_url: file:///srv/ollama
+    checksums:
+      ollama-linux-amd64.tar.zst: 9fcd79ac4575b2bd31b992eee18b1000c8ad126b451627c8f8cd091714cfbb10
+      ollama-linux-amd64-rocm.tar.zst: "{{ rocm_checksum }}"
 """
 
 RETURN = r"""
@@ -153,6 +183,7 @@ failure:
       returned: always
 """
 
+import os
 import platform
 import typing as t
 
@@ -171,34 +202,51 @@ def run(params: t.Mapping[str, t.Any], check_mode: bool) -> dict[str, t.Any]:
             raise OllamaError(
                 "bad_option", f"{option}: {params[option]} is not allowed; allowed is a number of at least 1"
             )
-    url = params["url"] or _release.url_of(params["base_url"], params["version"], _release.asset(platform.machine()))
+    if params["proxy"]:
+        # Not by the task's environment: that would show on the host's list of processes.
+        os.environ.update(http_proxy=params["proxy"], https_proxy=params["proxy"])
     wanted = _release.Wanted(
-        url=url,
-        checksum=_release.parse_checksum(params["checksum"]),
-        **{name: value for name, value in params.items() if name not in ("base_url", "checksum", "url")},
+        archives=_archives(params),
+        **{name: value for name, value in params.items() if name not in ("checksum", "checksums", "variants", "proxy")},
     )
     before = _release.look(wanted.install_dir, wanted.bin_dir)
     if wanted.activate:
         _release.check_foreign(before, wanted.install_dir, wanted.bin_dir)
     steps = _release.plan(before, wanted)
     removed = _release.surplus(before, wanted)
+    known = [*before.releases, wanted.version] if not wanted.activate else [*before.known, wanted.version]
     received = _release.apply(before, wanted) if steps and not check_mode else 0
     version = wanted.version if wanted.activate else before.current
-    kept = sorted({*before.releases, wanted.version} - set(removed), key=_release.parse_version)
+    kept = sorted(set(known) - set(removed), key=_release.parse_version)
     return {
         "changed": bool(steps),
         "version": version,
-        "version_before": before.current,
+        "version_before": before.used,
         "path": wanted.path,
         "bytes_downloaded": received,
         "kept": kept,
         "removed": removed,
         "actions": list(steps.values()),
         "diff": {
-            "before": {"in_use": before.current, "kept": sorted(before.releases, key=_release.parse_version)},
+            "before": {"in_use": before.used, "kept": sorted(before.releases, key=_release.parse_version)},
             "after": {"in_use": version, "kept": kept},
         },
     }
+
+
+def _archives(params: t.Mapping[str, t.Any]) -> dict[str, str] | None:
+    if not params["checksum"] and not params["checksums"]:
+        return None
+    names = _release.assets(platform.machine(), params["variants"])
+    given = dict(params["checksums"])
+    if params["checksum"]:
+        given[names[0]] = params["checksum"]
+    for name in names:
+        if name not in given:
+            raise OllamaError(
+                "unknown_checksum", f"checksums: {name} is missing; here are {', '.join(given)}", archive=name
+            )
+    return {name: _release.parse_checksum(given[name], what="checksum of " + name) for name in names}
 
 
 def main() -> None:
@@ -206,9 +254,11 @@ def main() -> None:
     module = AnsibleModule(
         argument_spec={
             "version": {"type": "str", "required": True},
-            "checksum": {"type": "str", "required": True},
+            "checksum": {"type": "str"},
+            "checksums": {"type": "dict", "default": {}},
+            "variants": {"type": "list", "elements": "str", "choices": list(_release.VARIANTS), "default": []},
             "base_url": {"type": "str", "default": _release.BASE_URL},
-            "url": {"type": "str"},
+            "proxy": {"type": "str", "no_log": True},
             "install_dir": {"type": "path", "default": "/opt/ollama"},
             "bin_dir": {"type": "path", "default": "/usr/local/bin"},
             "keep": {"type": "int", "default": 2},

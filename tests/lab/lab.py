@@ -215,7 +215,7 @@ class Lab:
             "ansible_ssh_common_args": f"-F {shlex.quote(str(self.ssh_config))}",
             "ansible_python_interpreter": "/usr/bin/python3",
             "ollama_release_base_url": "http://depot/releases/download",
-            "ollama_release_checksum": "{{ lab_release_checksums[ollama_version] }}",
+            "ollama_release_checksum": "{{ lab_release_checksums[ollama_version] | default('') }}",
             "ollama_mirrors": ["http://depot:11480"],
             "lab_release_checksums": checksums,
         }

@@ -15,7 +15,15 @@ from typing import Any
 import pytest
 from ansible_collections.kaido.ollama.plugins.module_utils import _preflight, _release
 from ansible_collections.kaido.ollama.plugins.module_utils._errors import OllamaError
-from ansible_collections.kaido.ollama.plugins.module_utils._preflight import Account, Host, Listener, Service, Wanted
+from ansible_collections.kaido.ollama.plugins.module_utils._preflight import (
+    Account,
+    Directory,
+    Host,
+    Listener,
+    Service,
+    Store,
+    Wanted,
+)
 from ansible_collections.kaido.ollama.plugins.modules import preflight
 
 from .conftest import RunModule
@@ -36,13 +44,17 @@ BARE = Host(
     device_groups=("render", "video"),
     directories={"/usr/share/ollama": None, MODELS: None},
     unit=None,
+    drop_ins={},
     environment=None,
     environment_is_private=False,
     configured=0.0,
     service=Service(),
     listeners=(),
-    store=None,
+    store=Store(),
+    other_program=None,
+    platform="debian12",
 )
+OWNED = Directory(997, 0o750)
 CONVERGED = replace(
     BARE,
     releases=_release.State(
@@ -52,14 +64,14 @@ CONVERGED = replace(
     ),
     account=Account(997, frozenset({"ollama", "render", "video"})),
     has_group=True,
-    directories={"/usr/share/ollama": 997, MODELS: 997},
+    directories={"/usr/share/ollama": OWNED, MODELS: OWNED},
     unit=UNIT,
     environment=ENVIRONMENT,
     environment_is_private=True,
     configured=1000.0,
     service=Service(active=True, enabled=True, started=2000.0),
     listeners=(Listener("127.0.0.1", 997, 42, "ollama", True),),
-    store="v1",
+    store=Store("v1"),
 )
 
 
@@ -187,7 +199,9 @@ def test_localhost_meets_both_loopbacks() -> None:
 def test_crossing_0_40_is_a_choice(version: str, current: str | None, store: str | None, refused: bool) -> None:
     wanted = replace(WANTED, version=version, checksum=SUM)
     releases = {current: {"ollama-linux-amd64.tar.zst": SUM}} if current else {}
-    host = replace(CONVERGED, releases=replace(CONVERGED.releases, current=current, releases=releases), store=store)
+    host = replace(
+        CONVERGED, releases=replace(CONVERGED.releases, current=current, releases=releases), store=Store(store)
+    )
     if refused:
         error = refusal(wanted, host)
         assert error.code == "store_migration"
@@ -218,8 +232,10 @@ def test_a_converged_host_needs_nothing() -> None:
         ({"checksum": "cd" * 32}, {"has_zstd": True}, ["release", "service"]),
         ({}, {"releases": replace(CONVERGED.releases, link=None)}, ["release"]),
         ({}, {"account": Account(997, frozenset({"ollama", "video"}))}, ["account", "service"]),
-        ({}, {"directories": {"/usr/share/ollama": 997, MODELS: 0}}, ["directories"]),
-        ({}, {"directories": {"/usr/share/ollama": 997, MODELS: None}}, ["directories"]),
+        ({}, {"directories": {"/usr/share/ollama": OWNED, MODELS: Directory(0, 0o750)}}, ["directories"]),
+        ({}, {"directories": {"/usr/share/ollama": OWNED, MODELS: Directory(997, 0o770)}}, ["directories"]),
+        ({}, {"directories": {"/usr/share/ollama": OWNED, MODELS: None}}, ["directories"]),
+        ({}, {"directories": {"/usr/share/ollama": OWNED, MODELS: Directory(997, 0o755)}}, []),
         ({}, {"unit": UNIT + "x"}, ["unit", "service"]),
         ({}, {"unit": None}, ["unit", "service"]),
         ({"settings": {"num_parallel": 2}}, {}, ["environment", "service"]),
@@ -304,12 +320,19 @@ def test_look(root: Path) -> None:
     assert host.unit == UNIT
     assert host.environment == {"OLLAMA_HOST": "127.0.0.1:11434"}
     assert host.environment_is_private == (os.getuid() == 0)
-    assert host.directories == {"/usr/share/ollama": os.getuid(), MODELS: os.getuid()}
+    assert set(host.directories) == {
+        "/usr/share/ollama",
+        "/usr/share/ollama/.ollama",
+        MODELS,
+        f"{MODELS}/manifests",
+    }
+    assert {found.uid for found in host.directories.values() if found} == {os.getuid()}
+    assert host.drop_ins == {"limits.conf": "[Service]\nMemoryMax=8G\n"}
     assert host.service.active
     assert host.service.enabled
     assert abs(host.service.started - time.time()) < 1
     assert 0 < host.configured <= host.service.started + 1
-    assert host.store is None
+    assert host.store.generation is None
     assert host.listeners == (
         Listener("127.0.0.1", 997, 42, "ollama", True),
         Listener("::1", 997),
@@ -321,7 +344,8 @@ def test_look_at_a_bare_host(tmp_path: Path) -> None:
     (tmp_path / "proc").mkdir()
     host = _preflight.look(replace(WANTED, user="nobody-here", group="nobody-here"), 11434, str(tmp_path), lambda: "")
     assert not host.has_systemd
-    assert (host.unit, host.environment, host.account, host.has_group, host.store) == (None, None, None, False, None)
+    assert (host.unit, host.environment, host.account, host.has_group) == (None, None, None, False)
+    assert (host.store.generation, host.other_program, host.platform) == (None, None, "")
     assert host.releases == _release.State(current=None, releases={}, link=None)
     assert host.directories == {"/usr/share/ollama": None, MODELS: None}
     assert host.service.active is False
@@ -360,7 +384,7 @@ def test_the_generation_of_the_store(root: Path, tree: str, generation: str | No
     path = root / MODELS.lstrip("/") / tree
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text("{}")
-    assert _preflight.look(WANTED, 11434, str(root), show).store == generation
+    assert _preflight.look(WANTED, 11434, str(root), show).store.generation == generation
 
 
 def test_groups_come_from_the_devices(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -398,9 +422,9 @@ def test_the_modules_result(run_module: RunModule, monkeypatch: pytest.MonkeyPat
     assert result["todo"] == list(result["reasons"])
     assert result["api_url"] == "http://127.0.0.1:11555"
     assert result["environment"]["OLLAMA_HOST"] == result["address"] == "127.0.0.1:11555"
-    assert result["release"]["before"] is result["release"]["before_checksum"] is None
-    assert result["release"]["checksum"] == SUM
-    assert result["release"]["url"].endswith("/v0.35.1/ollama-linux-amd64.tar.zst")
+    archive = "ollama-linux-amd64.tar.zst"
+    assert result["release"] == {"before": None, "checksums": {archive: SUM}, "missing": [archive]}
+    assert result["adopts"] is None
     assert result["running"] is False
     assert "hunter2" not in json.dumps(result)
 
@@ -409,5 +433,5 @@ def test_the_module_tells_what_it_could_go_back_to(run_module: RunModule, monkey
     monkeypatch.setattr("os.geteuid", lambda: 0)
     monkeypatch.setattr(_preflight, "look", lambda *_: CONVERGED)
     result = run_module(preflight, arguments(version="0.34.4"))
-    assert (result["release"]["before"], result["release"]["before_checksum"]) == ("0.35.1", SUM)
+    assert (result["release"]["before"], result["release"]["missing"]) == ("0.35.1", [])
     assert "release" in result["todo"]

@@ -177,7 +177,7 @@ class Host:
         defaults = {
             "version": version,
             "checksum": checksum(ARCHIVES.get(version, b"")),
-            "url": f"{self.site.url}/v{version}/ollama-linux-amd64.tar.zst",
+            "base_url": self.site.url,
             "install_dir": str(self.opt),
             "bin_dir": str(self.bin),
         }
@@ -301,7 +301,7 @@ def test_a_missing_release(host: Host) -> None:
 
 
 def test_a_site_that_does_not_answer(host: Host) -> None:
-    refuse(host, "unreachable", url="http://127.0.0.1:1/ollama-linux-amd64.tar.zst", retries=2)
+    refuse(host, "unreachable", base_url="http://127.0.0.1:1", retries=2)
 
 
 def test_a_download_that_stands_still_goes_on_in_the_next_run(host: Host) -> None:
@@ -350,7 +350,7 @@ def test_an_archive_that_is_already_there_needs_no_site(host: Host) -> None:
     part = host.opt / "download" / (checksum(ARCHIVES["0.35.1"]).replace(":", "-") + ".part")
     part.parent.mkdir(parents=True)
     part.write_bytes(ARCHIVES["0.35.1"])
-    result = host.release("0.35.1", url="http://127.0.0.1:1/x/ollama-linux-amd64.tar.zst")
+    result = host.release("0.35.1", base_url="http://127.0.0.1:1")
     assert (result["failed"], result["bytes_downloaded"]) == (False, 0)
 
 
@@ -514,11 +514,11 @@ def test_bad_options(host: Host, params: dict[str, Any], code: str) -> None:
 
 
 def test_the_address_follows_upstreams_layout() -> None:
-    assert _release.url_of("http://m/d/", "0.35.1", _release.asset("aarch64")) == (
+    assert _release.url_of("http://m/d/", "0.35.1", *_release.assets("aarch64")) == (
         "http://m/d/v0.35.1/ollama-linux-arm64.tar.zst"
     )
     with pytest.raises(OllamaError, match="riscv64"):
-        _release.asset("riscv64")
+        _release.assets("riscv64")
 
 
 def test_versions_are_compared_as_numbers() -> None:
@@ -530,7 +530,7 @@ def test_the_table_of_checksums() -> None:
     table = yaml.safe_load((role / "vars" / "checksums.yml").read_text())["ollama__checksums"]
     default = yaml.safe_load((role / "defaults" / "main.yml").read_text())["ollama_version"]
     assert list(table) == sorted(table, key=_release.parse_version)
-    assert {_release.asset("x86_64"), _release.asset("aarch64")} <= set(table[default])
+    assert {*_release.assets("x86_64"), *_release.assets("aarch64")} <= set(table[default])
     known = [found for assets in table.values() for found in assets.values()]
     assert len(known) > 50
     assert len(set(known)) == len(known)
