@@ -27,16 +27,20 @@ _STREAM_ERRORS: tuple[tuple[str, str], ...] = (
     (r"no space left on device|disk quota exceeded|not enough space", "disk_full"),
     (r"permission denied|read-only file system", "store_unwritable"),
     (r"digest mismatch", "digest_mismatch"),
-    (r"requires a newer version|requires ollama version|412", "server_too_old"),
+    (r"requires a newer version|requires ollama version|(^|: )412", "server_too_old"),
     (r"no compatible manifest found", "no_variant"),
     (r"requires MLX support", "no_variant"),
-    (r"realm host|unauthorized|access denied|: 40[13]", "registry_refused"),
-    (r"no Location header|blocked redirect|redirect target not allowed|unexpected status code", "registry_unsuitable"),
+    (r"realm host|unauthorized|access denied|(^|: )40[13]", "registry_refused"),
+    (
+        r"no Location header|blocked redirect|redirect target not allowed|stopped after \d+ redirects"
+        r"|unexpected status code",
+        "registry_unsuitable",
+    ),
     (r"certificate|tls: |x509", "tls"),
     (r"HTTP response to HTTPS client", "registry_is_http"),
     (
         r"connection refused|no such host|i/o timeout|deadline exceeded|EOF|connection reset|broken pipe|max retries"
-        r"|network is unreachable|no route to host|stalled|: 5\d\d|429",
+        r"|network is unreachable|no route to host|stalled|(^|: )(5\d\d|429)",
         "registry_unreachable",
     ),
 )

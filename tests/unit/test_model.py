@@ -607,6 +607,10 @@ def test_check_mode_works_before_there_is_a_server(world: World, tmp_path: Path)
 TEXTS = [
     ("pull model manifest: file does not exist", "tag_missing"),
     ("pull model manifest: 500: oops", "registry_unreachable"),
+    ("503: busy", "registry_unreachable"),  # about a blob: nothing stands before the status
+    ('Get "https://x/v2/a/b/blobs/sha256:4121": connection reset', "registry_unreachable"),  # a digest, no status
+    ("403: <html>no</html>", "registry_refused"),
+    ('Get "https://x/v2/": stopped after 10 redirects', "registry_unsuitable"),
     ('pull model manifest: Get "https://x/v2/": dial tcp: lookup x: no such host', "registry_unreachable"),
     ("http: no Location header in response", "registry_unsuitable"),
     ("blocked redirect to a different host", "registry_unsuitable"),
