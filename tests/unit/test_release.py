@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import io
+import json
 import os
 import subprocess
 import tarfile
@@ -22,6 +23,7 @@ import pytest
 import yaml
 from ansible_collections.kaido.ollama.plugins.module_utils import _release
 from ansible_collections.kaido.ollama.plugins.module_utils._errors import OllamaError
+from ansible_collections.kaido.ollama.plugins.module_utils._http import Response
 from ansible_collections.kaido.ollama.plugins.modules import release
 
 from tests.lab import engine
@@ -536,3 +538,273 @@ def test_the_table_of_checksums() -> None:
     assert len(set(known)) == len(known)
     for found in known:
         assert _release.parse_checksum(found) == f"sha256:{found}"
+
+
+# Variants
+
+
+ROCM = "ollama-linux-amd64-rocm.tar.zst"
+BASE = "ollama-linux-amd64.tar.zst"
+
+
+def overlay(host: Host, members: dict[str, bytes | tarfile.TarInfo]) -> dict[str, Any]:
+    """Publish an archive that lies over 0.35.1; returns the parameters that ask for it."""
+    data = zstd(tar(members))
+    host.site.files[f"/v0.35.1/{ROCM}"] = data
+    return {
+        "variants": ["rocm"],
+        "checksum": None,
+        "checksums": {BASE: checksum(ARCHIVES["0.35.1"]), ROCM: checksum(data)},
+    }
+
+
+def test_a_variant_lies_over_the_base(host: Host) -> None:
+    params = overlay(host, {"lib/ollama/rocm_v7_2/libggml-hip.so": b"hip", "lib/ollama/padding": b"newer"})
+    result = host.release("0.35.1", **params)
+    assert not result["failed"], result
+    lib = host.opt / "current" / "lib" / "ollama"
+    assert (lib / "rocm_v7_2" / "libggml-hip.so").read_bytes() == b"hip"
+    assert (lib / "padding").read_bytes() == b"newer"
+    assert (lib / "llama-server").exists()
+    assert list((host.opt / "download").iterdir()) == []
+    assert not host.release("0.35.1", **params)["changed"]
+
+
+def test_a_variant_that_is_added_downloads_only_itself(host: Host) -> None:
+    host.release("0.35.1")
+    inode = (host.opt / "current/lib/ollama/padding").stat().st_ino
+    params = overlay(host, {"lib/ollama/rocm_v7_2/libggml-hip.so": b"hip", "lib/ollama/llama-server": b"other"})
+    asked = len(host.site.ranges)
+    result = host.release("0.35.1", **params)
+    assert (result["failed"], len(host.site.ranges)) == (False, asked + 1)
+    assert result["bytes_downloaded"] == len(host.site.files[f"/v0.35.1/{ROCM}"])
+    assert (host.opt / "current/lib/ollama/padding").stat().st_ino == inode
+    assert (host.opt / "current/lib/ollama/llama-server").read_bytes() == b"other"
+    assert (host.opt / "current/lib/ollama/rocm_v7_2/libggml-hip.so").exists()
+
+
+def test_a_variant_that_is_dropped_is_gone(host: Host) -> None:
+    host.release("0.35.1", **overlay(host, {"lib/ollama/rocm_v7_2/libggml-hip.so": b"hip"}))
+    assert host.release("0.35.1")["changed"]
+    assert not (host.opt / "current/lib/ollama/rocm_v7_2").exists()
+
+
+@pytest.mark.parametrize(
+    ("members", "code"),
+    [
+        ({"lib/ollama/x/y": b"", "lib/ollama/x": b""}, "bad_archive"),
+        ({"lib/ollama/out": link("lib/ollama/out", "../../../x")}, "bad_archive"),
+        ({"lib/ollama/libx.so/inside": b""}, "bad_archive"),
+    ],
+)
+def test_a_bad_variant_leaves_the_release_without_it(
+    host: Host, members: dict[str, bytes | tarfile.TarInfo], code: str
+) -> None:
+    base = archive("0.35.1", **{"lib/ollama/libx.so": link("lib/ollama/libx.so", "padding")})
+    host.release("0.35.1", **serve(host, base))
+    before = host.tree()
+    params = overlay(host, members)
+    result = host.release("0.35.1", **{**params, "checksums": {**params["checksums"], BASE: checksum(base)}})
+    assert result["failure"]["code"] == code
+    assert host.tree() == before
+
+
+def test_each_archive_needs_its_checksum(host: Host) -> None:
+    result = host.release("0.35.1", variants=["rocm"])
+    assert result["failure"]["code"] == "unknown_checksum"
+    assert ROCM in result["msg"]
+    assert host.tree() == {}
+    params = overlay(host, {"lib/ollama/rocm_v7_2/libggml-hip.so": b"hip"})
+    host.site.files[f"/v0.35.1/{ROCM}"] = b"tampered"
+    assert host.release("0.35.1", **params)["failure"]["code"] == "checksum_mismatch"
+    assert not (host.bin / "ollama").exists()
+
+
+def test_variants_belong_to_an_architecture() -> None:
+    assert _release.assets("aarch64", ["jetpack6"])[1] == "ollama-linux-arm64-jetpack6.tar.zst"
+    with pytest.raises(OllamaError, match="'rocm' is not there for arm64; allowed is jetpack5, jetpack6"):
+        _release.assets("aarch64", ["rocm"])
+
+
+# Without a download
+
+
+def test_a_kept_release_needs_no_checksum(host: Host) -> None:
+    host.release("0.34.4")
+    host.release("0.35.1")
+    back = host.release("0.34.4", checksum=None)
+    assert (back["failed"], back["changed"], host.version()) == (False, True, "0.34.4")
+    unknown = host.release("0.35.0", checksum=None)
+    assert unknown["failure"]["code"] == "unknown_checksum"
+    assert "0.34.4" in unknown["msg"]
+
+
+def test_an_archive_on_the_host_is_used_where_it_lies(host: Host) -> None:
+    there = host.root / "mnt" / "v0.35.1" / BASE
+    there.parent.mkdir(parents=True)
+    there.write_bytes(ARCHIVES["0.35.1"])
+    result = host.release("0.35.1", base_url=f"file://{host.root}/mnt")
+    assert (result["failed"], result["bytes_downloaded"], host.version()) == (False, 0, "0.35.1")
+    assert there.read_bytes() == ARCHIVES["0.35.1"]
+    assert host.site.ranges == []
+
+
+@pytest.mark.parametrize(("content", "code"), [(None, "release_missing"), (b"other", "checksum_mismatch")])
+def test_a_bad_archive_on_the_host(host: Host, content: bytes | None, code: str) -> None:
+    there = host.root / "mnt" / "v0.35.1" / BASE
+    there.parent.mkdir(parents=True)
+    if content is not None:
+        there.write_bytes(content)
+    refuse(host, code, base_url=f"file://{host.root}/mnt")
+    assert there.exists() == (content is not None)
+
+
+def test_through_a_proxy(host: Host, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("http_proxy", "https_proxy"):
+        monkeypatch.setenv(name, "")
+    # A proxy is asked for the whole address.
+    host.site.files["http://releases.lan/v0.35.1/ollama-linux-amd64.tar.zst"] = ARCHIVES["0.35.1"]
+    proxy = host.site.url.replace("http://", "http://me:hunter2@")
+    result = host.release("0.35.1", base_url="http://releases.lan", proxy=proxy)
+    assert (result["failed"], host.version()) == (False, "0.35.1")
+    assert "hunter2" not in json.dumps(result)
+
+
+@pytest.mark.parametrize(
+    ("url", "answer", "code"),
+    [
+        ("http://releases.lan", None, "insecure_checksum"),
+        ("file:///mnt", None, "insecure_checksum"),
+        ("https://releases.lan", (404, b""), "release_missing"),
+        ("https://releases.lan", (200, b"<html>sorry</html>"), "invalid_checksum"),
+        ("https://releases.lan", (200, b"%s  ./x\n%s *y\n" % (b"ab" * 32, b"cd" * 32)), None),
+    ],
+)
+def test_checksums_of_the_site_itself(
+    monkeypatch: pytest.MonkeyPatch, url: str, answer: tuple[int, bytes] | None, code: str | None
+) -> None:
+    def request(_method: str, asked: str, **_options: Any) -> Response:
+        assert answer
+        assert asked == f"{url}/v0.35.1/sha256sum.txt"
+        return Response(asked, answer[0], {}, answer[1])
+
+    monkeypatch.setattr(_release, "request", request)
+    if code is None:
+        found = _release.fetch_checksums(url, "0.35.1")
+        assert found == {"x": "sha256:" + "ab" * 32, "y": "sha256:" + "cd" * 32}
+        return
+    with pytest.raises(OllamaError) as caught:
+        _release.fetch_checksums(url, "0.35.1")
+    assert caught.value.code == code
+
+
+# What the vendor's script installed
+
+
+def vendor(host: Host, version: str = "0.34.4") -> Path:
+    """Lay out what install.sh leaves; returns the directory of its libraries."""
+    (host.bin / "ollama").write_bytes(program(version))
+    (host.bin / "ollama").chmod(0o755)
+    lib = host.root / "lib" / "ollama"
+    (lib / "cuda_v12").mkdir(parents=True)
+    (lib / "llama-server").write_bytes(b"vendor's")
+    (lib / "libggml-base.so").symlink_to("libggml-base.so.0")
+    return lib
+
+
+def test_the_vendors_install_becomes_a_kept_release(host: Host) -> None:
+    lib = vendor(host)
+    inode = (lib / "llama-server").stat().st_ino
+    forecast = host.release("0.35.1", check=True)
+    assert lib.exists()
+    result = host.release("0.35.1")
+    assert not result["failed"], result
+    for key in ("actions", "kept", "removed", "version_before", "diff"):
+        assert result[key] == forecast[key]
+    assert result["actions"][1] == f"take over Ollama 0.34.4 in {host.root}"
+    assert (result["version_before"], result["kept"], host.version()) == ("0.34.4", ["0.34.4", "0.35.1"], "0.35.1")
+    assert not lib.exists()
+    kept = host.opt / "releases" / "0.34.4" / "lib" / "ollama"
+    assert (kept / "llama-server").stat().st_ino == inode
+    assert os.readlink(kept / "libggml-base.so") == "libggml-base.so.0"
+    assert host.release("0.35.1")["changed"] is False
+    back = host.release("0.34.4", checksum=None)
+    assert (back["failed"], back["bytes_downloaded"], host.version()) == (False, 0, "0.34.4")
+
+
+def test_the_vendors_install_goes_where_one_release_is_kept(host: Host) -> None:
+    lib = vendor(host)
+    result = host.release("0.35.1", keep=1)
+    assert (result["removed"], result["kept"]) == (["0.34.4"], ["0.35.1"])
+    assert not lib.exists()
+    assert [path.name for path in (host.opt / "releases").iterdir()] == ["0.35.1"]
+
+
+def test_the_vendors_copy_of_the_same_version_is_replaced_by_a_verified_one(host: Host) -> None:
+    lib = vendor(host, "0.35.1")
+    result = host.release("0.35.1")
+    assert (result["bytes_downloaded"], result["kept"]) == (len(ARCHIVES["0.35.1"]), ["0.35.1"])
+    assert not lib.exists()
+    assert (host.opt / "current/lib/ollama/padding").exists()
+
+
+def test_a_failure_leaves_the_vendors_install(host: Host) -> None:
+    lib = vendor(host)
+    before = {name: value for name, value in host.tree().items() if not name.startswith("opt")}
+    host.site.files[f"/v0.35.1/{BASE}"] = b"tampered"
+    assert host.release("0.35.1")["failure"]["code"] == "checksum_mismatch"
+    assert {name: value for name, value in host.tree().items() if not name.startswith("opt")} == before
+    assert lib.exists()
+
+
+@pytest.mark.parametrize("broken", ["_link", "_remove_vendors"])
+def test_adopting_goes_on_after_a_kill(host: Host, monkeypatch: pytest.MonkeyPatch, broken: str) -> None:
+    lib = vendor(host)
+
+    class Killed(BaseException):
+        pass
+
+    def kill(*_arguments: Any) -> None:
+        raise Killed
+
+    with monkeypatch.context() as patch:
+        patch.setattr(_release, broken, kill)
+        with pytest.raises(Killed):
+            host.release("0.35.1")
+    # Whoever calls ollama finds one that is whole, before and after.
+    assert host.version() in ("0.34.4", "0.35.1")
+    assert not host.release("0.35.1")["failed"]
+    assert (host.version(), lib.exists()) == ("0.35.1", False)
+    assert host.release("0.35.1")["kept"] == ["0.34.4", "0.35.1"]
+
+
+def test_stale_libraries_alone_go_too(host: Host) -> None:
+    lib = vendor(host)
+    (host.bin / "ollama").unlink()
+    host.release("0.35.1")
+    assert not lib.exists()
+
+
+def test_somebody_elses_libraries_stay(host: Host) -> None:
+    lib = host.root / "lib" / "ollama"
+    lib.mkdir(parents=True)
+    (lib / "notes.txt").write_text("mine")
+    assert not host.release("0.35.1")["failed"]
+    assert (lib / "notes.txt").exists()
+
+
+# SELinux
+
+
+def test_files_get_the_types_of_the_policy(host: Host, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    tools = tmp_path / "tools"
+    tools.mkdir()
+    (tools / "restorecon").write_text(f'#!/bin/sh\necho "$@" >>{tools}/said\n')
+    (tools / "restorecon").chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tools}:{os.environ['PATH']}")
+    host.release("0.34.4")
+    assert not (tools / "said").exists()
+    (tmp_path / "enforce").write_text("1")
+    monkeypatch.setattr(_release, "SELINUX", str(tmp_path / "enforce"))
+    host.release("0.35.1")
+    assert (tools / "said").read_text() == f"-RF {host.opt}/releases/0.35.1\n"
