@@ -46,10 +46,6 @@ class World:
     def run(self, *, check: bool = False, **params: t.Any) -> dict[str, t.Any]:
         defaults = {"api_url": self.server.url, "models_dir": str(self.models_dir), "state_dir": str(self.state_dir)}
         result: dict[str, t.Any] = self._run_module(model, {**defaults, **params}, check=check)
-        # ansible-core 2.19 and newer hand warnings over as objects.
-        result["warnings"] = [
-            item if isinstance(item, str) else item["event"]["msg"] for item in result.get("warnings", [])
-        ]
         return result
 
     def fetched(self, part: str = "") -> int:
