@@ -79,7 +79,7 @@ class Nvidia:
     built_for: list[str] = field(default_factory=list)
     """The kernels that have a module on disk."""
     dkms: list[str] = field(default_factory=list)
-    """What `dkms status` says, for example `nvidia/580.95.05, 6.8.0-88-generic, x86_64: installed`."""
+    """As `dkms status` says it, for example `nvidia/580.95.05, 6.8.0-88-generic, x86_64: installed`."""
     user_space: bool = False
     nvswitches: int = 0
     fabric_manager: bool = False
@@ -161,8 +161,8 @@ def no_program(argv: t.Sequence[str]) -> None:
     """Run nothing: for a tree that is not this host's own."""
 
 
-class _Tree:
-    """A host's file system below its root."""
+class Tree:
+    """A host's file system below its root. What cannot be read is not there."""
 
     def __init__(self, root: str) -> None:
         self.root = root
@@ -198,9 +198,9 @@ def look(root: str = "/", run: Run = no_program, machine: str | None = None) -> 
     """Read what there is.
 
     :param root: where the host's file system begins; anything but / is a copy of some host's files.
-    :param run: runs nvidia-smi, rocm-smi and dkms, where a GPU was found.
+    :param run: runs nvidia-smi and rocm-smi, where a GPU was found.
     """
-    tree = _Tree(root)
+    tree = Tree(root)
     release = dict(line.split("=", 1) for line in tree.text("etc/os-release").splitlines() if "=" in line)
     release = {key: value.strip("\"'") for key, value in release.items()}
     kernel = tree.text("proc/sys/kernel/osrelease")
@@ -236,7 +236,7 @@ def look(root: str = "/", run: Run = no_program, machine: str | None = None) -> 
 _NVSWITCH = (0x10DE, _NVSWITCH_CLASS)
 
 
-def _platform(tree: _Tree, kernel: str) -> tuple[str, str | None]:
+def _platform(tree: Tree, kernel: str) -> tuple[str, str | None]:
     container = tree.text("run/systemd/container") or ("docker" if tree.has(".dockerenv") else None)
     if tree.has("dev/dxg") or "microsoft" in kernel.lower():
         return "wsl2", container
@@ -247,18 +247,18 @@ def _platform(tree: _Tree, kernel: str) -> tuple[str, str | None]:
     return ("dgx" if tree.has("etc/dgx-release") else "host"), None
 
 
-def _l4t(tree: _Tree) -> str | None:
+def _l4t(tree: Tree) -> str | None:
     found = re.match(r"# R(\d+) \(release\), REVISION: ([\d.]+)", tree.text("etc/nv_tegra_release"))
     return f"{found[1]}.{found[2]}" if found else None
 
 
-def _key_enrolled(tree: _Tree) -> bool:
+def _key_enrolled(tree: Tree) -> bool:
     """Return whether the firmware trusts the key that DKMS signs with; the list holds certificates as they are."""
     key = tree.bytes(_DKMS_KEY)
     return bool(key) and key in tree.bytes(_ENROLLED_KEYS)
 
 
-def _pci(tree: _Tree) -> t.Iterator[tuple[str, tuple[int, int, int, str | None]]]:
+def _pci(tree: Tree) -> t.Iterator[tuple[str, tuple[int, int, int, str | None]]]:
     """Address -> vendor, device, class and driver of each PCI device."""
     for address in tree.names("sys/bus/pci/devices"):
         lines = tree.text(f"sys/bus/pci/devices/{address}/uevent").splitlines()
@@ -268,7 +268,7 @@ def _pci(tree: _Tree) -> t.Iterator[tuple[str, tuple[int, int, int, str | None]]
             yield address, (vendor, device, int(fields["PCI_CLASS"], 16) >> 8, fields.get("DRIVER"))
 
 
-def _gpus(tree: _Tree, pci: t.Mapping[str, tuple[int, int, int, str | None]]) -> list[Gpu]:
+def _gpus(tree: Tree, pci: t.Mapping[str, tuple[int, int, int, str | None]]) -> list[Gpu]:
     nodes = _kfd(tree)
     found = []
     for address, (vendor, device, kind, driver) in pci.items():
@@ -287,7 +287,7 @@ def _gpus(tree: _Tree, pci: t.Mapping[str, tuple[int, int, int, str | None]]) ->
     return found
 
 
-def _describe_nvidia(tree: _Tree, gpu: Gpu, device: int) -> None:
+def _describe_nvidia(tree: Tree, gpu: Gpu, device: int) -> None:
     card = _gpu_cards.nvidia(device)
     gpu.generation, gpu.compute_capability, gpu.library = card.generation, card.compute_capability, "cuda"
     information = tree.text(f"proc/driver/nvidia/gpus/{gpu.pci_address}/information")
@@ -298,7 +298,7 @@ def _describe_nvidia(tree: _Tree, gpu: Gpu, device: int) -> None:
         gpu.nodes.append(f"/dev/nvidia{fields['Device Minor']}")
 
 
-def _describe_amd(tree: _Tree, gpu: Gpu, folder: str, node: t.Mapping[str, int]) -> None:
+def _describe_amd(tree: Tree, gpu: Gpu, folder: str, node: t.Mapping[str, int]) -> None:
     vram, shared = (tree.text(f"{folder}/mem_info_{what}_total") for what in ("vram", "gtt"))
     sizes = [int(size) if size.isdigit() else 0 for size in (vram, shared)]
     # The rule by which Ollama itself tells them apart.
@@ -312,7 +312,7 @@ def _describe_amd(tree: _Tree, gpu: Gpu, folder: str, node: t.Mapping[str, int])
         gpu.gfx_target = f"gfx{target // 10000}{target // 100 % 100:x}{target % 100:x}"
 
 
-def _kfd(tree: _Tree) -> dict[str, dict[str, int]]:
+def _kfd(tree: Tree) -> dict[str, dict[str, int]]:
     """PCI address -> properties of the compute driver's node for that GPU; a masked one cannot be read."""
     nodes = {}
     for path in tree.find("sys/class/kfd/kfd/topology/nodes/*/properties"):
@@ -325,7 +325,7 @@ def _kfd(tree: _Tree) -> dict[str, dict[str, int]]:
     return nodes
 
 
-def _nvidia(tree: _Tree) -> Nvidia:
+def _nvidia(tree: Tree) -> Nvidia:
     proc = tree.text("proc/driver/nvidia/version")
     loaded = _LOADED.search(proc)
     libraries = [path for folder in _LIBRARIES for path in tree.find(f"{folder}/libcuda.so.1")]
@@ -336,15 +336,30 @@ def _nvidia(tree: _Tree) -> Nvidia:
         modules=("open" if "Open Kernel Module" in proc else "proprietary") if proc else None,
         uvm=tree.has("sys/module/nvidia_uvm"),
         built_for=[kernel for kernel in tree.names("lib/modules") if module_path(tree.root, kernel)],
+        dkms=list(_dkms(tree)),
         user_space=bool(libraries) or tree.has("usr/bin/nvidia-smi"),
         fabric_manager=tree.has("usr/bin/nv-fabricmanager"),
         installer=tree.has("usr/bin/nvidia-uninstall"),
     )
 
 
+def _dkms(tree: Tree) -> t.Iterator[str]:
+    """Yield what `dkms status` would say, which takes it more than a second."""
+    for path in tree.find("var/lib/dkms/nvidia*/[0-9]*"):
+        name, version = path.split("/")[3:]
+        built = tree.find(f"{path}/*/*/module")
+        if not built:
+            yield f"{name}/{version}: added"
+        for module in built:
+            kernel, machine = module.split("/")[5:7]
+            link = tree.at(f"var/lib/dkms/{name}/kernel-{kernel}-{machine}")
+            state = "installed" if os.path.islink(link) and os.readlink(link).startswith(f"{version}/") else "built"
+            yield f"{name}/{version}, {kernel}, {machine}: {state}"
+
+
 def module_path(root: str, kernel: str) -> str | None:
     """Return the path of NVIDIA's module for a kernel; Debian calls it nvidia-current."""
-    tree = _Tree(root)
+    tree = Tree(root)
     for folder in _MODULE_FOLDERS:
         for name in ("nvidia", "nvidia-current"):
             for path in tree.find(f"lib/modules/{kernel}/{folder}/{name}.ko*"):
@@ -352,7 +367,7 @@ def module_path(root: str, kernel: str) -> str | None:
     return None
 
 
-def _nodes(tree: _Tree) -> t.Iterator[dict[str, str]]:
+def _nodes(tree: Tree) -> t.Iterator[dict[str, str]]:
     for path in (path for pattern in _NODES for path in tree.find(pattern)):
         status = os.stat(tree.at(path))
         if not stat.S_ISDIR(status.st_mode):
@@ -377,7 +392,7 @@ def denied(root: str, who: Account, path: str) -> bool:
     return not who.may_open(stat.S_IMODE(status.st_mode), status.st_uid, status.st_gid)
 
 
-def _add_virtual(host: Host, tree: _Tree) -> None:
+def _add_virtual(host: Host, tree: Tree) -> None:
     """GPUs that no PCI device stands for."""
     if host.platform == "jetson":
         name = tree.text("proc/device-tree/model") or None
@@ -391,14 +406,9 @@ def _add_virtual(host: Host, tree: _Tree) -> None:
 def _ask_programs(host: Host, run: Run) -> None:
     """Add what only the vendors' programs know; without a GPU none is started."""
     vendors = {gpu.vendor for gpu in host.gpus}
-    if "nvidia" in vendors:
-        if host.nvidia.loaded or host.platform == "wsl2":
-            answer = run(["nvidia-smi", _SMI_QUERY, "--format=csv,noheader,nounits"])
-            _take_smi(host, answer[1] if answer and answer[0] == 0 else "")
-        if host.platform == "host":
-            answer = run(["dkms", "status"])
-            lines = answer[1].splitlines() if answer and answer[0] == 0 else []
-            host.nvidia.dkms = [line for line in lines if line.startswith("nvidia")]
+    if "nvidia" in vendors and (host.nvidia.loaded or host.platform == "wsl2"):
+        answer = run(["nvidia-smi", _SMI_QUERY, "--format=csv,noheader,nounits"])
+        _take_smi(host, answer[1] if answer and answer[0] == 0 else "")
     if "amd" in vendors:
         answer = run(["rocm-smi", "--showproductname", "--showbus", "--json"])
         with contextlib.suppress(ValueError, AttributeError):
@@ -422,7 +432,7 @@ def _take_smi(host: Host, output: str) -> None:
                 gpu.vram = int(mebibytes) << 20 if mebibytes.isdigit() else None
 
 
-def _name(host: Host, tree: _Tree) -> None:
+def _name(host: Host, tree: Tree) -> None:
     """Look names up in the PCI database, where it is installed and somebody needs one."""
     nameless = {gpu.pci_id: gpu for gpu in host.gpus if not gpu.name and gpu.pci_id}
     path = next((p for p in ("usr/share/misc/pci.ids", "usr/share/hwdata/pci.ids") if tree.has(p)), None)

@@ -13,8 +13,8 @@ version_added: 0.1.0
 description:
   - Finds GPUs of NVIDIA, AMD and Intel in sysfs and procfs, with what drives them, and says for each whether a version
     of Ollama can use it and, if not, why.
-  - Needs no lspci and no gathered facts. C(nvidia-smi), C(rocm-smi) and C(dkms) are asked only where a GPU was found
-    and the program is installed.
+  - Needs no lspci and no gathered facts. C(nvidia-smi) and C(rocm-smi) are asked only where a GPU was found
+    and they are installed.
   - Works for an unprivileged user, with less detail.
 author:
   - kaido.ollama contributors (@kaido)
@@ -37,6 +37,73 @@ options:
       no program is run.
     type: path
     default: /
+  plan:
+    description:
+      - Also plan a driver for this host, and compare the host with the plan, as the role
+        P(kaido.ollama.gpu_driver#role) does. The result is in RV(plan).
+      - A plan that cannot be met is a failure that says what to do. Nothing is changed in any case.
+    type: dict
+    suboptions:
+      state:
+        description: V(absent) plans to undo what the role has done.
+        type: str
+        choices: [present, absent]
+        default: present
+      vendor:
+        description: Whose driver.
+        type: str
+        choices: [auto, nvidia, amd, none]
+        default: auto
+      source:
+        description: Where NVIDIA's driver comes from.
+        type: str
+        choices: [auto, distribution, nvidia]
+        default: auto
+      branch:
+        description: NVIDIA's branch, for example V(580).
+        type: str
+        default: auto
+      modules:
+        description: Which of NVIDIA's kernel modules.
+        type: str
+        choices: [auto, open, proprietary]
+        default: auto
+      kernel:
+        description: The kernel that will run, where that is another than now.
+        type: str
+        default: ""
+      cards:
+        description: PCI ids such as V(10de:2684) to plan for, instead of those that were found.
+        type: list
+        elements: str
+        default: []
+      hold:
+        description: Keep the packages from being upgraded.
+        type: bool
+        default: false
+      accept_mok:
+        description: Accept that with Secure Boot a person has to enrol a key at the console.
+        type: bool
+        default: false
+      amdgpu_dkms:
+        description: The version of AMD's own driver; empty for the kernel's.
+        type: str
+        default: ""
+      key_fingerprint:
+        description: The fingerprint of the repository's key, where this collection knows none.
+        type: str
+        default: ""
+      sleep_services:
+        description: Services that use the GPU, stopped while the host sleeps.
+        type: list
+        elements: str
+        default: []
+notes:
+  - 'Refusals of O(plan) have one of these RV(failure.code): V(gpu_branch_unknown), V(gpu_branch_too_old), V(gpu_card),
+    V(gpu_card_too_old), V(gpu_cards_conflict), V(gpu_vendor_missing), V(gpu_platform), V(gpu_system), V(gpu_source),
+    V(gpu_no_driver), V(gpu_foreign_install), V(gpu_repository_conflict), V(gpu_key_unknown), V(gpu_hold),
+    V(gpu_firmware), V(gpu_secure_boot), V(gpu_amdgpu_version), V(gpu_amdgpu_integrated), V(gpu_amdgpu_system) and
+    V(gpu_amdgpu_kernel).'
 seealso:
   - module: kaido.ollama.probe
 """
@@ -104,7 +171,7 @@ nvidia:
     modules: {description: V(open) or V(proprietary)., type: str, returned: always}
     uvm: {description: Whether nvidia-uvm is loaded., type: bool, returned: always}
     built_for: {description: Kernels that have a module on disk., type: list, elements: str, returned: always}
-    dkms: {description: What C(dkms status) says about it., type: list, elements: str, returned: always}
+    dkms: {description: What C(dkms status) would say about it., type: list, elements: str, returned: always}
     user_space: {description: Whether libraries or programs of it are installed., type: bool, returned: always}
     nvswitches: {description: How many there are., type: int, returned: always}
     fabric_manager: {description: Whether what they need is installed., type: bool, returned: always}
@@ -124,6 +191,41 @@ nodes:
   type: list
   elements: dict
   sample: [{group: render, mode: '0660', owner: root, path: /dev/kfd}]
+plan:
+  description: What is to be there, and the steps that are missing.
+  returned: with O(plan)
+  type: dict
+  contains:
+    todo:
+      description: The missing steps, in order, of V(key), V(files), V(packages), V(build), V(hold), V(services),
+        V(load) and V(remove).
+      type: list
+      elements: str
+      returned: always
+    reasons: {description: Why each of them is missing., type: dict, returned: always}
+    vendor: {description: V(nvidia) or V(amd) or V(none)., type: str, returned: always}
+    source:
+      description: V(distribution), V(nvidia), V(amd), V(present) for a driver that works and stays, or V(none).
+      type: str
+      returned: always
+    branch: {description: NVIDIA's branch., type: int, returned: always}
+    modules: {description: V(open) or V(proprietary)., type: str, returned: always}
+    kernel: {description: The kernel that will run., type: str, returned: always}
+    family: {description: V(deb) or V(rpm)., type: str, returned: always}
+    dkms: {description: Whether the module is built on the host., type: bool, returned: always}
+    packages: {description: What is to be installed., type: list, elements: str, returned: always}
+    headers: {description: Those of them that hold the kernel's headers., type: list, elements: str, returned: always}
+    files: {description: The files that differ with path and content and mode., type: list, elements: dict,
+      returned: always}
+    paths: {description: All files of the plan., type: list, elements: str, returned: always}
+    stale: {description: Files of an earlier plan., type: list, elements: str, returned: always}
+    key: {description: The repository's key with url and fingerprint and path or null., type: dict, returned: always}
+    enablerepo: {description: Repositories to switch on for it., type: list, elements: str, returned: always}
+    services: {description: Units to enable., type: list, elements: str, returned: always}
+    hold: {description: Whether packages are to be held., type: bool, returned: always}
+    image: {description: Whether it is for a system that does not run now., type: bool, returned: always}
+    notes: {description: What a person should know., type: list, elements: str, returned: always}
+    record: {description: What earlier runs have changed., type: dict, returned: always}
 failure:
   description: What went wrong, for programs.
   returned: failure
@@ -140,18 +242,35 @@ from dataclasses import asdict
 
 from ansible.module_utils.basic import AnsibleModule
 
-from ..module_utils import _gpu, _gpu_judge
+from ..module_utils import _gpu, _gpu_judge, _gpu_plan, _gpu_state
 from ..module_utils._errors import OllamaError, finish
 
 SPEC: dict[str, t.Any] = {
     "ollama_version": {"type": "str", "default": "0.35.1"},
     "user": {"type": "str"},
     "root": {"type": "path", "default": "/"},
+    "plan": {
+        "type": "dict",
+        "options": {
+            "state": {"type": "str", "choices": ["present", "absent"], "default": "present"},
+            "vendor": {"type": "str", "choices": ["auto", "nvidia", "amd", "none"], "default": "auto"},
+            "source": {"type": "str", "choices": ["auto", "distribution", "nvidia"], "default": "auto"},
+            "branch": {"type": "str", "default": "auto"},
+            "modules": {"type": "str", "choices": ["auto", "open", "proprietary"], "default": "auto"},
+            "kernel": {"type": "str", "default": ""},
+            "cards": {"type": "list", "elements": "str", "default": []},
+            "hold": {"type": "bool", "default": False},
+            "accept_mok": {"type": "bool", "default": False},
+            "amdgpu_dkms": {"type": "str", "default": ""},
+            "key_fingerprint": {"type": "str", "default": "", "no_log": False},
+            "sleep_services": {"type": "list", "elements": "str", "default": []},
+        },
+    },
 }
 
 
 def run(params: t.Mapping[str, t.Any], check_mode: bool) -> dict[str, t.Any]:
-    """Look, then judge."""
+    """Look, then judge, then plan."""
     if not re.match(r"\d+\.\d+\.\d+", params["ollama_version"]):
         raise OllamaError(
             "invalid_option",
@@ -159,8 +278,8 @@ def run(params: t.Mapping[str, t.Any], check_mode: bool) -> dict[str, t.Any]:
         )
     if not os.path.isdir(params["root"]):
         raise OllamaError("invalid_option", f"root: {params['root']!r} is not a directory")
-    here = params["root"] == "/"
-    host = _gpu.look(params["root"], _gpu.run_program if here else _gpu.no_program)
+    program = _gpu.run_program if params["root"] == "/" else _gpu.no_program
+    host = _gpu.look(params["root"], program)
     who = _gpu.account(params["user"])
     _gpu_judge.judge(
         host, params["ollama_version"], lambda path: who is not None and _gpu.denied(params["root"], who, path)
@@ -170,7 +289,7 @@ def run(params: t.Mapping[str, t.Any], check_mode: bool) -> dict[str, t.Any]:
         del shown[key]
     reasons = _gpu_judge.reboot_reasons(host)
     usable = [gpu for gpu in host.gpus if gpu.usable]
-    return dict(
+    result = dict(
         shown,
         changed=False,
         usable=bool(usable),
@@ -180,6 +299,34 @@ def run(params: t.Mapping[str, t.Any], check_mode: bool) -> dict[str, t.Any]:
         reboot_required=bool(reasons),
         reboot_reasons=reasons,
     )
+    if params["plan"]:
+        result["plan"] = _plan(_gpu.Tree(params["root"]), host, params["plan"], program)
+    return result
+
+
+def _plan(tree: _gpu.Tree, host: _gpu.Host, asked: t.Mapping[str, t.Any], program: _gpu.Run) -> dict[str, t.Any]:
+    done = _gpu_state.record(tree)
+    wish = _gpu_plan.Wish(**{key: _fixed(value) for key, value in asked.items() if key != "state"})
+    if asked["state"] == "absent":
+        plan = _gpu_plan.Plan(kernel=wish.kernel or host.kernel)
+        steps = {"remove": f"{_gpu_state.RECORD} says what was installed"} if done else {}
+    else:
+        plan = _gpu_plan.plan(wish, _gpu_state.target(tree, host))
+        steps = _gpu_state.todo(tree, host, plan, done, program) if plan.vendor != "none" else {}
+    return dict(
+        asdict(plan),
+        todo=list(steps),
+        reasons=steps,
+        files=[file._asdict() for file in _gpu_state.differing(tree, plan)],
+        paths=[file.path for file in plan.files],
+        stale=_gpu_state.stale(plan, done) if steps else [],
+        key=plan.key._asdict() if plan.key else None,
+        record=done,
+    )
+
+
+def _fixed(value: t.Any) -> t.Any:
+    return tuple(value) if isinstance(value, list) else value
 
 
 def main() -> None:
