@@ -394,6 +394,9 @@ def _listdir(path: str) -> list[str]:
 
 
 def _read_manifest(path: str) -> bytes:
+    if not stat.S_ISREG(os.stat(path).st_mode):
+        # Opening a pipe would wait for ever.
+        raise OllamaError("bad_manifest", "unreadable manifest: it is no regular file")
     with open(path, "rb") as file:
         body = file.read((4 << 20) + 1)
     if len(body) > 4 << 20:

@@ -170,6 +170,17 @@ def test_an_unreadable_manifest_is_a_problem_of_its_tag_only(store: Store, body:
     assert found["kaido/tiny2:q8"] is None
 
 
+@pytest.mark.parametrize("make", [os.mkfifo, lambda path: os.symlink("/dev/zero", path)])
+def test_a_manifest_that_is_no_file_does_not_hang(store: Store, make: t.Callable[[str], object]) -> None:
+    entry = store.find(parse("tiny"))
+    assert entry is not None
+    os.unlink(entry.path)
+    make(entry.path)
+    again = store.find(parse("tiny"))
+    assert again is not None
+    assert (again.problem or "").startswith("unreadable manifest: ")
+
+
 def test_a_manifest_blob_with_wrong_content_is_named(tmp_path: Path) -> None:
     shutil.copytree(FIXTURES / "store-v2", tmp_path / "models", symlinks=True)
     store = Store(str(tmp_path / "models"))
