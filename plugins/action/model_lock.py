@@ -1,0 +1,74 @@
+# Copyright (c) 2026, kaido.ollama contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Write the lock file of the declared models, on the controller: that is where the inventory lies."""
+
+from __future__ import annotations
+
+import datetime
+import os
+import tempfile
+import typing as t
+
+from ansible.plugins.action import ActionBase
+
+from ..lookup.models_lock import read_lock
+from ..module_utils._errors import OllamaError
+from ..module_utils._lock import Lock, moves, relock, render
+from ..module_utils._registry import parse_mirror
+
+SPEC: dict[str, t.Any] = {
+    "models": {"type": "list", "elements": "raw", "required": True},
+    "path": {"type": "path", "required": True},
+    "mirrors": {"type": "list", "elements": "str", "default": []},
+    "insecure": {"type": "bool", "default": False},
+}
+
+
+def write_lock(args: t.Mapping[str, t.Any], *, today: str, check_mode: bool) -> dict[str, t.Any]:
+    """Bring the file to what the registries say now; returns the result of the task."""
+    path = args["path"]
+    old: Lock = read_lock(path) if os.path.exists(path) else {}
+    mirrors = [parse_mirror(url) for url in args["mirrors"]]
+    new, warnings = relock(args["models"], old, mirrors=mirrors, insecure=args["insecure"], today=today)
+    changed = new != old or not os.path.exists(path)
+    if changed and not check_mode:
+        try:
+            # A reader never finds half a file.
+            handle, temporary = tempfile.mkstemp(dir=os.path.dirname(path), prefix=".models-lock-")
+            with os.fdopen(handle, "w", encoding="utf-8") as file:
+                file.write(render(new))
+            os.chmod(temporary, 0o644)
+            os.replace(temporary, path)
+        except OSError as exc:
+            raise OllamaError("lock_unwritable", f"path: cannot write {path}: {exc.strerror}") from None
+    return {
+        "changed": changed,
+        "path": path,
+        "models": {name: {"digest": row.digest, "size": row.size, "date": row.date} for name, row in new.items()},
+        "moves": moves(old, new),
+        "warnings": warnings,
+        "diff": {
+            "before_header": path,
+            "after_header": path,
+            "before": render(old) if old else "",
+            "after": render(new) if changed or old else "",
+        },
+    }
+
+
+class ActionModule(ActionBase):
+    """The task kaido.ollama.model_lock."""
+
+    _requires_connection = False
+    _supports_check_mode = True
+
+    def run(self, tmp: str | None = None, task_vars: dict[str, t.Any] | None = None) -> dict[str, t.Any]:
+        """Check the options, then ask and write."""
+        result: dict[str, t.Any] = super().run(tmp, task_vars)
+        _validation, args = self.validate_argument_spec(argument_spec=SPEC)
+        today = datetime.datetime.now(datetime.timezone.utc).strftime("%Y-%m-%d")
+        try:
+            return {**result, **write_lock(args, today=today, check_mode=bool(self._task.check_mode))}
+        except OllamaError as exc:
+            return {**result, "failed": True, "changed": False, **exc.to_fail_json()}

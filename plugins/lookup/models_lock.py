@@ -1,0 +1,101 @@
+# Copyright (c) 2026, kaido.ollama contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Read the lock file that playbook lock wrote."""
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+name: models_lock
+short_description: Read the digests of a lock file of models
+version_added: 0.1.0
+description:
+  - Returns the locked digests by model name, for the option O(kaido.ollama.model#module:lock).
+  - A file that is damaged, or lacks a declared model, is an error of one line.
+author:
+  - kaido.ollama contributors (@kaido)
+options:
+  _terms:
+    description:
+      - The path of the lock file, or its content as a mapping.
+      - An empty term means C(models.lock.yml) beside the inventory if that exists, and no lock if not.
+    type: raw
+    required: true
+  models:
+    description: The declared models, as in O(kaido.ollama.model#module:models); all of them have to be locked, unless
+      they bring a digest of their own.
+    type: list
+    elements: raw
+    default: []
+seealso:
+  - plugin: kaido.ollama.model_lock
+    plugin_type: module
+"""
+
+EXAMPLES = r"""
+- name: Have the models that were locked
+  kaido.ollama.model:
+    models: "{{ ollama_models }}"
+    lock: "{{ lookup('kaido.ollama.models_lock', 'models.lock.yml', models=ollama_models) }}"
+"""
+
+RETURN = r"""
+_list:
+  description: One mapping of model names to digests for each term, empty where there is no lock.
+  type: list
+  elements: dict
+"""
+
+import os
+import typing as t
+
+import yaml
+from ansible.errors import AnsibleLookupError
+from ansible.plugins.lookup import LookupBase
+
+from ..module_utils._errors import OllamaError
+from ..module_utils._lock import Lock, digests, parse_lock
+
+FILE_NAME = "models.lock.yml"
+
+
+def read_lock(path: str) -> Lock:
+    """Read a lock file; raises ``invalid_lock``, in one line."""
+    try:
+        with open(path, encoding="utf-8") as file:
+            data = yaml.safe_load(file)
+    except OSError as exc:
+        raise OllamaError("invalid_lock", f"{path}: cannot be read: {exc.strerror}") from None
+    except (yaml.YAMLError, UnicodeDecodeError) as exc:
+        mark = getattr(exc, "problem_mark", None)
+        where = f" in line {mark.line + 1}" if mark else ""
+        raise OllamaError(
+            "invalid_lock",
+            f"{path}: it is not YAML{where}: {getattr(exc, 'problem', None) or 'unreadable characters'};"
+            " write it anew with the playbook kaido.ollama.lock",
+        ) from None
+    return parse_lock(data, what=path)
+
+
+class LookupModule(LookupBase):
+    """The lookup kaido.ollama.models_lock."""
+
+    def run(
+        self, terms: list[t.Any], variables: t.Mapping[str, t.Any] | None = None, **kwargs: t.Any
+    ) -> list[dict[str, str]]:
+        """Return one mapping for each term."""
+        models = kwargs.get("models") or []
+        try:
+            return [_digests(term, models, (variables or {}).get("inventory_dir")) for term in terms]
+        except OllamaError as exc:
+            raise AnsibleLookupError(exc.message) from None
+
+
+def _digests(term: t.Any, models: list[t.Any], inventory_dir: str | None) -> dict[str, str]:
+    if isinstance(term, dict):
+        # An empty one is how a user switches the lock off.
+        return digests(parse_lock(term, what="the lock"), models, what="the lock") if term else {}
+    path = os.path.expanduser(term) if term else os.path.join(inventory_dir or "", FILE_NAME)
+    if not term and not os.path.exists(path):
+        return {}
+    return digests(read_lock(path), models, what=path)
