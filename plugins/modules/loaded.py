@@ -91,22 +91,55 @@ models:
   type: list
   elements: dict
   contains:
-    name: {description: The name as Ollama shows it., type: str, returned: always}
-    loaded: {description: Whether it is in memory., type: bool, returned: always}
-    forever: {description: Whether it stays there for good., type: bool, returned: always}
-    expires_at: {description: When it will be unloaded or null., type: str, returned: always}
-    size: {description: Bytes of memory that it takes., type: int, returned: always}
-    size_vram: {description: Bytes of these that are in GPU memory., type: int, returned: always}
-    vram_share: {description: Which part of it is in GPU memory or null., type: float, returned: always}
-    context_length: {description: Tokens that it was given room for or null., type: int, returned: always}
-    changed: {description: Whether that is another state than before., type: bool, returned: always}
+    name:
+      description: The name as Ollama shows it.
+      returned: always
+      type: str
+    loaded:
+      description: Whether it is in memory.
+      returned: always
+      type: bool
+    forever:
+      description: Whether it stays there for good.
+      returned: always
+      type: bool
+    expires_at:
+      description: When it will be unloaded or null.
+      returned: always
+      type: str
+    size:
+      description: Bytes of memory that it takes.
+      returned: always
+      type: int
+    size_vram:
+      description: Bytes of these that are in GPU memory.
+      returned: always
+      type: int
+    vram_share:
+      description: Which part of it is in GPU memory or null.
+      returned: always
+      type: float
+    context_length:
+      description: Tokens that it was given room for or null.
+      returned: always
+      type: int
+    changed:
+      description: Whether that is another state than before.
+      returned: always
+      type: bool
 failure:
   description: What went wrong, for programs.
   returned: failure
   type: dict
   contains:
-    code: {description: A stable code see the notes., type: str, returned: always}
-    message: {description: The same sentence as in RV(ignore:msg)., type: str, returned: always}
+    code:
+      description: A stable code see the notes.
+      returned: always
+      type: str
+    message:
+      description: The same sentence as in RV(ignore:msg).
+      returned: always
+      type: str
 """
 
 import typing as t

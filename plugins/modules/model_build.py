@@ -139,22 +139,48 @@ EXAMPLES = r"""
 """
 
 RETURN = r"""
-name: {description: The name as Ollama shows it., returned: success, type: str}
-recipe: {description: The digest of the recipe., returned: 'success, with state present', type: str}
-digest_before: {description: The digest of the manifest at the start or null., returned: success, type: str}
-digest_after: {description: The digest at the end. Null where there is none and where check mode cannot know it.,
-  returned: success, type: str}
-actions: {description: What was done or in check mode would be., returned: success, type: list, elements: str}
-bytes_uploaded: {description: Bytes of files sent to the server., returned: 'success, with state present', type: int}
-server_version: {description: The version of the server or null in check mode without a server., returned: success,
-  type: str}
+name:
+  description: The name as Ollama shows it.
+  returned: success
+  type: str
+recipe:
+  description: The digest of the recipe.
+  returned: success, with state present
+  type: str
+digest_before:
+  description: The digest of the manifest at the start or null.
+  returned: success
+  type: str
+digest_after:
+  description: The digest at the end. Null where there is none and where check mode cannot know it.
+  returned: success
+  type: str
+actions:
+  description: What was done or in check mode would be.
+  returned: success
+  type: list
+  elements: str
+bytes_uploaded:
+  description: Bytes of files sent to the server.
+  returned: success, with state present
+  type: int
+server_version:
+  description: The version of the server or null in check mode without a server.
+  returned: success
+  type: str
 failure:
   description: What went wrong, for programs.
   returned: failure
   type: dict
   contains:
-    code: {description: A stable code see the notes., type: str, returned: always}
-    message: {description: The same sentence as in RV(ignore:msg)., type: str, returned: always}
+    code:
+      description: A stable code see the notes.
+      returned: always
+      type: str
+    message:
+      description: The same sentence as in RV(ignore:msg).
+      returned: always
+      type: str
 """
 
 import typing as t

@@ -105,11 +105,26 @@ EXAMPLES = r"""
 """
 
 RETURN = r"""
-probed: {description: Whether the model was asked; V(false) only in check mode., returned: success, type: bool}
-name: {description: The name as Ollama shows it., returned: always, type: str}
-server_version: {description: The version of the server., returned: when probed, type: str}
-was_loaded: {description: Whether the model was in memory before., returned: when probed, type: bool}
-load_seconds: {description: How long loading took., returned: when probed, type: float}
+probed:
+  description: Whether the model was asked; V(false) only in check mode.
+  returned: success
+  type: bool
+name:
+  description: The name as Ollama shows it.
+  returned: always
+  type: str
+server_version:
+  description: The version of the server.
+  returned: when probed
+  type: str
+was_loaded:
+  description: Whether the model was in memory before.
+  returned: when probed
+  type: bool
+load_seconds:
+  description: How long loading took.
+  returned: when probed
+  type: float
 prompt_tokens_per_second:
   description: How fast the prompt was read, or null where the server did not say, as for a prompt that it still knew.
   returned: when probed
@@ -118,18 +133,34 @@ answer_tokens_per_second:
   description: How fast the answer was written, or null for an embedding model.
   returned: when probed
   type: float
-response: {description: The beginning of the answer or null for an embedding model., returned: when probed, type: str}
-dimensions: {description: Length of the embedding or null for other models., returned: when probed, type: int}
-size: {description: Bytes of memory that the model takes., returned: when probed, type: int}
-size_vram: {description: Bytes of these that are in GPU memory., returned: when probed, type: int}
-vram_share: {description: 'Which part of the model is in GPU memory, V(0.0) to V(1.0).', returned: when probed,
-  type: float}
-context_length: {description: Tokens that the model was given room for., returned: when probed, type: int}
+response:
+  description: The beginning of the answer or null for an embedding model.
+  returned: when probed
+  type: str
+dimensions:
+  description: Length of the embedding or null for other models.
+  returned: when probed
+  type: int
+size:
+  description: Bytes of memory that the model takes.
+  returned: when probed
+  type: int
+size_vram:
+  description: Bytes of these that are in GPU memory.
+  returned: when probed
+  type: int
+vram_share:
+  description: Which part of the model is in GPU memory, V(0.0) to V(1.0).
+  returned: when probed
+  type: float
+context_length:
+  description: Tokens that the model was given room for.
+  returned: when probed
+  type: int
 compute:
   description:
     - The devices that the server found when it started, as its journal has them, with V(library), V(name), V(total)
-      and more.
-      A single C(cpu) means that it found no usable GPU.
+      and more. A single C(cpu) means that it found no usable GPU.
     - Empty unless O(unit) is given.
   returned: when probed
   type: list
@@ -139,8 +170,14 @@ failure:
   returned: failure
   type: dict
   contains:
-    code: {description: A stable code see the notes., type: str, returned: always}
-    message: {description: The same sentence as in RV(ignore:msg)., type: str, returned: always}
+    code:
+      description: A stable code see the notes.
+      returned: always
+      type: str
+    message:
+      description: The same sentence as in RV(ignore:msg).
+      returned: always
+      type: str
 """
 
 import typing as t
