@@ -198,6 +198,10 @@ release:
       description: Those of them that are to be unpacked; none when the release is on the host.
       type: list
       returned: always
+    version:
+      description: Its version.
+      type: str
+      returned: always
     before:
       description: The release in use, that of the vendor included; V(null) when there is none.
       type: str
@@ -293,6 +297,7 @@ def run(params: t.Mapping[str, t.Any], check_mode: bool) -> dict[str, t.Any]:
         "api_url": checked.address.api_url,
         "environment": checked.environment,
         "release": {
+            "version": release.version,
             "checksums": release.archives,
             "missing": [] if host.releases.has(release) else list(release.archives or {}),
             "before": host.releases.used,

@@ -423,7 +423,12 @@ def test_the_modules_result(run_module: RunModule, monkeypatch: pytest.MonkeyPat
     assert result["api_url"] == "http://127.0.0.1:11555"
     assert result["environment"]["OLLAMA_HOST"] == result["address"] == "127.0.0.1:11555"
     archive = "ollama-linux-amd64.tar.zst"
-    assert result["release"] == {"before": None, "checksums": {archive: SUM}, "missing": [archive]}
+    assert result["release"] == {
+        "version": "0.35.1",
+        "before": None,
+        "checksums": {archive: SUM},
+        "missing": [archive],
+    }
     assert result["adopts"] is None
     assert result["running"] is False
     assert "hunter2" not in json.dumps(result)

@@ -1,0 +1,146 @@
+#!/usr/bin/python
+# Copyright (c) 2026, kaido.ollama contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Module uninstall: take a server off its host, and say what was kept."""
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: uninstall
+short_description: Take an Ollama server off its host
+version_added: 0.1.0
+description:
+  - Removes what the role P(kaido.ollama.ollama#role) made, the service, its unit and settings, the releases, the link,
+    the account, and what the modules remember.
+  - Models stay unless O(remove_models) is set, and then only files that are the store's own are removed.
+  - Files that stay are given to root, so that none belongs to an account that is no more.
+  - Says what it kept, and where. A second run changes nothing.
+author:
+  - kaido.ollama contributors (@kaido)
+extends_documentation_fragment:
+  - kaido.ollama._attributes
+  - kaido.ollama._attributes.action_group
+attributes:
+  check_mode:
+    support: full
+  diff_mode:
+    support: none
+  idempotent:
+    support: full
+options:
+  remove_models:
+    description: Whether the models go too, C(ollama_remove_models).
+    type: bool
+    default: false
+  models_dir:
+    description: The directory of the models, C(ollama_models_dir).
+    type: path
+    default: /usr/share/ollama/.ollama/models
+  install_dir:
+    description: Where releases live, C(ollama_install_dir).
+    type: path
+    default: /opt/ollama
+  bin_dir:
+    description: Where the link to the program is.
+    type: path
+    default: /usr/local/bin
+  home:
+    description: The account's home directory.
+    type: path
+    default: /usr/share/ollama
+  user:
+    description:
+      - The account that runs the server, C(ollama_user).
+      - It is removed only if it is a system account with that home and no shell.
+    type: str
+    default: ollama
+  group:
+    description: The account's group, C(ollama_group).
+    type: str
+    default: ollama
+notes:
+  - The codes in RV(failure.code) are C(not_root), C(foreign_install) and C(command_failed).
+seealso:
+  - module: kaido.ollama.release
+"""
+
+EXAMPLES = r"""
+- name: Take the server off this host, and keep its models
+  kaido.ollama.uninstall:
+
+- name: Take everything off this host
+  kaido.ollama.uninstall:
+    remove_models: true
+"""
+
+RETURN = r"""
+actions:
+  description: What was, or in check mode would be, done, in words.
+  returned: success
+  type: list
+  elements: str
+  sample: [stop and disable ollama.service, remove /etc/systemd/system/ollama.service]
+kept:
+  description: What was kept, and why.
+  returned: success
+  type: dict
+  sample:
+    /usr/share/ollama/.ollama/models: "models, 1925 MiB; ollama_remove_models: true removes them"
+failure:
+  description: Why it failed.
+  returned: failure
+  type: dict
+  contains:
+    code:
+      description: A stable name of the kind of failure, see the notes.
+      type: str
+      returned: always
+    message:
+      description: The same as RV(ignore:msg).
+      type: str
+      returned: always
+"""
+
+import os
+import typing as t
+
+from ansible.module_utils.basic import AnsibleModule
+
+from ..module_utils import _uninstall
+from ..module_utils._argspec import finish
+from ..module_utils._errors import OllamaError
+
+
+def run(params: t.Mapping[str, t.Any], check_mode: bool) -> dict[str, t.Any]:
+    """Look, plan and remove; returns the module's result."""
+    if os.geteuid() != 0:
+        raise OllamaError("not_root", "a server is removed as root; set become: true")
+    wanted = _uninstall.Wanted(**params)
+    host = _uninstall.look(wanted)
+    plan = _uninstall.plan(host, wanted)
+    kept = dict(plan.kept)
+    if plan.steps and not check_mode:
+        kept.update(_uninstall.Removal(host, wanted).apply(plan.steps))
+    return {"changed": bool(plan.steps), "actions": list(plan.steps.values()), "kept": kept}
+
+
+def main() -> None:
+    """Run the module."""
+    module = AnsibleModule(
+        argument_spec={
+            "remove_models": {"type": "bool", "default": False},
+            "models_dir": {"type": "path", "default": "/usr/share/ollama/.ollama/models"},
+            "install_dir": {"type": "path", "default": "/opt/ollama"},
+            "bin_dir": {"type": "path", "default": "/usr/local/bin"},
+            "home": {"type": "path", "default": "/usr/share/ollama"},
+            "user": {"type": "str", "default": "ollama"},
+            "group": {"type": "str", "default": "ollama"},
+        },
+        supports_check_mode=True,
+    )
+    finish(module, run)
+
+
+if __name__ == "__main__":
+    main()
