@@ -340,21 +340,23 @@ class Models:
         if old:
             plan.candidates.sort(key=lambda pair: not (pair[1] and pair[1].satisfies(old)))
 
-    def missing_bytes(self, plans: t.Iterable[Plan]) -> int:
-        """Return the bytes that the pulls of some plans still have to write to the disk."""
+    def missing_bytes(self, plans: t.Iterable[Plan]) -> tuple[int, int]:
+        """Return the bytes that pulls still have to write, and how many of them take room that is taken already."""
         need: dict[str, int] = {}
-        have = (
-            {part["digest"]: part["completed"] for part in self.store.partials()}
-            if self.store and self.store.readable
-            else {}
-        )
+        room: dict[str, int] = {}
+        have = {part["digest"]: part for part in self.store.partials()} if self.store and self.store.readable else {}
         for plan in plans:
             offer = plan.candidates[0][1] if plan.candidates else None
             bad = {damage.blob.digest for damage in plan.before.damage}
             for digest, size in (offer.blobs if offer else {}).items():
-                if digest in bad or not (self.store and os.path.exists(self.store.blob_path(digest))):
-                    need[digest] = max(0, size - have.get(digest, 0))
-        return sum(need.values())
+                there = self.store.blob_path(digest) if self.store else ""
+                if digest in bad or not os.path.exists(there):
+                    part = have.get(digest, {"completed": 0, "disk_bytes": 0})
+                    need[digest] = max(0, size - part["completed"])
+                    room[digest] = part["disk_bytes"] - part["completed"]
+                    if os.path.exists(there):  # a damaged blob goes before the pull
+                        room[digest] += os.stat(there).st_blocks * 512
+        return sum(need.values()), sum(min(need[digest], max(0, room[digest])) for digest in need)
 
     # --- acting
 
@@ -662,8 +664,8 @@ def converge(models: Models, wanted: t.Sequence[Wanted], *, server_up: bool, che
     prune = _undeclared(models, names, listed) if options.exclusive else []
     models.warnings += sorted({note for plan in plans for note in plan.notes})
 
-    missing = models.missing_bytes(pulls)
-    free = _check_space(models.store, missing) if models.store else None
+    missing, reused = models.missing_bytes(pulls)
+    free = _check_space(models.store, missing, reused) if models.store else None
     if options.detach and pulls and not check_mode:
         models.memory.save()
         return {"changed": False, "pending": True}
@@ -723,10 +725,10 @@ def converge(models: Models, wanted: t.Sequence[Wanted], *, server_up: bool, che
     return result
 
 
-def _check_space(store: Store, missing: int) -> int:
+def _check_space(store: Store, missing: int, reused: int) -> int:
     """Return the free bytes; raises where they are not enough."""
     free = store.free_bytes()
-    if missing > free:
+    if missing > free + reused:
         raise OllamaError(
             "disk_full",
             f"the models need {human(missing)} more, but {human(free)} are free where {store.root} is",

@@ -571,6 +571,22 @@ def test_too_little_disk_is_told_before_pulling(world: World, monkeypatch: pytes
     assert world.upstream.sent("/blobs/") == 0
 
 
+def test_room_that_a_pull_writes_over_counts_as_free(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    world.run(name="a")
+    weights = world.blob("model")
+    hurt(weights, "flip")
+    monkeypatch.setattr(Store, "free_bytes", lambda self: 1000)
+    assert world.run(name="a")["changed"], "a damaged blob makes the room for the right one"
+    # A full disk leaves bytes that the server does not count as fetched.
+    world.run(name="a", state="absent")
+    weights.with_name(weights.name + "-partial").write_bytes(bytes(40_000))
+    part = {"N": 0, "Offset": 0, "Size": 40_000, "Completed": 0}
+    weights.with_name(weights.name + "-partial-0").write_text(json.dumps(part))
+    done = world.run(name="a")
+    assert not done["failed"], done
+    assert done["bytes_missing"] > 40_000
+
+
 def test_no_server_is_one_line(run_module: t.Any, tmp_path: Path) -> None:
     params = {"name": "a", "api_url": "http://127.0.0.1:1", "models_dir": str(tmp_path), "startup_timeout": 0.3}
     result = run_module(model, params)
