@@ -16,10 +16,12 @@ import tempfile
 from pathlib import Path
 
 import docker
+import jinja2
+import yaml
 from docker.errors import BuildError, ImageNotFound
 from docker.models.images import Image
 
-from . import LabError, engine, say
+from . import PROJECT, LabError, engine, say
 
 HERE = Path(__file__).parent
 RELEASES = {"debian12": ("bookworm", "debian:12"), "debian13": ("trixie", "debian:13")}
@@ -27,13 +29,34 @@ DEPOT_RELEASE = "debian12"
 # On every image; the value is the hash of what it was built from.
 LABEL = "kaido.ollama.lab.source"
 RECIPE = ("Dockerfile", "nginx.conf")
+MIRROR = PROJECT / "roles" / "ollama_mirror"
+
+
+def registry_conf(**variables: object) -> str:
+    """The registry of role ollama_mirror, whose template the depot shares."""
+    values = {
+        **yaml.safe_load((MIRROR / "defaults" / "main.yml").read_text()),
+        "ollama_mirror_allow": [],
+        "ollama_mirror__store": "/srv/registry",
+        "ollama_mirror__log": "/var/log/nginx/registry.log",
+        "ollama_mirror__tls": False,
+        **variables,
+    }
+    # As Ansible's module template renders.
+    jinja = jinja2.Environment(trim_blocks=True, keep_trailing_newline=True, undefined=jinja2.StrictUndefined)
+    return jinja.from_string((MIRROR / "templates" / "registry.conf.j2").read_text()).render(values)
+
+
+def recipe() -> dict[str, bytes]:
+    """The files that the images are built from."""
+    return {**{name: (HERE / name).read_bytes() for name in RECIPE}, "registry.conf": registry_conf().encode()}
 
 
 def source_hash(*more: str) -> str:
     """What the images are built from, plus which of them it is."""
     digest = hashlib.sha256("\0".join(more).encode())
-    for name in RECIPE:
-        digest.update((HERE / name).read_bytes())
+    for content in recipe().values():
+        digest.update(content)
     return digest.hexdigest()[:16]
 
 
@@ -77,8 +100,10 @@ def prune(client: docker.DockerClient) -> None:
 def context() -> io.BytesIO:
     buffer = io.BytesIO()
     with tarfile.open(fileobj=buffer, mode="w") as tar:
-        for name in RECIPE:
-            tar.add(HERE / name, arcname=name)
+        for name, content in recipe().items():
+            entry = tarfile.TarInfo(name)
+            entry.size = len(content)
+            tar.addfile(entry, io.BytesIO(content))
     buffer.seek(0)
     return buffer
 

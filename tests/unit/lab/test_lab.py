@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import re
 import shutil
+import string
 import subprocess
 import tarfile
 from pathlib import Path
@@ -110,12 +111,13 @@ def test_inventory_and_ssh_config(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
 )
 def test_depot_addresses(address: str, file: str | None) -> None:
     """The first matching location, and the first file it tries: nginx's own order."""
-    text = (images.HERE / "nginx.conf").read_text()
-    locations = re.findall(r'location ~ "(.+)" \{[^}]*?try_files (\S+)', re.sub(r"\{(\d+)\}", r"<\1>", text))
+    text = re.sub(r"\{(\d[\d,]*)\}", r"<\1>", images.registry_conf().replace("(?<", "(?P<"))
+    locations = re.findall(r'location ~ "(.+)" \{[^}]*?try_files (\S+)', text)
     assert len(locations) == 2
     for pattern, target in locations:
-        if found := re.search(re.sub(r"<(\d+)>", r"{\1}", pattern), address):
-            assert re.sub(r"\$(\d)", lambda group: found[int(group[1])], target) == file
+        if found := re.search(re.sub(r"<(\d[\d,]*)>", r"{\1}", pattern), address):
+            values = {**found.groupdict(), "first_tree": "manifests-v2/ollama.com"}
+            assert string.Template(target).substitute(values) == file
             return
     assert file is None
 
