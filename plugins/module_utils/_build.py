@@ -410,8 +410,11 @@ class Builder:
             self._unlink(file.digest)
         elif self.client.has_blob(file.digest):
             return
-        with open(file.path, "rb") as stream:
-            self.client.upload_blob(file.digest, stream, file.size, timeout=self.timeout + _PER_BYTE * file.size)
+        try:
+            with open(file.path, "rb") as stream:
+                self.client.upload_blob(file.digest, stream, file.size, timeout=self.timeout + _PER_BYTE * file.size)
+        except OSError as exc:
+            raise OllamaError("file_missing", f"files: cannot read {file.path!r}: {exc.strerror}") from None
         self.bytes_uploaded += file.size
 
     def _unlink(self, digest: str) -> None:

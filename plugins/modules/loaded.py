@@ -47,8 +47,8 @@ options:
   keep_alive:
     description:
       - How long the models stay after their last use, V(forever), as seconds, or as a duration such as V(1h30m).
-      - The next request that brings a C(keep_alive) of its own, or none, sets it anew unless the server's setting is
-        the same. To keep a model for good, give the server the same setting.
+      - A later request may bring a C(keep_alive) of its own, which then counts. This module does not hold clients to
+        anything, it only finds and mends that at the next run.
       - The server tells only when it will unload a model. So a timer that is merely set anew is no change; one that
         ends earlier than before is, and so is the step from or to V(forever).
     type: str
