@@ -21,7 +21,6 @@ author:
 extends_documentation_fragment:
   - kaido.ollama._attributes
   - kaido.ollama._attributes.info_module
-  - kaido.ollama._attributes.action_group
 options:
   ollama_version:
     description: The version of Ollama that is to use the GPUs. What it needs of drivers depends on it.

@@ -21,7 +21,6 @@ author:
 extends_documentation_fragment:
   - kaido.ollama._attributes
   - kaido.ollama._attributes.info_module
-  - kaido.ollama._attributes.action_group
 options:
   version:
     description: The wanted release, C(ollama_version).

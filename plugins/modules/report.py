@@ -19,7 +19,6 @@ author:
 extends_documentation_fragment:
   - kaido.ollama._attributes
   - kaido.ollama._attributes.info_module
-  - kaido.ollama._attributes.action_group
 """
 
 EXAMPLES = r"""

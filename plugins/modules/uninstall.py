@@ -20,7 +20,6 @@ author:
   - kaido.ollama contributors (@kaido)
 extends_documentation_fragment:
   - kaido.ollama._attributes
-  - kaido.ollama._attributes.action_group
 attributes:
   check_mode:
     support: full

@@ -539,7 +539,12 @@ BAD: list[tuple[dict[str, t.Any], str, str]] = [
 def test_bad_input_is_one_line(
     run_module: t.Any, tmp_path: Path, params: dict[str, t.Any], code: str, named: str
 ) -> None:
-    defaults = {"api_url": "http://127.0.0.1:1", "models_dir": str(tmp_path), "startup_timeout": 0}
+    defaults = {
+        "api_url": "http://127.0.0.1:1",
+        "models_dir": str(tmp_path),
+        "state_dir": str(tmp_path),
+        "startup_timeout": 0,
+    }
     result = run_module(model, {**defaults, **params})
     assert result["failed"]
     assert result["failure"]["code"] == code
@@ -588,7 +593,13 @@ def test_room_that_a_pull_writes_over_counts_as_free(world: World, monkeypatch: 
 
 
 def test_no_server_is_one_line(run_module: t.Any, tmp_path: Path) -> None:
-    params = {"name": "a", "api_url": "http://127.0.0.1:1", "models_dir": str(tmp_path), "startup_timeout": 0.3}
+    params = {
+        "name": "a",
+        "api_url": "http://127.0.0.1:1",
+        "models_dir": str(tmp_path),
+        "state_dir": str(tmp_path),
+        "startup_timeout": 0.3,
+    }
     result = run_module(model, params)
     assert result["failure"]["code"] == "unreachable"
     assert "http://127.0.0.1:1" in result["msg"]
