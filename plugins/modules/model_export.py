@@ -1,0 +1,155 @@
+#!/usr/bin/python
+# Copyright (c) 2026, kaido.ollama contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Write models of an Ollama store as one directory or tar that can be carried to hosts without a network."""
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: model_export
+short_description: Write models as files to carry to hosts without a network
+version_added: 0.1.0
+description:
+  - Writes a bundle, a directory or tar with the manifests and blobs of chosen models, release archives of Ollama if
+    wanted, and C(SHA256SUMS) over all of it, which C(sha256sum --check) reads.
+  - Reads the model store alone; no server is needed. Every byte is compared with its digest on the way, and a bundle
+    gets its name only when it is whole.
+  - Of a tag that is a list of variants (Ollama 0.40 and newer) the variant goes into the bundle that this host runs, so
+    that servers of all versions can use it.
+author:
+  - kaido.ollama contributors (@kaido)
+extends_documentation_fragment:
+  - kaido.ollama.api.store
+  - kaido.ollama._attributes
+attributes:
+  check_mode:
+    support: full
+  diff_mode:
+    support: none
+  idempotent:
+    support: full
+options:
+  models:
+    description: The models. All of the store by default.
+    type: list
+    elements: str
+    default: []
+  releases:
+    description: Release archives to put in, with the keys C(version), C(path) and C(checksum) (its sha256).
+    type: list
+    elements: dict
+    default: []
+    suboptions:
+      version:
+        description: The release, for example V(0.35.1).
+        type: str
+        required: true
+      path:
+        description: The archive on this host, under the name that upstream gives it.
+        type: path
+        required: true
+      checksum:
+        description: Its sha256. The bundle is not written if the file has another.
+        type: str
+        required: true
+  dest:
+    description:
+      - Where the bundle shall be. A name that ends in V(.tar) makes a tar, any other a directory.
+      - An older bundle under that name is replaced; anything else that is there is left alone.
+    type: path
+    required: true
+notes:
+  - 'Values of RV(ignore:failure.code): V(not_found), V(damaged), V(dest_taken), V(dest_unwritable), V(disk_full),
+    V(invalid_name), V(invalid_digest), V(store_unreadable).'
+seealso:
+  - module: kaido.ollama.model_import
+"""
+
+EXAMPLES = r"""
+- name: Carry two models away
+  kaido.ollama.model_export:
+    models: [llama3.2:3b, nomic-embed-text:v1.5]
+    dest: /media/usb/models.tar
+"""
+
+RETURN = r"""
+dest:
+  description: Where the bundle is.
+  returned: success
+  type: str
+checksum:
+  description: The sha256 of its C(SHA256SUMS), which stands for all of it. Give it to M(kaido.ollama.model_import).
+  returned: success
+  type: str
+models:
+  description: The digests of the models in it, by name.
+  returned: success
+  type: dict
+bytes:
+  description: The size of all files in it.
+  returned: success
+  type: int
+"""
+
+import os
+import typing as t
+
+from ansible.module_utils.basic import AnsibleModule
+
+from ..module_utils._argspec import STORE, finish
+from ..module_utils._bundle import collect, is_written, write
+from ..module_utils._errors import OllamaError
+from ..module_utils._name import parse, parse_digest
+from ..module_utils._store import Store
+
+SPEC: dict[str, t.Any] = {
+    "models": {"type": "list", "elements": "str", "default": []},
+    "releases": {
+        "type": "list",
+        "elements": "dict",
+        "default": [],
+        "options": {
+            "version": {"type": "str", "required": True},
+            "path": {"type": "path", "required": True},
+            "checksum": {"type": "str", "required": True},
+        },
+    },
+    "dest": {"type": "path", "required": True},
+    **STORE,
+}
+
+
+def run(params: t.Mapping[str, t.Any], check_mode: bool) -> dict[str, t.Any]:
+    """Write the bundle, unless the same is there."""
+    store = Store(params["models_dir"])
+    if not store.readable:
+        raise OllamaError("store_unreadable", f"models_dir: cannot read {store.root}; give OLLAMA_MODELS, or become")
+    names = [parse(name, allow_cloud=True, what="models") for name in params["models"]]
+    releases = {}
+    for release in params["releases"]:
+        if not os.path.isfile(release["path"]):
+            raise OllamaError("not_found", f"releases: there is no file {release['path']}")
+        member = f"releases/v{release['version']}/{os.path.basename(release['path'])}"
+        releases[member] = (release["path"], parse_digest(release["checksum"], what="releases: checksum")[7:])
+    export = collect(store, names, releases)
+    dest = params["dest"].rstrip("/")
+    changed = not is_written(export, dest)
+    if changed and not check_mode:
+        write(export, dest, tar=dest.endswith(".tar"))
+    return {
+        "changed": changed,
+        "dest": dest,
+        "checksum": export.checksum,
+        "models": {str(name): manifest.digest for name, manifest in export.models.items()},
+        "bytes": sum(os.path.getsize(path) for path, _digest in export.files.values()),
+    }
+
+
+def main() -> None:
+    """Run the module."""
+    finish(AnsibleModule(argument_spec=SPEC, supports_check_mode=True), run)
+
+
+if __name__ == "__main__":
+    main()

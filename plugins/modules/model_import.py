@@ -1,0 +1,158 @@
+#!/usr/bin/python
+# Copyright (c) 2026, kaido.ollama contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Bring the models of a bundle into an Ollama store, without any network."""
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: model_import
+short_description: Bring the models of a bundle into a model store, without any network
+version_added: 0.1.0
+description:
+  - Takes a bundle that M(kaido.ollama.model_export) wrote. All of it is read and compared with its C(SHA256SUMS) first;
+    one that is incomplete or was tampered with is refused before anything is written.
+  - Copies the blobs that the store lacks or has damaged, then the manifests, each by one rename and with the owner of
+    the store. A running server lists the models without a restart.
+  - Other models of the store stay as they are. A model of the same name becomes that of the bundle.
+author:
+  - kaido.ollama contributors (@kaido)
+extends_documentation_fragment:
+  - kaido.ollama.api.store
+  - kaido.ollama._attributes
+attributes:
+  check_mode:
+    support: full
+    details: Checks the bundle as ever.
+  diff_mode:
+    support: full
+  idempotent:
+    support: full
+options:
+  src:
+    description: The bundle on this host, a directory or a tar.
+    type: path
+    required: true
+  checksum:
+    description: The sha256 that the bundle's C(SHA256SUMS) must have, as M(kaido.ollama.model_export) returned it.
+      Without it the bundle is compared with itself only, which finds accidents but no malice.
+    type: str
+notes:
+  - 'Values of RV(ignore:failure.code): V(bundle_unreadable), V(bundle_incomplete), V(bundle_tampered), V(disk_full),
+    V(busy), V(invalid_digest), V(bad_manifest), V(store_unreadable), V(store_unwritable).'
+seealso:
+  - module: kaido.ollama.model_export
+"""
+
+EXAMPLES = r"""
+- name: Bring models to a host without a network
+  kaido.ollama.model_import:
+    src: /media/usb/models.tar
+    checksum: sha256:0a109f422b47e3a30ba2b10eca18548e944e8a23073ee3f3e947efcf3c45e59f
+"""
+
+RETURN = r"""
+models:
+  description: The models of the bundle.
+  returned: success
+  type: list
+  elements: dict
+  contains:
+    name:
+      description: The name as Ollama shows it.
+      type: str
+      returned: always
+    digest_before:
+      description: The digest at the start or null.
+      type: str
+      returned: always
+    digest_after:
+      description: The digest in the bundle.
+      type: str
+      returned: always
+    size:
+      description: Bytes of the config and all layers.
+      type: int
+      returned: always
+bytes_copied:
+  description: Bytes of blobs that the store lacked.
+  returned: success
+  type: int
+checksum:
+  description: The sha256 of the bundle's C(SHA256SUMS).
+  returned: success
+  type: str
+releases:
+  description: Release archives in the bundle, as paths below it. The role ollama installs them from
+    C(file:///bundle/releases).
+  returned: success
+  type: list
+  elements: str
+"""
+
+import os
+import typing as t
+
+from ansible.module_utils.basic import AnsibleModule
+
+from ..module_utils._argspec import STORE, finish
+from ..module_utils._bundle import Bundle, bring, check, compare
+from ..module_utils._errors import OllamaError
+from ..module_utils._name import parse_digest
+from ..module_utils._store import Memory, Store, exclusive, memory_path
+
+# Seconds to wait for another run on the same store.
+_WAIT = 600.0
+
+SPEC: dict[str, t.Any] = {"src": {"type": "path", "required": True}, "checksum": {"type": "str"}, **STORE}
+
+
+def run(params: t.Mapping[str, t.Any], check_mode: bool) -> dict[str, t.Any]:
+    """Check the bundle, compare it with the store, and bring what is missing."""
+    checksum = parse_digest(params["checksum"], what="checksum") if params["checksum"] else None
+    store = Store(params["models_dir"])
+    if not os.path.isdir(store.root) or not store.readable:
+        raise OllamaError("store_unreadable", f"models_dir: cannot read {store.root}; install the server first")
+    with Bundle(params["src"]) as bundle:
+        contents = check(bundle, checksum)
+        path = memory_path(store, params["state_dir"])
+        with exclusive(path, seconds=0 if check_mode else _WAIT) as alone:
+            if not alone and not check_mode:
+                raise OllamaError("busy", f"another run is still working on {store.root}")
+            memory = Memory.of(store, params["state_dir"])
+            lack = compare(contents, store, memory)
+            changed = bool(lack.blobs or lack.models)
+            if changed and not check_mode:
+                bring(bundle, contents, lack, store, memory)
+            if not check_mode:
+                memory.save()
+    rows = [
+        {
+            "name": str(name),
+            "digest_before": lack.before[name] or None,
+            "digest_after": manifest.digest,
+            "size": manifest.size,
+        }
+        for name, manifest in contents.models.items()
+    ]
+    return {
+        "changed": changed,
+        "models": rows,
+        "bytes_copied": sum(lack.blobs.values()),
+        "checksum": contents.checksum,
+        "releases": contents.releases,
+        "diff": {
+            "before": {str(row["name"]): row["digest_before"] for row in rows},
+            "after": {str(row["name"]): row["digest_after"] for row in rows},
+        },
+    }
+
+
+def main() -> None:
+    """Run the module."""
+    finish(AnsibleModule(argument_spec=SPEC, supports_check_mode=True), run)
+
+
+if __name__ == "__main__":
+    main()
