@@ -180,7 +180,7 @@ pre)
   done
   ;;
 post)
-  modprobe --remove nvidia-uvm
+  rmmod nvidia_uvm
   modprobe nvidia-uvm
   nvidia-modprobe -u -c 0
   while read -r service; do systemctl start "$service"; done <"$state"
