@@ -87,7 +87,7 @@ def _apt_sources(tree: Tree) -> t.Iterator[_gpu_files.Source]:
     for path in (path for pattern in _SOURCES for path in tree.find(pattern)):
         if "kaido-gpu-driver" in path:
             continue
-        text = re.sub(r"^#.*\n?", "", tree.text(path), flags=re.MULTILINE)
+        text = re.sub(r"^#.*\n?|[ \t]#.*$", "", tree.text(path), flags=re.MULTILINE)
         if not path.endswith(".sources"):
             for options, uri, suite, components in _ONE_LINE.findall(text):
                 signed = re.search(r"signed-by=(\S+)", options)
