@@ -5,6 +5,10 @@
 
 from __future__ import annotations
 
+import typing as t
+
+from ..module_utils._gpu_key import fingerprints
+
 DOCUMENTATION = r"""
 name: openpgp_fingerprints
 short_description: Tell the fingerprints of the OpenPGP keys in a text
@@ -32,10 +36,6 @@ _value:
   type: list
   elements: str
 """
-
-import typing as t
-
-from ..module_utils._gpu_key import fingerprints
 
 
 class FilterModule:

@@ -202,7 +202,9 @@ def variant(host: Host) -> str:
     """Return which archive of Ollama fits beside the ordinary one: rocm, jetpack6, jetpack5, or none."""
     if host.platform == "jetson" and host.l4t:
         return {"36": "jetpack6", "35": "jetpack5"}.get(host.l4t.split(".")[0], "")
-    return "rocm" if any(gpu.library == "rocm" and gpu.usable for gpu in host.gpus) else ""
+    # An account is put into its groups later.
+    fits = (gpu.usable or gpu.state == "no_permission" for gpu in host.gpus if gpu.library == "rocm")
+    return "rocm" if any(fits) else ""
 
 
 def summary(host: Host) -> str:

@@ -280,9 +280,19 @@ class Demands:
     tokens_per_second: float = 0.0
 
 
-def probe(runs: Runs, name: Name, prompt: str, *, tokens: int, seed: int, keep: float | None) -> dict[str, t.Any]:
+def probe(
+    runs: Runs,
+    name: Name,
+    prompt: str,
+    *,
+    tokens: int,
+    seed: int,
+    keep: float | None,
+    witness: t.Callable[[], None] = lambda: None,
+) -> dict[str, t.Any]:
     """Load a model, ask it, and say how that went; afterwards it is in memory as before, or for as long as asked.
 
+    :param witness: called while the model is in memory, after it has answered.
     :raises OllamaError: ``load_failed``, ``server_error``, ``server_busy``, ``empty_answer``.
     """
     before = runs.look(name)
@@ -305,6 +315,7 @@ def probe(runs: Runs, name: Name, prompt: str, *, tokens: int, seed: int, keep: 
         else:
             answer = runs.generate(name, prompt, left, {"temperature": 0, "seed": seed, "num_predict": tokens})
         now = runs.look_after_load(name)
+        witness()
     except OllamaError:
         with contextlib.suppress(OllamaError):
             leave()
@@ -352,14 +363,17 @@ def _rate(count: t.Any, nanoseconds: t.Any) -> float | None:
     return round(count / nanoseconds * 1e9, 1) if count and nanoseconds and nanoseconds > 0 else None
 
 
-def judge(result: t.Mapping[str, t.Any], demands: Demands) -> None:
-    """Raise ``on_cpu``, ``partly_on_cpu`` or ``too_slow`` where a probe's result does not meet the demands."""
+def judge(result: t.Mapping[str, t.Any], demands: Demands, problem: str | None = None) -> None:
+    """Raise ``on_cpu``, ``partly_on_cpu``, ``gpu_disagrees`` or ``too_slow`` where the demands are not met.
+
+    :param problem: what others know about it, in place of the server's own figures.
+    """
     name, size, vram = result["name"], result["size"], result["size_vram"]
-    if demands.gpu and vram < size:
+    if demands.gpu and (vram < size or problem):
         what = f"{human(vram)} of {human(size)} ({100 * vram / size:.0f} %) are in GPU memory"
-        if vram:
-            raise OllamaError("partly_on_cpu", f"{name}: only {what}; require_gpu wants all of it", result=result)
-        raise OllamaError("on_cpu", f"{name}: it runs on the CPU: {what}; require_gpu wants all of it", result=result)
+        what = problem or (f"only {what}" if vram else f"it runs on the CPU: {what}")
+        code = "on_cpu" if not vram else "partly_on_cpu" if vram < size else "gpu_disagrees"
+        raise OllamaError(code, f"{name}: {what}; require_gpu wants all of it", result=result)
     if demands.tokens_per_second:
         rate = result["prompt_tokens_per_second" if result["response"] is None else "answer_tokens_per_second"]
         if rate is None or rate < demands.tokens_per_second:

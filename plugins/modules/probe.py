@@ -52,7 +52,10 @@ options:
     type: int
     default: 42
   require_gpu:
-    description: Fail unless the whole model is in GPU memory.
+    description:
+      - Fail unless the whole model is in GPU memory.
+      - With O(unit), the server's journal and C(nvidia-smi) have to agree with that, and the failure says what is the
+        matter with the host's GPUs.
     type: bool
     default: false
   min_tokens_per_second:
@@ -83,7 +86,7 @@ notes:
   - 'Failures have a stable RV(ignore:failure.code): V(invalid_name), V(cloud_model), V(invalid_option), V(invalid_url),
     V(unreachable), V(not_found) for a model that is not installed, V(server_busy) where the server''s queue is full,
     V(load_failed) with the server''s words where it cannot load the model, V(server_error) where the answer is an
-    error, V(empty_answer), V(on_cpu) and V(partly_on_cpu) about O(require_gpu), V(too_slow) about
+    error, V(empty_answer), V(on_cpu), V(partly_on_cpu) and V(gpu_disagrees) about O(require_gpu), V(too_slow) about
     O(min_tokens_per_second), V(still_loaded), V(tls), V(connection_lost), V(bad_answer).'
   - Once there was an answer, a failure has the same return values as a success.
 seealso:
@@ -165,6 +168,12 @@ compute:
   returned: when probed
   type: list
   elements: dict
+gpu_problem:
+  description:
+    - Why the model is not wholly on a GPU, or what speaks against the server's word that it is; null where all agree.
+    - Always null unless O(unit) is given.
+  returned: when probed and answered
+  type: str
 failure:
   description: What went wrong, for programs.
   returned: failure
@@ -184,6 +193,7 @@ import typing as t
 
 from ansible.module_utils.basic import AnsibleModule
 
+from ..module_utils import _gpu, _gpu_truth
 from ..module_utils._argspec import API, client, finish
 from ..module_utils._errors import OllamaError
 from ..module_utils._journal import read_compute
@@ -222,15 +232,24 @@ def run(params: t.Mapping[str, t.Any], check_mode: bool) -> dict[str, t.Any]:
     version = server.wait(params["startup_timeout"])
     runs = Runs(server, timeout=params["timeout"])
     runs.require([name])
-    found = {
-        "changed": False,
-        "probed": True,
-        "server_version": version,
-        "compute": read_compute(params["unit"]) if params["unit"] else [],
-    }
+    unit = params["unit"]
+    compute = read_compute(unit) if unit else []
+    found = {"changed": False, "probed": True, "server_version": version, "compute": compute}
+    process, seen = _gpu_truth.Server(frozenset(), None), None
+
+    def witness() -> None:
+        nonlocal process, seen
+        if unit:
+            process = _gpu_truth.find_server(unit)
+            seen = _gpu_truth.computes_there(process, _gpu.run_program)
+
     try:
-        result = probe(runs, name, params["prompt"], tokens=params["max_tokens"], seed=params["seed"], keep=keep)
-        judge(result, Demands(params["require_gpu"], params["min_tokens_per_second"]))
+        result = probe(
+            runs, name, params["prompt"], tokens=params["max_tokens"], seed=params["seed"], keep=keep, witness=witness
+        )
+        problem = _gpu_truth.explain(result, compute, seen, process, version) if unit else None
+        result["gpu_problem"] = problem
+        judge(result, Demands(params["require_gpu"], params["min_tokens_per_second"]), problem)
     except OllamaError as exc:
         result = exc.details.get("result", {"probed": False, "name": str(name)})
         raise OllamaError(exc.code, exc.message, **dict(exc.details, result=dict(found, **result))) from None
