@@ -35,23 +35,21 @@ options:
     type: list
     elements: str
     default: []
-  releases:
-    description: Release archives to put in, with the keys C(version), C(path) and C(checksum) (its sha256).
-    type: list
-    elements: dict
-    default: []
+  release:
+    description: A release of Ollama to put in.
+    type: dict
     suboptions:
       version:
         description: The release, for example V(0.35.1).
         type: str
         required: true
       path:
-        description: The archive on this host, under the name that upstream gives it.
+        description: The directory on this host that holds its archives, under the names that upstream gives them.
         type: path
         required: true
-      checksum:
-        description: Its sha256. The bundle is not written if the file has another.
-        type: str
+      checksums:
+        description: The archives' names, with the sha256 of each. Nothing is written if one has another.
+        type: dict
         required: true
   dest:
     description:
@@ -105,14 +103,12 @@ from ..module_utils._store import Store
 
 SPEC: dict[str, t.Any] = {
     "models": {"type": "list", "elements": "str", "default": []},
-    "releases": {
-        "type": "list",
-        "elements": "dict",
-        "default": [],
+    "release": {
+        "type": "dict",
         "options": {
             "version": {"type": "str", "required": True},
             "path": {"type": "path", "required": True},
-            "checksum": {"type": "str", "required": True},
+            "checksums": {"type": "dict", "required": True},
         },
     },
     "dest": {"type": "path", "required": True},
@@ -127,11 +123,13 @@ def run(params: t.Mapping[str, t.Any], check_mode: bool) -> dict[str, t.Any]:
         raise OllamaError("store_unreadable", f"models_dir: cannot read {store.root}; give OLLAMA_MODELS, or become")
     names = [parse(name, allow_cloud=True, what="models") for name in params["models"]]
     releases = {}
-    for release in params["releases"]:
-        if not os.path.isfile(release["path"]):
-            raise OllamaError("not_found", f"releases: there is no file {release['path']}")
-        member = f"releases/v{release['version']}/{os.path.basename(release['path'])}"
-        releases[member] = (release["path"], parse_digest(release["checksum"], what="releases: checksum")[7:])
+    release = params["release"]
+    for archive, checksum in release["checksums"].items() if release else ():
+        path = os.path.join(release["path"], archive)
+        if not os.path.isfile(path):
+            raise OllamaError("not_found", f"release: there is no file {path}")
+        member = f"releases/v{release['version']}/{archive}"
+        releases[member] = (path, parse_digest(checksum, what=f"release: {archive}")[7:])
     export = collect(store, names, releases)
     dest = params["dest"].rstrip("/")
     changed = not is_written(export, dest)

@@ -285,11 +285,12 @@ def test_what_is_damaged_is_not_exported(world: World) -> None:
 def test_releases_travel_with_their_sums(world: World) -> None:
     archive = world.folder / "ollama-linux-amd64.tar.zst"
     archive.write_bytes(b"release")
-    release = {"version": "0.35.1", "path": str(archive), "checksum": hashlib.sha256(b"release").hexdigest()}
-    world.export_to("bundle", releases=[release])
+    checksums = {archive.name: "sha256:" + hashlib.sha256(b"release").hexdigest()}
+    release = {"version": "0.35.1", "path": str(world.folder), "checksums": checksums}
+    world.export_to("bundle", release=release)
     done = world.import_from("bundle")
     assert done["releases"] == ["releases/v0.35.1/ollama-linux-amd64.tar.zst"]
-    failed = world.export_to("other", releases=[{**release, "checksum": "0" * 64}])
+    failed = world.export_to("other", release={**release, "checksums": {archive.name: "0" * 64}})
     assert failed["failure"]["code"] == "damaged"
     assert not (world.folder / "other").exists()
 
@@ -299,7 +300,11 @@ def test_releases_travel_with_their_sums(world: World) -> None:
     [
         ({"models": ["nope"]}, "not_found", "nope:latest is not in"),
         ({"models": ["a b"]}, "invalid_name", "'a b'"),
-        ({"releases": [{"version": "1.2.3", "path": "/nowhere", "checksum": "0" * 64}]}, "not_found", "/nowhere"),
+        (
+            {"release": {"version": "1.2.3", "path": "/nowhere", "checksums": {"x": "0" * 64}}},
+            "not_found",
+            "/nowhere/x",
+        ),
         ({"models_dir": "/nowhere"}, "store_unreadable", "/nowhere"),
     ],
 )
@@ -329,3 +334,5 @@ def test_a_host_without_a_store(world: World) -> None:
     world.export_to("bundle")
     failed = world.import_from("bundle", models_dir=str(world.folder / "nothing"))
     assert failed["failure"]["code"] == "store_unreadable"
+    forecast = world.import_from("bundle", models_dir=str(world.folder / "nothing"), check=True)
+    assert (forecast["changed"], forecast["bytes_copied"] > 900_000) == (True, True)
