@@ -1,0 +1,93 @@
+"""How the roles find the mirrors of a fleet: by the inventory alone, evaluated by Ansible itself."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import typing as t
+from pathlib import Path
+
+import pytest
+import yaml
+
+from tests.conftest import ROOT
+
+DEVS = [f"dev{index}" for index in range(1, 9)]
+PLAY = [
+    {
+        "hosts": "all",
+        "gather_facts": False,
+        "connection": "local",
+        "vars": {"ollama_mirrors": ["http://declared:1"]},
+        "vars_files": [str(ROOT / "roles/ollama/vars/main.yml")],
+        "tasks": [
+            # The role's own task, not a copy of it.
+            next(
+                task
+                for task in yaml.safe_load((ROOT / "roles/ollama/tasks/models.yml").read_text())
+                if "ollama__fleet_mirrors" in task.get("ansible.builtin.set_fact", {})
+            ),
+            {"ansible.builtin.debug": {"var": "ollama__mirrors"}},
+        ],
+    }
+]
+
+
+def mirrors_of(folder: Path, hosts: dict[str, t.Any], group: str = "ollama_servers") -> dict[str, list[str]]:
+    """Return what each host would ask, in order."""
+    (folder / "hosts.yml").write_text(yaml.safe_dump({group: {"hosts": hosts}}))
+    (folder / "ansible.cfg").write_text("[defaults]\ncallback_result_format = json\n")
+    (folder / "play.yml").write_text(yaml.safe_dump(PLAY))
+    done = subprocess.run(
+        [Path(sys.executable).parent / "ansible-playbook", "-i", folder / "hosts.yml", folder / "play.yml"],
+        env={**os.environ, "ANSIBLE_CONFIG": str(folder / "ansible.cfg")},
+        cwd=folder,
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    found = {}
+    for block in done.stdout.split("ok: [")[1:]:
+        host, _bracket, rest = block.partition("]")
+        if " => " in rest:
+            value, _end = json.JSONDecoder().raw_decode(rest.split(" => ", 1)[1])
+            found[host] = value["ollama__mirrors"]
+    return found
+
+
+@pytest.mark.parametrize(
+    ("hecate", "url"),
+    [
+        ({}, "http://hecate:11480"),
+        ({"ansible_host": "192.0.2.1"}, "http://192.0.2.1:11480"),
+        ({"ollama_mirror_port": 8080}, "http://hecate:8080"),
+        ({"ollama_mirror_tls_certificate": "/etc/x.crt"}, "https://hecate:11480"),
+        ({"ollama_mirror_url": "https://models.lan", "ansible_host": "192.0.2.1"}, "https://models.lan"),
+    ],
+)
+def test_a_mirror_is_found_and_asks_no_mirror_itself(tmp_path: Path, hecate: dict[str, t.Any], url: str) -> None:
+    found = mirrors_of(tmp_path, {"hecate": {"ollama_mirror_enabled": True, **hecate}, "dev1": None})
+    assert found == {"hecate": ["http://declared:1"], "dev1": [url, "http://declared:1"]}
+
+
+@pytest.mark.parametrize("group", ["ollama_servers", "others"])
+def test_no_mirror(tmp_path: Path, group: str) -> None:
+    hosts = {"hecate": {"ollama_mirror_enabled": group == "others"}, "dev1": None}
+    assert mirrors_of(tmp_path, hosts, group)["dev1"] == ["http://declared:1"]
+
+
+def test_several_mirrors_share_the_load(tmp_path: Path) -> None:
+    """Each machine has all of them, and always begins with the same one; not all begin with the same."""
+    hosts = {name: {"ollama_mirror_enabled": True} for name in ("m1", "m2")} | dict.fromkeys(DEVS)
+    found = mirrors_of(tmp_path, hosts)
+    assert {tuple(sorted(found[name])) for name in DEVS} == {
+        ("http://declared:1", "http://m1:11480", "http://m2:11480")
+    }
+    assert all(found[name][-1] == "http://declared:1" for name in DEVS)
+    first = [found[name][0] for name in DEVS]
+    assert 2 <= first.count("http://m1:11480") <= 6
+    assert mirrors_of(tmp_path, hosts) == found
