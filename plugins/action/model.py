@@ -72,6 +72,9 @@ class ActionModule(ActionBase):
         first: dict[str, t.Any] = self._execute_module(MODULE, {**arguments, "detach": True}, task_vars=task_vars)
         if first.get("failed") or not first.get("pending"):
             return {**result, **first}
+        for warning in first.get("warnings", []):
+            # Now, not when all is pulled.
+            Display().warning(warning)
         host = (task_vars or {}).get("inventory_hostname", "")
         progress_file = str(first["progress_file"])
         final = self._follow(host, {**arguments, "progress_file": progress_file}, task_vars)

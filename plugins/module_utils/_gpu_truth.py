@@ -18,8 +18,6 @@ from . import _gpu, _gpu_judge
 from ._progress import human
 
 _APPS = ["nvidia-smi", "--query-compute-apps=pid", "--format=csv,noheader"]
-# Context and buffers come to the weights.
-_CONTEXT = 1.1
 
 
 @dataclass(frozen=True)
@@ -119,11 +117,3 @@ def brief(version: str, user: str) -> dict[str, t.Any]:
         "vram": sum(gpu.vram or 0 for gpu in usable),
         "variant": _gpu_judge.variant(host),
     }
-
-
-def too_big(name: str, size: int, vram: int) -> str | None:
-    """Return a warning about a model that will not fit; None where it will, or nothing is known. Pure."""
-    need = size * _CONTEXT
-    if not vram or not size or need <= vram:
-        return None
-    return f"{name}: needs about {human(need)}, has {human(vram)}: {100 * (1 - vram / need):.0f} % would run on the CPU"

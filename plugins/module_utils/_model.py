@@ -21,6 +21,7 @@ from dataclasses import dataclass, field
 
 from ._client import Client
 from ._errors import OllamaError
+from ._gpu_fit import too_big
 from ._name import DEFAULT_HOST, Name, parse, parse_digest
 from ._progress import Progress, human
 from ._registry import Offer, Source, look_up
@@ -65,6 +66,8 @@ class Options:
     deadline: float = 0.0
     parallel: int = 1
     detach: bool = False
+    vram: int = 0
+    """Bytes of GPU memory that models are to fit into; 0 where that is not known or does not matter."""
     exclusive: bool = False
     keep: tuple[Name, ...] = ()
 
@@ -664,11 +667,15 @@ def converge(models: Models, wanted: t.Sequence[Wanted], *, server_up: bool, che
     prune = _undeclared(models, names, listed) if options.exclusive else []
     models.warnings += sorted({note for plan in plans for note in plan.notes})
 
+    offers = ((plan, plan.candidates[0][1]) for plan in pulls)
+    sizes = {str(plan.wanted.name): offer.chosen.size for plan, offer in offers if offer}
+    models.warnings += filter(None, (too_big(name, size, options.vram) for name, size in sizes.items()))
+
     missing, reused = models.missing_bytes(pulls)
     free = _check_space(models.store, missing, reused) if models.store else None
     if options.detach and pulls and not check_mode:
         models.memory.save()
-        return {"changed": False, "pending": True}
+        return {"changed": False, "pending": True, "warnings": models.warnings}
 
     after = dict(found)
     failures: list[OllamaError] = []

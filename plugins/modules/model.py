@@ -136,6 +136,13 @@ options:
         computes on, see
         RV(compute).
     type: str
+  vram:
+    description:
+      - Bytes of GPU memory of the server. A model that is to be pulled and will not fit is a warning that says how much
+        of it would run on the CPU. V(0) means that this is not known.
+      - An estimate - the weights and a tenth for the context.
+    type: int
+    default: 0
   detach:
     description:
       - If something has to be pulled, do nothing and return with RV(pending) instead.
@@ -331,6 +338,7 @@ SPEC: dict[str, t.Any] = {
     "expect_version": {"type": "str"},
     "expect_address": {"type": "str"},
     "unit": {"type": "str"},
+    "vram": {"type": "int", "default": 0},
     "detach": {"type": "bool", "default": False},
     "progress_file": {"type": "path"},
     **API,
@@ -362,6 +370,8 @@ def run(params: t.Mapping[str, t.Any], check_mode: bool) -> dict[str, t.Any]:
         exclusive=params["exclusive"],
         keep=tuple(parse(name, allow_cloud=True, what="keep") for name in params["keep"]),
         detach=params["detach"],
+        # The call that looked has said it; this one pulls.
+        vram=0 if params["progress_file"] else params["vram"],
     )
     path = memory_path(Store(params["models_dir"]), params["state_dir"])
     progress = Progress(params["progress_file"])
@@ -373,11 +383,12 @@ def run(params: t.Mapping[str, t.Any], check_mode: bool) -> dict[str, t.Any]:
             progress.note("")
             if not alone and not params["detach"]:
                 raise OllamaError("busy", f"another run is still working on {params['models_dir']}")
+            result: dict[str, t.Any] = {"changed": False, "pending": True}
             if alone:
                 result = _converge(params, wanted, options, progress, check_mode=False)
-                if not result.get("pending"):
-                    return result
-            return {"changed": False, "pending": True, "progress_file": f"{path[:-5]}-{uuid.uuid4()}.progress"}
+            return (
+                {**result, "progress_file": f"{path[:-5]}-{uuid.uuid4()}.progress"} if "pending" in result else result
+            )
     finally:
         progress.finish()
 

@@ -55,6 +55,14 @@ options:
     type: list
     elements: str
     default: []
+  gpu:
+    description:
+      - Whether GPUs matter, C(ollama_gpu). Unless V(off), the host is looked at for them, see RV(gpu), and the archive
+        that its GPU needs is added to O(variants) where its checksum is known.
+      - With V(required), a checksum that is not known is a failure.
+    type: str
+    choices: [required, preferred, 'off']
+    default: 'off'
   ca_path:
     description: A file with certificate authorities to trust, for a server of your own.
     type: path
@@ -237,6 +245,13 @@ platform:
   description: What is particular to this system, out of O(platforms).
   returned: success
   type: dict
+gpu:
+  description:
+    - This host's GPUs; empty with O(gpu=off).
+    - RV(ignore:count), RV(ignore:usable), RV(ignore:summary), RV(ignore:vram) in bytes and RV(ignore:variant), as in
+      M(kaido.ollama.gpu_info).
+  returned: success
+  type: dict
 groups:
   description: The groups that the account is to be in, for the GPU devices.
   returned: success
@@ -266,10 +281,11 @@ failure:
 import json
 import os
 import typing as t
+from dataclasses import replace
 
 from ansible.module_utils.basic import AnsibleModule
 
-from ..module_utils import _preflight, _release
+from ..module_utils import _gpu_truth, _preflight, _release
 from ..module_utils._argspec import finish
 from ..module_utils._errors import OllamaError
 
@@ -279,13 +295,16 @@ def run(params: t.Mapping[str, t.Any], check_mode: bool) -> dict[str, t.Any]:
     environment = json.loads(params["environment"])
     if params["proxy"]:
         os.environ.update(http_proxy=params["proxy"], https_proxy=params["proxy"])
-    own = {name: value for name, value in params.items() if name != "proxy"}
+    own = {name: value for name, value in params.items() if name not in ("proxy", "gpu")}
+    gpu = {} if params["gpu"] == "off" else _gpu_truth.brief(params["version"], params["user"])
     wanted = _preflight.Wanted(**{**own, "environment": environment})
     checked = _preflight.check(wanted)
     if os.geteuid() != 0:
         raise OllamaError("not_root", "a server is installed as root; set become: true")
     host = _preflight.look(wanted, checked.address.port)
-    fetched, warnings = _fetch(wanted, host)
+    wanted, warnings = _with_variant(wanted, host, gpu.get("variant", ""), params["gpu"])
+    fetched, told = _fetch(wanted, host)
+    warnings += told
     release = _preflight.judge(wanted, checked, host, fetched)
     steps = _preflight.todo(wanted, checked, host, release)
     return {
@@ -297,17 +316,38 @@ def run(params: t.Mapping[str, t.Any], check_mode: bool) -> dict[str, t.Any]:
         "environment": checked.environment,
         "release": {
             "version": release.version,
+            "variants": list(wanted.variants),
             "checksums": release.archives,
             "missing": [] if host.releases.has(release) else list(release.archives or {}),
             "before": host.releases.used,
         },
         "adopts": _preflight.adoption(checked, host),
         "directories": _preflight.wrong_directories(wanted, host),
+        "gpu": gpu,
         "platform": wanted.platforms.get(host.platform, {}),
         "groups": list(host.device_groups),
         "running": host.service.active,
         "warnings": warnings,
     }
+
+
+def _with_variant(
+    wanted: _preflight.Wanted, host: _preflight.Host, variant: str, gpu: str
+) -> tuple[_preflight.Wanted, list[str]]:
+    """Return the wish with the archive that this host's GPU needs; without a checksum it is not for guessing."""
+    if not variant or variant in wanted.variants:
+        return wanted, []
+    more = replace(wanted, variants=(*wanted.variants, variant))
+    try:
+        _preflight.checksums_of(more, host)
+    except OllamaError as exc:
+        about_it = f"-{variant}." in str(exc.details.get("archive"))
+        if about_it and not wanted.fetch_checksum:
+            why = f"this host's GPU needs the archive {variant} of {wanted.version}, and without it the CPU is used"
+            if gpu == "required":
+                raise OllamaError(exc.code, f"{why}: {exc.message}", **exc.details) from None
+            return wanted, [f"{why}: {exc.message}"]
+    return more, []
 
 
 def _fetch(wanted: _preflight.Wanted, host: _preflight.Host) -> tuple[dict[str, str], list[str]]:
@@ -334,6 +374,7 @@ def main() -> None:
             "checksums": {"type": "dict", "default": {}},
             "fetch_checksum": {"type": "bool", "default": False},
             "variants": {"type": "list", "elements": "str", "default": []},
+            "gpu": {"type": "str", "choices": ["required", "preferred", "off"], "default": "off"},
             "ca_path": {"type": "path"},
             "proxy": {"type": "str", "no_log": True},
             "base_url": {"type": "str", "default": "https://github.com/ollama/ollama/releases/download"},

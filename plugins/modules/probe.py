@@ -58,6 +58,10 @@ options:
         matter with the host's GPUs.
     type: bool
     default: false
+  prefer_gpu:
+    description: Warn where O(require_gpu) would fail. Needs O(unit).
+    type: bool
+    default: false
   min_tokens_per_second:
     description: Fail if the answer comes slower than that; for an embedding model, if it reads the prompt slower than
       that. V(0) demands nothing.
@@ -206,6 +210,7 @@ SPEC: dict[str, t.Any] = {
     "max_tokens": {"type": "int", "default": 32, "no_log": False},
     "seed": {"type": "int", "default": 42},
     "require_gpu": {"type": "bool", "default": False},
+    "prefer_gpu": {"type": "bool", "default": False},
     "min_tokens_per_second": {"type": "float", "default": 0.0, "no_log": False},
     "keep_alive": {"type": "str", "no_log": False},
     "timeout": {"type": "float", "default": 300.0},
@@ -249,6 +254,8 @@ def run(params: t.Mapping[str, t.Any], check_mode: bool) -> dict[str, t.Any]:
         )
         problem = _gpu_truth.explain(result, compute, seen, process, version) if unit else None
         result["gpu_problem"] = problem
+        if problem and params["prefer_gpu"]:
+            result["warnings"] = [f"{name}: {problem}"]
         judge(result, Demands(params["require_gpu"], params["min_tokens_per_second"]), problem)
     except OllamaError as exc:
         result = exc.details.get("result", {"probed": False, "name": str(name)})
@@ -258,7 +265,9 @@ def run(params: t.Mapping[str, t.Any], check_mode: bool) -> dict[str, t.Any]:
 
 def main() -> None:
     """Run the module."""
-    finish(AnsibleModule(argument_spec=SPEC, supports_check_mode=True), run)
+    finish(
+        AnsibleModule(argument_spec=SPEC, supports_check_mode=True, required_if=[("prefer_gpu", True, ("unit",))]), run
+    )
 
 
 if __name__ == "__main__":

@@ -8,7 +8,7 @@ import typing as t
 from pathlib import Path
 
 import pytest
-from ansible_collections.kaido.ollama.plugins.module_utils import _gpu, _gpu_judge, _gpu_truth
+from ansible_collections.kaido.ollama.plugins.module_utils import _gpu, _gpu_fit, _gpu_judge, _gpu_truth
 from ansible_collections.kaido.ollama.plugins.modules import probe
 
 from tests import standin
@@ -73,7 +73,7 @@ def test_a_servers_processes_are_those_of_its_control_group(tmp_path: Path) -> N
     server = _gpu_truth.find_server("ollama.service", str(tmp_path))
     assert server.pids == {10, 11}
     assert server.account
-    assert (server.account.uid, server.account.gids) == (998, {997, 44, 992})
+    assert (server.account.uid, server.account.gids) == (998, frozenset({997, 44, 992}))
     assert _gpu_truth.find_server("other.service", str(tmp_path)) == _gpu_truth.Server(frozenset(), None)
 
 
@@ -109,7 +109,7 @@ def test_without_processes_only_a_container_is_excused(monkeypatch: pytest.Monke
     ],
 )
 def test_a_model_that_will_not_fit_is_announced(size: int, vram: int, says: str | None) -> None:
-    assert _gpu_truth.too_big("m:1", size, vram) == says
+    assert _gpu_fit.too_big("m:1", size, vram) == says
 
 
 @pytest.mark.parametrize(("gpu", "on_gpu"), [("cuda:24564", True), ("", False)])

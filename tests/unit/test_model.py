@@ -127,6 +127,19 @@ def test_present_is_forecast_done_and_then_nothing(world: World) -> None:
     assert len(world.upstream.requests) == requests, "an unchanged model needs no registry"
 
 
+def test_a_model_larger_than_the_gpus_memory_is_announced_before_it_is_pulled(world: World) -> None:
+    pending = world.run(name="b:1b", vram=50_000, detach=True)
+    assert pending["pending"]
+    [warning] = pending["warnings"]
+    assert warning.startswith("b:1b: needs about ")
+    assert warning.endswith("% would run on the CPU")
+    assert world.run(name="b:1b", vram=50_000, check=True)["warnings"] == [warning]
+    quiet = world.run(name="b:1b", vram=50_000, progress_file=str(world.state_dir / "p.progress"))
+    assert (quiet["failed"], quiet.get("warnings", [])) == (False, [])
+    assert world.run(name="b:1b", vram=50_000).get("warnings", []) == [], "it is there already"
+    assert world.run(name="a", vram=10**9).get("warnings", []) == []
+
+
 def test_absent_removes_exactly_that_name(world: World) -> None:
     world.run(models=["a", "b:1b"])
     wanted = [{"name": "b", "state": "absent"}, {"name": "a", "state": "absent"}]

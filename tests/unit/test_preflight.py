@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from ansible_collections.kaido.ollama.plugins.module_utils import _preflight, _release
+from ansible_collections.kaido.ollama.plugins.module_utils import _gpu_truth, _preflight, _release
 from ansible_collections.kaido.ollama.plugins.module_utils._errors import OllamaError
 from ansible_collections.kaido.ollama.plugins.module_utils._preflight import (
     Account,
@@ -425,6 +425,7 @@ def test_the_modules_result(run_module: RunModule, monkeypatch: pytest.MonkeyPat
     archive = "ollama-linux-amd64.tar.zst"
     assert result["release"] == {
         "version": "0.35.1",
+        "variants": [],
         "before": None,
         "checksums": {archive: SUM},
         "missing": [archive],
@@ -432,6 +433,39 @@ def test_the_modules_result(run_module: RunModule, monkeypatch: pytest.MonkeyPat
     assert result["adopts"] is None
     assert result["running"] is False
     assert "hunter2" not in json.dumps(result)
+
+
+@pytest.mark.parametrize(
+    ("gpu", "sums", "variants", "says"),
+    [
+        ("preferred", {"ollama-linux-amd64-rocm.tar.zst": SUM}, ["rocm"], ""),
+        ("required", {"ollama-linux-amd64-rocm.tar.zst": SUM}, ["rocm"], ""),
+        ("off", {"ollama-linux-amd64-rocm.tar.zst": SUM}, [], ""),
+        ("preferred", {}, [], "this host's GPU needs the archive rocm of 0.35.1, and without it the CPU is used"),
+        ("required", {}, None, "this host's GPU needs the archive rocm of 0.35.1"),
+    ],
+)
+def test_the_archive_for_an_amd_gpu_is_chosen(
+    run_module: RunModule,
+    monkeypatch: pytest.MonkeyPatch,
+    gpu: str,
+    sums: dict[str, str],
+    variants: list[str] | None,
+    says: str,
+) -> None:
+    monkeypatch.setattr("os.geteuid", lambda: 0)
+    monkeypatch.setattr(_preflight, "look", lambda *_: BARE)
+    monkeypatch.setattr(_gpu_truth, "brief", lambda *_: {"count": 1, "variant": "rocm"})
+    result = run_module(preflight, arguments(gpu=gpu, checksums=sums))
+    if variants is None:
+        assert result["failure"]["code"] == "unknown_checksum"
+        assert says in result["msg"]
+        return
+    assert result["release"]["variants"] == variants
+    assert len(result["release"]["checksums"]) == 1 + len(variants)
+    assert says in "".join(result.get("warnings", []))
+    assert bool(result.get("warnings")) == bool(says)
+    assert bool(result["gpu"]) == (gpu != "off")
 
 
 def test_the_module_tells_what_it_could_go_back_to(run_module: RunModule, monkeypatch: pytest.MonkeyPatch) -> None:
