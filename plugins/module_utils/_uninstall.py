@@ -221,7 +221,7 @@ class Removal:
                 os.rmdir(path)
             else:
                 os.unlink(path)
-        for directory in (self.wanted.models_dir, os.path.join(self.wanted.home, ".ollama")):
+        for directory in (self.wanted.models_dir, os.path.join(self.wanted.home, ".ollama"), self.wanted.home):
             if os.path.isdir(self.at(directory)):
                 self._rmdir(directory)
 

@@ -196,6 +196,7 @@ def test_what_others_put_there_stays(host: Host) -> None:
         "/etc/ollama",
         MODELS,
         f"{HOME}/.ollama",
+        HOME,
     ]
     assert "random" not in kept[MODELS]
     assert "lost+found" in kept[MODELS]
