@@ -73,8 +73,8 @@ class ActionModule(ActionBase):
         if first.get("failed") or not first.get("pending"):
             return {**result, **first}
         for warning in first.get("warnings", []):
-            # Now, not when all is pulled.
-            Display().warning(warning)
+            # Now, not when all is pulled. From ansible-core 2.19 on a warning is no text but has one.
+            Display().warning(str(getattr(getattr(warning, "event", None), "msg", warning)))
         host = (task_vars or {}).get("inventory_hostname", "")
         progress_file = str(first["progress_file"])
         final = self._follow(host, {**arguments, "progress_file": progress_file}, task_vars)
