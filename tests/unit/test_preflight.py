@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 from ansible_collections.kaido.ollama.plugins.module_utils import _gpu_truth, _preflight, _release
 from ansible_collections.kaido.ollama.plugins.module_utils._errors import OllamaError
 from ansible_collections.kaido.ollama.plugins.module_utils._preflight import (
@@ -474,3 +475,228 @@ def test_the_module_tells_what_it_could_go_back_to(run_module: RunModule, monkey
     result = run_module(preflight, arguments(version="0.34.4"))
     assert (result["release"]["before"], result["release"]["missing"]) == ("0.35.1", [])
     assert "release" in result["todo"]
+
+
+# What is particular to a host
+
+
+@pytest.mark.parametrize(
+    ("limits", "code", "words"),
+    [
+        ({"MemoryMaxx": "1G"}, "unknown_limit", ["ollama_unit_limits.MemoryMaxx", "MemoryMax?"]),
+        ({"ExecStart": "/bin/sh"}, "unknown_limit", ["allowed are", "CPUQuota"]),
+        ({"MemoryMax": "lots"}, "bad_limit", ["ollama_unit_limits.MemoryMax", "'lots'", "32G"]),
+        ({"MemoryMax": "1G\nExecStartPre=/bin/sh"}, "bad_limit", ["MemoryMax"]),
+        ({"CPUQuota": 400}, "bad_limit", ["400%"]),
+        ({"CPUWeight": 0}, "bad_limit", ["0"]),
+        ({"Nice": 20}, "bad_limit", ["20"]),
+        ({"MemoryMax": True}, "bad_limit", ["True"]),
+    ],
+)
+def test_limits_that_systemd_would_take_otherwise(limits: dict[str, Any], code: str, words: list[str]) -> None:
+    error = refusal(replace(WANTED, limits=limits))
+    assert error.code == code
+    for word in words:
+        assert word in error.message
+
+
+def test_each_limits_example_is_allowed() -> None:
+    _preflight.check_limits({name: example for name, (_pattern, example) in _preflight.LIMITS.items()})
+    _preflight.check_limits({"MemoryMax": "80%", "CPUWeight": 100, "AllowedCPUs": "0-3,8", "Nice": -5})
+
+
+def test_a_disk_that_is_not_mounted() -> None:
+    there = replace(CONVERGED, store=Store("v1", on_root=True))
+    error = refusal(replace(WANTED, models_mount_required=True), there)
+    assert error.code == "not_mounted"
+    assert MODELS in error.message
+    assert examine(WANTED, there) == {}
+    assert examine(replace(WANTED, models_mount_required=True), CONVERGED) == {}
+
+
+def test_the_disk_is_that_of_the_nearest_directory(root: Path) -> None:
+    store = _preflight.look(replace(WANTED, models_dir="/data/models"), 11434, str(root), show).store
+    assert store.on_root
+    assert store.free > 0
+
+
+@pytest.mark.parametrize(("free", "refused"), [((10 << 30) * 1.24, True), ((10 << 30) * 1.26, False)])
+def test_room_for_what_0_40_writes(free: float, refused: bool) -> None:
+    wanted = replace(WANTED, version="0.40.2", checksum=SUM, accept_store_migration=True)
+    host = replace(CONVERGED, store=Store("v1", largest=10 << 30, free=int(free)))
+    if refused:
+        error = refusal(wanted, host)
+        assert error.code == "disk_full"
+        assert "12800 MiB must be free" in error.message
+    else:
+        assert list(examine(wanted, host)) == ["packages", "release", "backup", "service"]
+
+
+def test_the_largest_model_is_looked_for_only_to_cross_0_40(root: Path) -> None:
+    manifests = root / MODELS.lstrip("/") / "manifests/registry.ollama.ai/library/tiny"
+    for tag, sizes in (("latest", [5, 6]), ("big", [100, 1])):
+        (manifests / tag).write_text(json.dumps({"layers": [{"size": size} for size in sizes]}))
+    (manifests / "broken").write_text("")
+    assert _preflight.look(replace(WANTED, version="0.40.2"), 11434, str(root), show).store.largest == 101
+    assert _preflight.look(WANTED, 11434, str(root), show).store.largest == 0
+
+
+@pytest.mark.parametrize(
+    ("os_release", "key"),
+    [
+        ('ID=debian\nVERSION_ID="12"\n', "debian"),
+        ('ID=ubuntu\nID_LIKE=debian\nVERSION_ID="24.04"\n', "ubuntu"),
+        ('ID="rocky"\nID_LIKE="rhel centos fedora"\nVERSION_ID="9.4"\n', "rhel"),
+        ('ID="almalinux"\nID_LIKE="rhel centos fedora"\nVERSION_ID="10.0"\n', "rhel"),
+        ("ID=fedora\nVERSION_ID=43\n", "fedora"),
+        ("ID=arch\n", "arch"),
+        ('ID=linuxmint\nID_LIKE="ubuntu debian"\n', "ubuntu"),
+        ("ID=plan9\n", ""),
+        ("", ""),
+    ],
+)
+def test_platforms(os_release: str, key: str) -> None:
+    table = Path(__file__).parents[2] / "roles/ollama/vars/platforms.yml"
+    platforms = yaml.safe_load(table.read_text())["ollama__platforms"]
+    assert _preflight.platform_of(os_release, platforms) == key
+    assert not key or set(platforms[key]) == {"packages", "nologin"}
+
+
+def test_a_version_of_a_platform_comes_first() -> None:
+    assert _preflight.platform_of("ID=debian\nVERSION_ID=12\n", {"debian", "debian12"}) == "debian12"
+    assert _preflight.platform_of("ID=rocky\nVERSION_ID=9.4\n", {"rocky9", "rhel"}) == "rocky9"
+
+
+# Checksums
+
+
+BASE, ROCM = "ollama-linux-amd64.tar.zst", "ollama-linux-amd64-rocm.tar.zst"
+
+
+def test_variants_need_their_own_checksums() -> None:
+    wanted = replace(WANTED, variants=["rocm"])
+    assert ROCM in refusal(wanted).message
+    known = replace(wanted, checksums={BASE: SUM, ROCM: "cd" * 32})
+    assert _preflight.checksums_of(known, BARE) == {BASE: SUM, ROCM: "sha256:" + "cd" * 32}
+    assert refusal(replace(wanted, variants=["jetpack6"])).code == "unsupported_variant"
+
+
+def test_what_was_fetched_once_counts() -> None:
+    wanted = replace(WANTED, checksums={}, fetch_checksum=True)
+    assert _preflight.checksums_of(wanted, BARE, {BASE: "cd" * 32}) == {BASE: "sha256:" + "cd" * 32}
+    assert _preflight.checksums_of(wanted, CONVERGED, {BASE: "cd" * 32}) == {BASE: SUM}
+    assert refusal(replace(wanted, fetch_checksum=False), CONVERGED).code == "unknown_checksum"
+
+
+def test_fetching_is_asked_for_and_told(run_module: RunModule, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("os.geteuid", lambda: 0)
+    monkeypatch.setattr(_preflight, "look", lambda *_: BARE)
+    asked = []
+
+    def fetch(*arguments: Any) -> dict[str, str]:
+        asked.append(arguments)
+        return {BASE: SUM}
+
+    monkeypatch.setattr(_release, "fetch_checksums", fetch)
+    assert run_module(preflight, arguments(checksum=""))["failure"]["code"] == "unknown_checksum"
+    assert asked == []
+    result = run_module(preflight, arguments(checksum="", fetch_checksum=True, base_url="https://m"))
+    assert asked == [("https://m", "0.35.1", None)]
+    assert result["release"]["checksums"] == {BASE: SUM}
+    assert any("ollama_release_checksums" in str(warning) for warning in result["warnings"])
+    run_module(preflight, arguments(fetch_checksum=True))
+    assert len(asked) == 1
+
+
+# Taking over
+
+
+VENDORS = """[Service]
+ExecStart=/usr/local/bin/ollama serve
+User=ollama
+Environment="PATH=/usr/bin" "OLLAMA_MAX_QUEUE=9"
+Environment=OLLAMA_HOST=0.0.0.0
+"""
+VENDOR = _release.Vendor("/usr/local", "0.34.4")
+FOREIGN = replace(
+    BARE,
+    releases=_release.State(current=None, releases={}, link="", vendor=VENDOR),
+    unit=VENDORS,
+    drop_ins={"override.conf": "[Service]\nEnvironment=OLLAMA_HOST=0.0.0.0 OLLAMA_KEEP_ALIVE=1h\n"},
+    service=Service(active=True, enabled=True, user="ollama", environment={"OLLAMA_MODELS": MODELS}),
+    account=Account(997, frozenset({"ollama", "render", "video"})),
+    has_group=True,
+    directories={"/usr/share/ollama": Directory(997, 0o755), MODELS: Directory(997, 0o755)},
+    listeners=(Listener("127.0.0.1", 997, 42, "ollama", True),),
+    store=Store("v1"),
+)
+
+
+def test_the_vendors_installation_is_taken_over() -> None:
+    steps = examine(WANTED, FOREIGN)
+    assert list(steps) == ["packages", "release", "unit", "environment", "service"]
+    assert "take over Ollama 0.34.4" in steps["release"]
+    assert "switch from 0.34.4" in steps["release"]
+    assert _preflight.adoption(_preflight.check(WANTED), FOREIGN) == {
+        "version": "0.34.4",
+        "unit": True,
+        "drop_ins": ["override.conf"],
+        "dropped": ["OLLAMA_HOST", "OLLAMA_MAX_QUEUE"],
+    }
+    assert _preflight.adoption(_preflight.check(WANTED), CONVERGED) is None
+
+
+def test_a_script_that_ran_again_is_taken_over_again() -> None:
+    again = replace(CONVERGED, unit=VENDORS, releases=replace(CONVERGED.releases, link="", vendor=VENDOR))
+    again = replace(again, service=replace(again.service, environment={"OLLAMA_MODELS": MODELS}))
+    assert list(examine(WANTED, replace(again, has_zstd=True))) == ["release", "unit", "service"]
+
+
+@pytest.mark.parametrize(
+    ("changes", "code", "words"),
+    [
+        ({"unit": VENDORS.replace("/usr/local/bin", "/usr/bin")}, "foreign_install", ["/usr/local/bin/ollama"]),
+        ({"unit": "[Service]\nExecStart=/usr/local/bin/ollama serve --x\n"}, "foreign_install", ["ollama.service"]),
+        ({"other_program": "/usr/bin/ollama"}, "foreign_install", ["/usr/bin/ollama", "package"]),
+        (
+            {"service": Service(environment={"OLLAMA_MODELS": "/data/m"})},
+            "foreign_store",
+            ["ollama_models_dir", "/data/m"],
+        ),
+        ({"service": Service(environment={"HOME": "/srv/o"})}, "foreign_store", ["/srv/o/.ollama/models"]),
+    ],
+)
+def test_what_is_not_taken_over(changes: dict[str, Any], code: str, words: list[str]) -> None:
+    error = refusal(WANTED, replace(FOREIGN, **changes))
+    assert error.code == code
+    for word in words:
+        assert word in error.message
+
+
+def test_what_systemd_says_of_the_old_server(root: Path, tmp_path: Path) -> None:
+    (tmp_path / "vendor.env").write_text("# theirs\nOLLAMA_MODELS='/data/m'\nexport=no\n")
+    said = show(User="ollama", Environment='PATH=/usr/bin "OLLAMA_ORIGINS=a b"')
+    said += f"EnvironmentFiles={tmp_path}/vendor.env (ignore_errors=no)\n"
+    service = _preflight.look(WANTED, 11434, str(root), lambda: said).service
+    assert service.user == "ollama"
+    assert service.environment["OLLAMA_ORIGINS"] == "a b"
+    assert service.environment["OLLAMA_MODELS"] == "/data/m"
+
+
+def test_another_program_is_found(root: Path) -> None:
+    program = root / "usr/bin/ollama"
+    program.parent.mkdir(parents=True)
+    program.write_text("")
+    assert _preflight.look(WANTED, 11434, str(root), show).other_program == "/usr/bin/ollama"
+    (root / "usr/local/bin/ollama").unlink()
+    (root / "usr/local/bin/ollama").symlink_to(program)
+    assert _preflight.look(WANTED, 11434, str(root), show).other_program is None
+
+
+def test_parts_of_a_store_that_belong_to_root_are_given_back() -> None:
+    kept = {**CONVERGED.directories, f"{MODELS}/blobs": Directory(0, 0o755)}
+    host = replace(CONVERGED, directories=kept)
+    assert list(examine(WANTED, host)) == ["directories"]
+    assert _preflight.wrong_directories(WANTED, host) == [
+        {"path": f"{MODELS}/blobs", "recurse": True, "mode": "u=rwX,g-w,o-w"}
+    ]
