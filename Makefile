@@ -33,7 +33,7 @@ clean: ## remove all that make made: the lab, .venv, .cache, dist, test output; 
 	rm -rf .venv .cache dist .ansible tests/output
 
 ##@ Check a change
-.PHONY: check test lint $(CHECK) docs sanity importer molecule
+.PHONY: check test lint $(CHECK) test-gpu docs sanity importer molecule
 check: $(READY) ## lint, units and conformance: for the inner loop, under 2 minutes
 	@$(PYTHON_BIN) -m scripts.run_parts $(CHECK)
 
@@ -63,6 +63,9 @@ units: $(READY) ## unit tests
 
 conformance: $(READY) ## the stand-in, or with URL=http://host:port any server, behaves as observed
 	$(PYTHON_BIN) -m pytest --quiet tests/conformance $(if $(URL),--url $(URL))
+
+test-gpu: $(READY) ## what needs a real GPU; OLLAMA_URL=http://host:port names a server
+	$(PYTHON_BIN) -m tests.gpu
 
 docs: $(READY) ## ansible-doc renders every module and role
 	$(PYTHON_BIN) -m pytest --quiet tests/unit/test_collection.py -k ansible_doc

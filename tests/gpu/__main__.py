@@ -1,0 +1,27 @@
+"""Run the checks where there is a GPU, and say so where there is none: python -m tests.gpu"""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.conftest import ROOT
+
+
+def main() -> int:
+    """Return pytest's status; 0 without a GPU."""
+    # conftest has made the collection importable.
+    from ansible_collections.kaido.ollama.plugins.module_utils import _gpu
+
+    found = _gpu.look().gpus
+    if not found:
+        print("skipped: no GPU")
+        return 0
+    print("GPUs: " + ", ".join(f"{gpu.vendor} {gpu.pci_id or ''}" for gpu in found))
+    return pytest.main(["-v", "-o", f"rootdir={ROOT}", str(Path(__file__).with_name("checks.py"))])
+
+
+if __name__ == "__main__":
+    sys.exit(main())
