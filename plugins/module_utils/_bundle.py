@@ -25,7 +25,7 @@ from dataclasses import dataclass
 from ._errors import OllamaError
 from ._name import Name, parse
 from ._progress import human
-from ._store import Manifest, Memory, Store, audit, fingerprint, parse_manifest
+from ._store import Entry, Manifest, Memory, Store, audit, fingerprint, parse_manifest
 
 SUMS = "SHA256SUMS"
 _SUM = re.compile(r"([0-9a-f]{64})  (\S.*)\Z")
@@ -98,9 +98,7 @@ class Bundle:
         """Open one file of the bundle for reading."""
         if not self._tar:
             return open(os.path.join(self.path, name), "rb")
-        file = self._tar.extractfile(name)
-        assert file
-        return file
+        return t.cast("t.IO[bytes]", self._tar.extractfile(name))
 
     def read(self, name: str) -> bytes:
         """Return a small file of the bundle."""
@@ -238,17 +236,12 @@ def collect(store: Store, names: t.Sequence[Name], releases: t.Mapping[str, tupl
     :raises OllamaError: ``not_found``, ``damaged``.
     """
     export = Export({}, {}, dict(releases))
-    entries = [store.find(name) for name in names] if names else store.entries()
-    for name, entry in zip(names, entries):
-        if not entry:
-            raise OllamaError("not_found", f"models: {name} is not in {store.root}", name=str(name))
+    entries = [_entry(store, name) for name in names] if names else store.entries()
     for entry in entries:
-        assert entry
         if entry.problem:
             raise OllamaError("damaged", f"{entry.name}: {entry.problem}; repair it first", name=str(entry.name))
         body = _manifest_body(store, entry.path, entry.digest)
-        manifest = parse_manifest(body)
-        assert isinstance(manifest, Manifest)
+        manifest = t.cast(Manifest, parse_manifest(body))
         export.models[entry.name] = manifest
         export.manifests[member_of(entry.name)] = body
         for blob in manifest.blobs:
@@ -257,6 +250,13 @@ def collect(store: Store, names: t.Sequence[Name], releases: t.Mapping[str, tupl
                 raise OllamaError("damaged", f"{entry.name}: {damage}; repair it first", name=str(entry.name))
             export.files[f"blobs/{blob.file_name}"] = (store.blob_path(blob.digest), blob.digest[7:])
     return export
+
+
+def _entry(store: Store, name: Name) -> Entry:
+    entry = store.find(name)
+    if not entry:
+        raise OllamaError("not_found", f"models: {name} is not in {store.root}", name=str(name))
+    return entry
 
 
 def _manifest_body(store: Store, path: str, digest: str) -> bytes:
