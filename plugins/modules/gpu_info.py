@@ -126,21 +126,21 @@ gpus:
   type: list
   elements: dict
   contains:
-    vendor: {description: V(nvidia) or V(amd) or V(intel)., type: str, returned: always}
-    pci_address: {description: For example V(0000:01:00.0), or null for a GPU without one., type: str, returned: always}
-    pci_id: {description: Vendor and device, for example V(10de:2684)., type: str, returned: always}
-    name: {description: The model where known., type: str, returned: always}
-    driver: {description: The kernel driver that is bound to it or null., type: str, returned: always}
-    integrated: {description: Whether it shares the processor's memory., type: bool, returned: always}
-    generation: {description: NVIDIA's generation, for example V(Ada)., type: str, returned: always}
+    vendor: {description: 'V(nvidia) or V(amd) or V(intel).', type: str, returned: always}
+    pci_address: {description: 'For example V(0000:01:00.0), or null.', type: str, returned: always}
+    pci_id: {description: 'Vendor and device, for example V(10de:2684).', type: str, returned: always}
+    name: {description: 'The model where known.', type: str, returned: always}
+    driver: {description: 'The kernel driver that is bound to it or null.', type: str, returned: always}
+    integrated: {description: 'Whether it shares the processor''s memory.', type: bool, returned: always}
+    generation: {description: 'NVIDIA''s generation, for example V(Ada).', type: str, returned: always}
     compute_capability:
       description: NVIDIA's, for example V(8.9); without a running driver what the PCI id tells, which is about right.
       type: str
       returned: always
-    gfx_target: {description: The ROCm target of an AMD GPU, for example V(gfx1100)., type: str, returned: always}
-    vram: {description: Bytes of memory where known., type: int, returned: always}
-    nodes: {description: The device nodes that its use needs., type: list, elements: str, returned: always}
-    library: {description: How Ollama would use it - V(cuda) or V(rocm) or V(vulkan)., type: str, returned: always}
+    gfx_target: {description: 'The ROCm target of an AMD GPU, for example V(gfx1100).', type: str, returned: always}
+    vram: {description: 'Bytes of memory where known.', type: int, returned: always}
+    nodes: {description: 'The device nodes that its use needs.', type: list, elements: str, returned: always}
+    library: {description: 'How Ollama would use it - V(cuda) or V(rocm) or V(vulkan).', type: str, returned: always}
     state:
       description:
         - V(ok), or the kind of problem.
@@ -149,41 +149,41 @@ gpus:
           V(integrated), V(no_compute), V(no_vulkan) and V(reserved_for_passthrough).
       type: str
       returned: always
-    usable: {description: Whether that version of Ollama can use it., type: bool, returned: always}
-    reason: {description: Why not, in one sentence, or null., type: str, returned: always}
-    reboot: {description: Whether a reboot would bring it nearer., type: bool, returned: always}
-usable: {description: Whether there is a GPU that can be used., returned: success, type: bool}
-summary: {description: The GPUs in one line., returned: success, type: str,
+    usable: {description: 'Whether that version of Ollama can use it.', type: bool, returned: always}
+    reason: {description: 'Why not, in one sentence, or null.', type: str, returned: always}
+    reboot: {description: 'Whether a reboot would bring it nearer.', type: bool, returned: always}
+usable: {description: 'Whether there is a GPU that can be used.', returned: success, type: bool}
+summary: {description: 'The GPUs in one line.', returned: success, type: str,
   sample: 'NVIDIA GeForce RTX 4090 at 0000:01:00.0: usable (cuda)'}
-vram: {description: Bytes of memory of all usable GPUs where known., returned: success, type: int}
-variant: {description: The archive of Ollama that its GPUs need beside the ordinary one - V(rocm), V(jetpack5),
-  V(jetpack6) or empty., returned: success, type: str}
-reboot_required: {description: Whether GPUs wait for a reboot., returned: success, type: bool}
-reboot_reasons: {description: Why., returned: success, type: list, elements: str}
+vram: {description: 'Bytes of memory of all usable GPUs where known.', returned: success, type: int}
+variant: {description: 'The archive of Ollama that its GPUs need beside the ordinary one - V(rocm), V(jetpack5),
+  V(jetpack6) or empty.', returned: success, type: str}
+reboot_required: {description: 'Whether GPUs wait for a reboot.', returned: success, type: bool}
+reboot_reasons: {description: 'Why.', returned: success, type: list, elements: str}
 nvidia:
   description: NVIDIA's driver.
   returned: success
   type: dict
   contains:
-    loaded: {description: The version that the kernel has loaded or null., type: str, returned: always}
-    installed: {description: The version of libcuda.so.1 or null., type: str, returned: always}
-    modules: {description: V(open) or V(proprietary)., type: str, returned: always}
-    uvm: {description: Whether nvidia-uvm is loaded., type: bool, returned: always}
-    built_for: {description: Kernels that have a module on disk., type: list, elements: str, returned: always}
-    dkms: {description: What C(dkms status) would say about it., type: list, elements: str, returned: always}
-    user_space: {description: Whether libraries or programs of it are installed., type: bool, returned: always}
-    nvswitches: {description: How many there are., type: int, returned: always}
-    fabric_manager: {description: Whether what they need is installed., type: bool, returned: always}
-    installer: {description: Whether it came by NVIDIA's C(.run) file., type: bool, returned: always}
-amdgpu_dkms: {description: The version of a driver of AMD's own instead of the kernel's., returned: success, type: str}
-nouveau: {description: Whether nouveau is loaded., returned: success, type: bool}
-secure_boot: {description: Whether Secure Boot is on., returned: success, type: bool}
-key_enrolled: {description: Whether the firmware trusts the key of DKMS., returned: success, type: bool}
-platform: {description: V(host) or V(container) or V(wsl2) or V(jetson) or V(dgx)., returned: success, type: str}
-container: {description: The kind of container or null., returned: success, type: str}
-l4t: {description: The Jetson's Linux for Tegra or null., returned: success, type: str}
-kernel: {description: The kernel that runs., returned: success, type: str}
-vulkan: {description: Whether Vulkan is installed., returned: success, type: bool}
+    loaded: {description: 'The version that the kernel has loaded or null.', type: str, returned: always}
+    installed: {description: 'The version of libcuda.so.1 or null.', type: str, returned: always}
+    modules: {description: 'V(open) or V(proprietary).', type: str, returned: always}
+    uvm: {description: 'Whether nvidia-uvm is loaded.', type: bool, returned: always}
+    built_for: {description: 'Kernels that have a module on disk.', type: list, elements: str, returned: always}
+    dkms: {description: 'What C(dkms status) would say about it.', type: list, elements: str, returned: always}
+    user_space: {description: 'Whether libraries or programs of it are installed.', type: bool, returned: always}
+    nvswitches: {description: 'How many there are.', type: int, returned: always}
+    fabric_manager: {description: 'Whether what they need is installed.', type: bool, returned: always}
+    installer: {description: 'Whether it came by NVIDIA''s C(.run) file.', type: bool, returned: always}
+amdgpu_dkms: {description: 'The version of AMD''s own driver or null.', returned: success, type: str}
+nouveau: {description: 'Whether nouveau is loaded.', returned: success, type: bool}
+secure_boot: {description: 'Whether Secure Boot is on.', returned: success, type: bool}
+key_enrolled: {description: 'Whether the firmware trusts the key of DKMS.', returned: success, type: bool}
+platform: {description: 'V(host) or V(container) or V(wsl2) or V(jetson) or V(dgx).', returned: success, type: str}
+container: {description: 'The kind of container or null.', returned: success, type: str}
+l4t: {description: 'The Jetson''s Linux for Tegra or null.', returned: success, type: str}
+kernel: {description: 'The kernel that runs.', returned: success, type: str}
+vulkan: {description: 'Whether Vulkan is installed.', returned: success, type: bool}
 nodes:
   description: The device nodes that there are.
   returned: success
@@ -201,37 +201,37 @@ plan:
       type: list
       elements: str
       returned: always
-    reasons: {description: Why each of them is missing., type: dict, returned: always}
-    vendor: {description: V(nvidia) or V(amd) or V(none)., type: str, returned: always}
+    reasons: {description: 'Why each of them is missing.', type: dict, returned: always}
+    vendor: {description: 'V(nvidia) or V(amd) or V(none).', type: str, returned: always}
     source:
       description: V(distribution), V(nvidia), V(amd), V(present) for a driver that works and stays, or V(none).
       type: str
       returned: always
-    branch: {description: NVIDIA's branch., type: int, returned: always}
-    modules: {description: V(open) or V(proprietary)., type: str, returned: always}
-    kernel: {description: The kernel that will run., type: str, returned: always}
-    family: {description: V(deb) or V(rpm)., type: str, returned: always}
-    dkms: {description: Whether the module is built on the host., type: bool, returned: always}
-    packages: {description: What is to be installed., type: list, elements: str, returned: always}
-    headers: {description: Those of them that hold the kernel's headers., type: list, elements: str, returned: always}
-    files: {description: The files that differ with path and content and mode., type: list, elements: dict,
+    branch: {description: 'NVIDIA''s branch.', type: int, returned: always}
+    modules: {description: 'V(open) or V(proprietary).', type: str, returned: always}
+    kernel: {description: 'The kernel that will run.', type: str, returned: always}
+    family: {description: 'V(deb) or V(rpm).', type: str, returned: always}
+    dkms: {description: 'Whether the module is built on the host.', type: bool, returned: always}
+    packages: {description: 'What is to be installed.', type: list, elements: str, returned: always}
+    headers: {description: 'Those of them that hold headers.', type: list, elements: str, returned: always}
+    files: {description: 'The files that differ with path and content and mode.', type: list, elements: dict,
       returned: always}
-    paths: {description: All files of the plan., type: list, elements: str, returned: always}
-    stale: {description: Files of an earlier plan., type: list, elements: str, returned: always}
-    key: {description: The repository's key with url and fingerprint and path or null., type: dict, returned: always}
-    enablerepo: {description: Repositories to switch on for it., type: list, elements: str, returned: always}
-    services: {description: Units to enable., type: list, elements: str, returned: always}
-    hold: {description: Whether packages are to be held., type: bool, returned: always}
-    image: {description: Whether it is for a system that does not run now., type: bool, returned: always}
-    notes: {description: What a person should know., type: list, elements: str, returned: always}
-    record: {description: What earlier runs have changed., type: dict, returned: always}
+    paths: {description: 'All files of the plan.', type: list, elements: str, returned: always}
+    stale: {description: 'Files of an earlier plan.', type: list, elements: str, returned: always}
+    key: {description: 'The repository''s key with url and fingerprint and path or null.', type: dict, returned: always}
+    enablerepo: {description: 'Repositories to switch on for it.', type: list, elements: str, returned: always}
+    services: {description: 'Units to enable.', type: list, elements: str, returned: always}
+    hold: {description: 'Whether packages are to be held.', type: bool, returned: always}
+    image: {description: 'Whether it is for a system that does not run now.', type: bool, returned: always}
+    notes: {description: 'What a person should know.', type: list, elements: str, returned: always}
+    record: {description: 'What earlier runs have changed.', type: dict, returned: always}
 failure:
   description: What went wrong, for programs.
   returned: failure
   type: dict
   contains:
-    code: {description: A stable code., type: str, returned: always}
-    message: {description: The same sentence as in RV(ignore:msg)., type: str, returned: always}
+    code: {description: 'A stable code.', type: str, returned: always}
+    message: {description: 'The same sentence as in RV(ignore:msg).', type: str, returned: always}
 """
 
 import os

@@ -20,7 +20,9 @@ def main() -> int:
         print("skipped: no GPU")
         return 0
     print("GPUs: " + ", ".join(f"{gpu.vendor} {gpu.pci_id or ''}" for gpu in found))
-    return pytest.main(["-v", "-o", f"rootdir={ROOT}", str(Path(__file__).with_name("checks.py"))])
+    return pytest.main(
+        ["-v", "-p", "tests.unit.conftest", "--rootdir", str(ROOT), str(Path(__file__).with_name("checks.py"))]
+    )
 
 
 if __name__ == "__main__":

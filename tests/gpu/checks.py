@@ -16,8 +16,6 @@ from ansible_collections.kaido.ollama.plugins.module_utils._client import Client
 from ansible_collections.kaido.ollama.plugins.module_utils._errors import OllamaError
 from ansible_collections.kaido.ollama.plugins.modules import gpu_info, probe
 
-from tests.unit.conftest import run_module as run_module  # the fixture
-
 URL = os.environ.get("OLLAMA_URL", "http://127.0.0.1:11434")
 
 
