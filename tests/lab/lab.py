@@ -61,7 +61,8 @@ class Lab:
     name: str
 
     def __post_init__(self) -> None:
-        check_name("the lab's name", self.name)
+        # Molecule's scenarios may have _ in their names; a host's name may not.
+        check_name("the lab's name", self.name.replace("_", "-"))
         self.dir = CACHE / self.name
         self.prefix = f"kaido-lab-{self.name}"
         self.ssh_config = self.dir / "ssh_config"
