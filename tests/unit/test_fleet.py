@@ -1,13 +1,18 @@
-"""The simulation behind docs/scaling.md: it agrees with the formulas there, and the plot is what it draws."""
+"""What docs/scaling.md says: the bytes over the line, the formulas, and the plot."""
 
 from __future__ import annotations
 
 import math
+from pathlib import Path
 
 import pytest
+from ansible_collections.kaido.ollama.plugins.modules import model
 
+from tests import standin
 from tests.bench.fleet import CURVES, HOSTS, World, mirrors, peers_bound, svg, wan_each, waves
 from tests.conftest import ROOT
+from tests.standin.registry import Registry, make_model
+from tests.unit.conftest import RunModule
 
 # No host is slower than its network, so that only the lines count, as in the formulas.
 LINES = World(mirror=1000, host=1000)
@@ -33,3 +38,30 @@ def test_a_slow_disk_is_slow_however_fast_the_network() -> None:
 def test_the_page_shows_the_plot_that_is_drawn_now() -> None:
     assert (ROOT / "docs" / "scaling.svg").read_text() == svg(World())
     assert "](scaling.svg)" in (ROOT / "docs" / "scaling.md").read_text()
+
+
+@pytest.mark.parametrize("hosts", [1, 3, 10])
+def test_a_model_crosses_the_line_once(
+    tmp_path: Path, run_module: RunModule, monkeypatch: pytest.MonkeyPatch, hosts: int
+) -> None:
+    """The mirror is a registry over the first host's own store; each host has all models at the end."""
+    monkeypatch.setenv("https_proxy", "http://127.0.0.1:9")  # the public registry is nowhere
+    digest = "sha256:" + make_model(tmp_path / "upstream", "m", size=300_000)
+    with Registry(tmp_path / "upstream") as upstream, Registry(tmp_path / "host0") as mirror:
+        for host in range(hosts):
+            store = tmp_path / f"host{host}"
+            with standin.running(models_dir=store) as server:
+                done = run_module(
+                    model,
+                    {
+                        "name": "m",
+                        "mirrors": [f"http://{source.host}" for source in ([mirror] if host else []) + [upstream]],
+                        "api_url": server.url,
+                        "models_dir": str(store),
+                        "state_dir": str(tmp_path / "state"),
+                    },
+                )
+            assert done["models"][0]["digest_after"] == digest
+        blobs = sum(path.stat().st_size for path in (tmp_path / "upstream" / "blobs").iterdir())
+        assert sum(row.sent for row in upstream.requests if row.range) == blobs
+        assert sum(row.sent for row in mirror.requests if row.range) == (hosts - 1) * blobs
