@@ -27,6 +27,8 @@ def parser() -> argparse.ArgumentParser:
     up.add_argument("--host", type=pair, action="append", default=[], metavar="NAME=SYSTEM", help="hecate=debian12")
     up.add_argument("--version", action="append", default=[], metavar="X.Y.Z", help="instead of the default releases")
     up.add_argument("--model", type=pair, action="append", default=[], metavar="NAME=SIZE", help="kaido/m1:q4=5M")
+    cut = commands.add_parser("cut", help="take the hosts of a lab every way but that to the depot")
+    cut.add_argument("name")
     down = commands.add_parser("down", help="remove one lab")
     down.add_argument("name")
     commands.add_parser("clean", help="remove everything that labs made")
@@ -64,6 +66,8 @@ def run_on_engine(arguments: argparse.Namespace) -> int:
     if arguments.command == "up":
         versions = tuple(arguments.version) or lab.DEFAULT_VERSIONS
         lab.Lab(arguments.name).up(lab.Wanted(dict(arguments.host), versions, dict(arguments.model)))
+    elif arguments.command == "cut":
+        lab.Lab(arguments.name).cut()
     elif arguments.command == "down":
         lab.Lab(arguments.name).down()
     elif arguments.command == "clean":

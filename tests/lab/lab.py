@@ -65,6 +65,7 @@ class Lab:
         check_name("the lab's name", self.name.replace("_", "-"))
         self.dir = CACHE / self.name
         self.prefix = f"kaido-lab-{self.name}"
+        self.cut_off = f"{self.prefix}-cut"
         self.ssh_config = self.dir / "ssh_config"
         self.inventory = self.dir / "inventory"
         self._client: docker.DockerClient | None = None
@@ -87,9 +88,12 @@ class Lab:
             registry.fill(self.dir / "registry", wanted.models)
         with stage("containers"):
             self._network()
+            cut = self.client.networks.list(names=[self.cut_off])
             for container in self._containers():
-                if container.name not in {f"{self.prefix}-{host}" for host in (*wanted.hosts, "depot")}:
+                if cut or container.name not in {f"{self.prefix}-{host}" for host in (*wanted.hosts, "depot")}:
                     container.remove(force=True, v=True)
+            for network in cut:
+                network.remove()
             self._depot(built["depot"])
             addresses = {host: self._host(host, built[system]) for host, system in wanted.hosts.items()}
             images.prune(self.client)
@@ -109,6 +113,24 @@ class Lab:
                 network.remove()
         shutil.rmtree(self.dir, ignore_errors=True)
         say(f"lab {self.name}: gone")
+
+    def cut(self) -> None:
+        """Leave the hosts no way but to the depot and to this machine: their addresses change, `up` ends it."""
+        inside = self.client.networks.create(self.cut_off, driver="bridge", internal=True, labels=self._labels())
+        outside = self.client.networks.get(self.prefix)
+        inventory = yaml.safe_load((self.inventory / "hosts.yml").read_text())["ollama_servers"]
+        addresses = {}
+        for container in self._containers():
+            host = str(container.name).removeprefix(f"{self.prefix}-")
+            inside.connect(container, aliases=[host])
+            if host != "depot":
+                outside.disconnect(container)
+                container.reload()
+                addresses[host] = str(container.attrs["NetworkSettings"]["Networks"][self.cut_off]["IPAddress"])
+        addresses = {host: addresses[host] for host in inventory["hosts"]}
+        self._write_ssh_config(addresses)
+        self._write_inventory(addresses, inventory["vars"]["lab_release_checksums"])
+        say(f"lab {self.name}: cut off")
 
     def _containers(self) -> list[Container]:
         found = self.client.containers.list(all=True, filters={"label": f"{LABEL}={self.name}"})
