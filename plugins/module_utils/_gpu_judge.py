@@ -152,8 +152,8 @@ def _amd(host: Host, gpu: Gpu, ollama: str) -> tuple[str, str] | None:
             "driver_too_old",
             f"amdgpu {version} is too old: Ollama {ollama} brings ROCm 7, which needs 6.12 or newer",
         )
-    if gpu.gfx_target is None:
-        return "no_compute", "the driver offers no compute node for it (/sys/class/kfd)"
+    if gpu.gfx_target is None or all(node["path"] != "/dev/kfd" for node in host.nodes):
+        return "no_compute", "the driver offers no compute node for it (/sys/class/kfd, /dev/kfd)"
     if gpu.gfx_target not in _gpu_cards.GFX_TARGETS:
         problem = f"ROCm target {gpu.gfx_target} is not one that Ollama is built for"
         return _vulkan(host, gpu, ollama, problem)

@@ -86,6 +86,7 @@ class Target:
     ours: bool = False
     """Whether this collection has installed its driver."""
     installer: bool = False
+    nvswitches: int = 0
     foreign: tuple[str, ...] = ()
     """Files that configure a source of NVIDIA's drivers and are not ours."""
     archive: tuple[_gpu_files.Source, ...] = ()
@@ -290,6 +291,9 @@ def _nvidia(wish: Wish, target: Target, system: System, cards: t.Sequence[Card],
     if offer.source == "nvidia":
         result.key = _key(wish, system, target.machine)
     result.services = [] if system.name.startswith("ubuntu") else ["nvidia-persistenced.service"]
+    if target.nvswitches:
+        result.packages.append(_gpu_systems.fabric_manager(system, offer, branch))
+        result.services.append("nvidia-fabricmanager.service")
     if target.secure_boot and not offer.signed and not target.key_enrolled:
         result.notes.append(
             "Secure Boot is on: after this run `mokutil --import /var/lib/dkms/mok.pub`, reboot, and confirm the key "
@@ -322,6 +326,9 @@ def _choose(wish: Wish, target: Target, system: System, fits: _Range, kernel: st
         branch = _branch(wish, offer, fits)
         if isinstance(branch, str):
             reasons.append(f"{offer.label} {branch}")
+            continue
+        if target.nvswitches and system.name.startswith("debian") and offer.source == "distribution":
+            reasons.append(f"{offer.label} has no nvidia-fabricmanager, which the NVSwitches of this machine need")
             continue
         modules = _modules(wish, offer, fits, branch, kernel)
         if modules not in ("open", "proprietary"):

@@ -59,6 +59,7 @@ def target(tree: Tree, host: Host) -> _gpu_plan.Target:
         works=bool(nvidia) and all(gpu.usable for gpu in nvidia),
         ours=bool(record(tree)),
         installer=host.nvidia.installer,
+        nvswitches=host.nvidia.nvswitches,
         foreign=tuple(_foreign(tree)),
         archive=tuple(_archive(tree, host.codename)),
         packages=frozenset(packages(tree, "deb", (), lambda _argv: None)),

@@ -221,3 +221,10 @@ def _ubuntu_packages(
         f"linux-modules-nvidia-{branch}-server{suffix}-{kernel}",
         f"linux-modules-nvidia-{branch}-server{suffix}-{series}",
     ]
+
+
+def fabric_manager(system: System, offer: Offer, branch: int) -> str:
+    """Return what drives NVSwitches; its version has to be the driver's."""
+    # Ubuntu's own archive always names the branch.
+    named = system.family == "deb" and (branch < 590 or offer.source == "distribution")
+    return f"nvidia-fabricmanager-{branch}" if named else "nvidia-fabricmanager"

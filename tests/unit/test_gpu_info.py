@@ -168,6 +168,14 @@ def test_vulkan_is_what_remains_for_intel(run_module: t.Any, tmp_path: Path) -> 
     assert [(gpu["state"], gpu["library"]) for gpu in result["gpus"]] == [("integrated", "vulkan"), ("ok", "vulkan")]
 
 
+def test_a_gpu_of_another_hosts_kernel_is_not_ours(run_module: t.Any, tmp_path: Path) -> None:
+    """A container sees its host's /sys, and only the device nodes that it was given."""
+    root = unpack(FIXTURES["amd_discrete"]["tree"], tmp_path)
+    (root / "dev/kfd").unlink()
+    [gpu] = run_module(gpu_info, {"root": str(root)})["gpus"]
+    assert (gpu["state"], gpu["usable"]) == ("no_compute", False)
+
+
 def test_an_old_driver_of_amds_own_is_a_reason(run_module: t.Any, tmp_path: Path) -> None:
     root = unpack(FIXTURES["amd_discrete_dkms"]["tree"], tmp_path)
     (root / "sys/module/amdgpu/version").write_text("6.8.5\n")

@@ -96,6 +96,10 @@ PLANS: list[tuple[Target, dict[str, t.Any], tuple[str, int | None, str | None], 
     (on(ROCKY9, V100), {}, ("nvidia", 580, "proprietary"), "kmod-nvidia-latest-dkms"),
     (on(ALMA10, RTX4090), {"key_fingerprint": "AB" * 20}, ("nvidia", 580, "open"), "kmod-nvidia-open-dkms"),
     (on(FEDORA42, RTX5090), {}, ("nvidia", 580, "open"), "kmod-nvidia-open-dkms"),
+    # NVSwitches
+    (on(DEBIAN13, H100, nvswitches=4), {}, ("nvidia", 595, "open"), "nvidia-fabricmanager"),
+    (on(UBUNTU, H100, nvswitches=4), {}, ("distribution", 580, "open"), "nvidia-fabricmanager-580"),
+    (on(ROCKY9, H100, nvswitches=4), {}, ("nvidia", 580, "open"), "nvidia-fabricmanager"),
     # Secure Boot, accepted or prepared
     (on(DEBIAN13, RTX4090, **SB), {"accept_mok": True}, ("distribution", 550, "proprietary"), "nvidia-kernel-dkms"),
     (on(DEBIAN13, RTX4090, key_enrolled=True, **SB), {}, ("distribution", 550, "proprietary"), "nvidia-kernel-dkms"),
@@ -178,6 +182,12 @@ REFUSALS: list[tuple[Target, dict[str, t.Any], str, str]] = [
     (on(UBUNTU, RTX4090, platform="jetson"), {"vendor": "nvidia"}, "platform", "comes with its Linux (L4T)"),
     (on(UBUNTU, H100, platform="dgx"), {"vendor": "nvidia"}, "platform", "DGX OS brings and manages its driver"),
     (on(ARCH, RTX4090), {}, "system", "no plan for arch without a version; allowed are Debian 12, Debian 13"),
+    (
+        on(DEBIAN13, H100, nvswitches=4),
+        {"source": "distribution"},
+        "no_driver",
+        "has no nvidia-fabricmanager, which the NVSwitches of this machine need",
+    ),
     # what is there already
     (on(UBUNTU, RTX4090, installer=True), {}, "foreign_install", "run nvidia-uninstall first"),
     (
