@@ -72,9 +72,26 @@ def test_every_blob_hashes_to_its_name(host: t.Any) -> None:
         ("/etc/ollama/ollama.env", "root", 0o600),
         ("/etc/systemd/system/ollama.service", "root", 0o644),
         ("/opt/ollama/releases/0.35.1/bin/ollama", "root", 0o755),
-        (STORE, "ollama", 0o750),
     ],
 )
 def test_files_belong_to_whom_they_should(host: t.Any, path: str, user: str, mode: int) -> None:
     file = host.file(path)
     assert (file.user, file.mode) == (user, mode)
+
+
+def test_only_the_server_writes_into_its_store(host: t.Any) -> None:
+    store = host.file(STORE)
+    assert (store.user, store.group, store.mode & 0o022) == ("ollama", "ollama", 0)
+
+
+def test_the_unit_is_confined_and_lets_gpus_through(host: t.Any) -> None:
+    """Judged by systemd itself: 0 is locked up, 10 is without any confinement, upstream's own unit has 9.2."""
+    unit = "/etc/systemd/system/ollama.service"
+    host.check_output(f"systemd-analyze security --offline=true --threshold=15 {unit}")
+    shown = host.check_output("systemctl show --property DevicePolicy --property DeviceAllow ollama").splitlines()
+    assert {
+        "DevicePolicy=closed",
+        "DeviceAllow=char-nvidia* rw",
+        "DeviceAllow=char-drm rw",
+        "DeviceAllow=char-kfd rw",
+    } < set(shown)
