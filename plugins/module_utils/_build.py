@@ -382,13 +382,14 @@ class Builder:
         return []
 
     def _make(self, recipe: Recipe, damage: t.Iterable[Damage]) -> None:
-        assert self.client
+        if not self.client:
+            raise OllamaError("unreachable", f"{recipe.name}: building needs a server")
         name = recipe.name
         for item in damage:
             self._unlink(item.blob.digest)
         files = [*recipe.files.values(), *recipe.adapters.values()]
         for file in files:
-            self._upload(file)
+            self._upload(self.client, file)
         try:
             silence = self.timeout + _PER_BYTE * sum(file.size for file in files)
             for _event in self.client.create(recipe.request(), timeout=silence):
@@ -403,16 +404,15 @@ class Builder:
         if left:
             raise OllamaError("damaged", f"{name}: built, but {left[0]}; the server reuses whatever file is there")
 
-    def _upload(self, file: File) -> None:
+    def _upload(self, client: Client, file: File) -> None:
         """Send a file unless the store has it; the server looks only whether a file of that name exists."""
-        assert self.client
         if self.store and audit(self.store, [Blob(file.digest, file.size)], self.memory).damage:
             self._unlink(file.digest)
-        elif self.client.has_blob(file.digest):
+        elif client.has_blob(file.digest):
             return
         try:
             with open(file.path, "rb") as stream:
-                self.client.upload_blob(file.digest, stream, file.size, timeout=self.timeout + _PER_BYTE * file.size)
+                client.upload_blob(file.digest, stream, file.size, timeout=self.timeout + _PER_BYTE * file.size)
         except OSError as exc:
             raise OllamaError("file_missing", f"files: cannot read {file.path!r}: {exc.strerror}") from None
         self.bytes_uploaded += file.size

@@ -148,16 +148,16 @@ def _ask(
 ) -> tuple[Offer, list[str]] | OllamaError:
     upstream = Source(name.host, insecure)
     notes: list[str] = []
-    failure: OllamaError | None = None
+    failures: list[OllamaError] = []
     for source in [upstream, *(mirrors if name.host == DEFAULT_HOST else ())]:
         try:
             offer = look_up(source, name, lists=False)
             newer = look_up(source, name, lists=True)
         except OllamaError as exc:
-            failure = failure or exc
+            failures.append(exc)
             continue
-        if source != upstream and failure:
-            notes.append(f"{name}: {failure.message}; the word of {source} was taken")
+        if failures:
+            notes.append(f"{name}: {failures[0].message}; the word of {source} was taken")
         if newer.chosen.digest != offer.chosen.digest:
             notes.append(
                 f"{name}: servers of 0.40 and newer are given {newer.chosen.digest} by {source}, older ones"
@@ -172,8 +172,7 @@ def _ask(
                 offered=offer.digest,
             )
         return offer, notes
-    assert failure
-    return failure
+    return failures[0]
 
 
 def moves(old: Lock, new: Lock) -> list[str]:

@@ -67,7 +67,7 @@ options:
     description: A file with certificate authorities to trust, for a server of your own.
     type: path
   proxy:
-    description: The proxy for fetching the checksum, as in M(kaido.ollama.release#module).
+    description: The proxy for fetching the checksum, as in M(kaido.ollama.release).
     type: str
   base_url:
     description: Where releases are, C(ollama_release_base_url).

@@ -42,7 +42,7 @@ def converge() -> t.Iterator[tuple[str, str]]:
         site = ("ansible-playbook", "-i", str(lab.inventory), "-i", str(extra), "playbooks/site.yml")
         first, _output = play(*site)
         pings, seconds = [], []
-        for _ in range(RUNS):
+        for _run in range(RUNS):
             pings.append(play("ansible", "localhost", "-m", "ping")[0])
             spent, output = play(*site)
             seconds.append(spent)

@@ -69,7 +69,7 @@ def waves(world: World, hosts: int) -> float:
     first = world.model / min(world.wan / 8, world.receive)
     transfer = world.model / min(world.send, world.receive)
     free, last = [first], first
-    for _ in range(hosts - 1):
+    for _run in range(hosts - 1):
         start = heapq.heappop(free)
         last = start + transfer
         heapq.heappush(free, last)

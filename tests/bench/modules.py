@@ -66,7 +66,7 @@ def verify() -> Rows:
         params = {"models_dir": str(store), "state_dir": str(state)}
         run_module("model_verify", **params)
         tool, full, unchanged, memory = [], [], [], []
-        for _ in range(RUNS):
+        for _run in range(RUNS):
             started = time.monotonic()
             subprocess.run(["sha256sum", *blobs], stdout=subprocess.DEVNULL, check=True)
             tool.append(time.monotonic() - started)

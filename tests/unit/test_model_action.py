@@ -134,7 +134,7 @@ def test_a_failing_pull_fails_the_task_with_its_code(play: Play) -> None:
 def test_a_warning_does_not_stop_a_pull(play: Play, monkeypatch: pytest.MonkeyPatch) -> None:
     """ansible-core 2.19 has warnings as objects, older ones as text."""
     monkeypatch.setenv("https_proxy", "http://127.0.0.1:9")
-    mirror = "http://" + str(play.arguments["name"]).split("/")[0]
+    mirror = "http://" + str(play.arguments["name"]).split("/", maxsplit=1)[0]
     code, output = play(name="big", insecure=False, mirrors=[mirror])
     assert code == 0, output
     assert "a mirror's word is taken" in " ".join(output.split())

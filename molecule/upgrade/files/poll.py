@@ -32,7 +32,7 @@ def summary(since: float) -> dict[str, object]:
         rows = [(float(when), said) for when, said in (line.split() for line in log)]
     rows = [row for row in rows if row[0] >= since]
     lost = sum(after[0] - row[0] for row, after in itertools.pairwise(rows) if row[1] == "-")
-    return {"lost": round(lost, 2), "versions": list(dict.fromkeys(said for _, said in rows if said != "-"))}
+    return {"lost": round(lost, 2), "versions": list(dict.fromkeys(said for _when, said in rows if said != "-"))}
 
 
 if len(sys.argv) == 3:
