@@ -73,11 +73,17 @@ class Options:
 
 
 def parse_wanted(
-    items: t.Iterable[t.Any], *, state: str, allow_cloud: bool, locked: t.Mapping[str, str] | None = None
+    items: t.Iterable[t.Any],
+    *,
+    state: str,
+    allow_cloud: bool,
+    locked: t.Mapping[str, str] | None = None,
+    variable: str = "models",
 ) -> list[Wanted]:
     """Read the list of models that a user declared: strings, or mappings with name, state, digest and aliases.
 
     :param state: the state of those that do not say.
+    :param variable: what the list is called, for messages.
     :param locked: pins by model name; a model's own digest comes first.
     :raises OllamaError: ``invalid_name``, ``invalid_digest``, ``invalid_model``, ``duplicate_model``, ``cloud_model``.
     """
@@ -88,7 +94,7 @@ def parse_wanted(
     result: list[Wanted] = []
     taken: dict[str, str] = {}
     for index, item in enumerate(items):
-        what = f"models[{index}]"
+        what = f"{variable}[{index}]"
         data = {"name": item} if isinstance(item, str) else item
         if not isinstance(data, dict) or not data.get("name"):
             raise OllamaError(

@@ -25,8 +25,10 @@ import time
 import typing as t
 from dataclasses import dataclass, field
 
-from . import _name, _release, _settings, _sockets
+from . import _release, _settings, _sockets
 from ._errors import OllamaError
+from ._model import parse_wanted
+from ._registry import parse_mirror
 
 UNIT = "ollama.service"
 UNIT_PATH = "/etc/systemd/system/ollama.service"
@@ -83,6 +85,8 @@ class Wanted:
     environment: t.Mapping[str, t.Any] = field(default_factory=dict)
     limits: t.Mapping[str, t.Any] = field(default_factory=dict)
     models: t.Sequence[t.Any] = ()
+    lock: t.Mapping[str, str] = field(default_factory=dict)
+    mirrors: t.Sequence[str] = ()
     models_mount_required: bool = False
     platforms: t.Mapping[str, t.Mapping[str, t.Any]] = field(default_factory=dict)
     keep: int = 2
@@ -214,17 +218,23 @@ def check(wanted: Wanted) -> Checked:
     check_limits(wanted.limits)
     address = _settings.address(wanted.settings, allow_open_network=wanted.allow_open_network)
     environment, raw = _settings.merge(wanted.settings, wanted.environment, wanted.models_dir)
-    check_models(wanted.models)
+    check_models(wanted, allow_cloud=environment.get("OLLAMA_NO_CLOUD") == "0")
     return Checked(address, environment, raw)
 
 
-def check_models(models: t.Sequence[t.Any]) -> None:
-    """Refuse an entry of ollama_models whose name or shape is wrong; the module model looks at the rest."""
-    for index, entry in enumerate(models):
-        what = f"ollama_models[{index}]"
-        name = entry.get("name") if isinstance(entry, dict) else entry
-        allow_cloud = bool(entry.get("allow_cloud")) if isinstance(entry, dict) else False
-        _name.parse(name, allow_cloud=allow_cloud, what=what + ".name" if isinstance(entry, dict) else what)
+def check_models(wanted: Wanted, *, allow_cloud: bool) -> None:
+    """Refuse models, pins and mirrors that the module model would refuse after the server has been changed."""
+    try:
+        parse_wanted(
+            wanted.models, state="present", allow_cloud=allow_cloud, locked=wanted.lock, variable="ollama_models"
+        )
+    except OllamaError as exc:
+        if exc.code != "cloud_model":
+            raise
+        text = exc.message.replace("allow_cloud: true", "ollama_settings.no_cloud: false")
+        raise OllamaError(exc.code, text, **exc.details) from None
+    for url in wanted.mirrors:
+        parse_mirror(url, what="ollama_mirrors")
 
 
 def check_limits(limits: t.Mapping[str, t.Any]) -> None:

@@ -101,9 +101,18 @@ options:
     type: dict
     default: {}
   models:
-    description: The wanted models, C(ollama_models). Only their names are looked at here.
+    description: The wanted models, C(ollama_models). No registry and no store is asked about them here.
     type: list
     elements: raw
+    default: []
+  lock:
+    description: Their digests by name, as in M(kaido.ollama.model).
+    type: dict
+    default: {}
+  mirrors:
+    description: The registries to try first, C(ollama_mirrors).
+    type: list
+    elements: str
     default: []
   install_dir:
     description: Where releases live, C(ollama_install_dir).
@@ -140,7 +149,8 @@ options:
 notes:
   - The codes in RV(failure.code) are C(not_root), C(bad_version), C(vulnerable_version), C(unknown_checksum),
     C(invalid_checksum), C(insecure_checksum), C(unknown_setting), C(bad_setting), C(bad_environment), C(unknown_limit),
-    C(bad_limit), C(bad_option), C(open_network), C(invalid_name), C(cloud_model), C(unsupported_architecture),
+    C(bad_limit), C(bad_option), C(open_network), C(invalid_name), C(cloud_model), C(invalid_model),
+    C(invalid_digest), C(duplicate_model), C(invalid_mirror), C(unsupported_architecture),
     C(unsupported_variant), C(unsupported_init), C(foreign_install), C(foreign_store), C(store_migration), C(disk_full),
     C(not_mounted), C(no_zstd) and C(port_taken).
 seealso:
@@ -385,6 +395,8 @@ def main() -> None:
             "models_mount_required": {"type": "bool", "default": False},
             "platforms": {"type": "dict", "default": {}},
             "models": {"type": "list", "elements": "raw", "default": []},
+            "lock": {"type": "dict", "default": {}},
+            "mirrors": {"type": "list", "elements": "str", "default": []},
             "install_dir": {"type": "path", "default": "/opt/ollama"},
             "bin_dir": {"type": "path", "default": "/usr/local/bin"},
             "home": {"type": "path", "default": "/usr/share/ollama"},

@@ -108,8 +108,16 @@ def refusal(wanted: Wanted, host: Host = BARE) -> OllamaError:
         ({"settings": {"host": "0.0.0.0"}}, "open_network", ["ollama_settings.host", "'0.0.0.0'", "ollama_allow_open"]),
         ({"environment": {"A B": "x"}}, "bad_environment", ["ollama_environment.A B"]),
         ({"models": ["llama3.2:3b", "a/b/c/d"]}, "invalid_name", ["ollama_models[1]", "'a/b/c/d'"]),
-        ({"models": [{"state": "present"}]}, "invalid_name", ["ollama_models[0].name", "None"]),
-        ({"models": ["x:cloud"]}, "cloud_model", ["ollama_models[0]", "allow_cloud"]),
+        ({"models": [{"state": "present"}]}, "invalid_model", ["ollama_models[0]", "present"]),
+        ({"models": ["a", "A:latest"]}, "duplicate_model", ["ollama_models[1]", "A:latest"]),
+        (
+            {"models": [{"name": "a", "digest": "sha256:12"}]},
+            "invalid_digest",
+            ["ollama_models[0].digest", "sha256:12"],
+        ),
+        ({"models": ["x:cloud"]}, "cloud_model", ["ollama_models[0]", "ollama_settings.no_cloud: false"]),
+        ({"mirrors": ["hecate:11480"]}, "invalid_mirror", ["ollama_mirrors", "'hecate:11480'"]),
+        ({"lock": {"a": "latest"}}, "invalid_digest", ["lock: a", "'latest'"]),
         ({"keep": 0}, "bad_option", ["ollama_release_keep", "0", "at least 1"]),
         ({"models_dir": "models"}, "bad_option", ["ollama_models_dir", "'models'", "absolute"]),
         ({"models_dir": "/my models"}, "bad_option", ["ollama_models_dir", "'/my models'"]),
@@ -127,6 +135,7 @@ def test_what_was_refused_can_be_allowed() -> None:
     old = replace(WANTED, version="0.30.0", allow_vulnerable_version=True, checksum="AB" * 32, checksums={})
     assert "install 0.30.0" in examine(old, BARE)["release"]
     assert examine(replace(WANTED, settings={"host": "0.0.0.0"}, allow_open_network=True), BARE)
+    assert examine(replace(WANTED, settings={"no_cloud": False}, models=["x:cloud"]), BARE)
 
 
 # The host
