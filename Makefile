@@ -59,7 +59,7 @@ changelog: $(READY)
 	antsibull-changelog lint
 
 units: $(READY) ## unit tests
-	$(PYTHON_BIN) -m pytest --quiet --numprocesses auto --ignore tests/conformance --ignore tests/bench
+	$(PYTHON_BIN) -m pytest --quiet --numprocesses 3 --ignore tests/conformance --ignore tests/bench
 
 conformance: $(READY) ## the stand-in, or with URL=http://host:port any server, behaves as observed
 	$(PYTHON_BIN) -m pytest --quiet tests/conformance $(if $(URL),--url $(URL))
