@@ -178,9 +178,11 @@ def start_daemon() -> None:
     log = CACHE / "dockerd.log"
     dockerd = shutil.which("dockerd", path=SEARCH) or "dockerd"
     say(f"engine: no systemd here, so starting dockerd itself; its log: {log.relative_to(PROJECT)}")
-    # Neither nohup nor setsid forks here, so the shell knows dockerd's pid.
-    script = 'nohup setsid "$0" >>"$1" 2>&1 </dev/null & echo $!'
-    pid = int(run_as_root(["env", f"PATH={SEARCH}", "sh", "-c", script, dockerd, str(log)], capture=True))
+    # Neither nohup nor setsid forks here, so the shell knows dockerd's pid. A pid file of its own: that of a dockerd
+    # which was killed stays, and keeps another from starting as soon as any process has its number.
+    script = 'rm -f "$2"; nohup setsid "$0" --pidfile "$2" >>"$1" 2>&1 </dev/null & echo $!'
+    arguments = [dockerd, str(log), str(CACHE / "dockerd.pid")]
+    pid = int(run_as_root(["env", f"PATH={SEARCH}", "sh", "-c", script, *arguments], capture=True))
     remember({**read_state(), "pid": pid, "start": start_time(pid)})
     try:
         wait(alive=lambda: our_daemon() == pid)
