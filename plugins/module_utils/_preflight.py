@@ -311,7 +311,7 @@ def judge(wanted: Wanted, checked: Checked, host: Host, fetched: t.Mapping[str, 
             "the program zstd is needed to unpack a release, and there is no package manager to install it with",
         )
     for listener in host.listeners:
-        if _overlap(listener.address, checked.address) and not _is_ours(listener, host):
+        if _sockets.overlap(listener.address, checked.address) and not _is_ours(listener, host):
             who = f"{listener.program} (pid {listener.pid})" if listener.program else "a program that cannot be seen"
             raise OllamaError(
                 "port_taken",
@@ -445,16 +445,6 @@ def _is_ours(listener: Listener, host: Host) -> bool:
     # Where root is not allowed to look into other processes (a container), the account must do.
     same_account = host.account is not None and host.account.uid == listener.uid
     return listener.unit or (listener.pid is None and same_account and host.service.active)
-
-
-def _overlap(listening: str, address: _settings.Address) -> bool:
-    """Return whether a socket on one address keeps another off the same port."""
-    if listening in ("0.0.0.0", "::"):
-        return True
-    ip = address.ip
-    if ip is None:
-        return address.host != "localhost" or listening in ("127.0.0.1", "::1")
-    return ip.is_unspecified or str(ip) == listening
 
 
 def todo(wanted: Wanted, checked: Checked, host: Host, release: _release.Wanted) -> dict[str, str]:
@@ -655,7 +645,7 @@ def _listeners(port: int, root: str) -> t.Iterator[Listener]:
     for found in _sockets.listening(root):
         if found.port != port:
             continue
-        pid = _socket_owner(found.inode, root)
+        pid = _sockets.owner(found.inode, root)
         yield Listener(
             address=found.address,
             uid=found.uid,
@@ -663,20 +653,6 @@ def _listeners(port: int, root: str) -> t.Iterator[Listener]:
             program=(_read(os.path.join(root, "proc", str(pid), "comm")) or "").strip() or None,
             unit=f"/{UNIT}" in (_read(os.path.join(root, "proc", str(pid), "cgroup")) or ""),
         )
-
-
-def _socket_owner(inode: str, root: str) -> int | None:
-    proc = os.path.join(root, "proc")
-    for pid in os.listdir(proc):
-        if not pid.isdigit():
-            continue
-        with contextlib.suppress(OSError):
-            directory = os.path.join(proc, pid, "fd")
-            for descriptor in os.listdir(directory):
-                with contextlib.suppress(OSError):
-                    if os.readlink(os.path.join(directory, descriptor)) == f"socket:[{inode}]":
-                        return int(pid)
-    return None
 
 
 def _store_generation(path: str) -> str | None:

@@ -8,6 +8,7 @@ PRIVATE to the collection: it may change at any time.
 
 from __future__ import annotations
 
+import contextlib
 import ipaddress
 import os
 import typing as t
@@ -91,3 +92,28 @@ def _is_at(socket: Socket, address: _settings.Address) -> bool:
     if address.ip.is_unspecified:
         return socket.address in ("0.0.0.0", "::")
     return socket.address == str(address.ip)
+
+
+def overlap(listening: str, address: _settings.Address) -> bool:
+    """Return whether a socket on one address keeps another off the same port."""
+    if listening in ("0.0.0.0", "::"):
+        return True
+    ip = address.ip
+    if ip is None:
+        return address.host != "localhost" or listening in ("127.0.0.1", "::1")
+    return ip.is_unspecified or str(ip) == listening
+
+
+def owner(inode: str, root: str = "/") -> int | None:
+    """Return the pid of a process that holds the socket; None where none can be seen."""
+    proc = os.path.join(root, "proc")
+    for pid in os.listdir(proc):
+        if not pid.isdigit():
+            continue
+        with contextlib.suppress(OSError):
+            directory = os.path.join(proc, pid, "fd")
+            for descriptor in os.listdir(directory):
+                with contextlib.suppress(OSError):
+                    if os.readlink(os.path.join(directory, descriptor)) == f"socket:[{inode}]":
+                        return int(pid)
+    return None
