@@ -30,7 +30,8 @@ _PROPERTIES = "ActiveState,UnitFileState,ExecMainStartTimestampMonotonic,StateCh
 class File:
     """A file of root's: what it is to hold."""
 
-    content: str
+    content: str | None
+    """None: there must be nothing of this name."""
     mode: str = "0644"
     group: str = "root"
 
@@ -70,7 +71,7 @@ class Host:
     """The programs that are not there."""
     has_user: bool = True
     differing: tuple[str, ...] = ()
-    """The files that are missing or differ in content, owner, group or mode."""
+    """The files that are missing or differ in content, owner, group or mode, or must go."""
     changed: t.Mapping[str, float] = field(default_factory=dict)
     """When each of the files was last changed, seconds since the epoch."""
     active: bool = False
@@ -179,6 +180,8 @@ def _uid(user: str) -> int | None:
 
 
 def _differs(path: str, file: File) -> bool:
+    if file.content is None:
+        return os.path.lexists(path)
     try:
         gid = grp.getgrnam(file.group).gr_gid
         with open(path, encoding="utf-8", errors="replace", newline="") as stream:

@@ -37,6 +37,7 @@ options:
     description:
       - The files that belong to it, as a JSON text; path to RV(ignore:content), RV(ignore:mode), V(0644) unless said
         otherwise, and RV(ignore:group), V(root) unless said otherwise. All belong to root.
+      - Content V(null) means that there must be no such file or directory.
       - A text because Ansible hides the values of secret options wherever they appear, and a file as a whole appears
         nowhere else.
     type: str
@@ -85,7 +86,7 @@ reasons:
     files: "/etc/ollama-gateway/tokens.conf: missing or different"
     reload: "/etc/ollama-gateway/tokens.conf: changed since it was last read"
 files:
-  description: The files that are missing, or differ in content, owner, group or mode.
+  description: The files that are missing, or differ in content, owner, group or mode, or must go.
   returned: success
   type: list
   elements: str

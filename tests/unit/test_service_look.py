@@ -83,6 +83,16 @@ def test_files_are_compared_by_content_and_mode(
     assert differing() == [str(path)]
 
 
+def test_what_must_not_be_there_is_found(
+    run_module: RunModule, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    (tmp_path / "link").symlink_to("nowhere")
+    files = {str(tmp_path / name): {"content": None} for name in ("link", "never")}
+    found = run_on(run_module, monkeypatch, files=json.dumps({str(tmp_path): {"content": None}, **files}))
+    assert found["files"] == [str(tmp_path), str(tmp_path / "link")]
+    assert found["todo"] == ["files"]
+
+
 def test_a_port_in_use_is_refused_with_who_uses_it(run_module: RunModule, monkeypatch: pytest.MonkeyPatch) -> None:
     with socket.create_server(("127.0.0.1", 0)) as server:
         port = server.getsockname()[1]
