@@ -4,7 +4,8 @@
 """Models as files to carry: a directory or tar with blobs, manifests, release archives and their sums.
 
 ``SHA256SUMS`` lists every file, in the format of sha256sum. Nothing in a bundle is trusted before all of it was read
-and compared; nothing is written to a store before that.
+and compared; nothing is written to a store before that. A tag that is a list of variants is carried as that list, with
+those variants that are whole where it comes from; their manifests lie among the blobs, as in a store of 0.40.
 
 PRIVATE to the collection: it may change at any time.
 """
@@ -19,13 +20,15 @@ import re
 import shutil
 import stat
 import tarfile
+import threading
 import typing as t
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from ._errors import OllamaError
-from ._name import Name, parse
+from ._name import DEFAULT_HOST, Name, parse
 from ._progress import human
-from ._store import Entry, Manifest, Memory, Store, audit, fingerprint, parse_manifest
+from ._registry import Offer
+from ._store import MANIFEST, Blob, Entry, Manifest, Memory, Store, Variant, audit, fingerprint, parse_manifest
 
 SUMS = "SHA256SUMS"
 _SUM = re.compile(r"([0-9a-f]{64})  (\S.*)\Z")
@@ -33,6 +36,8 @@ _BLOB = re.compile(r"blobs/sha256-([0-9a-f]{64})\Z")
 _RELEASE = re.compile(r"releases/v[0-9][0-9A-Za-z.-]*/[A-Za-z0-9][A-Za-z0-9._-]*\Z")
 _STAGE = ".kaido-import"
 _READ = 1 << 20
+Watch = t.Callable[[str, int], None]
+"""Is told how many bytes of a blob have been copied, by its digest."""
 
 
 def member_of(name: Name) -> str:
@@ -72,7 +77,7 @@ class Bundle:
                         self._add(member.name, member.size, member.isreg())
         except (OSError, tarfile.TarError) as exc:
             self.__exit__()
-            raise OllamaError("bundle_unreadable", f"src: cannot read {path} as a bundle: {exc}") from None
+            raise OllamaError("bundle_unreadable", f"cannot read {path} as a bundle: {exc}") from None
 
     def __enter__(self) -> Bundle:
         return self
@@ -108,27 +113,47 @@ class Bundle:
             return file.read()
 
 
+@dataclass(frozen=True)
+class Carried(Offer):
+    """What a bundle has under a tag, for servers of one kind.
+
+    :ivar parts: the blobs that a store needs for it, manifests of variants included.
+    """
+
+    parts: tuple[Blob, ...] = ()
+
+    def satisfies(self, pin: str) -> bool:
+        """Return whether a store that has this has what a pin asks for."""
+        return super().satisfies(pin) or pin in self.variants
+
+    @property
+    def blobs(self) -> dict[str, int]:
+        """Digest and size of every blob."""
+        return {blob.digest: blob.size for blob in self.parts}
+
+
 @dataclass
 class Contents:
     """What a bundle holds, after it was found whole and right.
 
     :ivar checksum: of SHA256SUMS, and so of everything.
-    :ivar models: the manifests by model name.
+    :ivar lists: whether the models are for a server that reads lists of variants.
     """
 
     checksum: str
-    models: dict[Name, Manifest]
+    lists: bool
+    models: dict[Name, Carried]
     releases: list[str]
 
 
-def check(bundle: Bundle, checksum: str | None = None, *, hash_all: bool = True) -> Contents:
+def check(bundle: Bundle, checksum: str | None = None, *, lists: bool = True, hash_all: bool = True) -> Contents:
     """Return what a bundle holds.
 
     :param checksum: what its SHA256SUMS must hash to, or None to take the bundle's own word.
+    :param lists: whether the models are for a server that reads lists of variants.
     :param hash_all: False leaves the contents of blobs and archives unread.
     :raises OllamaError: ``bundle_incomplete``, ``bundle_tampered``.
     """
-
     if SUMS not in bundle.sizes:
         raise _refuse(bundle, "bundle_incomplete", f"there is no {SUMS} in it")
     text = bundle.read(SUMS)
@@ -136,17 +161,11 @@ def check(bundle: Bundle, checksum: str | None = None, *, hash_all: bool = True)
     if checksum and found != checksum:
         raise _refuse(bundle, "bundle_tampered", f"its {SUMS} has {found}, wanted is {checksum}")
     sums = _parse_sums(bundle, text)
-    contents = Contents(found, {}, sorted(member for member in sums if _RELEASE.match(member)))
+    contents = Contents(found, lists, {}, sorted(member for member in sums if _RELEASE.match(member)))
     for member in sorted(sums):
         name = name_of(member)
         if name:
-            contents.models[name] = _manifest(bundle, member, sums[member])
-    for name, manifest in contents.models.items():
-        for part in manifest.blobs:
-            size = bundle.sizes.get(f"blobs/{part.file_name}")
-            if size != part.size:
-                what = "is missing" if size is None else f"has {size} of {part.size} bytes"
-                raise _refuse(bundle, "bundle_incomplete", f"blobs/{part.file_name} of {name} {what}")
+            contents.models[name] = _carried(bundle, member, name, sums, lists)
     for member in sorted(sums) if hash_all else ():
         with bundle.open(member) as file:
             if _pour(file, None) != sums[member]:
@@ -178,23 +197,58 @@ def _parse_sums(bundle: Bundle, text: bytes) -> dict[str, str]:
     return sums
 
 
-def _manifest(bundle: Bundle, member: str, digest: str) -> Manifest:
+def _carried(bundle: Bundle, member: str, name: Name, sums: t.Mapping[str, str], lists: bool) -> Carried:
+    """Return what a bundle has under one tag, after all of that was found to be there."""
+    digest = f"sha256:{sums[member]}"
+    parsed = _manifest(bundle, member, sums[member])
+    if isinstance(parsed, Manifest):
+        _have_blobs(bundle, name, parsed.blobs)
+        return Carried(digest, parsed, (), parsed.blobs)
+    whole: list[tuple[Variant, Manifest]] = []
+    manifests: list[Blob] = []
+    for variant in parsed:
+        path = f"blobs/{variant.digest.replace(':', '-')}"
+        if path in sums:
+            manifest = _manifest(bundle, path, variant.digest[7:])
+            if not isinstance(manifest, Manifest):
+                raise _refuse(bundle, "bundle_tampered", f"{member} is a list with a list in it")
+            _have_blobs(bundle, name, manifest.blobs)
+            whole.append((variant, manifest))
+            manifests.append(Blob(variant.digest, bundle.sizes[path], MANIFEST))
+    if not whole:
+        raise _refuse(bundle, "bundle_incomplete", f"of {member}, a list of variants, none is there")
+    if lists:
+        parts = [*manifests, *(blob for _variant, manifest in whole for blob in manifest.blobs)]
+        known = tuple(manifest.digest for _variant, manifest in whole)
+        return Carried(digest, whole[0][1], known, tuple({blob.digest: blob for blob in parts}.values()))
+    # Older servers run what newer ones convert from.
+    chosen = next((manifest for variant, manifest in whole if variant.runner == "ggml"), whole[0][1])
+    return Carried(digest, chosen, (), chosen.blobs)
+
+
+def _have_blobs(bundle: Bundle, name: Name, blobs: t.Iterable[Blob]) -> None:
+    for blob in blobs:
+        size = bundle.sizes.get(f"blobs/{blob.file_name}")
+        if size != blob.size:
+            what = "is missing" if size is None else f"has {size} of {blob.size} bytes"
+            raise _refuse(bundle, "bundle_incomplete", f"blobs/{blob.file_name} of {name} {what}")
+
+
+def _manifest(bundle: Bundle, member: str, digest: str) -> Manifest | tuple[Variant, ...]:
     body = bundle.read(member)
     if hashlib.sha256(body).hexdigest() != digest:
         raise _refuse(bundle, "bundle_tampered", f"{member} has another content than its sum says")
-    manifest = parse_manifest(body)
-    if not isinstance(manifest, Manifest):
-        raise _refuse(bundle, "bundle_tampered", f"{member} is a list of variants")
-    return manifest
+    return parse_manifest(body)
 
 
 def _and_more(items: t.Sequence[str]) -> str:
     return f", and {len(items) - 1} more" if len(items) > 1 else ""
 
 
-def _pour(source: t.IO[bytes], target: t.IO[bytes] | None) -> str:
+def _pour(source: t.IO[bytes], target: t.IO[bytes] | None, tell: t.Callable[[int], None] = lambda count: None) -> str:
     """Read a file to its end, copy it where a target is given, and return the sha256 of what was read."""
     hasher = hashlib.sha256()
+    count = 0
     while True:
         data = source.read(_READ)
         if not data:
@@ -202,6 +256,8 @@ def _pour(source: t.IO[bytes], target: t.IO[bytes] | None) -> str:
         hasher.update(data)
         if target:
             target.write(data)
+        count += len(data)
+        tell(count)
 
 
 # --- writing a bundle
@@ -209,9 +265,12 @@ def _pour(source: t.IO[bytes], target: t.IO[bytes] | None) -> str:
 
 @dataclass
 class Export:
-    """What shall go into a bundle: model manifests as bytes, everything else as files with the sums they must have."""
+    """What shall go into a bundle: the tags' manifests as bytes, everything else as files with the sums they must have.
 
-    models: dict[Name, Manifest]
+    :ivar models: the digests by name, as ``/api/tags`` has them.
+    """
+
+    models: dict[Name, str]
     manifests: dict[str, bytes]
     files: dict[str, tuple[str, str]]
 
@@ -229,7 +288,7 @@ class Export:
 
 
 def collect(store: Store, names: t.Sequence[Name], releases: t.Mapping[str, tuple[str, str]]) -> Export:
-    """Return what a bundle of some models has to hold; of a list of variants the one that this host runs.
+    """Return what a bundle of some models has to hold; of a list of variants those that are whole here.
 
     :param names: empty means all.
     :param releases: by member name: the file and its sha256.
@@ -240,11 +299,12 @@ def collect(store: Store, names: t.Sequence[Name], releases: t.Mapping[str, tupl
     for entry in entries:
         if entry.problem:
             raise OllamaError("damaged", f"{entry.name}: {entry.problem}; repair it first", name=str(entry.name))
-        body = _manifest_body(store, entry.path, entry.digest)
-        manifest = t.cast(Manifest, parse_manifest(body))
-        export.models[entry.name] = manifest
+        with open(entry.path, "rb") as file:
+            body = file.read()
+        export.models[entry.name] = entry.digest
         export.manifests[member_of(entry.name)] = body
-        for blob in manifest.blobs:
+        parsed = parse_manifest(body)
+        for blob in parsed.blobs if isinstance(parsed, Manifest) else _variants(store, entry, parsed):
             damage = store.stat_damage(blob)
             if damage:
                 raise OllamaError("damaged", f"{entry.name}: {damage}; repair it first", name=str(entry.name))
@@ -259,13 +319,20 @@ def _entry(store: Store, name: Name) -> Entry:
     return entry
 
 
-def _manifest_body(store: Store, path: str, digest: str) -> bytes:
-    with open(path, "rb") as file:
-        body = file.read()
-    if "sha256:" + hashlib.sha256(body).hexdigest() == digest:
-        return body
-    with open(store.blob_path(digest), "rb") as file:
-        return file.read()
+def _variants(store: Store, entry: Entry, variants: t.Iterable[Variant]) -> t.Iterator[Blob]:
+    """Yield the blobs of the variant that this host runs, and of every other one that is whole here.
+
+    There are others where a server of 0.40 has converted a model: its pin is the original's digest.
+    """
+    for variant in variants:
+        if variant.digest in entry.digests:
+            path = store.blob_path(variant.digest)
+            with open(path, "rb") as file:
+                manifest = parse_manifest(file.read())
+            blobs = manifest.blobs if isinstance(manifest, Manifest) else ()
+            if variant.digest == entry.digest or not any(map(store.stat_damage, blobs)):
+                yield Blob(variant.digest, os.path.getsize(path), MANIFEST)
+                yield from blobs
 
 
 def is_written(export: Export, dest: str) -> bool:
@@ -384,7 +451,10 @@ class _Hashing:
 
 @dataclass
 class Lack:
-    """What a store lacks of a bundle: blobs, and models whose tag is another or not there."""
+    """What a store lacks of a bundle: blobs, and models whose tag is another or not there.
+
+    :ivar before: the models' digests, empty where they are not there.
+    """
 
     blobs: dict[str, int]
     models: list[Name]
@@ -392,19 +462,30 @@ class Lack:
 
 
 def compare(contents: Contents, store: Store, memory: Memory) -> Lack:
-    """Return what has to be brought; blobs of the store that have changed since they were found right are hashed."""
-    wanted = {blob.digest: blob for manifest in contents.models.values() for blob in manifest.blobs}
-    damage = audit(store, wanted.values(), memory).damage
-    entries = {name: store.find(name) for name in contents.models}
-    before = {name: entry.digest if entry and not entry.problem else "" for name, entry in entries.items()}
-    return Lack(
-        {digest: wanted[digest].size for digest in damage},
-        [name for name, manifest in contents.models.items() if before[name] != manifest.digest],
-        before,
-    )
+    """Return what has to be brought; blobs of the store that have changed since they were found right are hashed.
+
+    A tag that the server has made another list of is still the bundle's, as long as that variant is in it.
+    """
+    parts = {blob.digest: blob for carried in contents.models.values() for blob in carried.parts}
+    damage = audit(store, parts.values(), memory).damage
+    lack = Lack({digest: parts[digest].size for digest in damage}, [], {})
+    for name, carried in contents.models.items():
+        entry = store.find(name)
+        sound = entry if entry and not entry.problem else None
+        lack.before[name] = sound.digest if sound else ""
+        if not sound or (carried.chosen.digest != sound.digest and carried.digest not in memory.known_as(sound)):
+            lack.models.append(name)
+    return lack
 
 
-def bring(bundle: Bundle, contents: Contents, lack: Lack, store: Store, memory: Memory) -> None:
+def bring(
+    bundle: Bundle,
+    contents: Contents,
+    lack: Lack,
+    store: Store,
+    memory: Memory,
+    watch: Watch = lambda digest, count: None,
+) -> None:
     """Copy what a store lacks: blobs first, manifests last, each by one rename, with the owner of the store.
 
     :raises OllamaError: ``disk_full``, ``bundle_tampered`` where the bundle has changed since it was checked.
@@ -415,29 +496,84 @@ def bring(bundle: Bundle, contents: Contents, lack: Lack, store: Store, memory: 
             "disk_full", f"the bundle needs {human(size)}, but {human(free)} are free where {store.root} is"
         )
     writer = _StoreWriter(store.root)
+
+    def put(member: str, blob: str, source_member: str | None = None) -> None:
+        with bundle.open(source_member or member) as source:
+            path = writer.put(member, source, blob[7:], lambda count: watch(blob, count))
+        if member.startswith("blobs/"):
+            memory.verified[blob] = fingerprint(os.stat(path))
+
     try:
         for digest in sorted(lack.blobs):
-            member = f"blobs/{digest.replace(':', '-')}"
-            with bundle.open(member) as source:
-                path = writer.put(member, source, digest[7:])
-            memory.verified[digest] = fingerprint(os.stat(path))
-        newer = os.path.isdir(os.path.join(store.root, "manifests-v2"))
+            put(f"blobs/{digest.replace(':', '-')}", digest)
         for name in lack.models:
-            digest, source = contents.models[name].digest, bundle.open(member_of(name))
-            with source:
-                if newer:
-                    member = f"blobs/{digest.replace(':', '-')}"
-                    path = writer.put(member, source, digest[7:])
-                    memory.verified[digest] = fingerprint(os.stat(path))
-                    host = "ollama.com" if name.host == parse("x").host else name.host.replace(":", "%3A")
-                    tag = f"manifests-v2/{host}/{name.namespace}/{name.model}/{name.tag}"
-                    writer.link(tag, "../../../../" + member)
-                else:
-                    writer.put(member_of(name), source, digest[7:])
+            carried, member = contents.models[name], member_of(name)
+            if contents.lists:
+                blob = f"blobs/{carried.digest.replace(':', '-')}"
+                put(blob, carried.digest, member)
+                host = "ollama.com" if name.host == DEFAULT_HOST else name.host.replace(":", "%3A")
+                writer.link(f"manifests-v2/{host}/{name.namespace}/{name.model}/{name.tag}", f"../../../../{blob}")
+            elif carried.digest == carried.chosen.digest:
+                put(member, carried.digest)
+            else:
+                put(member, carried.chosen.digest, f"blobs/{carried.chosen.digest.replace(':', '-')}")
     except OSError as exc:
         raise OllamaError("store_unwritable", f"models_dir: cannot write to {store.root}: {exc.strerror}") from None
     finally:
         writer.close()
+
+
+def remember(contents: Contents, memory: Memory) -> None:
+    """Note which tags the models are of: older stores keep of a list only the variant, newer servers may convert it."""
+    for name, carried in contents.models.items():
+        memory.origins[name.key] = {"registry": carried.digest, "variant": carried.chosen.digest}
+
+
+class Supply:
+    """A bundle that single models are taken from; it is not even opened before it is needed. A context manager."""
+
+    def __init__(self, path: str, *, lists: bool) -> None:
+        self.path = path
+        self.lists = lists
+        self._bundle: Bundle | None = None
+        self._contents: Contents | None = None
+        # A tar has one position, and a store one place to prepare files in.
+        self._lock = threading.Lock()
+
+    def __str__(self) -> str:
+        return self.path
+
+    def __enter__(self) -> Supply:
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        if self._bundle:
+            self._bundle.__exit__()
+
+    def read(self, *, hash_all: bool = False) -> tuple[Bundle, Contents]:
+        """Return the bundle and what it holds; raises as `check`."""
+        self._bundle = self._bundle or Bundle(self.path)
+        if hash_all or not self._contents:
+            self._contents = check(self._bundle, lists=self.lists, hash_all=hash_all)
+        return self._bundle, self._contents
+
+    def offer(self, wanted: Name) -> Carried:
+        """Return what the bundle has under a name, whatever its case; raises ``tag_missing``."""
+        for name, carried in self.read()[1].models.items():
+            if name.key == wanted.key:
+                return carried
+        raise OllamaError("tag_missing", f"{wanted}: {self.path} has no such model", name=str(wanted))
+
+    def bring(self, wanted: Name, store: Store, memory: Memory, watch: Watch) -> int:
+        """Bring one model into a store, and return the bytes that were copied; raises as `bring`."""
+        with self._lock:
+            bundle, contents = self.read()
+            one = {name: carried for name, carried in contents.models.items() if name.key == wanted.key}
+            part = replace(contents, models=one)
+            lack = compare(part, store, memory)
+            bring(bundle, part, lack, store, memory, watch)
+            remember(part, memory)
+            return sum(lack.blobs.values())
 
 
 class _StoreWriter:
@@ -457,11 +593,11 @@ class _StoreWriter:
         """Remove what was not finished."""
         _remove(self.stage)
 
-    def put(self, member: str, source: t.IO[bytes], digest: str) -> str:
+    def put(self, member: str, source: t.IO[bytes], digest: str, tell: t.Callable[[int], None]) -> str:
         """Write one file and return its path; raises ``bundle_tampered`` where the content is not the digest's."""
         new = os.path.join(self.stage, "file")
         with open(new, "wb") as target:
-            found = _pour(source, target)
+            found = _pour(source, target, tell)
             target.flush()
             os.fsync(target.fileno())
         if found != digest:

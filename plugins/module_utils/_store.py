@@ -443,6 +443,11 @@ class Memory:
         memory._loaded = memory._dump()
         return memory
 
+    def known_as(self, entry: Entry) -> frozenset[str]:
+        """Return the digests of a tag, with the registry's of what was pulled as long as that variant is part of it."""
+        origin = self.origins.get(entry.name.key, {})
+        return entry.digests | {origin["registry"]} if origin.get("variant") in entry.digests else entry.digests
+
     def save(self) -> None:
         """Write the file atomically if anything changed; losing it costs a re-hash, so a failure is not an error."""
         text = self._dump()

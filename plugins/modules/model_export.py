@@ -15,8 +15,9 @@ description:
     wanted, and C(SHA256SUMS) over all of it, which C(sha256sum --check) reads.
   - Reads the model store alone; no server is needed. Every byte is compared with its digest on the way, and a bundle
     gets its name only when it is whole.
-  - Of a tag that is a list of variants (Ollama 0.40 and newer) the variant goes into the bundle that this host runs, so
-    that servers of all versions can use it.
+  - Of a tag that is a list of variants (Ollama 0.40 and newer) the list goes into the bundle, with the variant that
+    this host runs, so that pins hold and servers of all versions can use it. Further variants go with it if they are
+    here in full, such as the original of a model that the server has converted.
 author:
   - kaido.ollama contributors (@kaido)
 extends_documentation_fragment:
@@ -139,7 +140,7 @@ def run(params: t.Mapping[str, t.Any], check_mode: bool) -> dict[str, t.Any]:
         "changed": changed,
         "dest": dest,
         "checksum": export.checksum,
-        "models": {str(name): manifest.digest for name, manifest in export.models.items()},
+        "models": {str(name): digest for name, digest in export.models.items()},
         "bytes": sum(os.path.getsize(path) for path, _digest in export.files.values()),
     }
 

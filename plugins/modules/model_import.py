@@ -16,6 +16,9 @@ description:
   - Copies the blobs that the store lacks or has damaged, then the manifests, each by one rename and with the owner of
     the store. A running server lists the models without a restart.
   - Other models of the store stay as they are. A model of the same name becomes that of the bundle.
+  - A tag that is a list of variants becomes that list where the store is of Ollama 0.40 or newer, which the directory
+    C(manifests-v2) tells. An older store gets the variant, and M(kaido.ollama.model) remembers the list's digest, so
+    that pins to either hold.
 author:
   - kaido.ollama contributors (@kaido)
 extends_documentation_fragment:
@@ -43,6 +46,7 @@ notes:
     V(busy), V(invalid_digest), V(bad_manifest), V(store_unreadable), V(store_unwritable).'
 seealso:
   - module: kaido.ollama.model_export
+  - module: kaido.ollama.model
 """
 
 EXAMPLES = r"""
@@ -68,7 +72,7 @@ models:
       type: str
       returned: always
     digest_after:
-      description: The digest in the bundle.
+      description: The digest at the end, as Ollama shows it.
       type: str
       returned: always
     size:
@@ -97,7 +101,7 @@ import typing as t
 from ansible.module_utils.basic import AnsibleModule
 
 from ..module_utils._argspec import STORE, finish
-from ..module_utils._bundle import Bundle, bring, check, compare
+from ..module_utils._bundle import Bundle, bring, check, compare, remember
 from ..module_utils._errors import OllamaError
 from ..module_utils._name import parse_digest
 from ..module_utils._store import Memory, Store, exclusive, memory_path
@@ -114,8 +118,9 @@ def run(params: t.Mapping[str, t.Any], check_mode: bool) -> dict[str, t.Any]:
     store = Store(params["models_dir"])
     if not store.readable and not (check_mode and not os.path.lexists(store.root)):
         raise OllamaError("store_unreadable", f"models_dir: cannot read {store.root}; install the server first")
+    lists = os.path.isdir(os.path.join(store.root, "manifests-v2"))
     with Bundle(params["src"]) as bundle:
-        contents = check(bundle, checksum)
+        contents = check(bundle, checksum, lists=lists)
         path = memory_path(store, params["state_dir"])
         with exclusive(path, seconds=0 if check_mode else _WAIT) as alone:
             if not alone and not check_mode:
@@ -123,18 +128,19 @@ def run(params: t.Mapping[str, t.Any], check_mode: bool) -> dict[str, t.Any]:
             memory = Memory.of(store, params["state_dir"])
             lack = compare(contents, store, memory)
             changed = bool(lack.blobs or lack.models)
-            if changed and not check_mode:
-                bring(bundle, contents, lack, store, memory)
             if not check_mode:
+                if changed:
+                    bring(bundle, contents, lack, store, memory)
+                remember(contents, memory)
                 memory.save()
     rows = [
         {
             "name": str(name),
             "digest_before": lack.before[name] or None,
-            "digest_after": manifest.digest,
-            "size": manifest.size,
+            "digest_after": carried.chosen.digest if name in lack.models else lack.before[name],
+            "size": carried.chosen.size,
         }
-        for name, manifest in contents.models.items()
+        for name, carried in contents.models.items()
     ]
     return {
         "changed": changed,
