@@ -19,6 +19,7 @@ import time
 import typing as t
 from dataclasses import dataclass, field
 
+from ._bundle import Supply
 from ._client import Client
 from ._errors import OllamaError
 from ._gpu_fit import too_big
@@ -43,6 +44,9 @@ _SOURCE_FAILED = (
 )
 _TRIES = 4
 _REFETCHES = 2
+_VERBS = {"pull": "pulled", "repair": "repaired", "replace": "replaced by the pinned one", "update": "updated"}
+
+Origin = t.Union[Source, Supply]
 
 
 @dataclass(frozen=True)
@@ -154,7 +158,7 @@ class Plan:
     wanted: Wanted
     before: Found
     pull: str = ""
-    candidates: list[tuple[Source, Offer | None]] = field(default_factory=list)
+    candidates: list[tuple[Origin, Offer | None]] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
     copies: tuple[Name, ...] = ()
     delete: bool = False
@@ -176,10 +180,19 @@ class Models:
     """The models of one server and its store.
 
     :param store: None where the store cannot be seen from here; then digests are the server's word.
+    :param supply: a bundle that takes the place of all registries.
     """
 
     def __init__(
-        self, client: Client, store: Store | None, memory: Memory, options: Options, *, lists: bool, progress: Progress
+        self,
+        client: Client,
+        store: Store | None,
+        memory: Memory,
+        options: Options,
+        *,
+        lists: bool,
+        progress: Progress,
+        supply: Supply | None = None,
     ) -> None:
         self.client = client
         self.store = store
@@ -187,11 +200,12 @@ class Models:
         self.options = options
         self.lists = lists
         self.progress = progress
+        self.supply = supply
         self.audit = Audit({})
         self.warnings: list[str] = []
         self._started = time.monotonic()
-        self._offers: dict[tuple[Source, str], Offer | OllamaError] = {}
-        self._dead: set[Source] = set()
+        self._offers: dict[tuple[Origin, str], Offer | OllamaError] = {}
+        self._dead: set[Origin] = set()
 
     # --- looking
 
@@ -203,7 +217,8 @@ class Models:
             row = listed.get(name.key)
             entry = entries[name.key] = self.store.find(name) if self.store else None
             if entry:
-                result[name.key] = Found(entry.digest, entry.size, self._known_as(entry), entry.problem, on_disk=True)
+                known = self.memory.known_as(entry)
+                result[name.key] = Found(entry.digest, entry.size, known, entry.problem, on_disk=True)
             elif row and self.store and not row.get("remote_host"):
                 raise OllamaError(
                     "store_mismatch",
@@ -223,23 +238,20 @@ class Models:
                     result[key].damage = tuple(seen.damage[b.digest] for b in entry.blobs if b.digest in seen.damage)
         return result
 
-    def _known_as(self, entry: Entry) -> frozenset[str]:
-        """Add the registry's digest of what was pulled, as long as that variant is still part of the tag."""
-        origin = self.memory.origins.get(entry.name.key, {})
-        return entry.digests | {origin["registry"]} if origin.get("variant") in entry.digests else entry.digests
-
     def _count(self, seen: Audit) -> None:
         self.audit.hashed_blobs += seen.hashed_blobs
         self.audit.hashed_bytes += seen.hashed_bytes
 
-    def offer(self, source: Source, name: Name) -> Offer:
-        """Ask a registry once; one that did not answer is not asked again."""
+    def offer(self, source: Origin, name: Name) -> Offer:
+        """Ask a registry or a bundle once; a registry that did not answer is not asked again."""
         key = (source, name.key)
         if source in self._dead:
             raise OllamaError("registry_unreachable", f"{source} did not answer before")
         if key not in self._offers:
             try:
-                self._offers[key] = look_up(source, name, lists=self.lists)
+                self._offers[key] = (
+                    source.offer(name) if isinstance(source, Supply) else look_up(source, name, lists=self.lists)
+                )
             except OllamaError as exc:
                 self._offers[key] = exc
                 if exc.code == "registry_unreachable":
@@ -290,7 +302,9 @@ class Models:
             return offer.digest in before.digests or offer.chosen.digest in before.digests
         raise _worst(failures)
 
-    def _sources(self, name: Name) -> list[Source]:
+    def _sources(self, name: Name) -> list[Origin]:
+        if self.supply:
+            return [self.supply]
         upstream = Source(name.host, self.options.insecure)
         # A mirror serves the public registry's names: other hosts' models would be different ones under the same path.
         return [*self.options.mirrors, upstream] if name.host == DEFAULT_HOST else [upstream]
@@ -353,7 +367,9 @@ class Models:
         """Return the bytes that pulls still have to write, and how many of them take room that is taken already."""
         need: dict[str, int] = {}
         room: dict[str, int] = {}
-        have = {part["digest"]: part for part in self.store.partials()} if self.store and self.store.readable else {}
+        have: dict[str, dict[str, t.Any]] = {}
+        if self.store and self.store.readable and not self.supply:
+            have = {part["digest"]: part for part in self.store.partials()}
         for plan in plans:
             offer = plan.candidates[0][1] if plan.candidates else None
             bad = {damage.blob.digest for damage in plan.before.damage}
@@ -366,6 +382,13 @@ class Models:
                     if os.path.exists(there):  # a damaged blob goes before the pull
                         room[digest] += os.stat(there).st_blocks * 512
         return sum(need.values()), sum(min(need[digest], max(0, room[digest])) for digest in need)
+
+    def check_supply(self, pulls: t.Sequence[Plan]) -> None:
+        """Refuse a bundle that is not whole, before anything is changed; one that nothing comes from is not read."""
+        if self.supply and pulls:
+            self.progress.note(f"comparing all of {self.supply} with its sums")
+            self.supply.read(hash_all=True)
+            self.progress.note("")
 
     # --- acting
 
@@ -422,13 +445,7 @@ class Models:
                     ) from None
                 continue
             outcome.source = str(source)
-            verb = {
-                "pull": "pulled",
-                "repair": "repaired",
-                "replace": "replaced by the pinned one",
-                "update": "updated",
-            }[plan.pull]
-            outcome.actions.append(f"{verb} from {source}, {human(outcome.bytes_pulled)} fetched")
+            outcome.actions.append(f"{_VERBS[plan.pull]} from {source}, {human(outcome.bytes_pulled)} fetched")
             break
         if running:
             # A loaded runner still has the damaged file mapped.
@@ -458,8 +475,32 @@ class Models:
             with contextlib.suppress(FileNotFoundError):
                 os.unlink(self.store.blob_path(digest))
 
-    def _pull_from(self, source: Source, offer: Offer | None, plan: Plan, outcome: Outcome, *, patient: bool) -> None:
+    def _bring(self, supply: Supply, plan: Plan, outcome: Outcome) -> None:
+        """Have a model from the bundle, and see that the server has it then."""
+        name = plan.wanted.name
+        size = plan.candidates[0][1].chosen.size if plan.candidates[0][1] else 0
+
+        def watch(digest: str, count: int) -> None:
+            if time.monotonic() > self._deadline():
+                raise OllamaError("deadline", f"{name}: the deadline is over; whole blobs are kept for the next time")
+            event = {"status": f"copying {digest[7:19]}", "digest": digest, "completed": count}
+            self.progress.update(str(name), size, event)
+
+        if not self.store:
+            raise OllamaError("store_unreadable", "models_dir: a bundle needs a store; give OLLAMA_MODELS, or become")
+        outcome.bytes_pulled += supply.bring(name, self.store, self.memory, watch)
+        self.progress.update(str(name), size, {"status": "success"})
+        if name.key not in list_models(self.client):
+            raise OllamaError(
+                "store_mismatch",
+                f"models_dir: {name} was brought to {self.store.root}, but the server does not list it; give the"
+                " server's OLLAMA_MODELS",
+            )
+
+    def _pull_from(self, source: Origin, offer: Offer | None, plan: Plan, outcome: Outcome, *, patient: bool) -> None:
         """Pull from one source until every blob is right; a source that cannot do that loses what it brought."""
+        if isinstance(source, Supply):
+            return self._bring(source, plan, outcome)
         name = plan.wanted.name
         target = name if source.host == name.host else name.at(source.host)
         if target != name and str(target) not in self.memory.pending:
@@ -683,6 +724,7 @@ def converge(models: Models, wanted: t.Sequence[Wanted], *, server_up: bool, che
         models.memory.save()
         return {"changed": False, "pending": True, "warnings": models.warnings}
 
+    models.check_supply(pulls)
     after = dict(found)
     failures: list[OllamaError] = []
     if check_mode:
@@ -779,10 +821,7 @@ def _forecast(plan: Plan) -> Outcome:
     if plan.pull:
         source, offer = plan.candidates[0]
         size = human(offer.chosen.size) if offer else "unknown size"
-        verb = {"pull": "pulled", "repair": "repaired", "replace": "replaced by the pinned one", "update": "updated"}[
-            plan.pull
-        ]
-        outcome.actions.append(f"would be {verb} from {source}, {size}")
+        outcome.actions.append(f"would be {_VERBS[plan.pull]} from {source}, {size}")
         outcome.source = str(source)
     outcome.actions += [f"would be named {alias}, too" for alias in plan.copies]
     return outcome

@@ -80,6 +80,17 @@ options:
     type: list
     elements: str
     default: []
+  source:
+    description:
+      - A bundle on this host, a directory or tar that M(kaido.ollama.model_export) wrote, in the place of all
+        registries. No network is used.
+      - What O(state) and O(digest) mean stays. V(present) brings a model that is missing, damaged or not the pinned
+        one, and leaves alone one that is there under another digest than the bundle's, as when a registry has moved
+        on. V(latest) wants what the bundle has.
+      - Before the first byte is written all of the bundle is compared with its sums. One that is incomplete or was
+        tampered with is refused. That it is the bundle which was meant, only O(digest) can tell.
+      - As long as nothing has to be brought the bundle need not be there, but for V(latest).
+    type: path
   insecure:
     description: Speak plain HTTP to the registry in a model's name. That is what Ollama means by C(insecure); mirrors
       have their own scheme.
@@ -161,13 +172,15 @@ notes:
     V(digest_not_offered),
     V(digest_mismatch), V(registry_unreachable), V(registry_refused), V(registry_unsuitable), V(registry_is_http),
     V(bad_manifest),
-    V(no_variant), V(tls), V(stalled), V(connection_lost), V(deadline). About the host: V(unreachable),
+    V(no_variant), V(tls), V(stalled), V(connection_lost), V(deadline), V(bundle_unreadable),
+    V(bundle_incomplete), V(bundle_tampered). About the host: V(unreachable),
     V(wrong_version), V(wrong_address), V(disk_full),
     V(busy), V(store_unreadable), V(store_unwritable), V(store_mismatch), V(server_too_old), V(server_error),
     V(not_converged).'
 seealso:
   - module: kaido.ollama.model_info
   - module: kaido.ollama.model_verify
+  - module: kaido.ollama.model_export
 """
 
 EXAMPLES = r"""
@@ -187,6 +200,11 @@ EXAMPLES = r"""
       - name: old-model:1b
         state: absent
     mirrors: [http://hecate.lan:11480]
+
+- name: Have a model on a host without a network
+  kaido.ollama.model:
+    name: llama3.2:3b
+    source: /media/usb/models.tar
 """
 
 RETURN = r"""
@@ -226,7 +244,7 @@ models:
       elements: str
       returned: always
     bytes_pulled:
-      description: Bytes fetched for it.
+      description: Bytes fetched for it, or copied from O(source).
       type: int
       returned: always
     seconds:
@@ -234,7 +252,8 @@ models:
       type: float
       returned: always
     source:
-      description: The registry that it came from or null.
+      description: Where it came from in this run, the host of the registry in its name, the URL of a mirror or the path
+        of the bundle. Null where nothing was fetched.
       type: str
       returned: always
     damage:
@@ -299,12 +318,14 @@ failure:
       returned: always
 """
 
+import contextlib
 import typing as t
 import uuid
 
 from ansible.module_utils.basic import AnsibleModule
 
 from ..module_utils._argspec import API, STORE, client, finish
+from ..module_utils._bundle import Supply
 from ..module_utils._client import newer_than
 from ..module_utils._errors import OllamaError
 from ..module_utils._journal import read_compute
@@ -326,6 +347,7 @@ SPEC: dict[str, t.Any] = {
     "aliases": {"type": "list", "elements": "str"},
     "lock": {"type": "dict"},
     "mirrors": {"type": "list", "elements": "str", "default": []},
+    "source": {"type": "path"},
     "insecure": {"type": "bool", "default": False},
     "verify": {"type": "str", "choices": ["changed", "full", "none"], "default": "changed"},
     "exclusive": {"type": "bool", "default": False},
@@ -419,15 +441,11 @@ def _converge(
                 f"models_dir: cannot read {store.root}; give the server's OLLAMA_MODELS, become, or set verify: none",
             )
         store = None
-    models = Models(
-        server,
-        store,
-        Memory.of(Store(params["models_dir"]), params["state_dir"]),
-        options,
-        lists=lists,
-        progress=progress,
-    )
-    result = converge(models, wanted, server_up=version is not None, check_mode=check_mode)
+    with contextlib.ExitStack() as stack:
+        supply = stack.enter_context(Supply(params["source"], lists=lists)) if params["source"] else None
+        memory = Memory.of(Store(params["models_dir"]), params["state_dir"])
+        models = Models(server, store, memory, options, lists=lists, progress=progress, supply=supply)
+        result = converge(models, wanted, server_up=version is not None, check_mode=check_mode)
     return dict(result, server_version=version, compute=read_compute(params["unit"]) if params["unit"] else [])
 
 
@@ -436,7 +454,13 @@ def main() -> None:
     module = AnsibleModule(
         argument_spec=SPEC,
         supports_check_mode=True,
-        mutually_exclusive=[("models", "name"), ("models", "digest"), ("models", "aliases")],
+        mutually_exclusive=[
+            ("models", "name"),
+            ("models", "digest"),
+            ("models", "aliases"),
+            ("source", "mirrors"),
+            ("source", "insecure"),
+        ],
         required_one_of=[("models", "name")],
     )
     finish(module, run)
