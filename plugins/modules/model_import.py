@@ -67,6 +67,10 @@ models:
       description: The name as Ollama shows it.
       type: str
       returned: always
+    digest:
+      description: The digest of its tag in the bundle, which may be a list. A pin to it holds after the import.
+      type: str
+      returned: always
     digest_before:
       description: The digest at the start or null.
       type: str
@@ -136,6 +140,7 @@ def run(params: t.Mapping[str, t.Any], check_mode: bool) -> dict[str, t.Any]:
     rows = [
         {
             "name": str(name),
+            "digest": carried.digest,
             "digest_before": lack.before[name] or None,
             "digest_after": carried.chosen.digest if name in lack.models else lack.before[name],
             "size": carried.chosen.size,

@@ -144,6 +144,7 @@ def test_a_pin_to_a_list_holds_after_the_import(world: World, tmp_path: Path, ve
     assert made["bytes"] < 90_000, "one variant, not two"
     done = world.import_from("bundle.tar")
     assert done["diff"]["after"] == {"m:latest": child}
+    assert done["models"][0]["digest"] == listed
     with standin.running(version, str(world.there)) as server:
         assert [row["digest"] for row in Client(server.url).tags()] == [child[7:]]
         for pin in (listed, child):
