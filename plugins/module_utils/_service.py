@@ -45,6 +45,8 @@ class Wanted:
     user: str | None = None
     programs: t.Sequence[str] = ()
     files: t.Mapping[str, File] = field(default_factory=dict)
+    reads: t.Sequence[str] = ()
+    """Files that others write and the service reads: newer ones want a reload."""
     listen: t.Sequence[_settings.Address] = ()
     health: str | None = None
     """A URL on this host that answers 200 while all is well. Its certificate is for other names: it is not checked."""
@@ -145,7 +147,7 @@ def look(wanted: Wanted) -> Host:
         missing=missing,
         has_user=wanted.user is None or _uid(wanted.user) is not None,
         differing=differing,
-        changed={path: os.stat(path).st_mtime for path in wanted.files if os.path.exists(path)},
+        changed={path: os.stat(path).st_mtime for path in (*wanted.files, *wanted.reads) if os.path.exists(path)},
         active=active,
         enabled=properties.get("UnitFileState") == "enabled",
         started=_since_boot(properties.get("ExecMainStartTimestampMonotonic")),

@@ -42,6 +42,12 @@ options:
         nowhere else.
     type: str
     default: "{}"
+  reads:
+    description: Files that others write and the service reads. Where one is newer than what it last read, a reload is
+      needed.
+    type: list
+    elements: path
+    default: []
   listen:
     description: Where it will listen, as V(127.0.0.1:11480). Another program there is a failure.
     type: list
@@ -126,6 +132,7 @@ def run(params: t.Mapping[str, t.Any], check_mode: bool) -> dict[str, t.Any]:
         user=params["user"],
         programs=params["programs"],
         files={path: _service.File(**file) for path, file in json.loads(params["files"]).items()},
+        reads=params["reads"],
         listen=[_settings.parse_host(address) for address in params["listen"]],
         health=params["health"],
     )
@@ -143,6 +150,7 @@ def main() -> None:
             "user": {"type": "str"},
             "programs": {"type": "list", "elements": "path", "default": []},
             "files": {"type": "str", "default": "{}", "no_log": True},
+            "reads": {"type": "list", "elements": "path", "default": []},
             "listen": {"type": "list", "elements": "str", "default": []},
             "listen_variable": {"type": "str", "default": "port"},
             "health": {"type": "str"},

@@ -51,6 +51,12 @@ def test_only_what_is_missing_is_to_be_done(host: Host, steps: list[str]) -> Non
     assert all(found.values())
 
 
+def test_a_file_of_others_that_is_newer_wants_a_reload(tmp_path: Path) -> None:
+    (tmp_path / "tls.crt").write_text("renewed")
+    host = _service.look(Wanted(reads=[str(tmp_path / "tls.crt"), str(tmp_path / "none")]))
+    assert list(host.changed) == [str(tmp_path / "tls.crt")]
+
+
 def test_files_alone_need_no_service() -> None:
     assert list(_service.todo(Wanted(files={CONF: File("c")}), Host(differing=(CONF,)))) == ["files"]
 
