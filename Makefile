@@ -8,7 +8,8 @@ BIN := .venv/bin
 PYTHON_BIN := $(BIN)/python
 LINK := .cache/ansible_collections/kaido/ollama
 READY := .venv/.stamp $(LINK)
-SCENARIOS := $(patsubst molecule/%/molecule.yml,molecule-%,$(wildcard molecule/*/molecule.yml))
+# Scenario platform is for one system at a time, most of them from an image registry: `make platforms`.
+SCENARIOS := $(filter-out molecule-platform,$(patsubst molecule/%/molecule.yml,molecule-%,$(wildcard molecule/*/molecule.yml)))
 LINT := ruff mypy yamllint ansible-lint changelog
 CHECK := $(LINT) units conformance
 TEST := $(CHECK) sanity importer $(SCENARIOS)
@@ -33,7 +34,7 @@ clean: ## remove all that make made: the lab, .venv, .cache, dist, test output; 
 	rm -rf .venv .cache dist .ansible tests/output
 
 ##@ Check a change
-.PHONY: check test lint $(CHECK) test-gpu docs sanity importer molecule
+.PHONY: check test lint $(CHECK) test-gpu docs sanity importer molecule platforms
 check: $(READY) ## lint, units and conformance: for the inner loop, under 2 minutes
 	@$(PYTHON_BIN) -m scripts.run_parts $(CHECK)
 
@@ -80,6 +81,13 @@ molecule: $(SCENARIOS) ## every Molecule scenario; molecule-<name> runs one
 molecule-%: $(READY)
 	MOLECULE_EPHEMERAL_DIRECTORY=$(CURDIR)/.cache/molecule/$* molecule test --scenario-name $*
 
+platforms: $(READY) ## the role on each system that the lab knows, one table at the end; platform-<system> takes one
+	@$(PYTHON_BIN) -m scripts.run_parts $(addprefix platform-,$(shell $(PYTHON_BIN) -m tests.lab systems))
+platform-%: $(READY)
+	@$(PYTHON_BIN) -m tests.lab build $*
+	KAIDO_SYSTEM=$* MOLECULE_EPHEMERAL_DIRECTORY=$(CURDIR)/.cache/molecule/platform \
+	  molecule test --scenario-name platform
+
 ##@ Make something
 .PHONY: dist bench format requirements
 dist: $(READY) ## the artifacts: dist/, and dist/galaxy/ with role 17_ollama named as Galaxy allows
@@ -92,12 +100,14 @@ format: $(READY) ## let ruff rewrite the Python files
 	ruff check --fix
 	ruff format
 
-requirements: ## pin requirements/dev.in anew, with hashes, into dev.txt
+requirements: ## pin requirements/*.in anew, with hashes, into *.txt
 	python3 -m venv --clear .cache/uv
 	.cache/uv/bin/pip install --quiet uv
-	.cache/uv/bin/uv --no-config pip compile --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
-	  --default-index https://pypi.org/simple --custom-compile-command 'make requirements' --quiet --upgrade \
-	  --output-file requirements/dev.txt requirements/dev.in
+	for name in dev clients; do \
+	  .cache/uv/bin/uv --no-config pip compile --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
+	    --default-index https://pypi.org/simple --custom-compile-command 'make requirements' --quiet --upgrade \
+	    --output-file requirements/$$name.txt requirements/$$name.in || exit; \
+	done
 
 .venv/.stamp: requirements/dev.txt
 	sh scripts/venv.sh

@@ -9,6 +9,7 @@ import argparse
 import sys
 
 from . import LabError, engine, say
+from .systems import SYSTEMS
 
 
 def pair(text: str) -> tuple[str, str]:
@@ -31,6 +32,9 @@ def parser() -> argparse.ArgumentParser:
     cut.add_argument("name")
     down = commands.add_parser("down", help="remove one lab")
     down.add_argument("name")
+    build = commands.add_parser("build", help="make a system's image, without a lab")
+    build.add_argument("system", choices=SYSTEMS, metavar="SYSTEM", help=", ".join(SYSTEMS))
+    commands.add_parser("systems", help="list the systems that hosts can have")
     commands.add_parser("clean", help="remove everything that labs made")
     commands.add_parser("status", help="show the engine and the labs")
     commands.add_parser("demo", help="make the lab `demo` and converge playbooks/site.yml on it")
@@ -42,7 +46,10 @@ def run(arguments: argparse.Namespace) -> int:
         engine.ensure()
         say("engine: a Docker Engine answers")
         return 0
-    if arguments.command in ("up", "demo") or engine.ask(engine.SOCKET) == "denied":
+    if arguments.command == "systems":
+        say("\n".join(SYSTEMS))
+        return 0
+    if arguments.command in ("up", "build", "demo") or engine.ask(engine.SOCKET) == "denied":
         engine.ensure()
 
     try:
@@ -66,6 +73,8 @@ def run_on_engine(arguments: argparse.Namespace) -> int:
     if arguments.command == "up":
         versions = tuple(arguments.version) or lab.DEFAULT_VERSIONS
         lab.Lab(arguments.name).up(lab.Wanted(dict(arguments.host), versions, dict(arguments.model)))
+    elif arguments.command == "build":
+        lab.build(arguments.system)
     elif arguments.command == "cut":
         lab.Lab(arguments.name).cut()
     elif arguments.command == "down":

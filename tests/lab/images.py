@@ -1,7 +1,7 @@
 # Copyright (c) 2026, kaido.ollama contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The lab's images: one Dockerfile over a bare Debian, which mmdebstrap makes here or an image registry serves.
+"""The lab's images: one Dockerfile over a bare system, which mmdebstrap makes here or an image registry serves.
 
 Each image carries a hash of what it was built from, and is built again when that changes.
 """
@@ -22,10 +22,10 @@ from docker.errors import BuildError, ImageNotFound
 from docker.models.images import Image
 
 from . import PROJECT, LabError, engine, say
+from .systems import SYSTEMS, System
 
 HERE = Path(__file__).parent
-RELEASES = {"debian12": ("bookworm", "debian:12"), "debian13": ("trixie", "debian:13")}
-DEPOT_RELEASE = "debian12"
+DEPOT_SYSTEM = "debian12"
 # On every image; the value is the hash of what it was built from.
 LABEL = "kaido.ollama.lab.source"
 RECIPE = ("Dockerfile", "nginx.conf")
@@ -61,10 +61,11 @@ def source_hash(*more: str) -> str:
 
 
 def ensure(client: docker.DockerClient, name: str) -> Image:
-    """kaido-lab/<name>, where name is debian12, debian13 or depot."""
+    """kaido-lab/<name>, where name is that of a system, or depot."""
     tag = f"kaido-lab/{name}:latest"
-    release = DEPOT_RELEASE if name == "depot" else name
-    wanted = source_hash(name, *RELEASES[release])
+    based_on = DEPOT_SYSTEM if name == "depot" else name
+    system = SYSTEMS[based_on]
+    wanted = source_hash(name, system.image, system.install)
     try:
         found = client.images.get(tag)
         if found.labels.get(LABEL) == wanted:
@@ -72,7 +73,7 @@ def ensure(client: docker.DockerClient, name: str) -> Image:
         say(f"images: what {tag} is built from has changed")
     except ImageNotFound:
         pass
-    base = ensure_base(client, release)
+    base = ensure_base(client, based_on)
     say(f"images: building {tag} over {base}")
     try:
         image, _log = client.images.build(
@@ -80,7 +81,7 @@ def ensure(client: docker.DockerClient, name: str) -> Image:
             custom_context=True,
             tag=tag,
             target="depot" if name == "depot" else "host",
-            buildargs={"BASE": base},
+            buildargs={"BASE": base, "INSTALL": system.install},
             labels={LABEL: wanted},
             rm=True,
             forcerm=True,
@@ -108,51 +109,57 @@ def context() -> io.BytesIO:
     return buffer
 
 
-def ensure_base(client: docker.DockerClient, release: str) -> str:
-    """The name of a bare Debian image: ours by mmdebstrap, or the official one where that does not work."""
-    suite, official = RELEASES[release]
-    tag = f"kaido-lab/base-{release}:latest"
+def ensure_base(client: docker.DockerClient, name: str) -> str:
+    """The name of a bare image: ours by mmdebstrap where that can make it, or the official one, pulled or at hand."""
+    system = SYSTEMS[name]
+    tag = f"kaido-lab/base-{name}:latest"
     try:
         client.images.get(tag)
         return tag
     except ImageNotFound:
         pass
-    try:
-        engine.ensure_tools({"mmdebstrap": "mmdebstrap"})
-        bootstrap(client, suite, tag)
-        return tag
-    except LabError as error:
-        say(f"images: {error}")
-    had = any(official in image.tags for image in client.images.list())
-    say(f"images: pulling {official}")
-    repository, _colon, version = official.partition(":")
+    if system.bootstrap:
+        try:
+            engine.ensure_tools({"mmdebstrap": "mmdebstrap"})
+            bootstrap(client, name, tag)
+            return tag
+        except LabError as error:
+            say(f"images: {error}")
+    if not any(system.image in image.tags for image in client.images.list()):
+        pull(client, name, system)
+    return system.image
+
+
+def pull(client: docker.DockerClient, name: str, system: System) -> None:
+    say(f"images: pulling {system.image}")
+    repository, _colon, version = system.image.rpartition(":")
     try:
         client.images.pull(repository, tag=version)
     except docker.errors.APIError as error:
+        also = "mmdebstrap failed (see above), and " if system.bootstrap else ""
+        why = " ".join(str(error.explanation or error).split())
         raise LabError(
-            f"there is no base image for {release}: mmdebstrap failed (see above), and {official} cannot be pulled: "
-            f"{error.explanation or error}. One of the two needs the network: deb.debian.org or an image registry"
+            f"there is no base image for {name}: {also}{system.image} cannot be pulled: {why}. It needs a way to an "
+            f"image registry, or an image of that name on this machine (docker load)"
         ) from error
-    if not had:
-        state = engine.read_state()
-        engine.remember({**state, "pulled": sorted({*state.get("pulled", []), official})})
-    return official
+    state = engine.read_state()
+    engine.remember({**state, "pulled": sorted({*state.get("pulled", []), system.image})})
 
 
-def bootstrap(client: docker.DockerClient, suite: str, tag: str) -> None:
+def bootstrap(client: docker.DockerClient, name: str, tag: str) -> None:
     """mmdebstrap needs root; its tar goes through a file, so that an unfinished one is never imported."""
-    say(f"images: making a bare Debian {suite} with mmdebstrap")
+    say(f"images: making a bare {name} with mmdebstrap")
     with tempfile.TemporaryFile() as archive, tempfile.TemporaryFile() as log:
-        command = engine.as_root(["mmdebstrap", "--quiet", "--variant=minbase", suite, "-"])
+        command = engine.as_root(["mmdebstrap", "--quiet", "--variant=minbase", *SYSTEMS[name].bootstrap])
         done = subprocess.run(command, stdout=archive, stderr=log, check=False)
         if done.returncode:
             log.seek(0)
             last = log.read().decode(errors="replace").strip().splitlines()[-3:]
-            raise LabError(f"mmdebstrap failed for {suite}: {' / '.join(last)}")
+            raise LabError(f"mmdebstrap failed for {name}: {' / '.join(last)}")
         archive.seek(0)
         repository, _colon, version = tag.partition(":")
         client.api.import_image(
-            src=archive, repository=repository, tag=version, changes=[f"LABEL {LABEL}={suite}", 'CMD ["/bin/sh"]']
+            src=archive, repository=repository, tag=version, changes=[f"LABEL {LABEL}={name}", 'CMD ["/bin/sh"]']
         )
 
 

@@ -29,6 +29,7 @@ from docker.models.containers import Container
 from docker.types import EndpointConfig, LogConfig
 
 from . import CACHE, PROJECT, LabError, engine, images, registry, releases, say
+from .systems import SYSTEMS
 
 LABEL = "kaido.ollama.lab"
 ROOT_LABEL = "kaido.ollama.lab.root"
@@ -249,23 +250,32 @@ class Lab:
         (self.inventory / "hosts.yml").write_text(text)
 
     def _wait(self, host: str, address: str) -> None:
-        """Until systemd has started everything and ops can log in with sudo: what Ansible needs."""
+        """Until systemd has started all it can here, and ops can log in with sudo: what Ansible needs."""
         container = self.client.containers.get(f"{self.prefix}-{host}")
         deadline = time.monotonic() + 90
         state = "unknown"
         while time.monotonic() < deadline:
-            output = container.exec_run(["systemctl", "is-system-running"]).output
-            assert isinstance(output, bytes)
-            state = output.decode(errors="replace").strip()
+            state = output_of(container, "systemctl", "is-system-running").strip()
             if state in ("running", "degraded") and listens(address, 22, 1):
                 break
             time.sleep(0.3)
         else:
             raise LabError(f"{host} did not boot within 90 s (systemd: {state!r}): see `docker logs {container.name}`")
+        if state == "degraded":
+            # What a distribution starts and a container does not let run is forgotten: whatever fails later is new.
+            lines = output_of(container, "systemctl", "list-units", "--failed", "--plain", "--no-legend").splitlines()
+            say(f"lab: {host}: failed at boot, and is forgotten: {', '.join(line.split()[0] for line in lines)}")
+            output_of(container, "systemctl", "reset-failed")
         login = ["ssh", "-F", str(self.ssh_config), "-o", "ConnectTimeout=10", host, "sudo", "-n", "true"]
         done = subprocess.run(login, capture_output=True, text=True, stdin=subprocess.DEVNULL, check=False)
         if done.returncode:
             raise LabError(f"{host} boots, but ops cannot log in and use sudo: {done.stderr.strip()}")
+
+
+def output_of(container: Container, *command: str) -> str:
+    output = container.exec_run(list(command)).output
+    assert isinstance(output, bytes)
+    return output.decode(errors="replace")
 
 
 def connect() -> docker.DockerClient:
@@ -286,8 +296,8 @@ def check(wanted: Wanted) -> None:
         check_name("host name", host)
         if host == "depot":
             raise LabError("host name 'depot' is taken by the release mirror and registry: choose another")
-        if system not in images.RELEASES:
-            raise LabError(f"host {host!r} wants {system!r}: allowed are {', '.join(images.RELEASES)}")
+        if system not in SYSTEMS:
+            raise LabError(f"host {host!r} wants {system!r}: allowed are {', '.join(SYSTEMS)}")
     for version in wanted.versions:
         if not releases.VERSION.fullmatch(version):
             raise LabError(f"version {version!r} is not allowed: give X.Y.Z or X.Y.Z-rcN")
@@ -346,6 +356,12 @@ def all_containers(client: docker.DockerClient) -> list[Container]:
 
 def ours(root: str) -> bool:
     return root == str(PROJECT) or not Path(root).is_dir()
+
+
+def build(system: str) -> None:
+    CACHE.mkdir(parents=True, exist_ok=True)
+    with build_lock():
+        images.ensure(connect(), system)
 
 
 def status() -> None:

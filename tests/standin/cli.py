@@ -66,7 +66,7 @@ def _ago(stamp: str, now: datetime.datetime) -> str:
 def _table(head: list[str], rows: list[list[str]]) -> None:
     widths = [max(len(row[i]) for row in [head, *rows]) for i in range(len(head))]
     for row in [head, *rows]:
-        print("    ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)) + "    ")
+        print("    ".join(cell.ljust(width) for cell, width in zip(row, widths)) + "    ")
 
 
 def _version(own: str) -> None:
@@ -82,7 +82,7 @@ def _version(own: str) -> None:
 
 
 def _list(client: _Client) -> None:
-    now = datetime.datetime.now(datetime.UTC)
+    now = datetime.datetime.now(datetime.timezone.utc)
     rows = []
     for m in client.one("GET", "/api/tags")["models"]:
         size = "-" if m.get("remote_host") else _human(m["size"])
@@ -91,7 +91,7 @@ def _list(client: _Client) -> None:
 
 
 def _ps(client: _Client) -> None:
-    now = datetime.datetime.now(datetime.UTC)
+    now = datetime.datetime.now(datetime.timezone.utc)
     rows, runner = [], False
     for m in client.one("GET", "/api/ps")["models"]:
         gpu = round(100 * m["size_vram"] / m["size"]) if m["size"] else 0

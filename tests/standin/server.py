@@ -273,7 +273,7 @@ class Server:
         return self.settings.models
 
     def log(self, level: str, text: str) -> None:
-        now = datetime.datetime.now(datetime.UTC).strftime("%Y-%m-%dT%H:%M:%S.%f")[:-3]
+        now = datetime.datetime.now(datetime.timezone.utc).strftime("%Y-%m-%dT%H:%M:%S.%f")[:-3]
         self._write(f"time={now}Z level={level} {text}")
 
     def access(self, text: str) -> None:

@@ -18,6 +18,7 @@ from docker.errors import APIError, ImageNotFound
 from tests.lab import PROJECT, LabError, engine, images, lab, registry
 from tests.lab.__main__ import parser
 from tests.lab.lab import Lab, Wanted
+from tests.lab.systems import SYSTEMS
 
 HEX = "ab" * 32
 
@@ -138,7 +139,7 @@ def no_mmdebstrap(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Mock:
     """A client of an engine without images, on a machine where mmdebstrap fails."""
     monkeypatch.setattr(engine, "CACHE", tmp_path)
     monkeypatch.setattr(engine, "STATE", tmp_path / "engine.json")
-    monkeypatch.setattr(images, "bootstrap", Mock(side_effect=LabError("mmdebstrap failed for bookworm: no network")))
+    monkeypatch.setattr(images, "bootstrap", Mock(side_effect=LabError("mmdebstrap failed for debian12: no network")))
     monkeypatch.setattr(engine, "ensure_tools", Mock())
     client = Mock()
     client.images.get.side_effect = ImageNotFound("none")
@@ -152,11 +153,30 @@ def test_the_official_image_where_mmdebstrap_fails(no_mmdebstrap: Mock) -> None:
     assert engine.read_state() == {"pulled": ["debian:12"]}
 
 
-def test_neither_source_of_a_base_image(no_mmdebstrap: Mock, capsys: pytest.CaptureFixture[str]) -> None:
-    no_mmdebstrap.images.pull.side_effect = APIError("dial tcp: no route to host")
-    with pytest.raises(LabError, match=r"debian:12 cannot be pulled: .*no route to host.*deb\.debian\.org"):
-        images.ensure_base(no_mmdebstrap, "debian12")
-    assert "mmdebstrap failed for bookworm" in capsys.readouterr().out
+def test_an_image_that_is_at_hand_is_not_pulled(no_mmdebstrap: Mock) -> None:
+    no_mmdebstrap.images.list.return_value = [Mock(tags=["almalinux:9", "mine:1"])]
+    assert images.ensure_base(no_mmdebstrap, "alma9") == "almalinux:9"
+    no_mmdebstrap.images.pull.assert_not_called()
+    # What the lab did not pull, `clean` does not remove.
+    assert engine.read_state() == {}
+
+
+def test_systems_without_mmdebstrap_need_a_registry(no_mmdebstrap: Mock) -> None:
+    assert images.ensure_base(no_mmdebstrap, "rhel9") == "registry.access.redhat.com/ubi9/ubi:latest"
+    no_mmdebstrap.images.pull.assert_called_once_with("registry.access.redhat.com/ubi9/ubi", tag="latest")
+    engine.ensure_tools.assert_not_called()  # type: ignore[attr-defined]
+
+
+@pytest.mark.parametrize("name", ["debian12", "rocky9"])
+def test_no_source_of_a_base_image(no_mmdebstrap: Mock, name: str, capsys: pytest.CaptureFixture[str]) -> None:
+    no_mmdebstrap.images.pull.side_effect = APIError("dial tcp:\n no route to host")
+    with pytest.raises(LabError) as caught:
+        images.ensure_base(no_mmdebstrap, name)
+    said = str(caught.value)
+    assert said.startswith(f"there is no base image for {name}: ")
+    assert f"{SYSTEMS[name].image} cannot be pulled: dial tcp: no route to host. It needs" in said
+    assert "\n" not in said
+    assert ("mmdebstrap failed" in said) == ("mmdebstrap failed" in capsys.readouterr().out) == (name == "debian12")
 
 
 def test_other_checkouts_are_left_alone(tmp_path: Path) -> None:

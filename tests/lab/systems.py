@@ -1,0 +1,89 @@
+# Copyright (c) 2026, kaido.ollama contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The systems that a lab's hosts can have: where a bare one comes from, and what makes a cloud host of it. A table.
+
+A cloud host has systemd, an OpenSSH server, Python and sudo before anyone touches it, and no more: roles must install
+what they need (zstd, say).
+"""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+
+@dataclass(frozen=True)
+class System:
+    image: str
+    """Its name in an image registry."""
+    install: str
+    """Shell that adds what a cloud host has."""
+    bootstrap: tuple[str, ...] = ()
+    """What mmdebstrap is told, to make it from its own archive without an image registry."""
+
+
+# policy-rc.d is a habit of container images; it would keep packages from starting their services.
+DEB = """
+rm -f /usr/sbin/policy-rc.d /etc/apt/apt.conf.d/docker-*
+apt-get -q -o Acquire::Retries=3 update
+DEBIAN_FRONTEND=noninteractive apt-get -q -o Acquire::Retries=3 install -y --no-install-recommends \
+    systemd systemd-sysv dbus openssh-server python3 sudo ca-certificates iproute2 procps curl
+apt-get clean
+rm -rf /var/lib/apt/lists/*
+"""
+# Newer images bring a user at 1000, where the lab wants its own.
+UBUNTU = f"""
+! id ubuntu || userdel ubuntu
+{DEB}
+"""
+# Images have curl-minimal and systemd-standalone-sysusers, which must give way to the whole packages. unix_chkpwd may
+# not read a shadow file of mode 0 where AppArmor on the lab's machine confines it.
+RPM = """
+dnf -y --allowerasing --setopt=install_weak_deps=False install \
+    systemd dbus openssh-server python3 sudo ca-certificates iproute procps-ng curl shadow-utils
+dnf clean all
+chmod 0400 /etc/shadow
+systemctl enable sshd.service
+"""
+# pacman's own sandbox needs a kernel with Landlock.
+ARCH = """
+pacman -Syu --disable-sandbox --noconfirm --needed \
+    systemd systemd-sysvcompat openssh python sudo ca-certificates iproute2 procps-ng curl
+pacman -Scc --noconfirm
+systemctl enable sshd.service
+"""
+
+_UBUNTU_ARCHIVE = {"x86_64": "http://archive.ubuntu.com/ubuntu"}.get(
+    os.uname().machine, "http://ports.ubuntu.com/ubuntu-ports"
+)
+# Debian has no package of it. Its fingerprint: F6EC B376 2474 EDA9 D21B  7022 8719 20D1 991B C93C
+_UBUNTU_KEY = Path(__file__).with_name("ubuntu.asc")
+
+
+def _debian(number: str, suite: str) -> System:
+    return System(f"debian:{number}", DEB, (suite, "-"))
+
+
+def _ubuntu(number: str, suite: str) -> System:
+    lines = [f"deb {_UBUNTU_ARCHIVE} {suite}{pocket} main universe" for pocket in ("", "-updates", "-security")]
+    return System(f"ubuntu:{number}", UBUNTU, (f"--keyring={_UBUNTU_KEY}", suite, "-", *lines))
+
+
+SYSTEMS = {
+    "debian12": _debian("12", "bookworm"),
+    "debian13": _debian("13", "trixie"),
+    "ubuntu2204": _ubuntu("22.04", "jammy"),
+    "ubuntu2404": _ubuntu("24.04", "noble"),
+    "ubuntu2604": _ubuntu("26.04", "resolute"),
+    "rocky9": System("rockylinux/rockylinux:9", RPM),
+    "rocky10": System("rockylinux/rockylinux:10", RPM),
+    "alma9": System("almalinux:9", RPM),
+    "alma10": System("almalinux:10", RPM),
+    # Red Hat's Universal Base Images: RHEL's own packages, but not all of them.
+    "rhel9": System("registry.access.redhat.com/ubi9/ubi:latest", RPM),
+    "rhel10": System("registry.access.redhat.com/ubi10/ubi:latest", RPM),
+    "fedora44": System("fedora:44", RPM),
+    "arch": System("archlinux:latest", ARCH),
+}
