@@ -12,7 +12,7 @@ from ansible.utils.display import Display
 
 from ..module_utils._progress import human
 
-TITLES = ("HOST", "OLLAMA", "LISTENS ON", "COMPUTES ON", "MODEL", "DIGEST", "VERIFIED", "SIZE", "SECONDS")
+TITLES = ("HOST", "OLLAMA", "LISTENS ON", "COMPUTES ON", "MODEL", "DIGEST", "VERIFIED", "SIZE", "SECONDS", "SOURCE")
 
 
 def devices(compute: t.Sequence[t.Mapping[str, str]]) -> str:
@@ -36,16 +36,18 @@ def table(reports: t.Mapping[str, t.Mapping[str, t.Any]]) -> list[str]:
         for index, model in enumerate(present or [None]):
             head = first if index == 0 else ("",) * 4
             if model is None:
-                rows.append((*head, "-", "", "", "", ""))
+                rows.append((*head, "-", "", "", "", "", ""))
                 continue
             rows.append(
                 (
                     *head,
                     model["name"],
-                    (model["digest_after"] or "-")[:19],
+                    # As many digits as `ollama list` shows.
+                    (model["digest_after"] or "-").replace("sha256:", "")[:12],
                     "no" if report["verify"] == "none" else "yes",
                     human(model["size"]),
                     f"{model['seconds']:.1f}",
+                    model["source"] or "-",
                 )
             )
     widths = [max(len(row[column]) for row in rows) for column in range(len(TITLES))]

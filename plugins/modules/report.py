@@ -12,7 +12,7 @@ short_description: Print a table of what the role ollama found on each host
 version_added: 0.1.0
 description:
   - Prints one table for all hosts of the play that the role C(kaido.ollama.ollama) has converged, from their fact
-    C(ollama_report).
+    C(ollama_report). C(SOURCE) says where a model came from in this run, C(-) that it was there.
   - Runs on the controller and takes no connection to any host. Use it once, with C(run_once).
 author:
   - kaido.ollama contributors (@kaido)

@@ -38,17 +38,28 @@ def test_devices_are_named() -> None:
 
 
 def test_each_host_and_each_model_has_its_line() -> None:
-    row = {"state": "present", "digest_after": "sha256:" + "ab" * 32, "size": 2_019_393_189, "seconds": 12.34}
+    digest = "sha256:" + "ab" * 32
+    row = {"state": "present", "digest_after": digest, "size": 2_019_393_189, "seconds": 12.34, "source": None}
+    mirror, bundle = "http://hecate:11480", "/media/usb/models.tar"
     report = {"version": "0.35.1", "address": "127.0.0.1:11434", "compute": [{"library": "cpu"}], "verify": "changed"}
     lines = table(
         {
-            "hecate": {**report, "models": [{**row, "name": "llama3.2:3b"}, {**row, "name": "tiny:latest"}]},
+            "hecate": {
+                **report,
+                "models": [
+                    {**row, "name": "llama3.2:3b"},
+                    {**row, "name": "tiny:latest", "source": mirror},
+                    {**row, "name": "big:1b", "source": bundle},
+                ],
+            },
             "dev1": {**report, "models": [{**row, "name": "gone:1b", "state": "absent"}]},
         }
     )
     assert [line.split() for line in lines[1:]] == [
         ["dev1", "0.35.1", "127.0.0.1:11434", "CPU", "-"],
-        ["hecate", "0.35.1", "127.0.0.1:11434", "CPU", "llama3.2:3b", "sha256:" + "ab" * 6, "yes", "2.0", "GB", "12.3"],
-        ["tiny:latest", "sha256:" + "ab" * 6, "yes", "2.0", "GB", "12.3"],
+        ["hecate", "0.35.1", "127.0.0.1:11434", "CPU", "llama3.2:3b", "ab" * 6, "yes", "2.0", "GB", "12.3", "-"],
+        ["tiny:latest", "ab" * 6, "yes", "2.0", "GB", "12.3", mirror],
+        ["big:1b", "ab" * 6, "yes", "2.0", "GB", "12.3", bundle],
     ]
-    assert len({line.index("ab" * 6) for line in lines[2:]}) == 1
+    for column in ("ab" * 6, "12.3"):
+        assert len({line.index(column) for line in lines[2:]}) == 1
