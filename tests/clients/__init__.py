@@ -1,0 +1,1 @@
+"""Real clients for hosts that role ollama_client has prepared, and the fake of a remote provider."""
