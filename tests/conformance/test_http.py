@@ -71,3 +71,19 @@ def test_openai_errors_have_their_own_shape(target: Target) -> None:
     error = reply.json()["error"]
     assert set(error) == {"message", "type", "param", "code"}
     assert "not found" in error["message"]
+
+
+@pytest.mark.parametrize("method", ["GET", "POST"])
+def test_a_body_that_nobody_wants_is_not_the_next_request(target: Target, method: str) -> None:
+    """Go reads it away, or hangs up: a proxy before the server may send other people's requests on that connection."""
+    connection = target.connect()
+    path = "/api/version" if method == "GET" else "/no-such-route"
+    connection.request(method, path, body="GET /no-such-route HTTP/1.1\r\nHost: localhost\r\n\r\n")
+    first = connection.getresponse()
+    assert first.status == (200 if method == "GET" else 404)
+    first.read()
+    connection.request("GET", "/api/version")
+    second = connection.getresponse()
+    assert second.status == 200
+    assert "version" in second.read().decode()
+    connection.close()

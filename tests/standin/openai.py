@@ -44,7 +44,8 @@ def _complete(app: Server, handler: Handler, chat: bool) -> None:
         options = {"seed": request.get("seed") or 0, **({"num_predict": limit} if limit else {})}
         with api.loaded(app, found, request):
             answer = runner.answer(found.model.manifest, prompt, options, request.get("response_format"))
-            time.sleep(app.settings.token_seconds * len(answer.tokens))
+            if not request.get("stream"):
+                time.sleep(app.settings.token_seconds * len(answer.tokens))
     except api.Failure as error:
         return _failure(handler, error.status, error.text)
     kind = "chat.completion" if chat else "text_completion"
@@ -66,6 +67,8 @@ def _complete(app: Server, handler: Handler, chat: bool) -> None:
     handler.begin_stream("text/event-stream")
     for token in [*answer.tokens, None]:
         text = token or ""
+        if token is not None:
+            time.sleep(app.settings.token_seconds)
         said = {"delta": {"role": "assistant", "content": text}} if chat else {"text": text}
         reason = answer.done_reason if token is None else None
         chunk = {**base, "choices": [{"index": 0, **said, "finish_reason": reason}]}

@@ -94,7 +94,10 @@ class Handler(http.server.BaseHTTPRequestHandler):
         return True
 
     def body(self) -> t.Iterator[bytes]:
-        """The request's body, in blocks."""
+        """The request's body, in blocks; only once."""
+        if self.body_is_read:
+            return
+        self.body_is_read = True
         if "chunked" in self.headers.get("Transfer-Encoding", ""):
             while size := int(self.rfile.readline().split(b";")[0] or b"0", 16):
                 yield self.rfile.read(size)
@@ -127,7 +130,7 @@ class Handler(http.server.BaseHTTPRequestHandler):
         return value
 
     def handle_one_request(self) -> None:
-        self.responded = False
+        self.responded = self.body_is_read = False
         self.extra_headers: dict[str, str] = {}
         try:
             super().handle_one_request()
@@ -161,6 +164,10 @@ class Handler(http.server.BaseHTTPRequestHandler):
             if not self.responded:
                 self.send_json(500, {"error": "stand-in defect: " + traceback.format_exc()})
             self.close_connection = True
+        # Nobody asked for it, and what is left of it would be read as the next request.
+        if not self.close_connection:
+            for _block in self.body():
+                pass
         took = time.monotonic() - started
         app.access(f"[GIN] {self.command} {path} {took * 1000:.3f}ms")
 
