@@ -360,7 +360,8 @@ def address(settings: t.Mapping[str, t.Any], *, allow_open_network: bool) -> Add
         raise OllamaError(
             "open_network",
             f"ollama_settings.host: {settings['host']!r} is reachable from the network, and Ollama has no passwords; "
-            "allowed is a loopback address, or ollama_allow_open_network: true",
+            "allowed is a loopback address, which ollama_gateway_enabled: true opens with TLS and tokens, "
+            "or ollama_allow_open_network: true",
             variable="ollama_settings.host",
         )
     return result

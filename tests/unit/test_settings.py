@@ -241,6 +241,7 @@ def test_other_addresses_than_loopback_must_be_allowed(host: str) -> None:
         _settings.address({"host": host}, allow_open_network=False)
     assert caught.value.code == "open_network"
     assert "ollama_allow_open_network" in caught.value.message
+    assert "ollama_gateway_enabled" in caught.value.message
     assert not _settings.address({"host": host}, allow_open_network=True).is_loopback
 
 
