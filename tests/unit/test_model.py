@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import shutil
 import threading
 import time
 import typing as t
@@ -351,6 +352,39 @@ def test_a_mirror_is_believed_when_upstream_is_away(world: World, tmp_path: Path
     assert not done["failed"], done
     assert world.tags() == {"lan-only:latest": digest}
     assert any("mirror's word" in warning for warning in done["warnings"])
+
+
+def test_a_mirror_with_the_list_helps_only_those_who_read_lists(world: World, tmp_path: Path) -> None:
+    """Its own server is of 0.40; upstream gives older ones the variant, which nginx cannot make of the list."""
+    for folder in (world.upstream_dir, tmp_path / "mirror"):
+        make_model(folder, "m-llama", size=40_000, seed=22, generation=2, runner="llamacpp")
+        listed = "sha256:" + make_list(folder, "m", {"llamacpp": "m-llama"})
+    if world.generation == 1:
+        tag = world.upstream_dir / "manifests-v2/ollama.com/library/m"
+        tag.rename(world.upstream_dir / "manifests-v2/ollama.com/library/other")
+        shutil.move(world.upstream_dir / "manifests-v2/ollama.com/library/m-llama", tag)
+    with Registry(tmp_path / "mirror") as mirror:
+        done = world.run(name="m", mirrors=[f"http://{mirror.host}"])
+    assert not done["failed"], done
+    source = "registry.ollama.ai" if world.generation == 1 else f"http://{mirror.host}"
+    assert done["models"][0]["source"] == source
+    assert list(world.tags()) == ["m:latest"]
+    assert not world.run(name="m", digest=done["models"][0]["digest_after"], verify="full")["changed"]
+    if world.generation == 2:
+        assert not world.run(name="m", digest=listed)["changed"]
+
+
+def test_a_mirror_whose_server_has_converted_the_model_is_passed_over(world: World, tmp_path: Path) -> None:
+    make_model(tmp_path / "mirror", "a", size=40_000, seed=0, generation=2)
+    make_model(tmp_path / "mirror", "converted", size=40_100, seed=30, generation=2, runner="llamacpp")
+    make_list(tmp_path / "mirror", "a", {"ggml": "a", "llamacpp": "converted"})
+    with Registry(tmp_path / "mirror") as mirror:
+        done = world.run(name="a", mirrors=[f"http://{mirror.host}"])
+    assert not done["failed"], done
+    assert (done["models"][0]["source"], done["models"][0]["digest_after"]) == (
+        "registry.ollama.ai",
+        world.digests["a"],
+    )
 
 
 def test_an_alias_left_by_a_killed_run_is_dropped(world: World, tmp_path: Path) -> None:
