@@ -1,0 +1,177 @@
+# Copyright (c) 2026, kaido.ollama contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""A filter that tells which of a gateway's servers are asked for which models, from the inventory alone."""
+
+from __future__ import annotations
+
+import ipaddress
+import re
+import typing as t
+import urllib.parse
+
+from ansible.errors import AnsibleFilterError
+
+from ..module_utils._errors import OllamaError
+from ..module_utils._name import DEFAULT_HOST, DEFAULT_NAMESPACE, DEFAULT_TAG, Name, parse
+
+DOCUMENTATION = r"""
+name: balancer_plan
+short_description: Tell which of a gateway's servers are asked for which models
+version_added: 0.1.0
+description:
+  - Internal to the role P(kaido.ollama.ollama_gateway#role). Reads the variables of the other hosts from the inventory;
+    no host is asked.
+author:
+  - kaido.ollama contributors (@kaido)
+positional: hostvars, me
+options:
+  _input:
+    description: The servers, as names of the inventory.
+    type: list
+    elements: str
+    required: true
+  hostvars:
+    description: The variable of this name.
+    type: dict
+    required: true
+  me:
+    description: The name of the host whose gateway it is.
+    type: str
+    required: true
+"""
+
+EXAMPLES = r"""
+- name: Whom would this gateway ask?
+  ansible.builtin.debug:
+    msg: "{{ ['hecate', 'big2'] | kaido.ollama.balancer_plan(hostvars, inventory_hostname) }}"
+"""
+
+RETURN = r"""
+_value:
+  description:
+    - RV(ignore:servers) holds for each server its name, whether it is the gateway's own, how many requests it gets at a
+      time, and, unless it is its own, address and name on the certificate of its gateway.
+    - RV(ignore:groups) holds the sets of servers that have the same models; RV(ignore:backups) are asked while none of
+      the others answers. The group C(rest) is for everything that no model decides.
+    - RV(ignore:spellings) holds the group of each spelling of each declared model, in small letters.
+  type: dict
+"""
+
+_PORT = 11443
+# What HAProxy takes as the name of a server.
+_NAME = re.compile(r"[A-Za-z0-9_.:-]+\Z")
+
+Variables = t.Mapping[str, t.Any]
+
+
+def plan(pool: t.Sequence[str], hostvars: t.Mapping[str, Variables], me: str) -> dict[str, t.Any]:
+    """Return servers, groups and spellings. Pure, and the same for the same inventory."""
+    # Sets of Ansible have another order in each run.
+    pool = sorted(set(pool))
+    servers = [_server(name, hostvars, me) for name in pool]
+    declared = {name: _declared(name, hostvars[name].get("ollama_models") or []) for name in pool}
+
+    shown = {model.key: str(model).lower() for models in declared.values() for model in models}
+    keys = {name: {model.key for model in declared[name]} for name in pool}
+    having = {key: tuple(name for name in pool if key in keys[name]) for key in shown}
+    sets = sorted(set(having.values()), key=lambda names: [pool.index(name) for name in names])
+    numbers = {names: f"models-{number}" for number, names in enumerate(sets, 1)}
+    groups = [
+        {
+            "name": numbers[names],
+            "servers": [*names],
+            "backups": [],
+            "models": sorted(shown[key] for key, holders in having.items() if holders == names),
+        }
+        for names in sets
+    ]
+    # One answer of a list should not differ from the next: those with most models, and the others only in need.
+    ranked = sorted(pool, key=lambda name: (-len(declared[name]), pool.index(name)))
+    first = [name for name in pool if keys[name] == keys[ranked[0]]]
+    backups = [name for name in ranked if name not in first]
+    groups.append({"name": "rest", "servers": first, "backups": backups, "models": []})
+    return {
+        "servers": servers,
+        "groups": groups,
+        "spellings": {
+            spelling: numbers[having[model.key]]
+            for models in declared.values()
+            for model in models
+            for spelling in spellings(model)
+        },
+    }
+
+
+def spellings(model: Name) -> list[str]:
+    """Return all ways to write a name, in small letters."""
+    paths = [f"{model.host}/{model.namespace}/{model.model}"]
+    if model.host == DEFAULT_HOST:
+        paths += [f"ollama.com/{model.namespace}/{model.model}", f"{model.namespace}/{model.model}"]
+        if model.namespace == DEFAULT_NAMESPACE:
+            paths.append(model.model)
+    tags = ["", f":{model.tag}"] if model.tag.lower() == DEFAULT_TAG else [f":{model.tag}"]
+    return [f"{path}{tag}".lower() for path in paths for tag in tags]
+
+
+def _declared(host: str, rows: t.Sequence[t.Any]) -> list[Name]:
+    """Return the models, with their aliases, that role ollama will have on a host."""
+    found: dict[str, Name] = {}
+    for row in rows:
+        entry: Variables = {"name": row} if isinstance(row, str) else row
+        if entry.get("state", "present") == "absent":
+            continue
+        for text in [entry.get("name"), *(entry.get("aliases") or [])]:
+            name = parse(text, allow_cloud=True, what=f"ollama_models of {host}")
+            found[name.key] = name
+    return [*found.values()]
+
+
+def _server(name: str, hostvars: t.Mapping[str, Variables], me: str) -> dict[str, t.Any]:
+    if name not in hostvars:
+        raise _wrong(f"{name!r} is not in the inventory")
+    if not _NAME.match(name):
+        raise _wrong(f"{name!r} has a character that HAProxy does not allow; allowed are letters, digits and _ . : -")
+    variables = hostvars[name]
+    # As Ollama reads it: 0 and nothing at all are its default.
+    parallel = int((variables.get("ollama_settings") or {}).get("num_parallel") or 1)
+    server: dict[str, t.Any] = {"name": name, "own": name == me, "parallel": parallel}
+    if server["own"]:
+        return server
+    if str(variables.get("ollama_gateway_enabled", False)).lower() not in ("true", "yes", "on", "1"):
+        raise _wrong(f"{name} has no gateway of its own; set its ollama_gateway_enabled: true")
+    address = variables.get("ansible_host") or name
+    url = variables.get("ollama_gateway_url") or (
+        f"https://{f'[{address}]' if ':' in address else address}:{variables.get('ollama_gateway_port') or _PORT}"
+    )
+    parts = urllib.parse.urlsplit(url)
+    host = parts.hostname or ""
+    bracketed = f"[{host}]" if ":" in host else host
+    # HAProxy compares names only, and a certificate of the private authority has the inventory's.
+    return {**server, "address": f"{bracketed}:{parts.port or 443}", "certificate": name if _is_address(host) else host}
+
+
+def _is_address(host: str) -> bool:
+    try:
+        return bool(ipaddress.ip_address(host))
+    except ValueError:
+        return False
+
+
+def _wrong(why: str) -> OllamaError:
+    return OllamaError("invalid_pool", f"ollama_gateway_servers: {why}")
+
+
+def _filter(pool: t.Sequence[str], hostvars: t.Mapping[str, Variables], me: str) -> dict[str, t.Any]:
+    try:
+        return plan(pool, hostvars, me)
+    except OllamaError as error:
+        raise AnsibleFilterError(error.message) from error
+
+
+class FilterModule:
+    """What Ansible asks for the filters of this file."""
+
+    def filters(self) -> dict[str, t.Callable[..., t.Any]]:
+        """Return them by name."""
+        return {"balancer_plan": _filter}
