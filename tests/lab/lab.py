@@ -29,7 +29,7 @@ from docker.models.containers import Container
 from docker.types import EndpointConfig, LogConfig
 
 from . import CACHE, PROJECT, LabError, engine, images, registry, releases, say
-from .systems import SYSTEMS
+from .systems import SYSTEMS, System
 
 LABEL = "kaido.ollama.lab"
 ROOT_LABEL = "kaido.ollama.lab.root"
@@ -96,7 +96,7 @@ class Lab:
             for network in cut:
                 network.remove()
             self._depot(built["depot"])
-            addresses = {host: self._host(host, built[system]) for host, system in wanted.hosts.items()}
+            addresses = {host: self._host(host, built[name], SYSTEMS[name]) for host, name in wanted.hosts.items()}
             images.prune(self.client)
         with stage("hosts reachable"):
             self._write_ssh_config(addresses)
@@ -198,14 +198,15 @@ class Lab:
             if not listens(address, port, 20):
                 raise LabError(f"the depot does not listen on port {port}: see `docker logs {container.name}`")
 
-    def _host(self, host: str, image: Any) -> str:
+    def _host(self, host: str, image: Any, system: System) -> str:
         key, host_key = self._key("id_ed25519"), self._key(f"host_{host}")
         files = {
             "home/ops/.ssh/authorized_keys": (key.with_suffix(".pub").read_bytes(), 0o600, 1000),
             "etc/ssh/ssh_host_ed25519_key": (host_key.read_bytes(), 0o600, 0),
             "etc/ssh/ssh_host_ed25519_key.pub": (host_key.with_suffix(".pub").read_bytes(), 0o644, 0),
         }
-        return self._address(self._container(host, image.id, files, extra_hosts=NOWHERE, **SYSTEMD))
+        options = {**SYSTEMD, **({"command": list(system.command)} if system.command else {})}
+        return self._address(self._container(host, image.id, files, extra_hosts=NOWHERE, **options))
 
     def _address(self, container: Container) -> str:
         return str(container.attrs["NetworkSettings"]["Networks"][self.prefix]["IPAddress"])
@@ -255,6 +256,9 @@ class Lab:
         deadline = time.monotonic() + 90
         state = "unknown"
         while time.monotonic() < deadline:
+            container.reload()
+            if container.status != "running":
+                raise LabError(f"{host} ended while it booted: see `docker logs {container.name}`")
             state = output_of(container, "systemctl", "is-system-running").strip()
             if state in ("running", "degraded") and listens(address, 22, 1):
                 break

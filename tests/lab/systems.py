@@ -22,6 +22,8 @@ class System:
     """Shell that adds what a cloud host has."""
     bootstrap: tuple[str, ...] = ()
     """What mmdebstrap is told, to make it from its own archive without an image registry."""
+    command: tuple[str, ...] = ()
+    """What its containers run; the image's own if empty."""
 
 
 # policy-rc.d is a habit of container images; it would keep packages from starting their services.
@@ -35,7 +37,7 @@ rm -rf /var/lib/apt/lists/*
 """
 # Newer images bring a user at 1000, where the lab wants its own.
 UBUNTU = f"""
-! id ubuntu || userdel ubuntu
+! id ubuntu >/dev/null 2>&1 || userdel ubuntu
 {DEB}
 """
 # Images have curl-minimal and systemd-standalone-sysusers, which must give way to the whole packages. unix_chkpwd may
@@ -55,6 +57,13 @@ pacman -Scc --noconfirm
 systemctl enable sshd.service
 """
 
+# From 258 on, systemd knows cgroup v2 only. Where the engine has v1, v2 lies beside it, and this container has its own.
+CGROUP2 = """
+[ -e /sys/fs/cgroup/cgroup.procs ] || { umount -R /sys/fs/cgroup; mount -t cgroup2 none /sys/fs/cgroup; }
+exec /sbin/init
+"""
+NEW_SYSTEMD = ("/bin/sh", "-euc", CGROUP2)
+
 _UBUNTU_ARCHIVE = {"x86_64": "http://archive.ubuntu.com/ubuntu"}.get(
     os.uname().machine, "http://ports.ubuntu.com/ubuntu-ports"
 )
@@ -66,9 +75,10 @@ def _debian(number: str, suite: str) -> System:
     return System(f"debian:{number}", DEB, (suite, "-"))
 
 
-def _ubuntu(number: str, suite: str) -> System:
+def _ubuntu(number: str, suite: str, **more: tuple[str, ...]) -> System:
     lines = [f"deb {_UBUNTU_ARCHIVE} {suite}{pocket} main universe" for pocket in ("", "-updates", "-security")]
-    return System(f"ubuntu:{number}", UBUNTU, (f"--keyring={_UBUNTU_KEY}", suite, "-", *lines))
+    bootstrap = (f"--keyring={_UBUNTU_KEY}", "--include=apt", suite, "-", *lines)
+    return System(f"ubuntu:{number}", UBUNTU, bootstrap, **more)
 
 
 SYSTEMS = {
@@ -76,7 +86,7 @@ SYSTEMS = {
     "debian13": _debian("13", "trixie"),
     "ubuntu2204": _ubuntu("22.04", "jammy"),
     "ubuntu2404": _ubuntu("24.04", "noble"),
-    "ubuntu2604": _ubuntu("26.04", "resolute"),
+    "ubuntu2604": _ubuntu("26.04", "resolute", command=NEW_SYSTEMD),
     "rocky9": System("rockylinux/rockylinux:9", RPM),
     "rocky10": System("rockylinux/rockylinux:10", RPM),
     "alma9": System("almalinux:9", RPM),
@@ -84,6 +94,6 @@ SYSTEMS = {
     # Red Hat's Universal Base Images: RHEL's own packages, but not all of them.
     "rhel9": System("registry.access.redhat.com/ubi9/ubi:latest", RPM),
     "rhel10": System("registry.access.redhat.com/ubi10/ubi:latest", RPM),
-    "fedora44": System("fedora:44", RPM),
-    "arch": System("archlinux:latest", ARCH),
+    "fedora44": System("fedora:44", RPM, command=NEW_SYSTEMD),
+    "arch": System("archlinux:latest", ARCH, command=NEW_SYSTEMD),
 }
