@@ -17,7 +17,7 @@ import os
 import threading
 import time
 import typing as t
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from ._bundle import Supply
 from ._client import Client
@@ -328,23 +328,15 @@ class Models:
         failures: list[OllamaError] = []
         for source in sources:
             try:
-                offer = self.offer(source, name)
+                offer = self._best_offer(source, name, right)
             except OllamaError as exc:
                 failures.append(exc)
                 if exc.code == "registry_refused" and source == upstream:
                     # The server can sign its requests, this module cannot.
                     plan.candidates.append((source, None))
                 continue
-            if (
-                right
-                and not any(offer.satisfies(str(digest)) for digest in right)
-                and (wanted.pin or source != upstream)
-            ):
-                what = (
-                    f"pinned is {wanted.pin}"
-                    if wanted.pin
-                    else f"{upstream} has {' or '.join(sorted(map(str, right)))}"
-                )
+            if right and not any(map(offer.satisfies, right)) and (wanted.pin or source != upstream):
+                what = f"pinned is {wanted.pin}" if wanted.pin else f"{upstream} has {' or '.join(sorted(right))}"
                 failures.append(
                     OllamaError(
                         "digest_not_offered",
@@ -362,6 +354,20 @@ class Models:
         plan.notes += [exc.message for exc in failures if exc.code == "digest_not_offered"]
         if old:
             plan.candidates.sort(key=lambda pair: not (pair[1] and pair[1].satisfies(old)))
+
+    def _best_offer(self, source: Origin, name: Name, right: t.Collection[str]) -> Offer:
+        """Return what a source has under the tag, or a mirror under a digest.
+
+        The mirror's tag may be another by now, or a list that this server cannot read; the manifest is still there.
+        """
+        offer = self.offer(source, name)
+        readable = self.lists or not offer.variants
+        if source in self.options.mirrors and not (readable and (not right or any(map(offer.satisfies, right)))):
+            for digest in sorted(right) or [offer.chosen.digest]:
+                tag = digest.replace(":", "-")
+                with contextlib.suppress(OllamaError):
+                    return replace(self.offer(source, replace(name, tag=tag)), tag=tag)
+        return offer
 
     def missing_bytes(self, plans: t.Iterable[Plan]) -> tuple[int, int]:
         """Return the bytes that pulls still have to write, and how many of them take room that is taken already."""
@@ -503,12 +509,14 @@ class Models:
             return self._bring(source, plan, outcome)
         name = plan.wanted.name
         target = name if source.host == name.host else name.at(source.host)
+        if offer and offer.tag:
+            target = replace(target, tag=offer.tag)
         if target != name and str(target) not in self.memory.pending:
             self.memory.pending.append(str(target))
             self.memory.save()
         try:
             for attempt in range(1 + _REFETCHES):
-                damage = self._pull_and_check(target, source, offer, outcome, patient=patient)
+                damage = self._pull_and_check(name, target, source, offer, outcome, patient=patient)
                 if not damage:
                     break
                 outcome.damage += [item.to_dict() for item in damage if item.to_dict() not in outcome.damage]
@@ -533,11 +541,11 @@ class Models:
             self.memory.pending.remove(str(target))
 
     def _pull_and_check(
-        self, target: Name, source: Source, offer: Offer | None, outcome: Outcome, *, patient: bool
+        self, name: Name, target: Name, source: Source, offer: Offer | None, outcome: Outcome, *, patient: bool
     ) -> list[Damage]:
         here = self._here(offer)
         try:
-            self._stream(target, source, offer, patient=patient)
+            self._stream(str(name), target, source, offer, patient=patient)
         except OllamaError as exc:
             if exc.code != "digest_mismatch" or not self.store or not offer:
                 raise
@@ -608,13 +616,12 @@ class Models:
             return 0
         return sum(size - here.get(digest, 0) for digest, size in offer.blobs.items() if digest in here)
 
-    def _stream(self, target: Name, source: Source, offer: Offer | None, *, patient: bool) -> None:
+    def _stream(self, label: str, target: Name, source: Source, offer: Offer | None, *, patient: bool) -> None:
         """Pull, reconnecting where that resumes the download."""
         size = offer.chosen.size if offer else 0
         # The server says nothing while it hashes what it fetched: allow for a disk of 50 MB/s.
         silence = self.options.stall_timeout + size / 50e6
         tries = _TRIES if patient else 2
-        label = str(target.at(DEFAULT_HOST) if source in self.options.mirrors else target)
         for attempt in range(1, tries + 1):
             watch = _Watch(self.options.stall_timeout, self._deadline(), str(target))
             ahead: threading.Thread | None = None

@@ -64,11 +64,13 @@ class Offer:
     :ivar digest: of the tag's manifest, be it a list or not.
     :ivar chosen: the manifest that a server would run.
     :ivar variants: digests of all variants, the chosen one first; empty for a plain manifest.
+    :ivar tag: what to pull it as where that is not the model's own tag.
     """
 
     digest: str
     chosen: Manifest
     variants: tuple[str, ...] = ()
+    tag: str | None = None
 
     def satisfies(self, pin: str) -> bool:
         """Return whether pulling this offer gives what a pin asks for."""

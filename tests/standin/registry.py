@@ -251,6 +251,8 @@ class Registry:
         if match["kind"] == "blobs":
             path = self.store_dir / "blobs" / match["ref"].replace(":", "-")
             return path if path.is_file() else None
+        if match["ref"].startswith("sha256-") and (self.store_dir / "blobs" / match["ref"]).is_file():
+            return self.store_dir / "blobs" / match["ref"]  # as the role's mirrors do; the public registry does not
         rest = (match["ns"], match["model"], match["ref"])
         for tree in ("manifests-v2/ollama.com", "manifests/registry.ollama.ai"):
             path = self.store_dir.joinpath(tree, *rest)

@@ -354,37 +354,47 @@ def test_a_mirror_is_believed_when_upstream_is_away(world: World, tmp_path: Path
     assert any("mirror's word" in warning for warning in done["warnings"])
 
 
-def test_a_mirror_with_the_list_helps_only_those_who_read_lists(world: World, tmp_path: Path) -> None:
-    """Its own server is of 0.40; upstream gives older ones the variant, which nginx cannot make of the list."""
+def test_a_mirror_with_the_list_helps_those_who_cannot_read_it(world: World, tmp_path: Path) -> None:
+    """Its server is of 0.40. Upstream gives older ones the variant, and that is asked of the mirror by its digest."""
     for folder in (world.upstream_dir, tmp_path / "mirror"):
         make_model(folder, "m-llama", size=40_000, seed=22, generation=2, runner="llamacpp")
-        listed = "sha256:" + make_list(folder, "m", {"llamacpp": "m-llama"})
+        make_list(folder, "m", {"llamacpp": "m-llama"})
     if world.generation == 1:
         tag = world.upstream_dir / "manifests-v2/ollama.com/library/m"
-        tag.rename(world.upstream_dir / "manifests-v2/ollama.com/library/other")
+        shutil.rmtree(tag)
         shutil.move(world.upstream_dir / "manifests-v2/ollama.com/library/m-llama", tag)
-    with Registry(tmp_path / "mirror") as mirror:
-        done = world.run(name="m", mirrors=[f"http://{mirror.host}"])
-    assert not done["failed"], done
-    source = "registry.ollama.ai" if world.generation == 1 else f"http://{mirror.host}"
-    assert done["models"][0]["source"] == source
-    assert list(world.tags()) == ["m:latest"]
-    assert not world.run(name="m", digest=done["models"][0]["digest_after"], verify="full")["changed"]
-    if world.generation == 2:
-        assert not world.run(name="m", digest=listed)["changed"]
+    fetch_from(world, tmp_path / "mirror", "m")
 
 
-def test_a_mirror_whose_server_has_converted_the_model_is_passed_over(world: World, tmp_path: Path) -> None:
+def test_a_mirror_whose_server_has_converted_the_model_still_has_the_original(world: World, tmp_path: Path) -> None:
     make_model(tmp_path / "mirror", "a", size=40_000, seed=0, generation=2)
     make_model(tmp_path / "mirror", "converted", size=40_100, seed=30, generation=2, runner="llamacpp")
     make_list(tmp_path / "mirror", "a", {"ggml": "a", "llamacpp": "converted"})
-    with Registry(tmp_path / "mirror") as mirror:
-        done = world.run(name="a", mirrors=[f"http://{mirror.host}"])
+    fetch_from(world, tmp_path / "mirror", "a")
+    assert world.tags() == {"a:latest": world.digests["a"]}
+
+
+def test_a_mirror_that_has_moved_on_still_has_what_is_pinned(world: World, tmp_path: Path) -> None:
+    """Only where manifests are blobs; the mirror of an older server has forgotten it."""
+    make_model(tmp_path / "mirror", "a", size=40_000, seed=0, generation=2)
+    make_model(tmp_path / "mirror", "a", size=41_000, seed=9, generation=2)
+    make_model(world.upstream_dir, "a", size=41_000, seed=9)
+    fetch_from(world, tmp_path / "mirror", "a", digest=world.digests["a"])
+    assert world.tags() == {"a:latest": world.digests["a"]}
+
+
+def fetch_from(world: World, store: Path, name: str, **params: t.Any) -> None:
+    """Pull a model that must come from a mirror over that store, all of it, under its own name."""
+    with Registry(store) as mirror:
+        forecast = world.run(name=name, mirrors=[f"http://{mirror.host}"], check=True, **params)
+        done = world.run(name=name, mirrors=[f"http://{mirror.host}"], **params)
     assert not done["failed"], done
-    assert (done["models"][0]["source"], done["models"][0]["digest_after"]) == (
-        "registry.ollama.ai",
-        world.digests["a"],
-    )
+    assert done["models"][0]["source"] == f"http://{mirror.host}"
+    assert done["diff"] == forecast["diff"]
+    assert world.upstream.sent("/blobs/sha256") < 2000, "of upstream at most a variant's manifest was asked"
+    assert list(world.tags()) == [f"{name}:latest"]
+    again = world.run(name=name, digest=done["models"][0]["digest_after"], verify="full", state="latest")
+    assert not again["changed"], again
 
 
 def test_an_alias_left_by_a_killed_run_is_dropped(world: World, tmp_path: Path) -> None:

@@ -89,7 +89,8 @@ def test_each_generation_of_clients_gets_what_it_can_read(host: t.Any, accept: s
     try:
         text = host.check_output(f"curl -sS -H 'Accept: {accept}' {MIRROR}/v2/kaido/big/manifests/q4")
         assert (text == "child") == (accept == LIST)
-        assert host.check_output(f"curl -sS {MIRROR}/v2/kaido/big/manifests/sha256:{child}") == "child"
+        for tag in (f"sha256:{child}", f"sha256-{child}"):
+            assert host.check_output(f"curl -sS {MIRROR}/v2/kaido/big/manifests/{tag}") == "child"
     finally:
         host.check_output(f"rm -r {store}/manifests-v2 {store}/blobs/sha256-{child}")
 
