@@ -159,9 +159,14 @@ def rendered(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
             }
         ],
     }
-    (folder / "hosts.yml").write_text(yaml.safe_dump({**servers, **doors}, sort_keys=False))
-    (folder / "play.yml").write_text(yaml.safe_dump([play]))
     (folder / "templates").symlink_to(ROLE / "templates")
+    ansible(folder, {**servers, **doors}, play)
+    return {path.name: path.read_text() for path in folder.glob("*-*") if path.is_file()}
+
+
+def ansible(folder: Path, hosts: dict[str, t.Any], play: dict[str, t.Any]) -> str:
+    (folder / "hosts.yml").write_text(yaml.safe_dump(hosts, sort_keys=False))
+    (folder / "play.yml").write_text(yaml.safe_dump([play]))
     done = subprocess.run(
         [Path(sys.executable).parent / "ansible-playbook", "-i", folder / "hosts.yml", folder / "play.yml"],
         env={**os.environ, "ANSIBLE_COLLECTIONS_PATH": str(ROOT / ".cache")},
@@ -172,7 +177,7 @@ def rendered(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
         check=False,
     )
     assert done.returncode == 0, done.stdout + done.stderr
-    return {path.name: path.read_text() for path in folder.glob("*-*") if path.is_file()}
+    return done.stdout
 
 
 def lines(text: str, backend: str) -> list[str]:
@@ -219,3 +224,36 @@ def test_statistics_and_orders_are_for_the_host_alone(rendered: dict[str, str]) 
     ]
     assert "stats admin" not in rendered["hecate-haproxy.cfg"]
     assert "mode 600 level admin" in rendered["hecate-haproxy.cfg"]
+
+
+SERVERS = {"hecate": True, "big2": True, "dev1": False}
+
+
+@pytest.mark.parametrize(
+    ("servers", "doors", "told"),
+    [
+        # Shared by default by all servers that are gateways; a door without a server of its own is one, too.
+        (SERVERS, {}, {"hecate": ["hecate", "big2"], "big2": ["hecate", "big2"], "dev1": []}),
+        (SERVERS, {"door": []}, {"big2": ["hecate", "big2", "door"]}),
+        (SERVERS, {"door": ["big2"]}, {"hecate": ["hecate", "big2"], "big2": ["hecate", "big2", "door"]}),
+        ({"hecate": True, "dev1": False}, {}, {"hecate": [], "dev1": []}),
+        ({"hecate": False, "dev1": False}, {}, {"hecate": [], "dev1": []}),
+    ],
+)
+def test_who_is_told_before_an_update(
+    tmp_path: Path, servers: dict[str, bool], doors: dict[str, list[str]], told: dict[str, list[str]]
+) -> None:
+    block = yaml.safe_load((ROLE / "tasks" / "drain.yml").read_text())[0]
+    hosts = {
+        "ollama_servers": {"hosts": {name: {"ollama_gateway_enabled": value} for name, value in servers.items()}},
+        "ollama_gateways": {
+            "hosts": {
+                name: {"ollama_gateway_enabled": True, "ollama_gateway_servers": pool} for name, pool in doors.items()
+            }
+        },
+    }
+    task = {"ansible.builtin.debug": {"msg": "{{ inventory_hostname }}={{ ollama_gateway__told | to_json }}"}}
+    play = {"hosts": "ollama_servers", "gather_facts": False, "vars": block["vars"], "tasks": [task]}
+    output = ansible(tmp_path, hosts, play)
+    found = {host: yaml.safe_load(text.replace("\\", "")) for host, text in re.findall(r'"msg": "(\w+)=(.*)"', output)}
+    assert {host: found[host] for host in told} == told
