@@ -104,6 +104,7 @@ def test_inventory_and_ssh_config(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     [
         (f"/v2/library/tiny/blobs/sha256:{HEX}", f"/blobs/sha256-{HEX}"),
         (f"/v2/kaido/tiny2/manifests/sha256:{HEX}", f"/blobs/sha256-{HEX}"),
+        (f"/v2/kaido/tiny2/manifests/sha256-{HEX}", f"/blobs/sha256-{HEX}"),
         ("/v2/kaido/tiny2/manifests/q8", "/manifests-v2/ollama.com/kaido/tiny2/q8"),
         (f"/v2/library/tiny/blobs/sha256:{HEX[:-1]}", None),
         ("/v2/library/tiny/blobs/sha256:../../etc/passwd", None),
@@ -114,7 +115,7 @@ def test_depot_addresses(address: str, file: str | None) -> None:
     """The first matching location, and the first file it tries: nginx's own order."""
     text = re.sub(r"\{(\d[\d,]*)\}", r"<\1>", images.registry_conf().replace("(?<", "(?P<"))
     locations = re.findall(r'location ~ "(.+)" \{[^}]*?try_files (\S+)', text)
-    assert len(locations) == 2
+    assert len(locations) == 3
     for pattern, target in locations:
         if found := re.search(re.sub(r"<(\d[\d,]*)>", r"{\1}", pattern), address):
             values = {**found.groupdict(), "first_tree": "manifests-v2/ollama.com"}
