@@ -93,6 +93,8 @@ class Target:
     """The distribution's own entries in apt's sources."""
     packages: frozenset[str] = frozenset()
     """Names of installed packages: they tell which kernels this host follows."""
+    epel: bool = False
+    """Whether EPEL is among dnf's repositories."""
 
 
 @dataclass
@@ -282,7 +284,7 @@ def _nvidia(wish: Wish, target: Target, system: System, cards: t.Sequence[Card],
     result.dkms = not offer.signed
     result.headers = _gpu_systems.headers(system, result.kernel, target.packages) if result.dkms else []
     result.packages = _gpu_systems.packages(system, offer, branch, modules, result.kernel, target.packages)
-    result.enablerepo = list(system.enablerepo) if offer.source == "nvidia" else []
+    result.enablerepo = _enablerepo(target, system) if offer.source == "nvidia" else []
     result.files = [
         *_gpu_files.repositories(system, offer, branch, modules, target.archive, target.machine),
         *_gpu_files.nouveau(system, offer),
@@ -300,6 +302,16 @@ def _nvidia(wish: Wish, target: Target, system: System, cards: t.Sequence[Card],
             "at the console"
         )
     return result
+
+
+def _enablerepo(target: Target, system: System) -> list[str]:
+    if "epel" in system.enablerepo and target.os_id == "rhel" and not target.epel:
+        raise refuse(
+            "epel",
+            "the driver is built by dkms, which is in EPEL, and RHEL has no package epel-release as its kin have: set "
+            "EPEL up on this host (https://docs.fedoraproject.org/en-US/epel/), or set gpu_driver_vendor: none",
+        )
+    return list(system.enablerepo)
 
 
 def _key(wish: Wish, system: System, machine: str) -> _gpu_files.Key:
@@ -441,5 +453,5 @@ def _amd(wish: Wish, target: Target, system: System, cards: t.Sequence[Card], re
     result.packages = [*result.headers, *result.packages, "amdgpu-dkms"]
     result.files += _gpu_files.amd_repository(system, wish.amdgpu_dkms)
     result.key = _gpu_files.amd_key(system)
-    result.enablerepo = list(system.enablerepo)
+    result.enablerepo = _enablerepo(target, system)
     return result

@@ -63,6 +63,7 @@ def target(tree: Tree, host: Host) -> _gpu_plan.Target:
         foreign=tuple(_foreign(tree)),
         archive=tuple(_archive(tree, host.codename)),
         packages=frozenset(packages(tree, "deb", (), lambda _argv: None)),
+        epel=bool(tree.find("etc/yum.repos.d/epel*.repo")),
     )
 
 

@@ -100,7 +100,8 @@ def _el(number: str, key: str, fingerprint: str, builder: str, amdgpu: str | Non
         key,
         fingerprint,
         firmware,
-        ("epel", builder),
+        # RHEL has its own name for the builder's repository; dnf passes over what is not there.
+        ("epel", builder, f"codeready-builder-for-rhel-{number}-*64-rpms"),
         amdgpu,
     )
 

@@ -39,7 +39,8 @@ FIRST_WITH_NEW_STORE = (0, 40, 0)
 MIGRATION_FACTOR = 2.25
 
 _PATH = re.compile(r"/[A-Za-z0-9/._+:@-]*[A-Za-z0-9._+:@-]\Z")
-_PACKAGE_MANAGERS = ("apt-get", "dnf", "yum", "zypper", "pacman", "apk")
+# Those for which ansible-core has a module; pacman's, zypper's and apk's are in another collection.
+_PACKAGE_MANAGERS = ("apt-get", "dnf")
 _SYSTEM_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 _VENDOR_GROUPS = ("video", "render")
 _DEVICES = ("dev/kfd", "dev/dri", "dev/nvidia0", "dev/nvidiactl", "dev/nvidia-uvm")
@@ -308,7 +309,8 @@ def judge(wanted: Wanted, checked: Checked, host: Host, fetched: t.Mapping[str, 
     if not host.has_zstd and not host.package_manager and "install" in _release.plan(host.releases, release):
         raise OllamaError(
             "no_zstd",
-            "the program zstd is needed to unpack a release, and there is no package manager to install it with",
+            "the program zstd is needed to unpack a release, and there is neither apt nor dnf to install it with; "
+            "install it on this host first",
         )
     for listener in host.listeners:
         if _sockets.overlap(listener.address, checked.address) and not _is_ours(listener, host):

@@ -100,7 +100,7 @@ options:
 notes:
   - 'Refusals of O(plan) have one of these RV(failure.code): V(gpu_branch_unknown), V(gpu_branch_too_old), V(gpu_card),
     V(gpu_card_too_old), V(gpu_cards_conflict), V(gpu_vendor_missing), V(gpu_platform), V(gpu_system), V(gpu_source),
-    V(gpu_no_driver), V(gpu_foreign_install), V(gpu_repository_conflict), V(gpu_key_unknown), V(gpu_hold),
+    V(gpu_no_driver), V(gpu_epel), V(gpu_foreign_install), V(gpu_repository_conflict), V(gpu_key_unknown), V(gpu_hold),
     V(gpu_firmware), V(gpu_secure_boot), V(gpu_amdgpu_version), V(gpu_amdgpu_integrated), V(gpu_amdgpu_system) and
     V(gpu_amdgpu_kernel).'
 seealso:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fnmatch
 import typing as t
 from dataclasses import replace
 
@@ -35,6 +36,7 @@ UBUNTU = Target("ubuntu", "24.04", "6.8.0-88-generic", ("debian",))
 UBUNTU26 = Target("ubuntu", "26.04", "7.0.0-31-generic", ("debian",))
 ROCKY8 = Target("rocky", "8.10", "4.18.0-553.el8_10.x86_64", ("rhel", "centos", "fedora"))
 ROCKY9 = Target("rocky", "9.8", "5.14.0-687.51.1.el9_8.x86_64", ("rhel", "centos", "fedora"))
+RHEL9 = Target("rhel", "9.8", "5.14.0-687.51.1.el9_8.x86_64", ("fedora",))
 ALMA10 = Target("almalinux", "10.1", "6.12.0-124.el10_1.x86_64", ("rhel", "centos", "fedora"))
 FEDORA42 = Target("fedora", "42", "6.17.4-200.fc42.x86_64")
 ARCH = Target("arch", "", "6.17.5-arch1-1")
@@ -94,6 +96,7 @@ PLANS: list[tuple[Target, dict[str, t.Any], tuple[str, int | None, str | None], 
     (on(ROCKY8, RTX4090), {}, ("nvidia", 580, "open"), "kmod-nvidia-open-dkms"),
     (on(ROCKY9, RTX4090), {}, ("nvidia", 580, "open"), "kmod-nvidia-open-dkms"),
     (on(ROCKY9, V100), {}, ("nvidia", 580, "proprietary"), "kmod-nvidia-latest-dkms"),
+    (on(RHEL9, RTX4090, epel=True), {}, ("nvidia", 580, "open"), "kmod-nvidia-open-dkms"),
     (on(ALMA10, RTX4090), {"key_fingerprint": "AB" * 20}, ("nvidia", 580, "open"), "kmod-nvidia-open-dkms"),
     (on(FEDORA42, RTX5090), {}, ("nvidia", 580, "open"), "kmod-nvidia-open-dkms"),
     # NVSwitches
@@ -136,6 +139,8 @@ REFUSALS: list[tuple[Target, dict[str, t.Any], str, str]] = [
     (DEBIAN13, {"vendor": "amd"}, "vendor_missing", "(it has none at all); allowed are auto and none"),
     (on(FEDORA42, RTX4090), {"source": "distribution"}, "source", "allowed are auto and nvidia"),
     (on(ROCKY9, RTX4090), {"hold": True}, "hold", "gpu_driver_hold: true is not there for RHEL 9"),
+    (on(RHEL9, RTX4090), {}, "epel", "set EPEL up on this host"),
+    (on(RHEL9, RX7900), {"amdgpu_dkms": "31.50"}, "epel", "set EPEL up on this host"),
     # Debian
     (on(DEBIAN12, RTX4090), {"source": "distribution"}, "no_driver", "has only 535, and these cards need 550 or newer"),
     (on(DEBIAN12, P40), {"source": "distribution"}, "no_driver", "has only 535, and these cards need 570 to 580"),
@@ -325,6 +330,16 @@ def test_headers_are_those_of_the_kernel_that_will_run(target: Target, expected:
     system = _gpu_systems.find(target.os_id, target.os_like, target.os_version)
     assert system
     assert _gpu_systems.headers(system, target.kernel, target.packages) == expected
+
+
+@pytest.mark.parametrize(("target", "builder"), [(ROCKY8, "powertools"), (ROCKY9, "crb"), (RHEL9, "crb")])
+def test_the_repositories_that_dkms_comes_from(target: Target, builder: str) -> None:
+    """RHEL's is named otherwise than that of its kin, and not as those of its debug and source packages."""
+    found = plan(Wish(), on(target, RTX4090, epel=True)).enablerepo
+    assert found[:2] == ["epel", builder]
+    number = target.os_version.split(".")[0]
+    names = [f"codeready-builder-for-rhel-{number}-x86_64{kind}-rpms" for kind in ("", "-debug", "-source")]
+    assert fnmatch.filter(names, found[2]) == names[:1]
 
 
 def files(target: Target, **wish: t.Any) -> dict[str, str]:

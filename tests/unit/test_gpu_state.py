@@ -247,6 +247,15 @@ def test_another_source_of_the_driver_is_a_conflict(
         assert f"/{path} configures another source" in result["msg"]
 
 
+def test_rhel_without_epel_has_no_dkms(run_module: t.Any, root: Path) -> None:
+    (root / "etc/os-release").write_text('ID="rhel"\nID_LIKE="fedora"\nVERSION_ID="9.8"\n')
+    plan = {"source": "nvidia", "accept_mok": True}
+    assert run_module(gpu_info, {"root": str(root), "plan": plan})["failure"]["code"] == "gpu_epel"
+    (root / "etc/yum.repos.d").mkdir()
+    (root / "etc/yum.repos.d/epel.repo").write_text("[epel]\nenabled=1\n")
+    assert "epel" in run_module(gpu_info, {"root": str(root), "plan": plan})["plan"]["enablerepo"]
+
+
 def test_both_formats_of_apts_sources_are_understood(tmp_path: Path) -> None:
     folder = tmp_path / "etc/apt/sources.list.d"
     folder.mkdir(parents=True)

@@ -147,7 +147,7 @@ def test_what_was_refused_can_be_allowed() -> None:
         (replace(BARE, machine="riscv64"), "unsupported_architecture", ["'riscv64'", "aarch64"]),
         (replace(BARE, machine="armv7l"), "unsupported_architecture", ["'armv7l'"]),
         (replace(BARE, has_systemd=False), "unsupported_init", ["systemd"]),
-        (replace(BARE, package_manager=None), "no_zstd", ["zstd", "package manager"]),
+        (replace(BARE, package_manager=None), "no_zstd", ["zstd", "neither apt nor dnf", "first"]),
         (replace(BARE, releases=replace(BARE.releases, link="")), "foreign_install", ["/usr/local/bin/ollama"]),
         (replace(BARE, releases=replace(BARE.releases, link="/usr/lib/x")), "foreign_install", ["/usr/lib/x"]),
         (replace(BARE, unit="[Unit]\nDescription=Ollama Service\n"), "foreign_install", ["ollama.service"]),
@@ -569,6 +569,14 @@ def test_platforms(os_release: str, key: str) -> None:
     platforms = yaml.safe_load(table.read_text())["ollama__platforms"]
     assert _preflight.platform_of(os_release, platforms) == key
     assert not key or set(platforms[key]) == {"packages", "nologin"}
+
+
+@pytest.mark.parametrize(("program", "found"), [("apt-get", "apt-get"), ("dnf", "dnf"), ("pacman", None)])
+def test_package_managers_that_ansible_itself_drives(
+    root: Path, monkeypatch: pytest.MonkeyPatch, program: str, found: str | None
+) -> None:
+    monkeypatch.setattr("shutil.which", lambda name, path="": name if name == program else None)
+    assert _preflight.look(WANTED, 11434, str(root), lambda: "").package_manager == found
 
 
 def test_a_version_of_a_platform_comes_first() -> None:
