@@ -12,7 +12,9 @@ READY := .venv/.stamp $(LINK)
 SCENARIOS := $(filter-out molecule-platform,$(patsubst molecule/%/molecule.yml,molecule-%,$(wildcard molecule/*/molecule.yml)))
 LINT := ruff mypy yamllint ansible-lint changelog
 CHECK := $(LINT) units conformance
-TEST := $(CHECK) sanity importer $(SCENARIOS)
+# The first scenario makes the lab's images, and the longest must not come last.
+LONGEST := molecule-default molecule-gpu_nvidia
+TEST := $(firstword $(LONGEST)) $(CHECK) $(lastword $(LONGEST)) sanity importer $(filter-out $(LONGEST),$(SCENARIOS))
 
 # Whatever these tools write stays in .cache, where `make clean` finds it.
 export PATH := $(CURDIR)/$(BIN):$(PATH)
@@ -39,7 +41,7 @@ check: $(READY) ## lint, units and conformance: for the inner loop, under 2 minu
 	@$(PYTHON_BIN) -m scripts.run_parts $(CHECK)
 
 test: $(READY) ## everything; one table at the end
-	@$(PYTHON_BIN) -m scripts.run_parts $(TEST)
+	@$(PYTHON_BIN) -m scripts.run_parts --jobs 2 $(TEST)
 
 lint: $(LINT) ## ruff, mypy, yamllint, ansible-lint, changelog fragments
 

@@ -1,40 +1,59 @@
-"""Run make targets one after the other, go on after a failure, and end with one table of seconds and results."""
+"""Run make targets, go on after a failure, and end with one table of seconds and results.
+
+`--jobs N` runs N at a time, in their order; what each prints is shown as a whole when it has ended.
+"""
 
 from __future__ import annotations
 
+import argparse
 import os
 import subprocess
 import sys
 import time
+from concurrent.futures import ThreadPoolExecutor
 
 
-def table(results: list[tuple[str, float, int]]) -> str:
-    """Show each part's seconds and result, then the sum."""
+def table(results: list[tuple[str, float, int]], took: float) -> str:
+    """Show each part's seconds and result, then the whole."""
     width = max(len(name) for name, _seconds, _code in results)
     failed = sum(code != 0 for _name, _seconds, code in results)
     rows = [
         f"{name:<{width}}  {seconds:7.1f} s  {'pass' if code == 0 else f'FAIL (exit {code})'}"
         for name, seconds, code in results
     ]
-    total = sum(seconds for _name, seconds, _code in results)
     verdict = f"{failed} of {len(results)} failed" if failed else f"all {len(results)} passed"
-    return "\n".join([*rows, f"{'total':<{width}}  {total:7.1f} s  {verdict}"])
+    return "\n".join([*rows, f"{'total':<{width}}  {took:7.1f} s  {verdict}"])
 
 
-def main(parts: list[str]) -> int:
+def run(part: str, alone: bool) -> tuple[str, float, int]:
+    """Run one part; returns its name, seconds and exit status."""
+    started = time.monotonic()
+    print(f"\n=== {part}{'' if alone else ': begins'}", flush=True)
+    done = subprocess.run(
+        [os.environ.get("MAKE", "make"), "--no-print-directory", part],
+        stdin=subprocess.DEVNULL,
+        stdout=None if alone else subprocess.PIPE,
+        stderr=None if alone else subprocess.STDOUT,
+        check=False,
+    )
+    seconds = time.monotonic() - started
+    if not alone:
+        end = f"=== {part}: {'passed' if done.returncode == 0 else 'FAILED'} after {seconds:.0f} s\n"
+        sys.stdout.write(f"\n=== {part}\n{done.stdout.decode(errors='replace')}{end}")
+        sys.stdout.flush()
+    return part, seconds, done.returncode
+
+
+def main(arguments: list[str]) -> int:
     """Run the parts; 0 only if every one of them passed."""
-    if not parts:
-        print("usage: run_parts.py TARGET...", file=sys.stderr)
-        return 2
-    results = []
-    for part in parts:
-        print(f"\n=== {part}", flush=True)
-        started = time.monotonic()
-        code = subprocess.run(
-            [os.environ.get("MAKE", "make"), "--no-print-directory", part], stdin=subprocess.DEVNULL, check=False
-        ).returncode
-        results.append((part, time.monotonic() - started, code))
-    print(f"\n{table(results)}", flush=True)
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--jobs", type=int, default=1, metavar="N")
+    parser.add_argument("parts", nargs="+", metavar="TARGET")
+    wanted = parser.parse_args(arguments)
+    started = time.monotonic()
+    with ThreadPoolExecutor(wanted.jobs) as pool:
+        results = list(pool.map(lambda part: run(part, wanted.jobs == 1), wanted.parts))
+    print(f"\n{table(results, time.monotonic() - started)}", flush=True)
     return int(any(code for _name, _seconds, code in results))
 
 

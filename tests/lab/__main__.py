@@ -50,7 +50,8 @@ def run(arguments: argparse.Namespace) -> int:
         say("\n".join(SYSTEMS))
         return 0
     if arguments.command in ("up", "build", "demo") or engine.ask(engine.SOCKET) == "denied":
-        engine.ensure()
+        with engine.lock():
+            engine.ensure()
 
     try:
         import docker.errors

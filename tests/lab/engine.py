@@ -8,6 +8,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import fcntl
 import grp
 import http.client
 import json
@@ -18,7 +20,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -93,6 +95,15 @@ def decide(seen: Probe) -> list[Step]:
         steps.append("install")
     steps.append("service" if seen.systemd else "daemon")
     return steps
+
+
+@contextlib.contextmanager
+def lock() -> Iterator[None]:
+    """Two labs that start at once install, start and build what they share once."""
+    CACHE.mkdir(parents=True, exist_ok=True)
+    with (CACHE / "lock").open("w") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield
 
 
 def ensure() -> None:

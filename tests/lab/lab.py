@@ -6,7 +6,6 @@
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import hashlib
 import io
 import json
@@ -79,9 +78,9 @@ class Lab:
 
     def up(self, wanted: Wanted) -> None:
         check(wanted)
-        engine.ensure_tools({"zstd": "zstd", "ssh": "openssh-client", "ssh-keygen": "openssh-client"})
         self.dir.mkdir(parents=True, exist_ok=True)
-        with stage("images"), build_lock():
+        with stage("images"), engine.lock():
+            engine.ensure_tools({"zstd": "zstd", "ssh": "openssh-client", "ssh-keygen": "openssh-client"})
             built = {name: images.ensure(self.client, name) for name in sorted({*wanted.hosts.values(), "depot"})}
         with stage("releases and models"):
             arch = MACHINES[self.client.info()["Architecture"]]
@@ -341,14 +340,6 @@ def stage(name: str) -> Iterator[None]:
     say(f"lab: {name}: {time.monotonic() - start:.1f} s")
 
 
-@contextlib.contextmanager
-def build_lock() -> Iterator[None]:
-    """Two labs that start at once build the shared images once."""
-    with (CACHE / "images.lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        yield
-
-
 def shown(path: Path) -> str:
     return str(path).removeprefix(f"{PROJECT}/")
 
@@ -364,7 +355,7 @@ def ours(root: str) -> bool:
 
 def build(system: str) -> None:
     CACHE.mkdir(parents=True, exist_ok=True)
-    with build_lock():
+    with engine.lock():
         images.ensure(connect(), system)
 
 

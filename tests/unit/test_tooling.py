@@ -61,6 +61,14 @@ def test_run_parts_passes_when_all_pass(tmp_path: Path) -> None:
     assert done.stdout.endswith("all 2 passed\n")
 
 
+def test_run_parts_keeps_apart_what_runs_at_once(tmp_path: Path) -> None:
+    done = run_parts(tmp_path, "--jobs", "2", "good", "bad", "last")
+    assert done.returncode == 1
+    for part, result in (("good", "passed"), ("bad", "FAILED"), ("last", "passed")):
+        assert f"=== {part}\nran {part}\n=== {part}: {result} after" in done.stdout
+    assert [row.split()[0] for row in done.stdout.splitlines()[-4:]] == ["good", "bad", "last", "total"]
+
+
 def test_run_parts_refuses_to_run_nothing(tmp_path: Path) -> None:
     assert run_parts(tmp_path).returncode == 2
 
