@@ -12,9 +12,9 @@ READY := .venv/.stamp $(LINK)
 SCENARIOS := $(filter-out molecule-platform,$(patsubst molecule/%/molecule.yml,molecule-%,$(wildcard molecule/*/molecule.yml)))
 LINT := ruff mypy yamllint ansible-lint changelog
 CHECK := $(LINT) units conformance
-# The first scenario makes the lab's images, and the longest must not come last.
-LONGEST := molecule-default molecule-gpu_nvidia
-TEST := $(firstword $(LONGEST)) $(CHECK) $(lastword $(LONGEST)) sanity importer $(filter-out $(LONGEST),$(SCENARIOS))
+# Two at a time: the longest must not come last.
+FIRST := molecule-default molecule-gpu_nvidia
+TEST := $(FIRST) $(CHECK) sanity importer $(filter-out $(FIRST),$(SCENARIOS))
 
 # Whatever these tools write stays in .cache, where `make clean` finds it.
 export PATH := $(CURDIR)/$(BIN):$(PATH)
@@ -83,12 +83,11 @@ molecule: $(SCENARIOS) ## every Molecule scenario; molecule-<name> runs one
 molecule-%: $(READY)
 	MOLECULE_EPHEMERAL_DIRECTORY=$(CURDIR)/.cache/molecule/$* molecule test --scenario-name $*
 
-platforms: $(READY) ## the role on each system that the lab knows, one table at the end; platform-<system> takes one
+platforms: $(READY) ## scenarios platform and adopt on every system; platform-<system> takes one
 	@$(PYTHON_BIN) -m scripts.run_parts $(addprefix platform-,$(shell $(PYTHON_BIN) -m tests.lab systems))
 platform-%: $(READY)
 	@$(PYTHON_BIN) -m tests.lab build $*
-	KAIDO_SYSTEM=$* MOLECULE_EPHEMERAL_DIRECTORY=$(CURDIR)/.cache/molecule/platform \
-	  molecule test --scenario-name platform
+	@KAIDO_SYSTEM=$* $(MAKE) --no-print-directory molecule-platform molecule-adopt
 
 ##@ Make something
 .PHONY: dist bench format requirements

@@ -28,6 +28,7 @@ class Handler(http.server.BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
     server: _HTTPServer
     disable_nagle_algorithm = True
+    body_is_read: bool
 
     # -- answers -------------------------------------------------------------------------------------------------
 
@@ -130,7 +131,8 @@ class Handler(http.server.BaseHTTPRequestHandler):
         return value
 
     def handle_one_request(self) -> None:
-        self.responded = self.body_is_read = False
+        self.responded = False
+        self.body_is_read = False
         self.extra_headers: dict[str, str] = {}
         try:
             super().handle_one_request()
