@@ -363,7 +363,7 @@ class Models:
         offer = self.offer(source, name)
         readable = self.lists or not offer.variants
         if source in self.options.mirrors and not (readable and (not right or any(map(offer.satisfies, right)))):
-            for digest in sorted(right) or [offer.chosen.digest]:
+            for digest in sorted(right) or [*offer.originals, offer.chosen.digest]:
                 tag = digest.replace(":", "-")
                 with contextlib.suppress(OllamaError):
                     return replace(self.offer(source, replace(name, tag=tag)), tag=tag)

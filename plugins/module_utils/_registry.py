@@ -64,12 +64,14 @@ class Offer:
     :ivar digest: of the tag's manifest, be it a list or not.
     :ivar chosen: the manifest that a server would run.
     :ivar variants: digests of all variants, the chosen one first; empty for a plain manifest.
+    :ivar originals: digests of the variants that newer servers convert from, and older ones can run.
     :ivar tag: what to pull it as where that is not the model's own tag.
     """
 
     digest: str
     chosen: Manifest
     variants: tuple[str, ...] = ()
+    originals: tuple[str, ...] = ()
     tag: str | None = None
 
     def satisfies(self, pin: str) -> bool:
@@ -103,7 +105,8 @@ def look_up(source: Source, name: Name, *, lists: bool, timeout: float = 30.0) -
             raise OllamaError("bad_manifest", f"the variant {parsed[0].digest[:19]} is not what its digest says")
     except OllamaError as exc:
         raise OllamaError(exc.code, f"{name} at {source}: {exc.message}", url=url) from None
-    return Offer(digest, child, tuple(variant.digest for variant in parsed))
+    originals = tuple(variant.digest for variant in parsed if variant.runner == "ggml")
+    return Offer(digest, child, tuple(variant.digest for variant in parsed), originals)
 
 
 def _get(url: str, accept: str, what: str, timeout: float) -> bytes:

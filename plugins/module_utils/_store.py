@@ -549,7 +549,12 @@ def audit(
             continue
         if mode == "none":
             continue
-        seen = fingerprint(os.stat(store.blob_path(blob.digest)))
+        try:
+            seen = fingerprint(os.stat(store.blob_path(blob.digest)))
+        except FileNotFoundError:
+            # Gone a moment ago: during a pull the server removes what it finds wrong.
+            result.damage[blob.digest] = Damage(blob, "missing")
+            continue
         if mode == "full" or memory.verified.get(blob.digest) != seen:
             todo.append((blob, seen))
     if not todo:

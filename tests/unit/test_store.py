@@ -86,6 +86,21 @@ def test_an_unchanged_store_is_not_read_again(store: Store, memory: Memory, tmp_
     assert (again.hashed_blobs, again.hashed_bytes) == (0, 0)
 
 
+def test_a_blob_that_goes_while_it_is_looked_at_is_missing(store: Store, memory: Memory) -> None:
+    """During a pull the server removes what it finds wrong."""
+
+    class Racing(Store):
+        def stat_damage(self, blob: _store.Blob) -> _store.Damage | None:
+            damage = super().stat_damage(blob)
+            if not damage:
+                os.unlink(self.blob_path(blob.digest))
+            return damage
+
+    [first, *_others] = blobs(store)
+    result = audit(Racing(store.root), [first], memory)
+    assert [damage.kind for damage in result.damage.values()] == ["missing"]
+
+
 def test_full_reads_what_is_remembered(store: Store, memory: Memory) -> None:
     audit(store, blobs(store), memory)
     assert audit(store, blobs(store), memory, mode="full").hashed_blobs > 0
