@@ -26,6 +26,7 @@ extends_documentation_fragment:
 attributes:
   check_mode:
     support: full
+    details: The archives of O(release) need not be there yet.
   diff_mode:
     support: none
   idempotent:
@@ -81,6 +82,10 @@ checksum:
   description: The sha256 of its C(SHA256SUMS), which stands for all of it. Give it to M(kaido.ollama.model_import).
   returned: success
   type: str
+existed:
+  description: Whether exactly this bundle was there before. The contents of its blobs are not read for that.
+  returned: success
+  type: bool
 models:
   description: The digests of the models in it, by name.
   returned: success
@@ -127,21 +132,22 @@ def run(params: t.Mapping[str, t.Any], check_mode: bool) -> dict[str, t.Any]:
     release = params["release"]
     for archive, checksum in release["checksums"].items() if release else ():
         path = os.path.join(release["path"], archive)
-        if not os.path.isfile(path):
+        if not os.path.isfile(path) and not check_mode:
             raise OllamaError("not_found", f"release: there is no file {path}")
         member = f"releases/v{release['version']}/{archive}"
         releases[member] = (path, parse_digest(checksum, what=f"release: {archive}")[7:])
     export = collect(store, names, releases)
     dest = params["dest"].rstrip("/")
-    changed = not is_written(export, dest)
-    if changed and not check_mode:
+    existed = is_written(export, dest)
+    if not existed and not check_mode:
         write(export, dest, tar=dest.endswith(".tar"))
     return {
-        "changed": changed,
+        "changed": not existed,
+        "existed": existed,
         "dest": dest,
         "checksum": export.checksum,
         "models": {str(name): digest for name, digest in export.models.items()},
-        "bytes": sum(os.path.getsize(path) for path, _digest in export.files.values()),
+        "bytes": sum(os.path.getsize(path) for path, _digest in export.files.values() if os.path.exists(path)),
     }
 
 

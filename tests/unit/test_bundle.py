@@ -378,7 +378,11 @@ def test_releases_travel_with_their_sums(world: World) -> None:
     archive.write_bytes(b"release")
     checksums = {archive.name: "sha256:" + hashlib.sha256(b"release").hexdigest()}
     release = {"version": "0.35.1", "path": str(world.folder), "checksums": checksums}
-    world.export_to("bundle", release=release)
+    forecast = world.export_to("bundle", check=True, release={**release, "path": "/nowhere"})
+    made = world.export_to("bundle", release=release)
+    assert made["changed"]
+    assert forecast["checksum"] == made["checksum"]
+    assert not world.export_to("bundle", check=True, release={**release, "path": "/nowhere"})["changed"]
     done = world.import_from("bundle")
     assert done["releases"] == ["releases/v0.35.1/ollama-linux-amd64.tar.zst"]
     failed = world.export_to("other", release={**release, "checksums": {archive.name: "0" * 64}})
