@@ -44,7 +44,7 @@ UBUNTU = f"""
 # not read a shadow file of mode 0 where AppArmor on the lab's machine confines it.
 RPM = """
 dnf -y --allowerasing --setopt=install_weak_deps=False install \
-    systemd dbus openssh-server python3 sudo ca-certificates iproute procps-ng curl shadow-utils
+    systemd dbus openssh-server python3 sudo ca-certificates iproute procps-ng curl shadow-utils tar
 dnf clean all
 chmod 0400 /etc/shadow
 systemctl enable sshd.service

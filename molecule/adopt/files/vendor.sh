@@ -1,6 +1,8 @@
 #!/bin/sh
 # What https://ollama.com/install.sh does on Linux, step by step, with the release site of the lab: vendor.sh BASE_URL
 set -eu
+# RHEL's sudo leaves it out.
+PATH=$PATH:/usr/local/bin
 case "$(uname -m)" in x86_64) arch=amd64 ;; *) arch=arm64 ;; esac
 mkdir -p /usr/local/bin /usr/local/lib/ollama
 curl --fail --silent --show-error "$1/v0.34.4/ollama-linux-$arch.tar.zst" | zstd -d | tar -xf - -C /usr/local
