@@ -1,0 +1,120 @@
+"""How role ollama_client finds its gateway, and takes keys out of a vault: its own variables, evaluated by Ansible."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import typing as t
+from pathlib import Path
+
+import pytest
+import yaml
+
+from tests.conftest import ROOT
+
+ROLE = ROOT / "roles/ollama_client"
+PASSWORD = "only for this test"
+PLAY = [
+    {
+        "hosts": "dev1",
+        "gather_facts": False,
+        "connection": "local",
+        "vars": {"ansible_python_interpreter": "{{ ansible_playbook_python }}"},
+        "vars_files": [str(ROLE / "defaults/main.yml"), str(ROLE / "vars/main.yml"), "mine.yml"],
+        "tasks": [
+            {
+                "ansible.builtin.copy": {
+                    "content": "{{ ollama_client__plan | combine({'tls': ollama_client__tls_name "
+                    "if ollama_client__plan.forwards | default(false) else ''}) | to_json }}",
+                    "dest": "{{ playbook_dir }}/plan.json",
+                    "mode": "0600",
+                }
+            }
+        ],
+    }
+]
+MINE = {
+    "ollama_client_provider": "hecate",
+    "ollama_client_forwarder": True,
+    "ollama_client_providers": {"hecate": {"model": "m"}, "local": {"model": "m"}},
+    "ollama_client_keys": {"hecate": "k"},
+}
+
+
+def plan_of(folder: Path, groups: dict[str, t.Any], mine: str | dict[str, t.Any] = MINE) -> dict[str, t.Any]:
+    """Return what the role would do on dev1, with the name in the gateway's certificate."""
+    inventory = {name: {"hosts": hosts} for name, hosts in {**groups, "ollama_clients": {"dev1": None}}.items()}
+    (folder / "hosts.yml").write_text(yaml.safe_dump(inventory))
+    (folder / "mine.yml").write_text(mine if isinstance(mine, str) else yaml.safe_dump(mine))
+    (folder / "play.yml").write_text(yaml.safe_dump(PLAY))
+    (folder / "password").write_text(PASSWORD)
+    (folder / "ansible.cfg").write_text("")
+    done = subprocess.run(
+        [Path(sys.executable).parent / "ansible-playbook", "-i", "hosts.yml", "play.yml"],
+        env={
+            **os.environ,
+            "ANSIBLE_COLLECTIONS_PATH": str(ROOT / ".cache"),
+            "ANSIBLE_VAULT_PASSWORD_FILE": str(folder / "password"),
+            "ANSIBLE_CONFIG": str(folder / "ansible.cfg"),
+        },
+        cwd=folder,
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    found: dict[str, t.Any] = json.loads((folder / "plan.json").read_text())
+    return found
+
+
+GATE = {"ollama_gateway_enabled": True}
+
+
+@pytest.mark.parametrize(
+    ("groups", "url", "tls", "ca"),
+    [
+        ({"ollama_servers": {"off": None, "hecate": GATE}}, "https://hecate:11443", "hecate", True),
+        ({"ollama_servers": {"s": GATE}, "ollama_gateways": {"door": GATE}}, "https://door:11443", "door", True),
+        (
+            # The authority signs for the inventory's name too, and nginx compares names only.
+            {"ollama_servers": {"hecate": {**GATE, "ansible_host": "192.0.2.1", "ollama_gateway_port": 443}}},
+            "https://192.0.2.1:443", "hecate", True,
+        ),
+        (
+            {"ollama_servers": {"hecate": {
+                **GATE, "ollama_gateway_url": "https://llm.lan/", "ollama_gateway_tls_certificate": "/c"
+            }}},
+            "https://llm.lan", "llm.lan", False,
+        ),
+    ],
+)  # fmt: skip
+def test_the_gateway_is_found(tmp_path: Path, groups: dict[str, t.Any], url: str, tls: str, ca: bool) -> None:
+    plan = plan_of(tmp_path, groups)
+    assert plan["problem"] == ""
+    assert (plan["endpoint"]["base_url"], plan["tls"], plan["needs_gateway_ca"]) == (url, tls, ca)
+
+
+def test_there_is_no_gateway(tmp_path: Path) -> None:
+    groups = {"others": {"x": GATE}, "ollama_servers": {"hecate": {"ollama_gateway_enabled": "no"}}}
+    assert plan_of(tmp_path, groups)["problem"].startswith("ollama_client_provider: hecate: there is no gateway")
+    # Which concerns nobody else; the local server is where role ollama was told.
+    mine = {**MINE, "ollama_client_provider": "local", "ollama_settings": {"host": "0.0.0.0:11500"}}
+    assert plan_of(tmp_path, {}, mine)["endpoint"]["base_url"] == "http://127.0.0.1:11500"
+
+
+def test_keys_come_out_of_a_vault(tmp_path: Path) -> None:
+    (tmp_path / "password").write_text(PASSWORD)
+    sealed = subprocess.run(
+        [Path(sys.executable).parent / "ansible-vault", "encrypt_string", "--vault-password-file",
+         tmp_path / "password", "--name", "hecate", "the-key"],
+        capture_output=True, text=True, check=True,
+    ).stdout  # fmt: skip
+    assert "the-key" not in sealed
+    mine = yaml.safe_dump({name: value for name, value in MINE.items() if name != "ollama_client_keys"})
+    mine += "ollama_client_keys:\n" + "".join(f"  {line}\n" for line in sealed.splitlines())
+    plan = plan_of(tmp_path, {"ollama_servers": {"hecate": GATE}}, mine)
+    assert plan["problem"] == ""
+    assert plan["files"]["/etc/kaido-ollama/keys/hecate"]["content"] == "the-key"
