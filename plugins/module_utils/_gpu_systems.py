@@ -79,7 +79,8 @@ def _ubuntu(number: str, codename: str, key: str, fingerprint: str) -> System:
         name,
         f"Ubuntu {number}",
         "deb",
-        (Offer("distribution", _ARCHIVE, (570, 580, 595), _BOTH, signed=True), _nvidia((580, 590, 595, 610, 615, 620))),
+        # 570 has become an empty package that leads to 580, and no modules are signed for it any more.
+        (Offer("distribution", _ARCHIVE, (580, 595), _BOTH, signed=True), _nvidia((580, 590, 595, 610, 615, 620))),
         name,
         key,
         fingerprint,

@@ -140,6 +140,7 @@ REFUSALS: list[tuple[Target, dict[str, t.Any], str, str]] = [
     (on(FEDORA42, RTX4090), {"source": "distribution"}, "source", "allowed are auto and nvidia"),
     (on(ROCKY9, RTX4090), {"hold": True}, "hold", "gpu_driver_hold: true is not there for RHEL 9"),
     (on(RHEL9, RTX4090), {}, "epel", "set EPEL up on this host"),
+    (on(UBUNTU, RTX4090), {"source": "distribution", "branch": "570"}, "no_driver", "has 580, 595, not 570"),
     (on(RHEL9, RX7900), {"amdgpu_dkms": "31.50"}, "epel", "set EPEL up on this host"),
     # Debian
     (on(DEBIAN12, RTX4090), {"source": "distribution"}, "no_driver", "has only 535, and these cards need 550 or newer"),
