@@ -90,7 +90,7 @@ def test_present_is_forecast_brought_and_then_nothing(world: World, form: str) -
     forecast = world.run(form, models=models, check=True)
     assert forecast["changed"]
     assert world.written() == []
-    done = world.run(form, models=models)
+    done = world.run(form, models=models, parallel=3)
     assert not done["failed"], done
     assert done["diff"] == forecast["diff"]
     assert done["diff"]["before"] == {"a:latest": None, "kaido/b:q8": None, "default-chat:latest": None}
