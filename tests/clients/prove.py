@@ -167,9 +167,11 @@ def main() -> int:
             host = subprocess.run(shell, env={}, capture_output=True, text=True, check=True).stdout.strip()
             endpoint |= {"base_url": f"http://{host}", "openai_base_url": f"http://{host}/v1"}
             endpoint |= {"token_file": None, "ca_file": None}
-        elif endpoint["fallback"] and (why := silence(endpoint)):
-            print(f"{endpoint['provider']} does not answer: {why}")
-            endpoint, prefix = endpoint["fallback"], "KAIDO_OLLAMA_FALLBACK_"
+        elif endpoint["fallback"]:
+            why = silence(endpoint)
+            if why:
+                print(f"{endpoint['provider']} does not answer: {why}")
+                endpoint, prefix = endpoint["fallback"], "KAIDO_OLLAMA_FALLBACK_"
     except (OSError, ValueError, KeyError, subprocess.CalledProcessError) as error:
         print(f"prove: {type(error).__name__}: {error}", file=sys.stderr)
         return 2
