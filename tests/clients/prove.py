@@ -149,8 +149,8 @@ def tried(client: str, what: str, how: t.Callable[[], str]) -> bool:
     try:
         print(f"ok      {client:6} {what:10} {how()}")
     except Exception as error:  # each package has kinds of its own, and all of them are what this is about
-        cause = f" ({error.__cause__})" if error.__cause__ else ""
-        print(f"FAILED  {client:6} {what:10} {type(error).__name__}: {error}{cause}".replace("\n", " "))
+        told = " / ".join(str(part) for part in (error, error.__cause__) if part is not None)
+        print(f"FAILED  {client:6} {what:10} {type(error).__name__}: {told}".replace("\n", " "))
         return False
     return True
 
@@ -167,11 +167,9 @@ def main() -> int:
             host = subprocess.run(shell, env={}, capture_output=True, text=True, check=True).stdout.strip()
             endpoint |= {"base_url": f"http://{host}", "openai_base_url": f"http://{host}/v1"}
             endpoint |= {"token_file": None, "ca_file": None}
-        elif endpoint["fallback"]:
-            why = silence(endpoint)
-            if why:
-                print(f"{endpoint['provider']} does not answer: {why}")
-                endpoint, prefix = endpoint["fallback"], "KAIDO_OLLAMA_FALLBACK_"
+        elif endpoint["fallback"] and (why := silence(endpoint)):
+            print(f"{endpoint['provider']} does not answer: {why}")
+            endpoint, prefix = endpoint["fallback"], "KAIDO_OLLAMA_FALLBACK_"
     except (OSError, ValueError, KeyError, subprocess.CalledProcessError) as error:
         print(f"prove: {type(error).__name__}: {error}", file=sys.stderr)
         return 2
