@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import json
+import re
 import subprocess
 import typing as t
 
@@ -14,6 +15,7 @@ from ansible_collections.kaido.ollama.plugins.module_utils._endpoint import PROV
 
 from tests.conftest import ROOT
 
+PAGE = (ROOT / "docs" / "endpoint.md").read_text()
 SCHEMA = json.loads((ROOT / "docs" / "endpoint.schema.json").read_text())
 KEYS = {name: f"sk-{name}_1+2/3~4.5==" for name in PROVIDERS}
 CA = "-----BEGIN CERTIFICATE-----\nx\n-----END CERTIFICATE-----\n"
@@ -65,6 +67,12 @@ def test_each_description_keeps_the_contract(name: str, fallback: str) -> None:
         if "/keys/" in path:
             assert files[path] == {"content": KEYS[path.rsplit("/", 1)[1]], "mode": "0640", "group": "llm"}
     assert not [path for path, file in files.items() if "/keys/" not in path and "sk-" in file["content"]]
+
+
+def test_the_page_shows_what_the_schema_says() -> None:
+    jsonschema.validate(json.loads(PAGE.split("```json\n")[1].split("```")[0]), SCHEMA)
+    rows = re.findall(r"^\| `(\w+)` \| ", PAGE, re.MULTILINE)
+    assert rows == [*SCHEMA["required"], *SCHEMA["$defs"]["endpoint"]["required"]]
 
 
 @pytest.mark.parametrize(("name", "fallback"), PAIRS)
