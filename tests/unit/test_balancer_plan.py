@@ -167,9 +167,14 @@ def rendered(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
 def ansible(folder: Path, hosts: dict[str, t.Any], play: dict[str, t.Any]) -> str:
     (folder / "hosts.yml").write_text(yaml.safe_dump(hosts, sort_keys=False))
     (folder / "play.yml").write_text(yaml.safe_dump([play]))
+    (folder / "ansible.cfg").write_text("[defaults]\ncallback_result_format = json\n")
     done = subprocess.run(
         [Path(sys.executable).parent / "ansible-playbook", "-i", folder / "hosts.yml", folder / "play.yml"],
-        env={**os.environ, "ANSIBLE_COLLECTIONS_PATH": str(ROOT / ".cache")},
+        env={
+            **os.environ,
+            "ANSIBLE_CONFIG": str(folder / "ansible.cfg"),
+            "ANSIBLE_COLLECTIONS_PATH": str(ROOT / ".cache"),
+        },
         cwd=folder,
         stdin=subprocess.DEVNULL,
         capture_output=True,
