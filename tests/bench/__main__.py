@@ -1,6 +1,6 @@
 """`make bench`: run the benchmarks that are named, or all, and print one table.
 
-python -m tests.bench [verify] [models] [pull] [resume] [converge] [fleet]
+python -m tests.bench [verify] [models] [pull] [resume] [converge] [fleet] [balance]
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import platform
 import sys
 import typing as t
 
-from . import converge, fleet, modules
+from . import balance, converge, fleet, modules
 
 BENCHES: dict[str, t.Callable[[], t.Iterator[tuple[str, str]]]] = {
     "verify": modules.verify,
@@ -20,6 +20,7 @@ BENCHES: dict[str, t.Callable[[], t.Iterator[tuple[str, str]]]] = {
     "resume": modules.resume,
     "converge": converge.converge,
     "fleet": fleet.fleet,
+    "balance": balance.balance,
 }
 
 

@@ -70,6 +70,7 @@ class Load:
             time.sleep(self.arguments.pause if row["became"] == "complete" else 0.2)
 
     def run(self) -> dict[str, t.Any]:
+        started = time.monotonic()
         clients = [threading.Thread(target=self.client, args=(number,)) for number in range(self.arguments.clients)]
         for client in clients:
             client.start()
@@ -79,6 +80,7 @@ class Load:
         bad = [row for row in self.rows if row["became"] != "complete"]
         return {
             "requests": len(self.rows),
+            "seconds": round(time.monotonic() - started, 2),
             **{
                 became: sum(row["became"] == became for row in self.rows)
                 for became in ("complete", "lost", "cut", "wrong")
