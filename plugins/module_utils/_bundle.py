@@ -203,7 +203,7 @@ def _carried(bundle: Bundle, member: str, name: Name, sums: t.Mapping[str, str],
     parsed = _manifest(bundle, member, sums[member])
     if isinstance(parsed, Manifest):
         _have_blobs(bundle, name, parsed.blobs)
-        return Carried(digest, parsed, parts=parsed.blobs)
+        return Carried(digest=digest, chosen=parsed, parts=parsed.blobs)
     whole: list[tuple[Variant, Manifest]] = []
     manifests: list[Blob] = []
     for variant in parsed:
@@ -220,10 +220,11 @@ def _carried(bundle: Bundle, member: str, name: Name, sums: t.Mapping[str, str],
     if lists:
         parts = [*manifests, *(blob for _variant, manifest in whole for blob in manifest.blobs)]
         known = tuple(manifest.digest for _variant, manifest in whole)
-        return Carried(digest, whole[0][1], known, parts=tuple({blob.digest: blob for blob in parts}.values()))
+        unique = {blob.digest: blob for blob in parts}
+        return Carried(digest=digest, chosen=whole[0][1], variants=known, parts=tuple(unique.values()))
     # Older servers run what newer ones convert from.
     chosen = next((manifest for variant, manifest in whole if variant.runner == "ggml"), whole[0][1])
-    return Carried(digest, chosen, parts=chosen.blobs)
+    return Carried(digest=digest, chosen=chosen, parts=chosen.blobs)
 
 
 def _have_blobs(bundle: Bundle, name: Name, blobs: t.Iterable[Blob]) -> None:
