@@ -1,4 +1,3 @@
-#!/usr/bin/env python3
 """Ask for text from several clients at once, streamed and not, for some seconds; print what became of it, as JSON.
 
 lost: no byte of an answer came. cut: an answer began and did not end. Everything else is complete, or counted as wrong.

@@ -62,8 +62,8 @@ def door(request: pytest.FixtureRequest) -> Door:
 
 def load(url: str, **options: t.Any) -> dict[str, t.Any]:
     arguments = " ".join(f"--{key} {value}" for key, value in options.items())
-    command = f"load.py {url} --ca /etc/ollama-gateway/ca.crt --token-file /usr/local/etc/token {arguments}"
-    found: dict[str, t.Any] = json.loads(host("door").check_output(command))
+    program = "python3 /usr/local/bin/load.py --ca /etc/ollama-gateway/ca.crt --token-file /usr/local/etc/token"
+    found: dict[str, t.Any] = json.loads(host("door").check_output(f"{program} {url} {arguments}"))
     return found
 
 
