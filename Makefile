@@ -11,8 +11,8 @@ READY := .venv/.stamp $(LINK)
 # Scenario platform is for one system at a time, most of them from an image registry: `make platforms`.
 SCENARIOS := $(filter-out molecule-platform,$(patsubst molecule/%/molecule.yml,molecule-%,$(wildcard molecule/*/molecule.yml)))
 LINT := ruff mypy yamllint ansible-lint changelog
-CHECK := $(LINT) units conformance
-# Two at a time: the longest must not come last.
+CHECK := units $(LINT) conformance
+# Two run at a time, so the longest come first.
 FIRST := molecule-default molecule-gpu_nvidia
 TEST := $(FIRST) $(CHECK) sanity importer $(filter-out $(FIRST),$(SCENARIOS))
 
@@ -38,7 +38,7 @@ clean: ## remove all that make made: the lab, .venv, .cache, dist, test output; 
 ##@ Check a change
 .PHONY: check test lint $(CHECK) test-gpu docs sanity importer molecule platforms
 check: $(READY) ## lint, units and conformance: for the inner loop, under 2 minutes
-	@$(PYTHON_BIN) -m scripts.run_parts $(CHECK)
+	@$(PYTHON_BIN) -m scripts.run_parts --jobs 2 $(CHECK)
 
 test: $(READY) ## everything; one table at the end
 	@$(PYTHON_BIN) -m scripts.run_parts --jobs 2 $(TEST)
