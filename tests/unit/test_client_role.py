@@ -43,11 +43,11 @@ MINE = {
 }
 
 
-def plan_of(folder: Path, groups: dict[str, t.Any], mine: str | dict[str, t.Any] = MINE) -> dict[str, t.Any]:
+def plan_of(folder: Path, groups: dict[str, t.Any], mine: str | None = None) -> dict[str, t.Any]:
     """Return what the role would do on dev1, with the name in the gateway's certificate."""
     inventory = {name: {"hosts": hosts} for name, hosts in {**groups, "ollama_clients": {"dev1": None}}.items()}
     (folder / "hosts.yml").write_text(yaml.safe_dump(inventory))
-    (folder / "mine.yml").write_text(mine if isinstance(mine, str) else yaml.safe_dump(mine))
+    (folder / "mine.yml").write_text(mine or yaml.safe_dump(MINE))
     (folder / "play.yml").write_text(yaml.safe_dump(PLAY))
     (folder / "password").write_text(PASSWORD)
     (folder / "ansible.cfg").write_text("")
@@ -102,7 +102,7 @@ def test_there_is_no_gateway(tmp_path: Path) -> None:
     assert plan_of(tmp_path, groups)["problem"].startswith("ollama_client_provider: hecate: there is no gateway")
     # Which concerns nobody else; the local server is where role ollama was told.
     mine = {**MINE, "ollama_client_provider": "local", "ollama_settings": {"host": "0.0.0.0:11500"}}
-    assert plan_of(tmp_path, {}, mine)["endpoint"]["base_url"] == "http://127.0.0.1:11500"
+    assert plan_of(tmp_path, {}, yaml.safe_dump(mine))["endpoint"]["base_url"] == "http://127.0.0.1:11500"
 
 
 def test_keys_come_out_of_a_vault(tmp_path: Path) -> None:
