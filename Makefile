@@ -37,8 +37,8 @@ clean: ## remove all that make made: the lab, .venv, .cache, dist, test output; 
 
 ##@ Check a change
 .PHONY: check test lint $(CHECK) test-gpu docs sanity importer molecule platforms
-check: $(READY) ## lint, units and conformance: for the inner loop, under 2 minutes
-	@$(PYTHON_BIN) -m scripts.run_parts --jobs 2 $(CHECK)
+check: $(READY) ## lint, units and conformance: for the inner loop, about 2 minutes
+	@$(PYTHON_BIN) -m scripts.run_parts $(CHECK)
 
 test: $(READY) ## everything; one table at the end
 	@$(PYTHON_BIN) -m scripts.run_parts --jobs 2 $(TEST)
@@ -62,7 +62,7 @@ changelog: $(READY)
 	antsibull-changelog lint
 
 units: $(READY) ## unit tests
-	$(PYTHON_BIN) -m pytest --quiet --numprocesses 3 --ignore tests/conformance --ignore tests/bench
+	$(PYTHON_BIN) -m pytest --quiet --numprocesses 4 --dist worksteal --ignore tests/conformance --ignore tests/bench
 
 conformance: $(READY) ## the stand-in, or with URL=http://host:port any server, behaves as observed
 	$(PYTHON_BIN) -m pytest --quiet tests/conformance $(if $(URL),--url $(URL))
