@@ -158,6 +158,7 @@ class Request:
     headers: dict[str, str]
     status: int = 0
     sent: int = 0
+    began: float = dataclasses.field(default_factory=time.time)
 
 
 class _HTTPServer(socketserver.ThreadingMixIn, http.server.HTTPServer):
