@@ -1,0 +1,83 @@
+"""Check texts for words that only this project used: readers know the field's terms.
+
+`python -m scripts.words` prints each finding as path:line and the standard term, and exits with 1 if there is one.
+"""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+# Pattern -> what to write. Task, play and handler names have rules of their own below.
+WORDS = {
+    r"\bdoors?\b": "gateway, reverse proxy",
+    r"\banew\b": "again, reload",
+    r"\bbare (?:hosts?|Linux)\b": "fresh host, Linux host",
+    r"[Tt]wice is nothing": "idempotent",
+    r"[Nn]ever worse off|[Nn]othing lost": "what is guaranteed",
+    r"\b(?:is|are|was|were|be|been|found) (?:sound|whole)\b": "intact, complete",
+    r"\b[Ww]hom\b": "which host, which process",
+    r"\b(?:she|her|hers)\b": "it, its",
+    r"\bkeeps? (?:them|it|hosts) honest\b": "continuously verifies",
+    r"'s (?:own )?word\b": "as reported by",
+    r"\bits kin\b": "derivatives",
+    r"\bput by\b": "backed up",
+    r"\b(?:server|module|registry|host|it|site|file|log) (?:says?|said)\b": "returns, reports, contains",
+    r"\b[Aa]way with\b": "remove",
+    r"\bis not allowed; allowed (?:is|are)\b": "invalid value X; expected Y",
+    r"\ballowed (?:is|are)\b": "expected",
+    r"\b[Ww]ays out:": "Options:",
+    r"\bfor people\b|\bin words\b": "human-readable",
+    r"\bforecasts?\b": "predict, predicted changes",
+    r"\bhas no plan for\b": "unsupported system",
+    r"\bdoes not belong into\b": "unexpected file",
+}
+# First words of names of plays, tasks, blocks and handlers.
+NAMES = r"(?:Have|Say|Tell|Ask|Look|See|Let|Leave|Know|Forget|Take|Keep|Make|Bring|Give|Go|Prove|Refuse|Read units anew|What|Who)\b"
+TASK_NAME = re.compile(rf"^\s*-?\s*name:\s+[\"']?(?:[\w .-]+ \| )?({NAMES}.*)")
+SKIP = re.compile(
+    r"(?:^|/)(?:fixtures|LICENSE|CODE_OF_CONDUCT\.md)|^scripts/words\.py$|^tests/unit/scripts/test_words\.py$|^docs/decisions/0017"
+)
+SUFFIXES = {".py", ".md", ".yml", ".yaml", ".j2", ".sh", ".toml", ".cfg", ".lua"}
+
+
+def findings(path: str, text: str) -> Iterator[tuple[int, str, str]]:
+    """Yield line number, word and standard term of each finding in a file."""
+    patterns = [(re.compile(pattern), term) for pattern, term in WORDS.items()]
+    for number, line in enumerate(text.splitlines(), 1):
+        for pattern, term in patterns:
+            for match in pattern.finditer(line):
+                yield number, match.group(0), term
+        name = TASK_NAME.match(line) if path.endswith((".yml", ".yaml")) else None
+        if name:
+            yield number, name.group(1), "begin with a verb such as Install, Create, Configure, Check, Verify, Remove"
+
+
+def files() -> list[str]:
+    """Return the tracked text files that are checked, relative to the root."""
+    listed = subprocess.run(["git", "ls-files"], cwd=ROOT, capture_output=True, text=True, check=True).stdout
+    return [
+        name
+        for name in listed.splitlines()
+        if (Path(name).suffix in SUFFIXES or Path(name).name == "Makefile")
+        and not SKIP.search(name)
+        and (ROOT / name).is_file()
+    ]
+
+
+def main(arguments: list[str]) -> int:
+    """Check the named files, or all; returns 1 if there is a finding."""
+    found = 0
+    for name in arguments or files():
+        for number, word, term in findings(name, (ROOT / name).read_text(encoding="utf-8", errors="replace")):
+            print(f"{name}:{number}: {word!r}: {term}")
+            found += 1
+    return int(found > 0)
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
