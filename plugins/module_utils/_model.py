@@ -606,9 +606,10 @@ class Models:
     def drop_leftovers(self, declared: t.Container[str]) -> None:
         """Remove aliases that an interrupted run of ours left, and only those; last, as blobs may hang on them."""
         for text in list(self.memory.pending):
-            name = parse(text, allow_cloud=True)
-            if name.key not in declared:
-                self.client.delete(name)
+            key = _key({"name": text})
+            # A damaged state file may hold any text.
+            if key and key not in declared:
+                self.client.delete(parse(text, allow_cloud=True))
             self.memory.pending.remove(text)
 
     def _here(self, offer: Offer | None) -> dict[str, int]:

@@ -994,13 +994,14 @@ def audit(
     """
     result = Audit({})
     todo: list[Blob] = []
-    for blob in {blob.digest: blob for blob in blobs}.values():
-        damage, seen = store.check_size(blob)
-        if damage:
-            result.damage[blob.digest] = damage
-            memory.verified.pop(blob.digest, None)
-        elif mode == "full" or (mode != "none" and memory.verified.get(blob.digest) != seen):
-            todo.append(blob)
+    with store.acting():
+        for blob in {blob.digest: blob for blob in blobs}.values():
+            damage, seen = store.check_size(blob)
+            if damage:
+                result.damage[blob.digest] = damage
+                memory.verified.pop(blob.digest, None)
+            elif mode == "full" or (mode != "none" and memory.verified.get(blob.digest) != seen):
+                todo.append(blob)
     if not todo:
         return result
     todo.sort(key=lambda blob: -blob.size)
