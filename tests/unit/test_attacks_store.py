@@ -495,6 +495,27 @@ def test_a_blob_that_is_a_hole_is_not_read(models_dir: Path) -> None:
     assert found.hashed_bytes == 0
 
 
+@pytest.mark.parametrize("planted", ["link", "fifo", "linked directory"])
+def test_a_build_reads_nothing_that_whoever_planted_its_file_cannot_read(
+    world: Path, arguments: dict[str, t.Any], run_module: RunModule, planted: str
+) -> None:
+    """The server would be sent a file of root's as weights."""
+    folder = world / "srv" / "weights"
+    if planted == "linked directory":
+        folder.symlink_to(world / "victim")
+    else:
+        folder.mkdir()
+        if planted == "link":
+            (folder / "latest").symlink_to(world / "victim" / "latest")
+        else:
+            os.mkfifo(folder / "latest")
+    give_to_service(world / "srv")
+    params = {**arguments, "name": "new", "from": str(folder / "latest"), "template": "x"}
+    result = run_module(model_build, params)
+    assert result["failure"]["code"] == "file_missing", result
+    assert SECRET not in json.dumps(result)
+
+
 # --- what the modules remember
 
 
