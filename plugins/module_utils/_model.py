@@ -165,6 +165,8 @@ class Plan:
     notes: list[str] = field(default_factory=list)
     copies: tuple[Name, ...] = ()
     delete: bool = False
+    failure: OllamaError | None = None
+    """Why nothing can be done for this model; the others get their turn."""
     unverified: OllamaError | None = None
     """Why the mirrors are not used."""
 
@@ -419,6 +421,8 @@ class Models:
         started = time.monotonic()
         name = plan.wanted.name
         try:
+            if plan.failure:
+                raise plan.failure
             if plan.delete:
                 self._delete(name)
                 outcome.actions.append("removed")
@@ -484,13 +488,19 @@ class Models:
         All at once and before any pull: what one repair has brought, another may need, too.
         """
         for plan in plans:
-            for damage in plan.before.damage:
-                self._unlink_blob(damage.blob.digest)
-            entry = self.store.find(plan.wanted.name) if self.store and plan.before.problem else None
-            if entry and self.store:
-                if entry.digest:
-                    self._unlink_blob(entry.digest)
-                self.store.remove_tag(entry)
+            try:
+                self._clear(plan)
+            except OllamaError as exc:
+                plan.failure = exc
+
+    def _clear(self, plan: Plan) -> None:
+        for damage in plan.before.damage:
+            self._unlink_blob(damage.blob.digest)
+        entry = self.store.find(plan.wanted.name) if self.store and plan.before.problem else None
+        if entry and self.store:
+            if entry.digest:
+                self._unlink_blob(entry.digest)
+            self.store.remove_tag(entry)
 
     def _unlink_blob(self, digest: str) -> None:
         self.memory.verified.pop(digest, None)

@@ -307,6 +307,18 @@ def test_every_bad_blob_of_a_failed_pull_is_found(world: World) -> None:
     assert not world.run(name="a", verify="full")["changed"]
 
 
+def test_what_cannot_be_removed_fails_its_model_only(world: World) -> None:
+    assert not world.run(name="a")["failed"]
+    weights = world.blob("model")
+    weights.unlink()
+    weights.mkdir()
+    (weights / "file").write_text("planted")
+    failed = world.run(models=["a", "b:1b"])
+    assert failed["failure"]["code"] == "store_unwritable"
+    assert f"cannot remove {weights}: a directory that is not empty" in failed["msg"]
+    assert world.tags()["b:1b"] == world.digests["b:1b"]
+
+
 # --- mirrors
 
 
