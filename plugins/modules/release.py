@@ -55,7 +55,9 @@ options:
   base_url:
     description:
       - Where releases are; below it the layout is upstream's, C(v<version>/<archive>).
-      - With C(file:///), a directory on the host.
+      - With C(file:///), a directory on the host, or the directory C(releases) in a bundle that
+        M(kaido.ollama.model_export) wrote, for example V(file:///media/usb/llm.tar/releases). An archive that a user
+        other than root can change is copied to O(install_dir) first.
     type: str
     default: https://github.com/ollama/ollama/releases/download
   proxy:
@@ -64,7 +66,7 @@ options:
       - Otherwise the environment variables C(https_proxy), C(http_proxy) and C(no_proxy) of the task apply.
     type: str
   install_dir:
-    description: Where releases live.
+    description: Where releases live. Only root may be able to change this directory and its parents.
     type: path
     default: /opt/ollama
   bin_dir:
@@ -91,12 +93,14 @@ options:
     description: A file with certificate authorities to trust, for a server of your own.
     type: path
 requirements:
-  - the program C(zstd) on the host, when there is something to install
+  - the library C(libzstd.so.1), which package managers need themselves, or the program C(zstd) on the host, when there
+    is something to install
 notes:
   - The codes in RV(failure.code) are C(bad_version), C(invalid_checksum), C(unknown_checksum), C(bad_option),
     C(unsupported_architecture), C(unsupported_variant), C(foreign_install), C(release_missing), C(download_refused),
     C(server_error), C(unreachable), C(stalled), C(connection_lost), C(tls), C(checksum_mismatch), C(disk_full),
-    C(no_zstd), C(bad_archive), C(incomplete_release), C(wrong_version) and C(busy).
+    C(no_zstd), C(bad_archive), C(incomplete_release), C(wrong_version), C(install_dir_unsafe),
+    C(install_dir_unwritable) and C(busy).
 seealso:
   - module: kaido.ollama.preflight
 """
@@ -208,6 +212,11 @@ def run(params: t.Mapping[str, t.Any], check_mode: bool) -> dict[str, t.Any]:
         archives=_archives(params),
         **{name: value for name, value in params.items() if name not in ("checksum", "checksums", "variants", "proxy")},
     )
+    with _release.disk_errors(wanted.install_dir):
+        return _run(wanted, check_mode)
+
+
+def _run(wanted: _release.Wanted, check_mode: bool) -> dict[str, t.Any]:
     before = _release.look(wanted.install_dir, wanted.bin_dir)
     if wanted.activate:
         _release.check_foreign(before, wanted.install_dir, wanted.bin_dir)

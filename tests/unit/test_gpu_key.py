@@ -32,7 +32,15 @@ def gnupg(path: Path, data: bytes) -> list[str]:
     """Return the fingerprints of the primary keys that GnuPG finds in a file."""
     (path / "home").mkdir(mode=0o700, exist_ok=True)
     (path / "key").write_bytes(data)
-    command = ["gpg", "--homedir", path / "home", "--batch", "--with-colons", "--show-keys", path / "key"]
+    command: list[str | Path] = [
+        "gpg",
+        "--homedir",
+        path / "home",
+        "--batch",
+        "--with-colons",
+        "--show-keys",
+        path / "key",
+    ]
     rows = subprocess.run(command, capture_output=True, check=False).stdout.decode("utf-8", "replace").splitlines()
     primary = [index for index, row in enumerate(rows) if row.startswith("pub:")]
     return [next(row for row in rows[index:] if row.startswith("fpr:")).split(":")[9] for index in primary]
