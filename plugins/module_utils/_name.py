@@ -54,6 +54,11 @@ class Name:
         tag = self.tag.lower()
         return tag == "cloud" or tag.endswith("-cloud")
 
+    @property
+    def is_valid(self) -> bool:
+        """Whether each part is one that Ollama accepts; a name from a disk may have any characters."""
+        return all(grammar.match(getattr(self, part)) for part, grammar in _GRAMMAR.items())
+
     def at(self, host: str) -> Name:
         """Return the same model at another registry."""
         return replace(self, host=host)

@@ -16,6 +16,7 @@ import concurrent.futures
 import contextlib
 import errno
 import fcntl
+import functools
 import hashlib
 import json
 import os
@@ -29,7 +30,7 @@ from dataclasses import dataclass, field
 
 from ._errors import OllamaError
 from ._name import DEFAULT_HOST, Name
-from ._owner import Identity, acting_as, owner_of
+from ._owner import Identity, acting_as, open_regular, owner_of, read_regular
 
 MANIFEST = "application/vnd.docker.distribution.manifest.v2+json"
 MANIFEST_LIST = "application/vnd.ollama.manifest.list.v2+json"
@@ -45,6 +46,11 @@ _SHADOW_TAG = re.compile(r"[0-9a-f]{64}\Z")
 _TREES = ("manifests-v2", "manifests")
 _STAGE = ".kaido-import-"
 _READ = 1 << 20
+_MANIFEST_LIMIT = 4 << 20
+# A store is written by an account that may be hostile: looking into it ends, whatever it holds.
+_MAX_ENTRIES = 100_000
+_MAX_MANIFESTS = 256 << 20
+_MAX_SIZE = 1 << 62
 _DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
 
 
@@ -93,7 +99,7 @@ def parse_manifest(body: bytes) -> Manifest | tuple[Variant, ...]:
         data = json.loads(body)
         if data.get("mediaType") == MANIFEST_LIST or "manifests" in data:
             variants = [
-                Variant(_digest(c["digest"]), str(c.get("runner", "")), int(c.get("size", 0)))
+                Variant(_digest(c["digest"]), printable(str(c.get("runner", "")))[:80], _size(c.get("size", 0)))
                 for c in data["manifests"]
             ]
             if not variants:
@@ -102,14 +108,16 @@ def parse_manifest(body: bytes) -> Manifest | tuple[Variant, ...]:
             return tuple(sorted(variants, key=lambda v: rank.get(v.runner, len(_RUNNERS))))
         parts = [data["config"]] if data.get("config") else []
         blobs = tuple(
-            Blob(_digest(p["digest"]), int(p["size"]), str(p.get("mediaType", "")))
+            Blob(_digest(p["digest"]), _size(p["size"]), printable(str(p.get("mediaType", "")))[:120])
             for p in parts + list(data["layers"])
         )
         if not blobs:
             raise ValueError("it names no layer")
         return Manifest(_sha256(body), blobs)
+    except RecursionError:
+        raise OllamaError("bad_manifest", "unreadable manifest: it is nested too deeply") from None
     except (ValueError, KeyError, TypeError, AttributeError) as exc:
-        what = "it is empty" if not body else f"missing {exc}" if isinstance(exc, KeyError) else str(exc)
+        what = "it is empty" if not body else f"missing {exc}" if isinstance(exc, KeyError) else printable(str(exc))
         raise OllamaError("bad_manifest", f"unreadable manifest: {what}") from None
 
 
@@ -117,8 +125,14 @@ def _digest(text: t.Any) -> str:
     digest = str(text)
     # The digest becomes a path: only its exact form may pass.
     if not _BLOB_FILE.match(digest.replace("sha256:", "sha256-", 1)):
-        raise ValueError(f"{digest!r} is not a digest")
+        raise ValueError(f"{digest[:80]!r} is not a digest")
     return digest.replace("sha256-", "sha256:", 1)
+
+
+def _size(value: t.Any) -> int:
+    if isinstance(value, bool) or not isinstance(value, int) or not 0 <= value <= _MAX_SIZE:
+        raise ValueError(f"invalid size {str(value)[:80]!r}")
+    return value
 
 
 def _sha256(body: bytes) -> str:
@@ -174,6 +188,20 @@ class Damage:
         }
 
 
+_M = t.TypeVar("_M", bound=t.Callable[..., t.Any])
+
+
+def _as_owner(method: _M) -> _M:
+    """Let a method of a store act as its owner, so that callers cannot forget it."""
+
+    @functools.wraps(method)
+    def wrapped(self: Store, *args: t.Any, **kwargs: t.Any) -> t.Any:
+        with self.acting():
+            return method(self, *args, **kwargs)
+
+    return t.cast("_M", wrapped)
+
+
 class Store:
     """A model store, read from the disk alone.
 
@@ -208,69 +236,190 @@ class Store:
 
     @property
     def readable(self) -> bool:
-        """Whether this process may look into the store."""
-        return os.access(self.root, os.R_OK | os.X_OK)
+        """Whether the owner of the store, or this process where it is not root, can list and enter it."""
+        try:
+            with self.acting():
+                handle = os.open(self.root, _DIRECTORY)
+                try:
+                    os.stat("..", dir_fd=handle)
+                finally:
+                    os.close(handle)
+        except OSError:
+            return False
+        return True
 
     def blob_path(self, digest: str) -> str:
-        """Return where the blob of a digest lies."""
+        """Return the path of the blob of a digest; only the methods of this class open it."""
         return os.path.join(self.root, "blobs", _digest(digest).replace(":", "-"))
 
+    @_as_owner
+    def has_tree(self, name: str) -> bool:
+        """Return whether the store has a directory ``manifests`` or ``manifests-v2``."""
+        return os.path.isdir(os.path.join(self.root, name))
+
+    @_as_owner
+    def blob_info(self, digest: str) -> os.stat_result | None:
+        """Return what the file system has under the name of a blob, links not followed, or None."""
+        try:
+            return os.lstat(self.blob_path(digest))
+        except OSError:
+            return None
+
+    @_as_owner
+    def open_blob(self, digest: str) -> t.IO[bytes]:
+        """Open the regular file of a blob for reading; raises OSError."""
+        return os.fdopen(open_regular(self.blob_path(digest)), "rb")
+
+    @_as_owner
+    def read_blob(self, digest: str, limit: int = _MANIFEST_LIMIT) -> bytes:
+        """Return the content of a small blob, at most limit bytes; raises OSError."""
+        return read_regular(self.blob_path(digest), limit)
+
+    @_as_owner
+    def read_tag(self, entry: Entry) -> bytes:
+        """Return the manifest of a tag as it is on the disk now; raises ``bad_manifest``."""
+        return self._read_tag(entry.path)[1]
+
+    def hash_blob(self, digest: str) -> tuple[str, list[int]]:
+        """Return the sha256 and the fingerprint of the file of a blob; an empty sha256 where it cannot be read."""
+        try:
+            with self.open_blob(digest) as file:
+                seen = fingerprint(os.fstat(file.fileno()))
+                return _hash(file), seen
+        except OSError:
+            return "", []
+
+    @_as_owner
+    def remove_blob(self, digest: str) -> None:
+        """Remove what has the name of a blob; links are not followed.
+
+        :raises OllamaError: ``store_unwritable``.
+        """
+        _unlink(self.blob_path(digest))
+
+    @_as_owner
+    def remove_tag(self, entry: Entry) -> None:
+        """Remove the file or link of a tag; errors as in `remove_blob`."""
+        _unlink(entry.path)
+
+    @_as_owner
     def entries(self) -> list[Entry]:
-        """Return every tag once, as a server of 0.40 or newer would look it up; sorted by name."""
+        """Return every tag once, as a server of 0.40 or newer would look it up; sorted by name.
+
+        :raises OllamaError: ``store_unsafe`` for links in place of directories and for a store of excessive size;
+            ``store_unreadable``.
+        """
         found: dict[str, Entry] = {}
+        budget = _Budget()
         for tree in self._trees:
-            for host, namespace, model, tag, path in self._walk(tree):
+            for host, namespace, model, tag, path in self._walk(tree, budget):
                 if host in _PUBLIC_HOSTS:
                     host = DEFAULT_HOST
                 if namespace == "library" and model in _RUNNERS and _SHADOW_TAG.match(tag):
                     continue
-                name = Name(host, namespace, model, tag)
-                if name.key not in found:
-                    found[name.key] = self._entry(name, path)
+                name = Name(*map(printable, (host, namespace, model, tag)))
+                if name.key in found:
+                    continue
+                if name.is_valid:
+                    found[name.key] = self._entry(name, path, budget)
+                else:
+                    problem = f"its name is invalid, which stops Ollama's own cleaning; remove {printable(path)}"
+                    found[name.key] = Entry(name, path, problem=problem)
         return [found[key] for key in sorted(found)]
 
+    @_as_owner
     def find(self, name: Name) -> Entry | None:
-        """Return the tag of a name, ignoring case as Ollama does, or None."""
+        """Return the tag of a name, ignoring case as Ollama does, or None; errors as in `entries`."""
         for tree in self._trees:
             for host in _PUBLIC_HOSTS if name.host == DEFAULT_HOST else (name.host,):
                 folded = host.replace(":", "%3A") if tree == "manifests-v2" else host
                 path = self._resolve(tree, (folded, name.namespace, name.model, name.tag))
                 if path:
-                    return self._entry(name, path)
+                    return self._entry(name, path, _Budget())
         return None
 
-    def _resolve(self, tree: str, parts: t.Iterable[str]) -> str | None:
+    def _resolve(self, tree: str, parts: t.Sequence[str]) -> str | None:
         """Return the path of a tag's file, each part matched exactly or else case-insensitively."""
-        path = os.path.join(self.root, tree)
-        for part in parts:
+        path = self._top(tree)
+        budget = _Budget()
+        for index, part in enumerate(parts):
             exact = os.path.join(path, part)
-            if os.path.lexists(exact):
-                path = exact
-                continue
-            same = [item for item in _listdir(path) if item.lower() == part.lower()]
-            if not same:
-                return None
-            path = os.path.join(path, same[0])
+            if not os.path.lexists(exact):
+                same = [item for item in _listdir(path, budget, follow=not index) if item.lower() == part.lower()]
+                if not same:
+                    return None
+                exact = os.path.join(path, same[0])
+            if index < len(parts) - 1 and os.path.islink(exact):
+                raise _in_the_way(exact)
+            path = exact
         return path
 
-    def _walk(self, tree: str) -> t.Iterator[tuple[str, str, str, str, str]]:
-        top = os.path.join(self.root, tree)
-        for host in _listdir(top):
-            for namespace in _listdir(os.path.join(top, host)):
-                for model in _listdir(os.path.join(top, host, namespace)):
-                    for tag in _listdir(os.path.join(top, host, namespace, model)):
+    def _top(self, tree: str) -> str:
+        """Return the path of a tree of manifests, which may be a link to a directory of the store's owner."""
+        path = os.path.join(self.root, tree)
+        if os.path.islink(path):
+            with contextlib.suppress(FileNotFoundError):
+                if os.stat(path).st_uid not in (self.identity.uid, os.stat(self.root).st_uid):
+                    raise OllamaError(
+                        "store_unsafe",
+                        f"{path} is a symbolic link to {printable(os.readlink(path))}, which belongs to another account"
+                        " than the model store; remove the link, or change the owner of that directory",
+                        path=path,
+                    )
+        return path
+
+    def _walk(self, tree: str, budget: _Budget) -> t.Iterator[tuple[str, str, str, str, str]]:
+        top = self._top(tree)
+        for host in _listdir(top, budget, follow=True):
+            for namespace in _listdir(os.path.join(top, host), budget):
+                for model in _listdir(os.path.join(top, host, namespace), budget):
+                    for tag in _listdir(os.path.join(top, host, namespace, model), budget):
                         path = os.path.join(top, host, namespace, model, tag)
                         if not tag.startswith(".") and (os.path.islink(path) or not os.path.isdir(path)):
                             yield host.replace("%3A", ":"), namespace, model, tag, path
 
-    def _entry(self, name: Name, path: str) -> Entry:
+    def _read_tag(self, path: str) -> tuple[str, bytes]:
+        """Return the digest that a link names, if the tag is one, and the manifest; raises ``bad_manifest``."""
+        linked = self._linked(path)
+        return linked, self._read(self.blob_path(linked) if linked else path)
+
+    def _linked(self, path: str) -> str:
+        """Return the digest that a tag of the newer tree links to, empty where it is a file."""
+        if not os.path.islink(path) or not os.path.relpath(path, self.root).startswith("manifests-v2" + os.sep):
+            return ""
+        folder, file = os.path.split(os.readlink(path))
+        blobs = os.path.join(self.root, "blobs")
+        if not _BLOB_FILE.match(file) or os.path.realpath(
+            os.path.join(os.path.dirname(path), folder)
+        ) != os.path.realpath(blobs):
+            target = printable(os.path.join(folder, file))[:200]
+            raise OllamaError("bad_manifest", f"unreadable manifest: it links to {target}, which is not a blob")
+        return _digest(file)
+
+    @staticmethod
+    def _read(path: str, budget: _Budget | None = None) -> bytes:
+        try:
+            body = read_regular(path, _MANIFEST_LIMIT)
+        except OSError as exc:
+            why = {
+                errno.ENOENT: "its blob is missing",
+                errno.ELOOP: "it is a symbolic link",
+                errno.EINVAL: "it is not a regular file",
+                errno.ENXIO: "it is not a regular file",
+                errno.EFBIG: f"it is larger than {_MANIFEST_LIMIT >> 20} MiB",
+            }.get(exc.errno or 0, exc.strerror)
+            raise OllamaError("bad_manifest", f"unreadable manifest: {why}") from None
+        if budget:
+            budget.read(len(body), path)
+        return body
+
+    def _entry(self, name: Name, path: str, budget: _Budget) -> Entry:
         entry = Entry(name, path)
         blobs: dict[str, Blob] = {}
         try:
-            if os.path.islink(path):
-                # A link names the digest even where the manifest is lost.
-                entry.digest = _digest(os.path.basename(os.readlink(path)))
-            body = _read_manifest(path)
+            # A link names the digest even where the manifest is lost.
+            entry.digest = self._linked(path)
+            body = self._read(self.blob_path(entry.digest) if entry.digest else path, budget)
             own = _sha256(body)
             if entry.digest not in ("", own):
                 raise OllamaError(
@@ -280,26 +429,26 @@ class Store:
             entry.digest, entry.digests = own, frozenset([own])
             if os.path.relpath(path, self.root).startswith("manifests-v2" + os.sep):
                 blobs[own] = Blob(own, len(body), MANIFEST)
-            manifest = self._choose(entry, parsed, blobs) if isinstance(parsed, tuple) else parsed
+            manifest = self._choose(entry, parsed, blobs, budget) if isinstance(parsed, tuple) else parsed
             blobs.update((blob.digest, blob) for blob in manifest.blobs)
             entry.size = manifest.size
         except OllamaError as exc:
+            if exc.code != "bad_manifest":
+                raise
             entry.problem = exc.message
-        except (OSError, ValueError) as exc:
-            entry.problem = (
-                f"unreadable manifest: {'its blob is missing' if isinstance(exc, FileNotFoundError) else exc}"
-            )
+        except OSError as exc:
+            entry.problem = f"unreadable manifest: {exc.strerror}"
         entry.blobs = tuple(blobs.values())
         return entry
 
-    def _choose(self, entry: Entry, variants: t.Iterable[Variant], blobs: dict[str, Blob]) -> Manifest:
+    def _choose(self, entry: Entry, variants: t.Iterable[Variant], blobs: dict[str, Blob], budget: _Budget) -> Manifest:
         """Return the first variant whose manifest is here: the others are normally missing."""
         chosen: Manifest | None = None
         for variant in variants:
             path = self.blob_path(variant.digest)
-            if not os.path.exists(path):
+            if not os.path.lexists(path):
                 continue
-            body = _read_manifest(path)
+            body = self._read(path, budget)
             entry.digests |= {variant.digest}
             if chosen is None:
                 blobs[variant.digest] = Blob(variant.digest, variant.size or len(body), MANIFEST)
@@ -316,18 +465,14 @@ class Store:
             raise OllamaError("bad_manifest", "unreadable manifest: none of its variants is here")
         return chosen
 
+    @_as_owner
     def partials(self) -> list[dict[str, t.Any]]:
         """Return what interrupted downloads left: path, digest, bytes completed, bytes on disk, age in seconds."""
         found: dict[str, dict[str, t.Any]] = {}
         now = time.time()
-        for item in sorted(_listdir(os.path.join(self.root, "blobs"))):
+        for item, info in self._blob_files():
             match = _PARTIAL_FILE.match(item)
-            if not match:
-                continue
-            path = os.path.join(self.root, "blobs", item)
-            try:
-                info = os.stat(path)
-            except OSError:
+            if not match or not stat.S_ISREG(info.st_mode):
                 continue
             digest = match.group(1).replace("-", ":", 1)
             part = found.setdefault(
@@ -337,74 +482,109 @@ class Store:
             part["disk_bytes"] += info.st_blocks * 512
             part["age_seconds"] = max(part["age_seconds"], round(now - info.st_mtime, 1))
             if match.group(3):
-                try:
-                    with open(path, "rb") as file:
-                        part["completed"] += int(json.loads(file.read(4096)).get("Completed", 0))
-                except (OSError, ValueError, AttributeError):
-                    pass
+                with contextlib.suppress(OSError, ValueError, KeyError, TypeError, RecursionError):
+                    body = read_regular(os.path.join(self.root, "blobs", item), 1 << 16)
+                    part["completed"] += _size(json.loads(body)["Completed"])
         return list(found.values())
 
+    def _blob_files(self) -> t.Iterator[tuple[str, os.stat_result]]:
+        """Yield what is in ``blobs`` with its lstat, sorted by name."""
+        folder = os.path.join(self.root, "blobs")
+        for item in _listdir(folder, _Budget(), follow=True):
+            with contextlib.suppress(OSError):
+                yield item, os.lstat(os.path.join(folder, item))
+
+    @_as_owner
     def orphans(self, entries: t.Iterable[Entry]) -> list[dict[str, t.Any]]:
-        """Return blobs and stray files in ``blobs/`` that no readable tag needs: file name and size."""
+        """Return blobs and stray files in ``blobs/`` that no readable tag needs: printable file name and size."""
         needed = {digest.replace(":", "-") for entry in entries for digest in entry.digests}
         needed.update(blob.file_name for entry in entries for blob in entry.blobs)
         needed.update(self._legacy_references())
-        result = []
-        for item in sorted(_listdir(os.path.join(self.root, "blobs"))):
-            if item in needed or _PARTIAL_FILE.match(item):
-                continue
-            try:
-                size = os.stat(os.path.join(self.root, "blobs", item)).st_size
-            except OSError:
-                continue
-            result.append({"file": item, "size": size})
-        return result
+        return [
+            {"file": printable(item), "size": info.st_size}
+            for item, info in self._blob_files()
+            if item not in needed and not (_PARTIAL_FILE.match(item) and stat.S_ISREG(info.st_mode))
+        ]
 
     def _legacy_references(self) -> set[str]:
         """Return the blob files that any manifest names: shadowed tags and variants not chosen keep theirs, too."""
         names: set[str] = set()
-        paths = [row[4] for tree in ("manifests", "manifests-v2") for row in self._walk(tree)]
+        budget = _Budget()
+        paths = [row[4] for tree in _TREES for row in self._walk(tree, budget)]
         seen: set[str] = set()
         while paths:
             path = paths.pop()
             try:
-                parsed = parse_manifest(_read_manifest(path))
-            except (OSError, OllamaError):
+                linked = self._linked(path)
+                parsed = parse_manifest(self._read(self.blob_path(linked) if linked else path, budget))
+            except (OSError, OllamaError) as exc:
+                if isinstance(exc, OllamaError) and exc.code != "bad_manifest":
+                    raise
                 continue
-            if isinstance(parsed, tuple):
-                digests = [variant.digest for variant in parsed]
-            else:
-                digests = [blob.digest for blob in parsed.blobs]
-                parsed_lists = [blob.digest for blob in parsed.blobs if blob.media_type in (MANIFEST, MANIFEST_LIST)]
-                paths += [self.blob_path(d) for d in parsed_lists if d not in seen]
-                seen.update(parsed_lists)
+            digests = [part.digest for part in (parsed if isinstance(parsed, tuple) else parsed.blobs)]
             names.update(digest.replace(":", "-") for digest in digests)
-            if isinstance(parsed, tuple):
-                paths += [self.blob_path(d) for d in digests if d not in seen]
-                seen.update(digests)
+            lists = (
+                digests
+                if isinstance(parsed, tuple)
+                else [blob.digest for blob in parsed.blobs if blob.media_type in (MANIFEST, MANIFEST_LIST)]
+            )
+            paths += [self.blob_path(digest) for digest in lists if digest not in seen]
+            seen.update(lists)
         return names
 
     def stat_damage(self, blob: Blob) -> Damage | None:
         """Compare a blob's file with its size only: no byte is read."""
-        try:
-            info = os.stat(self.blob_path(blob.digest))
-        except FileNotFoundError:
-            return Damage(blob, "missing")
-        except OSError:
-            return Damage(blob, "unreadable")
-        if not stat.S_ISREG(info.st_mode):
-            return Damage(blob, "unreadable")
-        if info.st_size != blob.size:
-            return Damage(blob, "short" if info.st_size < blob.size else "long", info.st_size)
-        return None
+        return self.check_size(blob)[0]
 
+    @_as_owner
+    def check_size(self, blob: Blob) -> tuple[Damage | None, list[int]]:
+        """Return what `stat_damage` does, and the fingerprint of the file where there is no damage."""
+        try:
+            info = os.lstat(self.blob_path(blob.digest))
+        except FileNotFoundError:
+            return Damage(blob, "missing"), []
+        except OSError:
+            return Damage(blob, "unreadable"), []
+        if not stat.S_ISREG(info.st_mode):
+            return Damage(blob, "unreadable"), []
+        if info.st_size != blob.size:
+            return Damage(blob, "short" if info.st_size < blob.size else "long", info.st_size), []
+        if info.st_size > 1 << 30 and info.st_blocks * 512 < info.st_size >> 6:
+            # Nearly all of it is a hole, so it is no model; reading terabytes of zeros would take hours.
+            return Damage(blob, "content"), []
+        return None, fingerprint(info)
+
+    @_as_owner
     def free_bytes(self) -> int:
         """Return the bytes that a user process may still write to the store's file system."""
-        path = self.root
+        path = os.path.abspath(self.root)
         while not os.path.isdir(path):
             path = os.path.dirname(path)
         info = os.statvfs(path)
         return info.f_bavail * info.f_frsize
+
+
+class _Budget:
+    """What one look into a store may cost."""
+
+    def __init__(self) -> None:
+        self._entries = _MAX_ENTRIES
+        self._bytes = _MAX_MANIFESTS
+
+    def list(self, path: str) -> None:
+        """Count an entry of a directory; raises ``store_unsafe``."""
+        self._entries -= 1
+        if self._entries < 0:
+            raise OllamaError("store_unsafe", f"{printable(path)}: too many files; expected {_MAX_ENTRIES} or fewer")
+
+    def read(self, count: int, path: str) -> None:
+        """Count bytes of manifests; raises ``store_unsafe``."""
+        self._bytes -= count
+        if self._bytes < 0:
+            raise OllamaError(
+                "store_unsafe",
+                f"{printable(path)}: manifests too large; expected {_MAX_MANIFESTS >> 20} MiB or less together",
+            )
 
 
 class StoreWriter:
@@ -590,28 +770,57 @@ def printable(text: str) -> str:
     return "".join(char if char.isprintable() else char.encode("unicode_escape").decode() for char in text)
 
 
-def _listdir(path: str) -> list[str]:
+def _listdir(path: str, budget: _Budget, *, follow: bool = False) -> list[str]:
+    """Return the sorted names in a directory; none for what is missing or a file.
+
+    :param follow: accept a symbolic link to a directory; otherwise it raises ``store_unsafe``.
+    """
     try:
-        return sorted(os.listdir(path))
-    except (FileNotFoundError, NotADirectoryError):
+        handle = os.open(path, _DIRECTORY if follow else _DIRECTORY | os.O_NOFOLLOW)
+    except FileNotFoundError:
         return []
-    except PermissionError as exc:
+    except OSError as exc:
+        if exc.errno in (errno.ENOTDIR, errno.ELOOP):
+            if os.path.islink(path):
+                raise _in_the_way(path) from None
+            return []
         raise OllamaError(
             "store_unreadable",
-            f"cannot look into {path}: {exc.strerror}; run as root or as the service account",
-            path=path,
+            f"cannot read {printable(path)}: {exc.strerror}; expected a directory that the owner of the store can read",
+            path=printable(path),
         ) from exc
+    names = []
+    try:
+        with os.scandir(handle) as items:
+            for item in items:
+                budget.list(path)
+                names.append(item.name)
+    finally:
+        os.close(handle)
+    return sorted(names)
 
 
-def _read_manifest(path: str) -> bytes:
-    if not stat.S_ISREG(os.stat(path).st_mode):
-        # Opening a pipe would wait for ever.
-        raise OllamaError("bad_manifest", "unreadable manifest: it is no regular file")
-    with open(path, "rb") as file:
-        body = file.read((4 << 20) + 1)
-    if len(body) > 4 << 20:
-        raise OllamaError("bad_manifest", "unreadable manifest: it is larger than 4 MiB")
-    return body
+def _unlink(path: str) -> None:
+    try:
+        try:
+            os.unlink(path)
+        except IsADirectoryError:
+            os.rmdir(path)
+    except FileNotFoundError:
+        pass
+    except OSError as exc:
+        what = "a directory that is not empty" if exc.errno == errno.ENOTEMPTY else exc.strerror
+        raise OllamaError(
+            "store_unwritable", f"cannot remove {printable(path)}: {what}", path=printable(path)
+        ) from None
+
+
+# Bytes; the memory of a store with a thousand models takes less than one million.
+_MEMORY_LIMIT = 64 << 20
+
+
+def _mapping(value: t.Any) -> t.Iterable[tuple[str, t.Any]]:
+    return value.items() if isinstance(value, dict) else ()
 
 
 @dataclass
@@ -632,26 +841,60 @@ class Memory:
     pending: list[str] = field(default_factory=list)
     recipes: dict[str, dict[str, t.Any]] = field(default_factory=dict)
     _loaded: str = ""
+    _intact_before: frozenset[str] = frozenset()
 
     @classmethod
     def of(cls, store: Store, state_dir: str | None = None) -> Memory:
-        """Load the memory of a store; a file that somebody else could have written counts as absent."""
-        memory = cls(memory_path(store, state_dir))
+        """Load the memory of a store.
+
+        A file that somebody else could have written counts as absent; of a damaged one, what can be read is kept.
+        """
+        return cls.load(memory_path(store, state_dir))
+
+    @classmethod
+    def load(cls, path: str) -> Memory:
+        """Load a memory from its file; otherwise as `of`."""
+        memory = cls(path)
         try:
-            with open(memory.path, "rb") as file:
+            with os.fdopen(open_regular(path), "rb") as file:
                 info = os.fstat(file.fileno())
                 if info.st_uid not in (0, os.geteuid()) or info.st_mode & 0o022:
                     return memory
-                data = json.load(file)
-            memory.verified = {str(k): [int(n) for n in v] for k, v in data["verified"].items()}
-            memory.origins = {str(k): {str(a): str(b) for a, b in v.items()} for k, v in data["origins"].items()}
-            memory.pending = [str(name) for name in data["pending"]]
-            # Files of earlier versions have none.
-            memory.recipes = {str(key): dict(recipe) for key, recipe in data.get("recipes", {}).items()}
-        except (OSError, ValueError, KeyError, TypeError, AttributeError):
-            return cls(memory.path)
+                text = file.read(_MEMORY_LIMIT + 1)
+            data = json.loads(text) if len(text) <= _MEMORY_LIMIT else None
+        except (OSError, ValueError, RecursionError):
+            return memory
+        if not isinstance(data, dict):
+            return memory
+        for key, value in _mapping(data.get("verified")):
+            if isinstance(value, list) and all(type(number) is int for number in value):
+                memory.verified[key] = value
+        for key, value in _mapping(data.get("origins")):
+            if isinstance(value, dict):
+                memory.origins[key] = {name: text for name, text in value.items() if isinstance(text, str)}
+        pending = data.get("pending")
+        memory.pending = [name for name in pending if isinstance(name, str)] if isinstance(pending, list) else []
+        for key, value in _mapping(data.get("recipes")):
+            if isinstance(value, dict) and all(
+                isinstance(row, list) and row for _path, row in _mapping(value.get("files"))
+            ):
+                memory.recipes[key] = {**value, "files": dict(_mapping(value.get("files")))}
         memory._loaded = memory._dump()
+        memory._intact_before = frozenset(memory.verified)
         return memory
+
+    def save_verified(self, *, seconds: float) -> None:
+        """Write what was learned of blobs, and nothing else, into what other runs have written since `of`.
+
+        :param seconds: how long to wait for another run; after that the file stays as it is, which costs a re-hash.
+        """
+        with exclusive(self.path, seconds=seconds) as alone:
+            if alone:
+                now = Memory.load(self.path)
+                for digest in self._intact_before - self.verified.keys():
+                    now.verified.pop(digest, None)
+                now.verified.update(self.verified)
+                now.save()
 
     def known_as(self, entry: Entry) -> frozenset[str]:
         """Return the digests of a tag, with the registry's of what was pulled as long as that variant is part of it."""
@@ -699,7 +942,7 @@ def exclusive(path: str, *, seconds: float) -> t.Iterator[bool]:
     """
     try:
         os.makedirs(os.path.dirname(path), mode=0o700, exist_ok=True)
-        file = open(f"{path}.lock", "w")  # noqa: SIM115 - closed below, with the lock
+        file = os.fdopen(open_regular(f"{path}.lock", os.O_RDWR | os.O_CREAT), "w")
     except OSError:
         # Who cannot remember anything cannot lock either, and has the store's word only.
         yield True
@@ -750,51 +993,50 @@ def audit(
     :param threads: hashing threads; the number of processors by default. hashlib lets them run side by side.
     """
     result = Audit({})
-    todo: list[tuple[Blob, list[int]]] = []
+    todo: list[Blob] = []
     for blob in {blob.digest: blob for blob in blobs}.values():
-        damage = store.stat_damage(blob)
+        damage, seen = store.check_size(blob)
         if damage:
             result.damage[blob.digest] = damage
             memory.verified.pop(blob.digest, None)
-            continue
-        if mode == "none":
-            continue
-        try:
-            seen = fingerprint(os.stat(store.blob_path(blob.digest)))
-        except FileNotFoundError:
-            # Gone a moment ago: during a pull the server removes what it finds wrong.
-            result.damage[blob.digest] = Damage(blob, "missing")
-            continue
-        if mode == "full" or memory.verified.get(blob.digest) != seen:
-            todo.append((blob, seen))
+        elif mode == "full" or (mode != "none" and memory.verified.get(blob.digest) != seen):
+            todo.append(blob)
     if not todo:
         return result
-    todo.sort(key=lambda item: -item[0].size)
+    todo.sort(key=lambda blob: -blob.size)
     with concurrent.futures.ThreadPoolExecutor(threads or os.cpu_count() or 1) as pool:
-        digests = list(pool.map(lambda item: hash_file(store.blob_path(item[0].digest)), todo))
-    for (blob, seen), digest in zip(todo, digests):
+        hashes = list(pool.map(lambda blob: store.hash_blob(blob.digest), todo))
+    for blob, (digest, seen) in zip(todo, hashes):
         result.hashed_blobs += 1
         result.hashed_bytes += blob.size
         if digest == blob.digest:
             memory.verified[blob.digest] = seen
         else:
             memory.verified.pop(blob.digest, None)
-            result.damage[blob.digest] = Damage(blob, "content" if digest else "unreadable")
+            # During a pull the server removes what it finds wrong.
+            gone = not digest and store.blob_info(blob.digest) is None
+            result.damage[blob.digest] = Damage(blob, "missing" if gone else "content" if digest else "unreadable")
     return result
 
 
 def hash_file(path: str) -> str:
-    """Return ``sha256:…`` of a file in constant memory, ``""`` when it cannot be read to its end."""
+    """Return ``sha256:…`` of a regular file in constant memory, ``""`` when it cannot be read to its end.
+
+    Links are followed: this is for files that an operator names, not for files of a store.
+    """
+    try:
+        with open(os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC), "rb", buffering=0) as file:
+            return _hash(file) if stat.S_ISREG(os.fstat(file.fileno()).st_mode) else ""
+    except OSError:
+        return ""
+
+
+def _hash(file: t.Any) -> str:
     hasher = hashlib.sha256()
     buffer = bytearray(_READ)
     view = memoryview(buffer)
-    try:
-        with open(path, "rb", buffering=0) as file:
-            while True:
-                count = file.readinto(buffer)
-                if not count:
-                    break
-                hasher.update(view[:count])
-    except OSError:
-        return ""
-    return "sha256:" + hasher.hexdigest()
+    while True:
+        count = file.readinto(buffer)
+        if not count:
+            return "sha256:" + hasher.hexdigest()
+        hasher.update(view[:count])
