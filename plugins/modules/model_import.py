@@ -43,7 +43,7 @@ options:
     type: str
 notes:
   - 'Values of RV(ignore:failure.code): V(bundle_unreadable), V(bundle_incomplete), V(bundle_tampered), V(disk_full),
-    V(busy), V(invalid_digest), V(bad_manifest), V(store_unreadable), V(store_unwritable).'
+    V(busy), V(invalid_digest), V(bad_manifest), V(store_unreadable), V(store_unsafe), V(store_unwritable).'
 seealso:
   - module: kaido.ollama.model_export
   - module: kaido.ollama.model
@@ -122,7 +122,7 @@ def run(params: t.Mapping[str, t.Any], check_mode: bool) -> dict[str, t.Any]:
     store = Store(params["models_dir"])
     if not store.readable and not (check_mode and not os.path.lexists(store.root)):
         raise OllamaError("store_unreadable", f"models_dir: cannot read {store.root}; install the server first")
-    lists = os.path.isdir(os.path.join(store.root, "manifests-v2"))
+    lists = store.has_tree("manifests-v2")
     with Bundle(params["src"]) as bundle:
         contents = check(bundle, checksum, lists=lists)
         path = memory_path(store, params["state_dir"])
