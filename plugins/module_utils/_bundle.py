@@ -677,11 +677,12 @@ class _Hashing:
         self._path = path
 
     def read(self, size: int) -> bytes:
+        size = min(size, self.left)
         try:
-            data = self._source.read(min(size, self.left))
+            data = self._source.read(size)
         except OSError as exc:
             raise OllamaError("damaged", f"{self._path} cannot be read: {exc.strerror}; nothing was exported") from None
-        if not data and self.left:
+        if len(data) < size:
             raise OllamaError("damaged", f"{self._path} is too short; nothing was exported")
         self.left -= len(data)
         self.hasher.update(data)
