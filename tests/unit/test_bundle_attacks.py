@@ -323,7 +323,7 @@ def test_a_link_in_a_store_that_is_exported(host: Host, place: str) -> None:
 
 @pytest.mark.parametrize("dest", ["out/bundle", "out/bundle.tar"])
 def test_only_root_can_read_a_bundle_at_any_time(host: Host, dest: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    modes = set()
+    modes: set[tuple[bool, int]] = set()
     pour = _bundle._Hashing.read
 
     def watch(self: t.Any, size: int) -> bytes:
