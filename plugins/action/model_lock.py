@@ -22,6 +22,7 @@ SPEC: dict[str, t.Any] = {
     "models": {"type": "list", "elements": "raw", "required": True},
     "path": {"type": "path", "required": True},
     "mirrors": {"type": "list", "elements": "str", "default": []},
+    "mirrors_trusted": {"type": "bool", "default": False},
     "insecure": {"type": "bool", "default": False},
 }
 
@@ -31,7 +32,14 @@ def write_lock(args: t.Mapping[str, t.Any], *, today: str, check_mode: bool) -> 
     path = args["path"]
     old: Lock = read_lock(path) if os.path.exists(path) else {}
     mirrors = [parse_mirror(url) for url in args["mirrors"]]
-    new, warnings = relock(args["models"], old, mirrors=mirrors, insecure=args["insecure"], today=today)
+    new, warnings = relock(
+        args["models"],
+        old,
+        mirrors=mirrors,
+        mirrors_trusted=args["mirrors_trusted"],
+        insecure=args["insecure"],
+        today=today,
+    )
     changed = new != old or not os.path.exists(path)
     if changed and not check_mode:
         _write(path, render(new))

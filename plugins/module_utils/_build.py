@@ -420,15 +420,8 @@ class Builder:
     def _unlink(self, digest: str) -> None:
         if not self.store:
             return
-        path = self.store.blob_path(digest)
-        try:
-            os.unlink(path)
-        except FileNotFoundError:
-            pass
-        except OSError as exc:
-            raise OllamaError(
-                "store_unwritable", f"cannot remove the damaged blob {path}: {exc.strerror}; run as root"
-            ) from None
+        self.memory.verified.pop(digest, None)
+        self.store.remove_blob(digest)
 
     def _remember(self, recipe: Recipe, digest: str, base_digest: str | None, manifest: str) -> None:
         files: dict[str, t.Any] = {}

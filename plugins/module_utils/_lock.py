@@ -127,18 +127,25 @@ def digests(lock: Lock, models: t.Iterable[t.Any], *, what: str) -> dict[str, st
 
 
 def relock(
-    items: t.Iterable[t.Any], old: Lock, *, mirrors: t.Sequence[Source], insecure: bool, today: str
+    items: t.Iterable[t.Any],
+    old: Lock,
+    *,
+    mirrors: t.Sequence[Source],
+    mirrors_trusted: bool,
+    insecure: bool,
+    today: str,
 ) -> tuple[Lock, list[str]]:
     """Ask the registries what the declared models' tags stand for now; returns the new lock and warnings.
 
     The digest is that of the manifest which servers before 0.40 are given. Newer ones are given a list for some tags,
     and choose from it the very same manifest.
 
+    :param mirrors_trusted: lock the digest that a mirror offers where the public registry cannot be asked.
     :raises OllamaError: where a tag cannot be asked for; of several failures the first, with all of them in its text.
     """
     wanted = declared(items)
     with concurrent.futures.ThreadPoolExecutor(_AT_ONCE) as pool:
-        answers = list(pool.map(lambda name: _ask(name, wanted[name], mirrors, insecure), wanted))
+        answers = list(pool.map(lambda name: _ask(name, wanted[name], mirrors, mirrors_trusted, insecure), wanted))
     failures = [answer for answer in answers if isinstance(answer, OllamaError)]
     if failures:
         raise OllamaError(
@@ -157,7 +164,7 @@ def relock(
 
 
 def _ask(
-    name: Name, pin: str | None, mirrors: t.Sequence[Source], insecure: bool
+    name: Name, pin: str | None, mirrors: t.Sequence[Source], mirrors_trusted: bool, insecure: bool
 ) -> tuple[Offer, list[str]] | OllamaError:
     upstream = Source(name.host, insecure)
     notes: list[str] = []
@@ -170,7 +177,14 @@ def _ask(
             failures.append(exc)
             continue
         if failures:
-            notes.append(f"{name}: {failures[0].message}; the word of {source} was taken")
+            if not mirrors_trusted and not (pin and (offer.satisfies(pin) or newer.satisfies(pin))):
+                return OllamaError(
+                    "mirror_unverified",
+                    f"{name}: {failures[0].message}; nothing confirms the digest that {source} offers; pin the model,"
+                    " or set ollama_mirrors_trusted: true",
+                    name=str(name),
+                )
+            notes.append(f"{name}: {failures[0].message}; the digest of {source} is used")
         if newer.chosen.digest != offer.chosen.digest:
             notes.append(
                 f"{name}: servers of 0.40 and newer are given {newer.chosen.digest} by {source}, older ones"

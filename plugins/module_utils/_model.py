@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import concurrent.futures
 import contextlib
-import os
 import threading
 import time
 import typing as t
@@ -44,6 +43,8 @@ _SOURCE_FAILED = (
 )
 _TRIES = 4
 _REFETCHES = 2
+# In how many places a store can have one name: two trees and two hosts of the public registry.
+_SPELLINGS = 4
 _VERBS = {"pull": "pulled", "repair": "repaired", "replace": "replaced by the pinned one", "update": "updated"}
 
 Origin = t.Union[Source, Supply]
@@ -64,6 +65,8 @@ class Options:
     """How to get there; units: seconds. A deadline of 0 means none."""
 
     mirrors: tuple[Source, ...] = ()
+    mirrors_trusted: bool = False
+    """Use what a mirror offers even where neither a pin nor the public registry can confirm its digest."""
     insecure: bool = False
     verify: str = "changed"
     stall_timeout: float = 90.0
@@ -279,7 +282,7 @@ class Models:
             plan.pull = "repair"
         elif wanted.pin and wanted.pin not in before.digests:
             plan.pull = "replace"
-        elif wanted.state == "latest" and not wanted.pin and not self._is_latest(wanted.name, before):
+        elif wanted.state == "latest" and not wanted.pin and not self._is_latest(wanted.name, before, plan.notes):
             plan.pull = "update"
         if plan.pull:
             self._find_sources(plan)
@@ -290,14 +293,18 @@ class Models:
         )
         return plan
 
-    def _is_latest(self, name: Name, before: Found) -> bool:
-        """Compare with upstream, or where that cannot be reached with the mirrors."""
+    def _is_latest(self, name: Name, before: Found, notes: list[str]) -> bool:
+        """Compare with upstream, or where that cannot be reached with trusted mirrors."""
         failures = []
-        for source in reversed(self._sources(name)):
+        sources = self._sources(name)
+        for source in reversed(sources):
             try:
                 offer = self.offer(source, name)
             except OllamaError as exc:
                 failures.append(exc)
+                if len(sources) > 1 and not self.options.mirrors_trusted:
+                    notes.append(f"{name}: not updated: {_unverified(source, exc)}")
+                    return True
                 continue
             return offer.digest in before.digests or offer.chosen.digest in before.digests
         raise _worst(failures)
@@ -317,15 +324,19 @@ class Models:
         # A repair brings back what was there, even if the tag has moved on since.
         old = plan.before.digest if plan.pull == "repair" and not wanted.pin else ""
         right = {wanted.pin} if wanted.pin else {old} - {""}
+        failures: list[OllamaError] = []
         if not wanted.pin and len(sources) > 1:
             try:
                 right.add(self.offer(upstream, name).chosen.digest)
             except OllamaError as exc:
-                plan.notes.append(
-                    f"{upstream} could not be asked ({exc.code}): a mirror's word is taken for what {name} is"
-                )
-                right = set()
-        failures: list[OllamaError] = []
+                if self.options.mirrors_trusted:
+                    plan.notes.append(
+                        f"{name}: {upstream} cannot be asked ({exc.code}); the digest that a mirror offers is trusted"
+                    )
+                    right = set()
+                elif not right:
+                    failures.append(OllamaError("mirror_unverified", f"{name}: {_unverified(upstream, exc)}"))
+                    sources = [upstream]
         for source in sources:
             try:
                 offer = self._best_offer(source, name, right)
@@ -336,7 +347,7 @@ class Models:
                     plan.candidates.append((source, None))
                 continue
             if right and not any(map(offer.satisfies, right)) and (wanted.pin or source != upstream):
-                what = f"pinned is {wanted.pin}" if wanted.pin else f"{upstream} has {' or '.join(sorted(right))}"
+                what = f"pinned is {wanted.pin}" if wanted.pin else f"expected is {' or '.join(sorted(right))}"
                 failures.append(
                     OllamaError(
                         "digest_not_offered",
@@ -350,7 +361,7 @@ class Models:
                 continue
             plan.candidates.append((source, offer))
         if not plan.candidates:
-            raise _worst(failures)
+            raise _worst([exc for exc in failures if exc.code == "mirror_unverified"] or failures)
         plan.notes += [exc.message for exc in failures if exc.code == "digest_not_offered"]
         if old:
             plan.candidates.sort(key=lambda pair: not (pair[1] and pair[1].satisfies(old)))
@@ -380,13 +391,13 @@ class Models:
             offer = plan.candidates[0][1] if plan.candidates else None
             bad = {damage.blob.digest for damage in plan.before.damage}
             for digest, size in (offer.blobs if offer else {}).items():
-                there = self.store.blob_path(digest) if self.store else ""
-                if digest in bad or not os.path.exists(there):
+                there = self.store.blob_info(digest) if self.store else None
+                if digest in bad or not there:
                     part = have.get(digest, {"completed": 0, "disk_bytes": 0})
                     need[digest] = max(0, size - part["completed"])
                     room[digest] = part["disk_bytes"] - part["completed"]
-                    if os.path.exists(there):  # a damaged blob goes before the pull
-                        room[digest] += os.stat(there).st_blocks * 512
+                    if there:  # a damaged blob goes before the pull
+                        room[digest] += there.st_blocks * 512
         return sum(need.values()), sum(min(need[digest], max(0, room[digest])) for digest in need)
 
     def check_supply(self, pulls: t.Sequence[Plan]) -> None:
@@ -426,10 +437,10 @@ class Models:
             if exc.details.get("status") != 500 or not self.store:
                 raise
         self.memory.origins.pop(name.key, None)
-        entry = self.store.find(name) if self.store else None
-        while entry and self.store:
-            os.unlink(entry.path)
-            entry = self.store.find(name)
+        for _try in range(_SPELLINGS) if self.store else ():
+            entry = self.store.find(name) if self.store else None
+            if entry and self.store:
+                self.store.remove_tag(entry)
 
     def _pull(self, plan: Plan, outcome: Outcome) -> None:
         wanted = plan.wanted
@@ -470,16 +481,15 @@ class Models:
             for damage in plan.before.damage:
                 self._unlink_blob(damage.blob.digest)
             entry = self.store.find(plan.wanted.name) if self.store and plan.before.problem else None
-            if entry:
+            if entry and self.store:
                 if entry.digest:
                     self._unlink_blob(entry.digest)
-                os.unlink(entry.path)
+                self.store.remove_tag(entry)
 
     def _unlink_blob(self, digest: str) -> None:
         self.memory.verified.pop(digest, None)
         if self.store:
-            with contextlib.suppress(FileNotFoundError):
-                os.unlink(self.store.blob_path(digest))
+            self.store.remove_blob(digest)
 
     def _bring(self, supply: Supply, plan: Plan, outcome: Outcome) -> None:
         """Have a model from the bundle, and see that the server has it then."""
@@ -607,7 +617,7 @@ class Models:
             return {}
         partial = {part["digest"]: part["completed"] for part in self.store.partials()}
         return {
-            digest: size if os.path.exists(self.store.blob_path(digest)) else min(size, partial.get(digest, 0))
+            digest: size if self.store.blob_info(digest) else min(size, partial.get(digest, 0))
             for digest, size in offer.blobs.items()
         }
 
@@ -679,6 +689,14 @@ class _Watch:
             )
         if now - self.moved > self.stall_timeout:
             raise OllamaError("stalled", f"{self.what}: no byte for {self.stall_timeout:g} s")
+
+
+def _unverified(upstream: Origin, exc: OllamaError) -> str:
+    """Return why a mirror is not used."""
+    return (
+        f"{upstream} cannot be asked ({exc.code}), so nothing confirms the digest that a mirror offers; pin the model,"
+        " lock the models with the playbook kaido.ollama.lock, or set ollama_mirrors_trusted: true"
+    )
 
 
 def _worst(failures: list[OllamaError]) -> OllamaError:

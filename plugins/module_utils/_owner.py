@@ -50,8 +50,8 @@ def is_writable_by_others(info: os.stat_result) -> bool:
 def owner_of(path: str, children: t.Iterable[str] = (), root: str = "/") -> Identity:
     """Return the identity with which a directory has to be accessed: that of the unprivileged user who controls it.
 
-    That is the owner of the directory, or else of one of its children, or else of the first component of its path,
-    links included, that does not belong to root; root only if all of these belong to root.
+    That is the owner of the directory, or else of one of its children or of what these link to, or else of the first
+    component of its path, links included, that does not belong to root; root only if all of these belong to root.
 
     :param path: an absolute path, which need not exist.
     :param children: names in the directory that count like the directory itself.
@@ -59,7 +59,7 @@ def owner_of(path: str, children: t.Iterable[str] = (), root: str = "/") -> Iden
     :raises OllamaError: ``store_unsafe`` for a path of root's in which somebody else can replace a component.
     """
     chain = list(_chain(path, root))
-    inside = list(_existing(os.path.join(root, path.lstrip("/")), children))
+    inside = [part for name in children for part in list(_chain(os.path.join(path, name), root))[len(chain) :]]
     # The end of the chain is the directory, behind all links; if it is missing, its nearest parent.
     for _item, info in [*chain[-1:], *inside, *chain]:
         if info.st_uid != 0:
@@ -73,12 +73,6 @@ def owner_of(path: str, children: t.Iterable[str] = (), root: str = "/") -> Iden
                 path=item,
             )
     return Identity(0, 0)
-
-
-def _existing(path: str, children: t.Iterable[str]) -> t.Iterator[tuple[str, os.stat_result]]:
-    for name in children:
-        with contextlib.suppress(OSError):
-            yield os.path.join(path, name), os.lstat(os.path.join(path, name))
 
 
 def _group_of(info: os.stat_result) -> int:
@@ -129,8 +123,8 @@ def acting_as(identity: Identity) -> t.Iterator[None]:
         yield
         return
     before = (os.getegid(), os.getgroups())
-    _become(identity.uid, identity.gid, [])
     try:
+        _become(identity.uid, identity.gid, [])
         yield
     finally:
         _become(0, before[0], before[1])

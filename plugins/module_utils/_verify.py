@@ -12,15 +12,19 @@ import typing as t
 from dataclasses import dataclass
 
 from ._errors import OllamaError
-from ._name import Name
+from ._name import Name, parse
 from ._store import Entry, Memory, Store, audit
 
 
 @dataclass
 class Report:
-    """The findings; the row of a sound model has no problems."""
+    """The findings; the row of an intact model has no problems.
+
+    :ivar repairable: the damaged models with a name that a server accepts.
+    """
 
     models: list[dict[str, t.Any]]
+    repairable: list[Name]
     orphans: list[dict[str, t.Any]]
     partials: list[dict[str, t.Any]]
     blobs: int
@@ -54,7 +58,7 @@ def verify(store: Store, memory: Memory, names: t.Sequence[Name], *, mode: str, 
     if not store.readable:
         raise OllamaError(
             "store_unreadable",
-            f"models_dir: {store.root} is not there or cannot be read; become root or the service account",
+            f"models_dir: cannot read {store.root}; expected a model store that its owner can read, and become: true",
         )
     every = store.entries()
     chosen = every
@@ -78,13 +82,21 @@ def verify(store: Store, memory: Memory, names: t.Sequence[Name], *, mode: str, 
         }
 
     return Report(
-        models=[row(entry) for entry in chosen],
+        models=(models := [row(entry) for entry in chosen]),
+        repairable=[e.name for e, found in zip(chosen, models) if found["problems"] and _can_be_pulled(e.name)],
         orphans=store.orphans(every),
         partials=store.partials(),
         blobs=len({blob.digest for entry in chosen for blob in entry.blobs}),
         hashed_blobs=seen.hashed_blobs,
         hashed_bytes=seen.hashed_bytes,
     )
+
+
+def _can_be_pulled(name: Name) -> bool:
+    try:
+        return parse(str(name), allow_cloud=True) == name
+    except OllamaError:
+        return False
 
 
 def failures(report: Report, fail_on: t.Collection[str]) -> list[str]:

@@ -73,13 +73,21 @@ options:
   mirrors:
     description:
       - Base URLs of registries to try in order before the public one, for example V(http://hecate.lan:11480).
-      - What a mirror offers must have the pinned digest, or else the digest that the public registry has. Where that
-        cannot be reached and
-        there is no pin, the mirror's word is taken, with a warning. Models end under their ordinary names.
+      - What a mirror offers must have the pinned digest, or else the digest that the public registry has. Where there
+        is no pin and the public registry cannot be asked, a mirror is used only with O(mirrors_trusted). Models end
+        under their ordinary names.
       - Mirrors are for models of the public registry; a name with a host of its own is pulled from there.
     type: list
     elements: str
     default: []
+  mirrors_trusted:
+    description:
+      - Trust the digest that a mirror offers where a model has no pin and the public registry cannot be asked; a
+        warning names the model.
+      - Without it such a model is not pulled, which fails with V(mirror_unverified). A model that is already intact is
+        left as it is.
+    type: bool
+    default: false
   source:
     description:
       - A bundle on this host, a directory or tar that M(kaido.ollama.model_export) wrote, in the place of all
@@ -169,13 +177,14 @@ notes:
   - 'Failures have a stable RV(ignore:failure.code). About input: V(invalid_name), V(invalid_digest),
     V(invalid_model), V(duplicate_model),
     V(invalid_mirror), V(invalid_url), V(invalid_option), V(cloud_model). About sources: V(tag_missing),
-    V(digest_not_offered),
+    V(digest_not_offered), V(mirror_unverified),
     V(digest_mismatch), V(registry_unreachable), V(registry_refused), V(registry_unsuitable), V(registry_is_http),
     V(bad_manifest),
     V(no_variant), V(tls), V(stalled), V(connection_lost), V(deadline), V(bundle_unreadable),
     V(bundle_incomplete), V(bundle_tampered). About the host: V(unreachable),
     V(wrong_version), V(wrong_address), V(disk_full),
-    V(busy), V(store_unreadable), V(store_unwritable), V(store_mismatch), V(server_too_old), V(server_error),
+    V(busy), V(store_unreadable), V(store_unwritable), V(store_unsafe) for a link or for the rights of other accounts
+    in the store, V(cannot_drop_privileges), V(store_mismatch), V(server_too_old), V(server_error),
     V(not_converged).'
 seealso:
   - module: kaido.ollama.model_info
@@ -348,6 +357,7 @@ SPEC: dict[str, t.Any] = {
     "lock": {"type": "dict"},
     "mirrors": {"type": "list", "elements": "str", "default": []},
     "source": {"type": "path"},
+    "mirrors_trusted": {"type": "bool", "default": False},
     "insecure": {"type": "bool", "default": False},
     "verify": {"type": "str", "choices": ["changed", "full", "none"], "default": "changed"},
     "exclusive": {"type": "bool", "default": False},
@@ -384,6 +394,7 @@ def run(params: t.Mapping[str, t.Any], check_mode: bool) -> dict[str, t.Any]:
     )
     options = Options(
         mirrors=tuple(parse_mirror(url) for url in params["mirrors"]),
+        mirrors_trusted=params["mirrors_trusted"],
         insecure=params["insecure"],
         verify=params["verify"],
         stall_timeout=params["stall_timeout"],
@@ -459,6 +470,7 @@ def main() -> None:
             ("models", "digest"),
             ("models", "aliases"),
             ("source", "mirrors"),
+            ("source", "mirrors_trusted"),
             ("source", "insecure"),
         ],
         required_one_of=[("models", "name")],

@@ -44,10 +44,15 @@ options:
     type: path
     required: true
   mirrors:
-    description: Base URLs of registries to ask where the public one cannot be reached, with a warning.
+    description: Base URLs of registries to ask where the public one cannot be reached, with a warning; see
+      O(mirrors_trusted).
     type: list
     elements: str
     default: []
+  mirrors_trusted:
+    description: Lock the digest that a mirror offers where a model has no pin and the public registry cannot be asked.
+    type: bool
+    default: false
   insecure:
     description: Speak plain HTTP to the registry in a model's name.
     type: bool
@@ -55,6 +60,7 @@ options:
 notes:
   - 'Failures have a stable RV(ignore:failure.code): V(invalid_lock) where the file was damaged, V(lock_unwritable),
     V(invalid_model), V(invalid_name), V(invalid_digest), V(invalid_mirror), V(tag_missing), V(digest_not_offered),
+    V(mirror_unverified),
     V(registry_unreachable), V(registry_refused), V(bad_manifest), V(tls). The file is as it was then.'
 seealso:
   - module: kaido.ollama.model

@@ -55,6 +55,10 @@ options:
     type: list
     elements: str
     default: []
+  mirrors_trusted:
+    description: As in M(kaido.ollama.model).
+    type: bool
+    default: false
   insecure:
     description: As in M(kaido.ollama.model).
     type: bool
@@ -69,8 +73,8 @@ options:
     choices: [damage, orphans, partials]
     default: [damage]
 notes:
-  - 'Values of RV(ignore:failure.code): V(verify_failed), V(not_found), V(invalid_name), V(store_unreadable), and with
-    O(repair) those of
+  - 'Values of RV(ignore:failure.code): V(verify_failed), V(not_found), V(invalid_name), V(store_unreadable),
+    V(store_unsafe), V(cannot_drop_privileges), V(report_unwritable), and with O(repair) those of
     M(kaido.ollama.model).'
 seealso:
   - module: kaido.ollama.model
@@ -149,6 +153,7 @@ hashed_bytes:
   type: int
 """
 
+import contextlib
 import json
 import os
 import tempfile
@@ -163,14 +168,18 @@ from ..module_utils._model import Models, Options, Wanted, converge
 from ..module_utils._name import Name, parse
 from ..module_utils._progress import Progress
 from ..module_utils._registry import parse_mirror
-from ..module_utils._store import Memory, Store
+from ..module_utils._store import Memory, Store, exclusive
 from ..module_utils._verify import Report, failures, verify
+
+# Seconds to wait for another run on the same store.
+_WAIT = 600.0
 
 SPEC: dict[str, t.Any] = {
     "names": {"type": "list", "elements": "str", "default": []},
     "mode": {"type": "str", "choices": ["changed", "full"], "default": "changed"},
     "repair": {"type": "bool", "default": False},
     "mirrors": {"type": "list", "elements": "str", "default": []},
+    "mirrors_trusted": {"type": "bool", "default": False},
     "insecure": {"type": "bool", "default": False},
     "report_file": {"type": "path"},
     "fail_on": {"type": "list", "elements": "str", "choices": ["damage", "orphans", "partials"], "default": ["damage"]},
@@ -182,21 +191,29 @@ SPEC: dict[str, t.Any] = {
 def run(params: t.Mapping[str, t.Any], check_mode: bool) -> dict[str, t.Any]:
     """Audit, repair if asked, audit again, report."""
     names = [parse(name, allow_cloud=True, what="names") for name in params["names"]]
-    mirrors = tuple(parse_mirror(url) for url in params["mirrors"])
+    options = Options(
+        mirrors=tuple(parse_mirror(url) for url in params["mirrors"]),
+        mirrors_trusted=params["mirrors_trusted"],
+        insecure=params["insecure"],
+    )
     store = Store(params["models_dir"])
     memory = Memory.of(store, params["state_dir"])
     report = first = verify(store, memory, names, mode=params["mode"])
     if not check_mode:
-        memory.save()
+        memory.save_verified(seconds=_WAIT)
     repaired: list[str] = []
     warnings: list[str] = []
-    if params["repair"] and first.damaged:
-        damaged = [parse(name, allow_cloud=True) for name in first.damaged]
-        result = _repair(params, Options(mirrors=mirrors, insecure=params["insecure"]), memory, damaged, check_mode)
-        repaired, warnings = first.damaged, result["warnings"]
-        if not check_mode:
-            report = verify(store, memory, names, mode="changed")
-            memory.save()
+    failed: list[OllamaError] = []
+    if params["repair"] and first.repairable:
+        with contextlib.ExitStack() as stack:
+            if not check_mode:
+                if not stack.enter_context(exclusive(memory.path, seconds=_WAIT)):
+                    raise OllamaError("busy", f"another run is still working on {store.root}")
+                memory = Memory.load(memory.path)
+            repaired, warnings, failed = _repair(params, options, memory, first.repairable, check_mode)
+            if not check_mode:
+                report = verify(store, memory, names, mode="changed")
+                memory.save()
     result = dict(
         report.to_dict(),
         changed=bool(repaired),
@@ -208,6 +225,9 @@ def run(params: t.Mapping[str, t.Any], check_mode: bool) -> dict[str, t.Any]:
     )
     if params["report_file"] and not check_mode:
         _write(params["report_file"], {key: value for key, value in result.items() if key not in ("diff", "warnings")})
+    if failed:
+        text = "; ".join(exc.message for exc in failed)
+        raise OllamaError(failed[0].code, text, **dict(failed[0].details, result=result))
     found = failures(report, params["fail_on"])
     if found and not (check_mode and repaired):
         raise OllamaError("verify_failed", "; ".join(found), result=result)
@@ -216,12 +236,23 @@ def run(params: t.Mapping[str, t.Any], check_mode: bool) -> dict[str, t.Any]:
 
 def _repair(
     params: t.Mapping[str, t.Any], options: Options, memory: Memory, damaged: t.Sequence[Name], check_mode: bool
-) -> dict[str, t.Any]:
+) -> tuple[list[str], list[str], list[OllamaError]]:
+    """Pull each damaged model; returns the names of the repaired ones, warnings, and the failures of the others."""
     server = client(params)
     lists = newer_than(server.version(), (0, 40))
     store = Store(params["models_dir"], generation=2 if lists else 1)
     models = Models(server, store, memory, options, lists=lists, progress=Progress())
-    return converge(models, [Wanted(name) for name in damaged], server_up=True, check_mode=check_mode)
+    repaired: list[str] = []
+    failed: list[OllamaError] = []
+    for name in damaged:
+        # One at a time: a model that no registry has must not keep the others from being repaired.
+        try:
+            converge(models, [Wanted(name)], server_up=True, check_mode=check_mode)
+            repaired.append(str(name))
+        except OllamaError as exc:
+            exc.details.pop("result", None)
+            failed.append(exc)
+    return repaired, models.warnings, failed
 
 
 def _state(report: Report) -> dict[str, list[str]]:

@@ -241,6 +241,7 @@ class Lab:
             "ollama_release_base_url": "http://depot/releases/download",
             "ollama_release_checksum": "{{ lab_release_checksums[ollama_version] | default('') }}",
             "ollama_mirrors": ["http://depot:11480"],
+            "ollama_mirrors_trusted": True,
             "lab_release_checksums": checksums,
         }
         hosts = {host: {"ansible_host": address} for host, address in addresses.items()}

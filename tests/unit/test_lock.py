@@ -45,8 +45,9 @@ class World:
     def publish(self, name: str, seed: int, **more: t.Any) -> str:
         return "sha256:" + make_model(self.upstream_dir, name, size=40_000, seed=seed, **more)
 
-    def lock(self, *models: t.Any, today: str = DAY, check: bool = False, mirrors: list[str] | None = None) -> t.Any:
-        args = {"models": list(models), "path": str(self.path), "mirrors": mirrors or [], "insecure": False}
+    def lock(self, *models: t.Any, today: str = DAY, check: bool = False, **options: t.Any) -> t.Any:
+        defaults = {"mirrors": [], "mirrors_trusted": False, "insecure": False}
+        args = {"models": list(models), "path": str(self.path), **defaults, **options}
         return write_lock(args, today=today, check_mode=check)
 
 
@@ -161,7 +162,10 @@ def test_mirrors_are_asked_where_upstream_is_silent(world: World, tmp_path: Path
         with pytest.raises(OllamaError) as info:
             world.lock("a")
         assert info.value.code == "registry_unreachable"
-        done = world.lock("a", mirrors=[f"http://{mirror.host}"])
+        with pytest.raises(OllamaError, match="ollama_mirrors_trusted") as info:
+            world.lock("a", mirrors=[f"http://{mirror.host}"])
+        assert info.value.code == "mirror_unverified"
+        done = world.lock("a", mirrors=[f"http://{mirror.host}"], mirrors_trusted=True)
         assert done["models"]["a:latest"]["digest"] == world.digests["a"]
         assert mirror.host in done["warnings"][0]
         assert "503" in done["warnings"][0]
@@ -237,7 +241,11 @@ def test_a_damaged_lock_is_one_line(tmp_path: Path, text: str, words: str) -> No
     assert "kaido.ollama.lock" in info.value.message
     assert "\n" not in info.value.message
     with pytest.raises(OllamaError):
-        write_lock({"models": [], "path": str(path), "mirrors": [], "insecure": False}, today=DAY, check_mode=False)
+        write_lock(
+            {"models": [], "path": str(path), "mirrors": [], "mirrors_trusted": False, "insecure": False},
+            today=DAY,
+            check_mode=False,
+        )
     assert path.read_text() == text, "a damaged lock is not overwritten: somebody has to look"
 
 

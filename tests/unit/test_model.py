@@ -344,14 +344,50 @@ def test_a_bad_mirror_costs_nothing_but_time(world: World, tmp_path: Path, troub
     assert not world.run(name="a", verify="full")["changed"]
 
 
-def test_a_mirror_is_believed_when_upstream_is_away(world: World, tmp_path: Path) -> None:
+@pytest.mark.parametrize("status", [503, 404])
+def test_a_mirror_that_nothing_confirms_is_used_only_if_trusted(world: World, tmp_path: Path, status: int) -> None:
+    digest = "sha256:" + make_model(tmp_path / "mirror", "lan-only", size=40_000, seed=3)
+    world.upstream.misbehave("", status=status)
+    with Registry(tmp_path / "mirror") as mirror:
+        mirrors = [f"http://{mirror.host}"]
+        for check in (True, False):
+            refused = world.run(name="lan-only", mirrors=mirrors, check=check)
+            assert refused["failure"]["code"] == "mirror_unverified"
+            assert "ollama_mirrors_trusted" in refused["msg"]
+        assert mirror.sent("/blobs/") == 0
+        done = world.run(name="lan-only", mirrors=mirrors, mirrors_trusted=True)
+        assert not done["failed"], done
+        assert world.tags() == {"lan-only:latest": digest}
+        assert any("the digest that a mirror offers is trusted" in warning for warning in done["warnings"])
+        # A model that is intact is left as it is, also where the mirror has moved on.
+        make_model(tmp_path / "mirror", "lan-only", size=40_000, seed=4)
+        for state in ("present", "latest"):
+            kept = world.run(name="lan-only", mirrors=mirrors, state=state)
+            assert not kept["failed"], kept
+            assert not kept["changed"]
+    assert world.tags() == {"lan-only:latest": digest}
+
+
+@pytest.mark.parametrize("how", ["digest", "lock"])
+def test_a_pin_or_a_lock_confirms_a_mirror(world: World, tmp_path: Path, how: str) -> None:
     digest = "sha256:" + make_model(tmp_path / "mirror", "lan-only", size=40_000, seed=3)
     world.upstream.misbehave("", status=503)
     with Registry(tmp_path / "mirror") as mirror:
-        done = world.run(name="lan-only", mirrors=[f"http://{mirror.host}"])
+        pin = {"digest": digest} if how == "digest" else {"lock": {"lan-only": digest}}
+        done = world.run(name="lan-only", mirrors=[f"http://{mirror.host}"], **pin)
     assert not done["failed"], done
     assert world.tags() == {"lan-only:latest": digest}
-    assert any("mirror's word" in warning for warning in done["warnings"])
+
+
+def test_an_unconfirmed_mirror_repairs_only_with_the_same_digest(world: World, tmp_path: Path) -> None:
+    make_model(tmp_path / "mirror", "a", size=40_000, seed=0)
+    assert not world.run(name="a")["failed"]
+    world.upstream.misbehave("", status=503)
+    with Registry(tmp_path / "mirror") as mirror:
+        hurt(world.blob("model"), "flip")
+        done = world.run(name="a", mirrors=[f"http://{mirror.host}"])
+        assert not done["failed"], done
+        assert world.tags() == {"a:latest": world.digests["a"]}
 
 
 def test_a_mirror_with_the_list_helps_those_who_cannot_read_it(world: World, tmp_path: Path) -> None:
@@ -375,12 +411,12 @@ def test_a_mirror_whose_server_has_converted_the_model_still_has_the_original(wo
 
 
 def test_without_upstream_an_older_server_gets_what_it_can_run(world: World, tmp_path: Path) -> None:
-    """The mirror's server has converted the model; its word is taken, but not for a form that is too new."""
+    """The mirror's server has converted the model; it is trusted, but not for a form that is too new."""
     original = "sha256:" + make_model(tmp_path / "mirror", "a", size=40_000, seed=0, generation=2)
     converted = make_model(tmp_path / "mirror", "converted", size=40_100, seed=30, generation=2, runner="llamacpp")
     make_list(tmp_path / "mirror", "a", {"ggml": "a", "llamacpp": "converted"})
     world.upstream.misbehave("", status=503)
-    fetch_from(world, tmp_path / "mirror", "a")
+    fetch_from(world, tmp_path / "mirror", "a", mirrors_trusted=True)
     assert world.tags() == {"a:latest": original if world.generation == 1 else f"sha256:{converted}"}
 
 

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import os
+import platform
 import threading
 from pathlib import Path
 
 import pytest
+from ansible_collections.kaido.ollama.plugins.module_utils import _owner
 from ansible_collections.kaido.ollama.plugins.module_utils._errors import OllamaError
 from ansible_collections.kaido.ollama.plugins.module_utils._owner import (
     Identity,
@@ -71,7 +73,22 @@ def test_the_identity_is_restored_after_an_error() -> None:
     assert (os.geteuid(), os.getegid(), os.getgroups()) == (0, 0, groups)
 
 
-@pytest.mark.parametrize("planted", ["directory", "child", "parent", "link"])
+def test_the_identity_is_restored_where_it_cannot_be_assumed(monkeypatch: pytest.MonkeyPatch) -> None:
+    groups = os.getgroups()
+    real = _owner._syscall
+
+    def syscall(number: int, *arguments: object) -> None:
+        if SERVICE.uid in arguments and number == _owner._SYSCALLS[platform.machine()][0]:
+            raise OllamaError("cannot_drop_privileges", "denied")
+        real(number, *arguments)
+
+    monkeypatch.setattr(_owner, "_syscall", syscall)
+    with pytest.raises(OllamaError, match="denied"), acting_as(SERVICE):
+        pytest.fail("root's rights were kept")
+    assert (os.geteuid(), os.getegid(), os.getgroups()) == (0, 0, groups)
+
+
+@pytest.mark.parametrize("planted", ["directory", "child", "parent", "link", "linked child"])
 def test_whoever_controls_a_directory_is_its_owner(tree: Path, planted: str) -> None:
     store = tree / "srv" / "home" / "models"
     (store / "blobs").mkdir(parents=True)
@@ -80,6 +97,11 @@ def test_whoever_controls_a_directory_is_its_owner(tree: Path, planted: str) -> 
         path = tree / "srv" / "models"
         path.symlink_to(store)
         os.lchown(path, *vars(SERVICE).values())
+    elif planted == "linked child":
+        (store / "blobs").rmdir()
+        (tree / "disk").mkdir()
+        os.chown(tree / "disk", *vars(SERVICE).values())
+        (store / "blobs").symlink_to(tree / "disk")
     else:
         owned = {"directory": store, "child": store / "blobs", "parent": store.parent}[planted]
         os.chown(owned, SERVICE.uid, SERVICE.gid)
