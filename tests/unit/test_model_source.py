@@ -253,7 +253,8 @@ def test_files_belong_to_whom_the_store_belongs(world: World) -> None:
     assert os.geteuid() == 0, "run the tests as root: they need two user IDs"
     for folder in world.models_dir.parents:
         folder.chmod(folder.stat().st_mode | 0o011)
-    os.chown(world.models_dir, 12345, 12346)
+    for path in (world.models_dir, *world.models_dir.rglob("*")):
+        os.lchown(path, 12345, 12346)
     world.run(name="a")
     owners = {(path.lstat().st_uid, path.lstat().st_gid) for path in world.models_dir.rglob("*") if path.is_file()}
     assert owners == {(12345, 12346)}
