@@ -2,13 +2,13 @@
 # Copyright (c) 2026, kaido.ollama contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Write models of an Ollama store as one directory or tar that can be carried to hosts without a network."""
+"""Export models of an Ollama store as one directory or tar, for hosts without a network."""
 
 from __future__ import annotations
 
 DOCUMENTATION = r"""
 module: model_export
-short_description: Write models as files to carry to hosts without a network
+short_description: Export models to a bundle for offline transfer
 version_added: 0.1.0
 description:
   - Writes a bundle, a directory or tar with the manifests and blobs of chosen models, release archives of Ollama if
@@ -69,7 +69,7 @@ seealso:
 """
 
 EXAMPLES = r"""
-- name: Carry two models away
+- name: Export two models
   kaido.ollama.model_export:
     models: [llama3.2:3b, nomic-embed-text:v1.5]
     dest: /media/usb/models.tar
@@ -77,7 +77,7 @@ EXAMPLES = r"""
 
 RETURN = r"""
 dest:
-  description: Where the bundle is.
+  description: The path of the bundle.
   returned: success
   type: str
 checksum:

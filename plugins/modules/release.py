@@ -106,23 +106,23 @@ seealso:
 """
 
 EXAMPLES = r"""
-- name: Have Ollama 0.35.1
+- name: Install Ollama 0.35.1
   kaido.ollama.release:
     version: 0.35.1
     checksum: sha256:9fcd79ac4575b2bd31b992eee18b1000c8ad126b451627c8f8cd091714cfbb10
 
-- name: Bring the next release onto the host, to switch to it later
+- name: Install the next release without switching to it
   kaido.ollama.release:
     version: 0.40.2
     checksum: sha256:726bee78706c281b0eeef00746efe51a044d71c592c3f0b195820707f31fdf04
     base_url: http://hecate.lan:11480/releases/download
     activate: false
 
-- name: Go back to a release that was kept
+- name: Roll back to a release that was kept
   kaido.ollama.release:
     version: 0.34.4
 
-- name: Have it with the libraries for AMD GPUs, from files on the host
+- name: Install it with the libraries for AMD GPUs, from files on the host
   kaido.ollama.release:
     version: 0.35.1
     variants: [rocm]
