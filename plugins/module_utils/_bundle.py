@@ -565,24 +565,28 @@ class _Stage:
         self._folder = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
         self._name = prefix + secrets.token_hex(8)
         try:
-            for item in os.listdir(self._folder):
-                if item.startswith(prefix):
-                    # What somebody else has planted under such a name stays.
-                    with contextlib.suppress(OSError):
-                        self._remove(item, self._enter(item))
             os.mkdir(self._name, 0o700, dir_fd=self._folder)
-            self.handle = self._enter(self._name)
+            self.handle = os.open(self._name, _DIRECTORY, dir_fd=self._folder)
         except BaseException:
             os.close(self._folder)
             raise
-
-    def _enter(self, name: str) -> int:
-        handle = os.open(name, _DIRECTORY, dir_fd=self._folder)
-        info = os.fstat(handle)
-        if info.st_uid != os.geteuid() or info.st_mode & 0o077:
-            os.close(handle)
+        if os.listdir(self.handle):
+            os.close(self.handle)
+            os.close(self._folder)
             raise OSError(errno.EPERM, "another user has replaced the directory in which the bundle is written")
-        return handle
+        for item in os.listdir(self._folder):
+            if item.startswith(prefix) and item != self._name:
+                with contextlib.suppress(OSError):
+                    self._remove_leftover(item)
+
+    def _remove_leftover(self, name: str) -> None:
+        handle = os.open(name, _DIRECTORY, dir_fd=self._folder)
+        here, ours = os.fstat(handle), os.fstat(self.handle)
+        # What somebody else has planted under such a name stays. Not every file system knows owners and modes.
+        if (here.st_uid, here.st_mode) == (ours.st_uid, ours.st_mode):
+            self._remove(name, handle)
+        else:
+            os.close(handle)
 
     def _remove(self, name: str, handle: int) -> None:
         try:

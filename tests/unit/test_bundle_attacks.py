@@ -497,3 +497,42 @@ def test_mutated_tars_end_in_one_coded_line(host: Host) -> None:
         except OllamaError as exc:
             outcomes.add(exc.code if exc.message.isprintable() else exc.message)
     assert outcomes == {"intact", "bundle_tampered", "bundle_unreadable", "bundle_incomplete"}
+
+
+@pytest.mark.parametrize("dest", ["out/bundle", "out/bundle.tar"])
+def test_a_file_system_without_owners_and_modes(host: Host, dest: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A USB stick, say: all of it belongs to whom it was mounted for."""
+    real = os.mkdir
+
+    def mkdir(path: t.Any, mode: int = 0o777, *, dir_fd: int | None = None) -> None:
+        real(path, mode, dir_fd=dir_fd)
+        if dir_fd is not None:
+            handle = os.open(path, os.O_RDONLY | os.O_DIRECTORY, dir_fd=dir_fd)
+            os.fchown(handle, SERVICE.uid, SERVICE.gid)
+            os.fchmod(handle, 0o755)
+            os.close(handle)
+
+    monkeypatch.setattr(os, "mkdir", mkdir)
+    give(host.out)
+    assert host.export_to(dest)["changed"]
+    assert os.listdir(host.out) == [Path(dest).name]
+
+
+def test_a_directory_that_is_exchanged_for_one_of_roots(host: Host, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Who owns the folder can rename what root has there; none of it is emptied."""
+    give(host.out)
+    kept = host.out / "kept"
+    kept.mkdir()
+    (kept / "letter").write_text("dear")
+    real = os.mkdir
+
+    def mkdir(path: t.Any, mode: int = 0o777, *, dir_fd: int | None = None) -> None:
+        real(path, mode, dir_fd=dir_fd)
+        if str(path).startswith(".kaido-export-"):
+            (host.out / path).rmdir()
+            kept.rename(host.out / path)
+
+    monkeypatch.setattr(os, "mkdir", mkdir)
+    refused(host.export_to("out/bundle"), "dest_unwritable")
+    [left] = host.out.iterdir()
+    assert (left / "letter").read_text() == "dear"
