@@ -111,15 +111,24 @@ PLACES = [
 ]
 
 
+NEWER = [
+    "manifests-v2",
+    "manifests-v2/ollama.com",
+    "manifests-v2/ollama.com/library",
+    "manifests-v2/ollama.com/library/tiny",
+]
+
+
 @pytest.mark.parametrize("tool", ["model_import", "model"])
-@pytest.mark.parametrize("place", PLACES)
+@pytest.mark.parametrize("place", [*PLACES, *NEWER])
 def test_a_link_in_the_place_of_a_directory(host: Host, place: str, tool: str) -> None:
     host.export_to("bundle.tar")
     with acting_as(SERVICE):
         (host.there / place).parent.mkdir(parents=True, exist_ok=True)
         (host.there / place).symlink_to(host.victim)
     if tool == "model":
-        with standin.running("0.35.1", str(host.folder / "other")) as server:
+        version = "0.40.2" if place in NEWER else "0.35.1"
+        with standin.running(version, str(host.folder / "other")) as server:
             result = host.have(server.url, name="tiny", source=str(host.folder / "bundle.tar"))
     else:
         result = host.import_from("bundle.tar")
