@@ -28,7 +28,9 @@ options:
   models_dir:
     description:
       - The folder of the server's model store (its E(OLLAMA_MODELS)), on the host that the module runs on.
-      - The module has to run as a user who may read it, and write it for repairs, so usually with C(become).
+      - The module has to run as root or as a user who may read it, and write it for repairs, so usually with C(become).
+      - As root the module accesses the store with the rights of the store's owner only, so that a link in it leads
+        nowhere else.
     type: path
     default: /usr/share/ollama/.ollama/models
   state_dir:

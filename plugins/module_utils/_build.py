@@ -24,6 +24,7 @@ from ._client import Client, newer_than
 from ._errors import OllamaError
 from ._model import list_models
 from ._name import Name, parse
+from ._owner import open_named
 from ._store import Blob, Damage, Entry, Memory, Store, audit, fingerprint, hash_file
 
 _ROLES = ("system", "user", "assistant")
@@ -119,12 +120,12 @@ def _read_files(paths: t.Iterable[str], what: str, seen: t.Mapping[str, t.Any]) 
         if label in files:
             raise OllamaError("invalid_option", f"{what}: {path!r}: there is another file of that name; allowed is one")
         try:
-            info = os.stat(path)
-            print_ = fingerprint(info)
+            with open_named(path) as file:
+                info = os.fstat(file.fileno())
         except OSError as exc:
             raise OllamaError("file_missing", f"{what}: cannot read {path!r}: {exc.strerror}", path=path) from None
         known = seen.get(path)
-        digest = known[0] if known and known[1:] == print_ else hash_file(path)
+        digest = known[0] if known and known[1:] == fingerprint(info) else hash_file(path)
         if not digest or not info.st_size:
             raise OllamaError("file_missing", f"{what}: {path!r} cannot be read, or is empty", path=path)
         files[label] = File(path, digest, info.st_size)
@@ -411,7 +412,7 @@ class Builder:
         elif client.has_blob(file.digest):
             return
         try:
-            with open(file.path, "rb") as stream:
+            with open_named(file.path) as stream:
                 client.upload_blob(file.digest, stream, file.size, timeout=self.timeout + _PER_BYTE * file.size)
         except OSError as exc:
             raise OllamaError("file_missing", f"files: cannot read {file.path!r}: {exc.strerror}") from None
@@ -426,8 +427,8 @@ class Builder:
     def _remember(self, recipe: Recipe, digest: str, base_digest: str | None, manifest: str) -> None:
         files: dict[str, t.Any] = {}
         for file in (*recipe.files.values(), *recipe.adapters.values()):
-            with contextlib.suppress(OSError):
-                files[file.path] = [file.digest, *fingerprint(os.stat(file.path))]
+            with contextlib.suppress(OSError), open_named(file.path) as stream:
+                files[file.path] = [file.digest, *fingerprint(os.fstat(stream.fileno()))]
         self.memory.recipes[recipe.name.key] = {
             "recipe": digest,
             "manifest": manifest,

@@ -165,6 +165,8 @@ class Plan:
     notes: list[str] = field(default_factory=list)
     copies: tuple[Name, ...] = ()
     delete: bool = False
+    unverified: OllamaError | None = None
+    """Why the mirrors are not used."""
 
 
 @dataclass
@@ -335,7 +337,7 @@ class Models:
                     )
                     right = set()
                 elif not right:
-                    failures.append(OllamaError("mirror_unverified", f"{name}: {_unverified(upstream, exc)}"))
+                    plan.unverified = OllamaError("mirror_unverified", f"{name}: {_unverified(upstream, exc)}")
                     sources = [upstream]
         for source in sources:
             try:
@@ -361,7 +363,9 @@ class Models:
                 continue
             plan.candidates.append((source, offer))
         if not plan.candidates:
-            raise _worst([exc for exc in failures if exc.code == "mirror_unverified"] or failures)
+            raise plan.unverified or _worst(failures)
+        if plan.unverified:
+            plan.notes.append(plan.unverified.message)
         plan.notes += [exc.message for exc in failures if exc.code == "digest_not_offered"]
         if old:
             plan.candidates.sort(key=lambda pair: not (pair[1] and pair[1].satisfies(old)))
@@ -457,6 +461,8 @@ class Models:
                 outcome.actions.append(f"gave up on {source}: {exc.message}")
                 if last or exc.code not in _SOURCE_FAILED:
                     text = "; ".join(failures) if len(failures) > 1 else exc.message
+                    if plan.unverified:
+                        raise OllamaError(plan.unverified.code, f"{plan.unverified.message}; {text}") from None
                     raise OllamaError(
                         exc.code, f"{wanted.name}: {text}", **dict(exc.details, name=str(wanted.name))
                     ) from None
@@ -606,9 +612,10 @@ class Models:
     def drop_leftovers(self, declared: t.Container[str]) -> None:
         """Remove aliases that an interrupted run of ours left, and only those; last, as blobs may hang on them."""
         for text in list(self.memory.pending):
-            name = parse(text, allow_cloud=True)
-            if name.key not in declared:
-                self.client.delete(name)
+            key = _key({"name": text})
+            # A damaged state file may hold any text.
+            if key and key not in declared:
+                self.client.delete(parse(text, allow_cloud=True))
             self.memory.pending.remove(text)
 
     def _here(self, offer: Offer | None) -> dict[str, int]:

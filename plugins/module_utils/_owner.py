@@ -171,6 +171,23 @@ def open_regular(path: str, flags: int = os.O_RDONLY, mode: int = 0o600, dir_fd:
     return handle
 
 
+def open_named(path: str) -> t.IO[bytes]:
+    """Open a regular file that an operator names, links followed, with the rights of the account that controls it.
+
+    An account that can replace the file by a link gets nothing read for it that it cannot read itself.
+
+    :raises OSError: ``EINVAL`` for anything but a regular file; nothing blocks.
+    :raises OllamaError: as `owner_of`.
+    """
+    identity = owner_of(os.path.abspath(path)) if os.geteuid() == 0 else Identity(os.geteuid(), os.getegid())
+    with acting_as(identity):
+        file = os.fdopen(os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC), "rb")
+    if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+        file.close()
+        raise OSError(errno.EINVAL, "it is not a regular file", path)
+    return file
+
+
 def read_regular(path: str, limit: int) -> bytes:
     """Return the content of a regular file; errors as `open_regular`, and ``EFBIG`` for more than limit bytes."""
     with os.fdopen(open_regular(path), "rb") as file:

@@ -30,7 +30,7 @@ from dataclasses import dataclass, field
 
 from ._errors import OllamaError
 from ._name import DEFAULT_HOST, Name
-from ._owner import Identity, acting_as, open_regular, owner_of, read_regular
+from ._owner import Identity, acting_as, open_named, open_regular, owner_of, read_regular
 
 MANIFEST = "application/vnd.docker.distribution.manifest.v2+json"
 MANIFEST_LIST = "application/vnd.ollama.manifest.list.v2+json"
@@ -994,13 +994,14 @@ def audit(
     """
     result = Audit({})
     todo: list[Blob] = []
-    for blob in {blob.digest: blob for blob in blobs}.values():
-        damage, seen = store.check_size(blob)
-        if damage:
-            result.damage[blob.digest] = damage
-            memory.verified.pop(blob.digest, None)
-        elif mode == "full" or (mode != "none" and memory.verified.get(blob.digest) != seen):
-            todo.append(blob)
+    with store.acting():
+        for blob in {blob.digest: blob for blob in blobs}.values():
+            damage, seen = store.check_size(blob)
+            if damage:
+                result.damage[blob.digest] = damage
+                memory.verified.pop(blob.digest, None)
+            elif mode == "full" or (mode != "none" and memory.verified.get(blob.digest) != seen):
+                todo.append(blob)
     if not todo:
         return result
     todo.sort(key=lambda blob: -blob.size)
@@ -1020,13 +1021,10 @@ def audit(
 
 
 def hash_file(path: str) -> str:
-    """Return ``sha256:…`` of a regular file in constant memory, ``""`` when it cannot be read to its end.
-
-    Links are followed: this is for files that an operator names, not for files of a store.
-    """
+    """Return ``sha256:…`` of a file that an operator names, in constant memory; ``""`` when it cannot be read."""
     try:
-        with open(os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC), "rb", buffering=0) as file:
-            return _hash(file) if stat.S_ISREG(os.fstat(file.fileno()).st_mode) else ""
+        with open_named(path) as file:
+            return _hash(file)
     except OSError:
         return ""
 

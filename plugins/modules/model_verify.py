@@ -173,6 +173,8 @@ from ..module_utils._verify import Report, failures, verify
 
 # Seconds to wait for another run on the same store.
 _WAIT = 600.0
+# Seconds to wait for it where only the next audit would be faster.
+_SAVE_WAIT = 30.0
 
 SPEC: dict[str, t.Any] = {
     "names": {"type": "list", "elements": "str", "default": []},
@@ -200,7 +202,7 @@ def run(params: t.Mapping[str, t.Any], check_mode: bool) -> dict[str, t.Any]:
     memory = Memory.of(store, params["state_dir"])
     report = first = verify(store, memory, names, mode=params["mode"])
     if not check_mode:
-        memory.save_verified(seconds=_WAIT)
+        memory.save_verified(seconds=_SAVE_WAIT)
     repaired: list[str] = []
     warnings: list[str] = []
     failed: list[OllamaError] = []
@@ -267,7 +269,7 @@ def _write(path: str, data: dict[str, t.Any]) -> None:
         with os.fdopen(handle, "w", encoding="utf-8") as file:
             json.dump(data, file, indent=2)
             file.write("\n")
-        os.chmod(temporary, 0o644)
+            os.fchmod(file.fileno(), 0o644)
         os.replace(temporary, path)
     except OSError as exc:
         raise OllamaError("report_unwritable", f"report_file: cannot write {path}: {exc.strerror}") from None

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import json
+import shutil
+import tempfile
 import typing as t
+from pathlib import Path
 from types import ModuleType
 
 import pytest
@@ -32,3 +35,12 @@ def run_module(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPat
         return {"failed": False, **result, "warnings": [*warnings]}
 
     return run
+
+
+@pytest.fixture
+def public_path() -> t.Iterator[Path]:
+    """A new directory that every account can enter, for tests with two user IDs: `tmp_path` is only for its owner."""
+    path = Path(tempfile.mkdtemp(prefix="kaido-"))
+    path.chmod(0o755)
+    yield path
+    shutil.rmtree(path)

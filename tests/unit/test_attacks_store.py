@@ -15,11 +15,25 @@ import typing as t
 from pathlib import Path
 
 import pytest
-from ansible_collections.kaido.ollama.plugins.module_utils import _model
+from ansible_collections.kaido.ollama.plugins.module_utils import _model, _verify
 from ansible_collections.kaido.ollama.plugins.module_utils._errors import OllamaError
-from ansible_collections.kaido.ollama.plugins.module_utils._store import Store, StoreWriter
-from ansible_collections.kaido.ollama.plugins.modules import model, model_info, model_verify
+from ansible_collections.kaido.ollama.plugins.module_utils._store import (
+    Blob,
+    Memory,
+    Store,
+    StoreWriter,
+    audit,
+    exclusive,
+)
+from ansible_collections.kaido.ollama.plugins.modules import (
+    model,
+    model_build,
+    model_export,
+    model_info,
+    model_verify,
+)
 
+from tests.standin.registry import Registry
 from tests.unit.conftest import RunModule
 
 FIXTURES = Path(__file__).resolve().parent.parent / "fixtures"
@@ -47,19 +61,16 @@ def snapshot(path: Path) -> dict[str, tuple[int, int, int, bytes]]:
 
 
 @pytest.fixture(name="world")
-def _world(tmp_path: Path) -> t.Iterator[Path]:
+def _world(public_path: Path) -> t.Iterator[Path]:
     """A directory that the service account can reach, with a victim of root's in it."""
     assert os.geteuid() == 0, "run the tests as root: they need two user IDs"
-    for folder in (tmp_path, *tmp_path.parents):
-        if folder.stat().st_uid == 0 and not folder.stat().st_mode & 0o001:
-            folder.chmod(folder.stat().st_mode | 0o011)
-    victim = tmp_path / "victim"
+    victim = public_path / "victim"
     (victim / "library" / "tiny").mkdir(parents=True)
     for name in ("latest", "q8", "library/tiny/latest", f"sha256-{'0' * 64}"):
         (victim / name).write_text(f"{SECRET} of root")
         (victim / name).chmod(0o600)
     before = snapshot(victim)
-    yield tmp_path
+    yield public_path
     assert snapshot(victim) == before
 
 
@@ -225,6 +236,10 @@ def replaced(make: t.Callable[[Path], object]) -> Attack:
     return attack
 
 
+def containing(text: str) -> Attack:
+    return replaced(lambda path: path.write_text(text))
+
+
 def linked(target: str) -> Attack:
     def attack(path: Path, victim: Path) -> None:
         replaced(lambda place: place.symlink_to(victim / target))(path, victim)
@@ -278,7 +293,7 @@ ATTACKS: dict[str, Attack] = {
     "socket": replaced(make_socket),
     "directory": replaced(Path.mkdir),
     "full directory": replaced(full_directory),
-    **{name: replaced(lambda path, text=text: path.write_text(text)) for name, text in CONTENTS.items()},
+    **{name: containing(text) for name, text in CONTENTS.items()},
     "unreadable": unreadable,
     "missing": replaced(lambda path: None),
     "odd name": odd_name,
@@ -334,7 +349,7 @@ def test_no_planted_thing_hangs_crashes_discloses_or_destroys(
             arguments = {"api_url": f"http://127.0.0.1:{server.server_port}", **params}
             if module is not model_info:
                 arguments.update(models_dir=str(models), state_dir=str(world / "state"))
-            signal.alarm(60)
+            signal.alarm(30)
             result = run_module(module, arguments)
             signal.alarm(0)
             text = json.dumps(result, ensure_ascii=False)
@@ -348,3 +363,235 @@ def test_no_planted_thing_hangs_crashes_discloses_or_destroys(
     finally:
         signal.alarm(0)
         signal.signal(signal.SIGALRM, previous)
+
+
+# --- what was carried out against earlier versions
+
+
+@pytest.fixture(name="arguments")
+def _arguments(world: Path, models_dir: Path, server: Server) -> dict[str, t.Any]:
+    newer = (models_dir / "manifests-v2").exists()
+    server.answers["/api/version"] = {"version": "0.40.2" if newer else "0.35.1"}
+    return {
+        "api_url": f"http://127.0.0.1:{server.server_port}",
+        "models_dir": str(models_dir),
+        "state_dir": str(world / "state"),
+    }
+
+
+def tree_of(models_dir: Path) -> Path:
+    return next(models_dir.glob("manifests*"))
+
+
+@pytest.mark.parametrize("repair", [False, True])
+@pytest.mark.parametrize("planted", ["host/a/x", "host/a/x/latest"])
+def test_c5_no_planted_tag_deletes_anything_elsewhere(
+    world: Path, models_dir: Path, arguments: dict[str, t.Any], run_module: RunModule, planted: str, repair: bool
+) -> None:
+    """The registry that the planted name belongs to answers 401, so the server is asked to pull."""
+    with Registry(FIXTURES / "store-v1") as registry:
+        registry.misbehave("", status=401)
+        host = registry.host.replace(":", "%3A") if tree_of(models_dir).name == "manifests-v2" else registry.host
+        path = tree_of(models_dir) / planted.replace("host", host)
+        path.parent.mkdir(parents=True)
+        path.symlink_to(world / "victim" / ("latest" if planted.endswith("latest") else ""))
+        give_to_service(models_dir)
+        result = run_module(model_verify, {**arguments, "repair": repair, "insecure": True})
+    assert result["failed"]
+    if planted == "host/a/x":
+        assert result["failure"]["code"] == "store_unsafe"
+        assert str(path) in result["msg"]
+    assert SECRET not in json.dumps(result)
+
+
+def test_c3_a_bundle_is_not_written_through_a_planted_link(
+    world: Path, models_dir: Path, arguments: dict[str, t.Any], run_module: RunModule
+) -> None:
+    bundle = world / "bundle"
+    exported = {"models_dir": str(FIXTURES / "store-v1"), "dest": str(bundle)}
+    assert not run_module(model_export, exported)["failed"]
+    path = (
+        tree_of(models_dir)
+        / ("ollama.com" if "v2" in tree_of(models_dir).name else "registry.ollama.ai")
+        / "library/tiny"
+    )
+    shutil.rmtree(path)
+    path.symlink_to(world / "victim" / "library" / "tiny")
+    give_to_service(models_dir)
+    result = run_module(model, {**arguments, "name": "tiny", "source": str(bundle)})
+    assert result["failure"]["code"] == "store_unsafe"
+    assert f"{path} is a symbolic link" in result["msg"]
+
+
+@pytest.mark.parametrize("module", [model, model_verify])
+def test_h4_manifests_that_link_to_the_root_are_named(
+    models_dir: Path, arguments: dict[str, t.Any], run_module: RunModule, module: t.Any
+) -> None:
+    shutil.rmtree(tree_of(models_dir))
+    for name in ("manifests", "manifests-v2"):
+        (models_dir / name).symlink_to("/")
+    give_to_service(models_dir)
+    result = run_module(module, {**arguments, **({"name": "tiny"} if module is model else {})})
+    assert result["failure"]["code"] == "store_unsafe"
+    assert "is a symbolic link to /, which belongs to another account" in result["msg"]
+    assert "remove the link" in result["msg"]
+
+
+def test_trees_of_the_owner_on_another_disk_are_read(
+    world: Path, models_dir: Path, arguments: dict[str, t.Any], run_module: RunModule
+) -> None:
+    disk = world / "disk"
+    disk.mkdir()
+    for name in ("blobs", tree_of(models_dir).name):
+        shutil.move(models_dir / name, disk / name)
+        (models_dir / name).symlink_to(disk / name)
+    for tag in disk.glob("manifests-v2/*/*/*/*"):
+        # The relative links of the server lead into the directory beside the tree.
+        assert tag.exists()
+    give_to_service(disk)
+    result = run_module(model_verify, arguments)
+    assert not result["failed"], result
+    assert "tiny:latest" in [row["name"] for row in result["models"]]
+
+
+def test_a_store_of_excessive_size_ends(
+    models_dir: Path, arguments: dict[str, t.Any], run_module: RunModule, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("ansible_collections.kaido.ollama.plugins.module_utils._store._MAX_ENTRIES", 20)
+    for number in range(20):
+        (tree_of(models_dir) / f"host{number}").mkdir()
+    give_to_service(models_dir)
+    result = run_module(model_verify, arguments)
+    assert result["failure"]["code"] == "store_unsafe"
+    assert "too many files; expected 20 or fewer" in result["msg"]
+
+
+def test_hash_threads_act_as_the_owner(
+    world: Path, models_dir: Path, arguments: dict[str, t.Any], run_module: RunModule
+) -> None:
+    """Right content that only root can read, behind a link of the owner's, is no content for the owner's store."""
+    shutil.move(models_dir / "blobs", world / "hidden")
+    (models_dir / "blobs").symlink_to(world / "hidden")
+    for item in (world / "hidden").iterdir():
+        os.chown(item, 0, 0)
+        item.chmod(0o600)
+    os.chown(world / "hidden", 0, 0)
+    (world / "hidden").chmod(0o755)
+    result = run_module(model_verify, {**arguments, "mode": "full", "fail_on": []})
+    assert result["models"]
+    for row in result["models"]:
+        assert row["problems"], row
+        assert all("cannot be read" in text or "Permission denied" in text for text in row["problems"]), row
+
+
+def test_a_blob_that_is_a_hole_is_not_read(models_dir: Path) -> None:
+    """Sixteen terabytes of zeros would keep a converge busy for hours."""
+    store = Store(str(models_dir))
+    entry = next(entry for entry in store.entries() if str(entry.name) == "tiny:latest")
+    os.truncate(store.blob_path(entry.blobs[-1].digest), 1 << 40)
+    blob = Blob(entry.blobs[-1].digest, 1 << 40)
+    found = audit(store, [blob], Memory(str(models_dir / "none")))
+    assert [damage.kind for damage in found.damage.values()] == ["content"]
+    assert found.hashed_bytes == 0
+
+
+@pytest.mark.parametrize("planted", ["link", "fifo", "linked directory"])
+def test_a_build_reads_nothing_that_whoever_planted_its_file_cannot_read(
+    world: Path, arguments: dict[str, t.Any], run_module: RunModule, planted: str
+) -> None:
+    """The server would be sent a file of root's as weights."""
+    folder = world / "srv" / "weights"
+    if planted == "linked directory":
+        folder.symlink_to(world / "victim")
+    else:
+        folder.mkdir()
+        if planted == "link":
+            (folder / "latest").symlink_to(world / "victim" / "latest")
+        else:
+            os.mkfifo(folder / "latest")
+    give_to_service(world / "srv")
+    params = {**arguments, "name": "new", "from": str(folder / "latest"), "template": "x"}
+    result = run_module(model_build, params)
+    assert result["failure"]["code"] == "file_missing", result
+    assert SECRET not in json.dumps(result)
+
+
+# --- what the modules remember
+
+
+def test_an_audit_keeps_what_another_run_writes_meanwhile(
+    models_dir: Path, arguments: dict[str, t.Any], run_module: RunModule, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real = _verify.verify
+
+    def verify(store: Store, *args: t.Any, **options: t.Any) -> t.Any:
+        other = Memory.of(store, arguments["state_dir"])
+        other.recipes["a"] = {"recipe": "r", "files": {}}
+        other.origins["b"] = {"registry": "x", "variant": "y"}
+        other.pending.append("c:latest")
+        other.verified["sha256:" + "1" * 64] = [1, 2, 3, 4, 5]
+        other.save()
+        return real(store, *args, **options)
+
+    monkeypatch.setattr(model_verify, "verify", verify)
+    result = run_module(model_verify, arguments)
+    assert not result["failed"], result
+    kept = Memory.of(Store(str(models_dir)), arguments["state_dir"])
+    assert kept.recipes["a"]["recipe"] == "r"
+    assert kept.origins["b"] == {"registry": "x", "variant": "y"}
+    assert kept.pending == ["c:latest"]
+    assert len(kept.verified) == result["blobs"] + 1
+
+
+def test_changes_of_several_runs_wait_for_each_other(
+    models_dir: Path, arguments: dict[str, t.Any], run_module: RunModule, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    damaged = max((models_dir / "blobs").iterdir(), key=lambda path: path.stat().st_size)
+    damaged.write_bytes(bytes(damaged.stat().st_size))
+    monkeypatch.setattr(model_verify, "_WAIT", 0.0)
+    monkeypatch.setattr(model_verify, "_SAVE_WAIT", 0.0)
+    path = Memory.of(Store(str(models_dir)), arguments["state_dir"]).path
+    built = {**arguments, "name": "new", "from": "tiny", "system": "x", "timeout": 1}
+    with exclusive(path, seconds=0) as alone:
+        assert alone
+        for module, params in (
+            (model_verify, {**arguments, "repair": True}),
+            (model, {**arguments, "name": "tiny", "deadline": 1}),
+            (model_build, built),
+        ):
+            assert run_module(module, params)["failure"]["code"] == "busy"
+        # An audit changes nothing, and reports.
+        assert not run_module(model_verify, {**arguments, "fail_on": []})["failed"]
+    assert damaged.exists()
+
+
+STATE = {"verified": {"d": [1, 2, 3, 4, 5]}, "origins": {"m": {"registry": "r"}}, "pending": [], "recipes": {"m": {}}}
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        "",
+        "[" * 100_000,
+        "null",
+        "[]",
+        '{"verified": {"d": [Infinity]}}',
+        '{"verified": null, "origins": 5, "pending": {"a": 1}, "recipes": []}',
+        json.dumps({**STATE, "verified": {"d": [1e999, "x"]}}),
+        json.dumps({**STATE, "pending": ["../../x", 5]}),
+        json.dumps({**STATE, "recipes": {"tiny": {"files": {"/x": []}}, "m": {}}}),
+        "x" * 100,
+    ],
+)
+def test_a_damaged_state_file_is_never_a_crash(
+    models_dir: Path, arguments: dict[str, t.Any], run_module: RunModule, damage: str
+) -> None:
+    path = Path(Memory.of(Store(str(models_dir)), arguments["state_dir"]).path)
+    path.parent.mkdir()
+    path.write_text(damage)
+    path.chmod(0o600)
+    result = run_module(model_verify, arguments)
+    assert not result["failed"], result
+    kept = Memory.of(Store(str(models_dir)), arguments["state_dir"])
+    assert len(kept.verified) >= result["blobs"]
+    assert ("m" in kept.recipes) == ('"m"' in damage), "what can be read is kept"

@@ -56,6 +56,7 @@ def test_a_model_crosses_the_line_once(
                     {
                         "name": "m",
                         "mirrors": [f"http://{source.host}" for source in ([mirror] if host else []) + [upstream]],
+                        "mirrors_trusted": True,
                         "api_url": server.url,
                         "models_dir": str(store),
                         "state_dir": str(tmp_path / "state"),

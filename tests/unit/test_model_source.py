@@ -63,14 +63,14 @@ class World:
 
 @pytest.fixture(params=["0.35.1", "0.40.2"])
 def world(
-    request: pytest.FixtureRequest, tmp_path: Path, run_module: RunModule, monkeypatch: pytest.MonkeyPatch
+    request: pytest.FixtureRequest, public_path: Path, run_module: RunModule, monkeypatch: pytest.MonkeyPatch
 ) -> Iterator[World]:
     def forbidden(*args: t.Any, **kwargs: t.Any) -> t.NoReturn:
         raise AssertionError("a registry was asked")
 
     monkeypatch.setattr(_model, "look_up", forbidden)
     monkeypatch.setattr(Client, "pull", forbidden)
-    world = World(tmp_path, request.param, run_module)
+    world = World(public_path, request.param, run_module)
     with standin.running(request.param, world.models_dir) as world.server:
         yield world
 
