@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import datetime
 import os
 import tempfile
@@ -41,15 +42,7 @@ def write_lock(args: t.Mapping[str, t.Any], *, today: str, check_mode: bool) -> 
     )
     changed = new != old or not os.path.exists(path)
     if changed and not check_mode:
-        try:
-            # A reader never finds half a file.
-            handle, temporary = tempfile.mkstemp(dir=os.path.dirname(path), prefix=".models-lock-")
-            with os.fdopen(handle, "w", encoding="utf-8") as file:
-                file.write(render(new))
-            os.chmod(temporary, 0o644)
-            os.replace(temporary, path)
-        except OSError as exc:
-            raise OllamaError("lock_unwritable", f"path: cannot write {path}: {exc.strerror}") from None
+        _write(path, render(new))
     return {
         "changed": changed,
         "path": path,
@@ -63,6 +56,22 @@ def write_lock(args: t.Mapping[str, t.Any], *, today: str, check_mode: bool) -> 
             "after": render(new) if changed or old else "",
         },
     }
+
+
+def _write(path: str, text: str) -> None:
+    """Replace a file so that a reader never finds half of it; raises ``lock_unwritable``."""
+    temporary = ""
+    try:
+        handle, temporary = tempfile.mkstemp(dir=os.path.dirname(path) or ".", prefix=".models-lock-")
+        with os.fdopen(handle, "w", encoding="utf-8") as file:
+            file.write(text)
+        os.chmod(temporary, 0o644)
+        os.replace(temporary, path)
+    except OSError as exc:
+        if temporary:
+            with contextlib.suppress(OSError):
+                os.unlink(temporary)
+        raise OllamaError("lock_unwritable", f"path: cannot write {path}: {exc.strerror}") from None
 
 
 class ActionModule(ActionBase):

@@ -47,6 +47,7 @@ _list:
 """
 
 import os
+import stat
 import typing as t
 
 import yaml
@@ -54,25 +55,32 @@ from ansible.errors import AnsibleLookupError
 from ansible.plugins.lookup import LookupBase
 
 from ..module_utils._errors import OllamaError
-from ..module_utils._lock import Lock, digests, parse_lock
+from ..module_utils._lock import REWRITE, Lock, digests, parse_lock
 
 FILE_NAME = "models.lock.yml"
+_SIZE_LIMIT = 4 << 20
 
 
 def read_lock(path: str) -> Lock:
     """Read a lock file; raises ``invalid_lock``, in one line."""
     try:
-        with open(path, encoding="utf-8") as file:
-            data = yaml.safe_load(file)
+        # Neither a FIFO nor a device keeps the play waiting.
+        with os.fdopen(os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC), "rb") as file:
+            if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+                raise OllamaError("invalid_lock", f"{path}: cannot be read: it is not a regular file")
+            body = file.read(_SIZE_LIMIT + 1)
+        if len(body) > _SIZE_LIMIT:
+            raise OllamaError("invalid_lock", f"{path}: it is larger than {_SIZE_LIMIT >> 20} MiB; {REWRITE}")
+        data = yaml.safe_load(body.decode("utf-8"))
     except OSError as exc:
         raise OllamaError("invalid_lock", f"{path}: cannot be read: {exc.strerror}") from None
-    except (yaml.YAMLError, UnicodeDecodeError) as exc:
+    except (yaml.YAMLError, ArithmeticError, AttributeError, LookupError, RecursionError, TypeError, ValueError) as exc:
+        # Beside its own errors the parser passes on those of the types, as for the date 2026-13-01.
         mark = getattr(exc, "problem_mark", None)
         where = f" in line {mark.line + 1}" if mark else ""
+        problem = getattr(exc, "problem", None) or ("it is too deep" if isinstance(exc, RecursionError) else "")
         raise OllamaError(
-            "invalid_lock",
-            f"{path}: it is not YAML{where}: {getattr(exc, 'problem', None) or 'unreadable characters'};"
-            " write it anew with the playbook kaido.ollama.lock",
+            "invalid_lock", f"{path}: it is not YAML{where}: {problem or 'unreadable characters or values'}; {REWRITE}"
         ) from None
     return parse_lock(data, what=path)
 
@@ -95,6 +103,8 @@ def _digests(term: t.Any, models: list[t.Any], inventory_dir: str | None) -> dic
     if isinstance(term, dict):
         # An empty one is how a user switches the lock off.
         return digests(parse_lock(term, what="the lock"), models, what="the lock") if term else {}
+    if term and not isinstance(term, str):
+        raise OllamaError("invalid_lock", f"invalid value of type {type(term).__name__}; expected a path or a mapping")
     path = os.path.expanduser(term) if term else os.path.join(inventory_dir or "", FILE_NAME)
     if not term and not os.path.exists(path):
         return {}

@@ -1,11 +1,15 @@
 # Copyright (c) 2026, kaido.ollama contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Models as files to carry: a directory or tar with blobs, manifests, release archives and their sums.
+"""Bundles: a directory or tar with blobs, manifests, release archives and their checksums.
 
 ``SHA256SUMS`` lists every file, in the format of sha256sum. Nothing in a bundle is trusted before all of it was read
 and compared; nothing is written to a store before that. A tag that is a list of variants is carried as that list, with
-those variants that are whole where it comes from; their manifests lie among the blobs, as in a store of 0.40.
+those variants that are complete where it comes from; their manifests lie among the blobs, as in a store of 0.40.
+
+Whoever can write to a bundle can change it at any time. Therefore its root, or its tar, is opened once, everything
+below it is opened relative to that without following links, and what is copied is hashed while it is copied. Bundles
+are read and written as root, stores as their owner.
 
 PRIVATE to the collection: it may change at any time.
 """
@@ -13,11 +17,12 @@ PRIVATE to the collection: it may change at any time.
 from __future__ import annotations
 
 import contextlib
+import errno
 import hashlib
 import io
 import os
 import re
-import shutil
+import secrets
 import stat
 import tarfile
 import threading
@@ -26,16 +31,38 @@ from dataclasses import dataclass, replace
 
 from ._errors import OllamaError
 from ._name import DEFAULT_HOST, Name, parse
+from ._owner import open_regular
 from ._progress import human
 from ._registry import Offer
-from ._store import MANIFEST, Blob, Entry, Manifest, Memory, Store, Variant, audit, fingerprint, parse_manifest
+from ._store import (
+    MANIFEST,
+    Blob,
+    Entry,
+    Manifest,
+    Memory,
+    Store,
+    StoreWriter,
+    Variant,
+    audit,
+    default_state_dir,
+    exclusive,
+    parse_manifest,
+    printable,
+)
+from ._unpack import TAR_ERRORS
 
 SUMS = "SHA256SUMS"
 _SUM = re.compile(r"([0-9a-f]{64})  (\S.*)\Z")
 _BLOB = re.compile(r"blobs/sha256-([0-9a-f]{64})\Z")
 _RELEASE = re.compile(r"releases/v[0-9][0-9A-Za-z.-]*/[A-Za-z0-9][A-Za-z0-9._-]*\Z")
-_STAGE = ".kaido-import"
 _READ = 1 << 20
+_DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+# Directories below the root, as in manifests/<host>/<namespace>/<model>/<tag>; and more files than any store has.
+_DEPTH = 4
+_MAX_FILES = 100_000
+_CREATE = os.O_WRONLY | os.O_CREAT | os.O_EXCL
+# Seconds to wait for another export to the same place.
+_WAIT = 600.0
 Watch = t.Callable[[str, int], None]
 """Is told how many bytes of a blob have been copied, by its digest."""
 
@@ -57,6 +84,23 @@ def name_of(member: str) -> Name | None:
     return name if member_of(name) == member else None
 
 
+def _descend(root: int, parts: t.Iterable[str], *, create: bool = False) -> int:
+    """Open a directory below another one, without following links, and return its descriptor; raises OSError."""
+    here = os.dup(root)
+    try:
+        for part in parts:
+            if create:
+                with contextlib.suppress(FileExistsError):
+                    os.mkdir(part, 0o700, dir_fd=here)
+            below = os.open(part, _DIRECTORY, dir_fd=here)
+            os.close(here)
+            here = below
+    except BaseException:
+        os.close(here)
+        raise
+    return here
+
+
 class Bundle:
     """A bundle that exists: its files by name. Use it as a context manager.
 
@@ -66,51 +110,118 @@ class Bundle:
     def __init__(self, path: str) -> None:
         self.path = path
         self.sizes: dict[str, int] = {}
+        self._root = -1
+        self._file: t.IO[bytes] | None = None
         self._tar: tarfile.TarFile | None = None
+        self._members: dict[str, tarfile.TarInfo] = {}
         try:
-            if os.path.isdir(path):
-                self._list_directory()
-            else:
-                self._tar = tarfile.open(path, "r:")  # noqa: SIM115 - closed on exit
-                for member in self._tar:
-                    if not member.isdir():
-                        self._add(member.name, member.size, member.isreg())
-        except (OSError, tarfile.TarError) as exc:
+            with self.reading():
+                try:
+                    self._root = os.open(path, _DIRECTORY)
+                except NotADirectoryError:
+                    self._list_tar()
+                else:
+                    self._list_directory(self._root, "")
+        except BaseException:
             self.__exit__()
-            raise OllamaError("bundle_unreadable", f"cannot read {path} as a bundle: {exc}") from None
+            raise
 
     def __enter__(self) -> Bundle:
         return self
 
     def __exit__(self, *exc: object) -> None:
-        if self._tar:
-            self._tar.close()
+        if self._file:
+            self._file.close()
+        if self._root >= 0:
+            os.close(self._root)
+            self._root = -1
 
-    def _list_directory(self) -> None:
-        for folder, folders, files in os.walk(self.path):
-            for item in [*files, *(name for name in folders if os.path.islink(os.path.join(folder, name)))]:
-                info = os.lstat(os.path.join(folder, item))
-                name = os.path.relpath(os.path.join(folder, item), self.path).replace(os.sep, "/")
+    @contextlib.contextmanager
+    def reading(self) -> t.Iterator[None]:
+        """Turn what the disk and damaged tars raise into ``bundle_unreadable``."""
+        try:
+            yield
+        except (OSError, *TAR_ERRORS) as exc:
+            why = (exc.strerror if isinstance(exc, OSError) else None) or str(exc) or type(exc).__name__
+            if isinstance(exc, OSError) and exc.errno == errno.ELOOP:
+                why = "it is a symbolic link; expected a directory or a tar"
+            raise OllamaError("bundle_unreadable", printable(f"cannot read {self.path} as a bundle: {why}")) from None
+
+    def _list_tar(self) -> None:
+        self._file = os.fdopen(open_regular(self.path), "rb")
+        self._tar = tarfile.open(fileobj=self._file, mode="r:")  # noqa: SIM115 - its file is closed on exit
+        for number, member in enumerate(self._tar):
+            if number > _MAX_FILES:
+                raise _refuse(self, "bundle_tampered", f"too many files; expected {_MAX_FILES} or fewer")
+            if not member.isdir():
+                self._members[member.name] = member
+                # A sparse member reads as more bytes than the tar has.
+                self._add(member.name, member.size, member.isreg() and not member.issparse() and member.size >= 0)
+
+    def _list_directory(self, folder: int, prefix: str) -> None:
+        for item in sorted(os.listdir(folder)):
+            name = prefix + item
+            info = os.stat(item, dir_fd=folder, follow_symlinks=False)
+            if not stat.S_ISDIR(info.st_mode) or name.count("/") >= _DEPTH:
                 self._add(name, info.st_size, stat.S_ISREG(info.st_mode))
+                continue
+            below = os.open(item, _DIRECTORY, dir_fd=folder)
+            try:
+                self._list_directory(below, name + "/")
+            finally:
+                os.close(below)
 
     def _add(self, name: str, size: int, regular: bool) -> None:
-        if not regular or name in self.sizes:
-            what = "is there twice" if name in self.sizes else "is not a file"
-            raise OllamaError("bundle_tampered", f"{self.path}: {name} {what}; nothing was written")
+        if name in self.sizes:
+            raise _refuse(self, "bundle_tampered", f"duplicate file {name}")
+        if not regular:
+            raise _refuse(self, "bundle_tampered", f"{name} is not a regular file")
+        if len(self.sizes) > _MAX_FILES:
+            raise _refuse(self, "bundle_tampered", f"too many files; expected {_MAX_FILES} or fewer")
         self.sizes[name] = size
 
-    def open(self, name: str) -> t.IO[bytes]:
-        """Open one file of the bundle for reading."""
-        if not self._tar:
-            return open(os.path.join(self.path, name), "rb")
-        return t.cast("t.IO[bytes]", self._tar.extractfile(name))
+    def open(self, name: str) -> _Member:
+        """Open one file of the bundle for reading; reading raises ``bundle_unreadable``."""
+        with self.reading():
+            if self._tar:
+                return _Member(self, t.cast("t.IO[bytes]", self._tar.extractfile(self._members[name])))
+            *folders, item = name.split("/")
+            folder = _descend(self._root, folders)
+            try:
+                return _Member(self, os.fdopen(open_regular(item, dir_fd=folder), "rb"))
+            finally:
+                os.close(folder)
 
     def read(self, name: str) -> bytes:
         """Return a small file of the bundle."""
-        if self.sizes[name] > 4 << 20:
-            raise OllamaError("bundle_tampered", f"{self.path}: {name} is larger than 4 MiB")
+        limit = 4 << 20
         with self.open(name) as file:
-            return file.read()
+            body = file.read(limit + 1) if self.sizes[name] <= limit else b"x" * (limit + 1)
+        if len(body) > limit:
+            raise _refuse(self, "bundle_tampered", f"{name} is larger than {limit >> 20} MiB")
+        return body
+
+
+class _Member:
+    """A file of a bundle, whose errors have a code."""
+
+    def __init__(self, bundle: Bundle, file: t.IO[bytes]) -> None:
+        self._bundle = bundle
+        self._file = file
+
+    def __enter__(self) -> _Member:
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self._file.close()
+
+    def read(self, size: int) -> bytes:
+        with self._bundle.reading():
+            return self._file.read(size)
+
+
+class _Source(t.Protocol):
+    def read(self, size: int) -> bytes: ...
 
 
 @dataclass(frozen=True)
@@ -134,7 +245,7 @@ class Carried(Offer):
 
 @dataclass
 class Contents:
-    """What a bundle holds, after it was found whole and right.
+    """What a bundle holds, after it was found complete and intact.
 
     :ivar checksum: of SHA256SUMS, and so of everything.
     :ivar lists: whether the models are for a server that reads lists of variants.
@@ -149,17 +260,17 @@ class Contents:
 def check(bundle: Bundle, checksum: str | None = None, *, lists: bool = True, hash_all: bool = True) -> Contents:
     """Return what a bundle holds.
 
-    :param checksum: what its SHA256SUMS must hash to, or None to take the bundle's own word.
+    :param checksum: what its SHA256SUMS must hash to, or None to compare the bundle with itself only.
     :param lists: whether the models are for a server that reads lists of variants.
     :param hash_all: False leaves the contents of blobs and archives unread.
     :raises OllamaError: ``bundle_incomplete``, ``bundle_tampered``.
     """
     if SUMS not in bundle.sizes:
-        raise _refuse(bundle, "bundle_incomplete", f"there is no {SUMS} in it")
+        raise _refuse(bundle, "bundle_incomplete", f"it has no {SUMS}")
     text = bundle.read(SUMS)
     found = "sha256:" + hashlib.sha256(text).hexdigest()
     if checksum and found != checksum:
-        raise _refuse(bundle, "bundle_tampered", f"its {SUMS} has {found}, wanted is {checksum}")
+        raise _refuse(bundle, "bundle_tampered", f"its {SUMS} has {found}, expected {checksum}")
     sums = _parse_sums(bundle, text)
     contents = Contents(found, lists, {}, sorted(member for member in sums if _RELEASE.match(member)))
     for member in sorted(sums):
@@ -168,20 +279,20 @@ def check(bundle: Bundle, checksum: str | None = None, *, lists: bool = True, ha
             contents.models[name] = _carried(bundle, member, name, sums, lists)
     for member in sorted(sums) if hash_all else ():
         with bundle.open(member) as file:
-            if _pour(file, None) != sums[member]:
-                raise _refuse(bundle, "bundle_tampered", f"{member} has another content than its sum says")
+            if _pour(file) != sums[member]:
+                raise _refuse(bundle, "bundle_tampered", f"checksum mismatch of {member}")
     return contents
 
 
 def _refuse(bundle: Bundle, code: str, why: str) -> OllamaError:
-    return OllamaError(code, f"{bundle.path}: {why}; nothing was written")
+    return OllamaError(code, printable(f"{bundle.path}: {why}; nothing was written"))
 
 
 def _parse_sums(bundle: Bundle, text: bytes) -> dict[str, str]:
     """Return the sums by file, after they were found to fit the files that there are."""
     lines = [_SUM.match(line) for line in text.decode("utf-8", "replace").splitlines()]
     if not lines or not all(lines):
-        raise _refuse(bundle, "bundle_tampered", f"its {SUMS} is not a list of sums")
+        raise _refuse(bundle, "bundle_tampered", f"its {SUMS} is not a list of checksums")
     sums = {line.group(2): line.group(1) for line in lines if line}
     missing = sorted(sums.keys() - bundle.sizes.keys())
     if missing:
@@ -189,11 +300,11 @@ def _parse_sums(bundle: Bundle, text: bytes) -> dict[str, str]:
     strange = sorted(bundle.sizes.keys() - sums.keys() - {SUMS})
     strange += [member for member in sums if not (_BLOB.match(member) or _RELEASE.match(member) or name_of(member))]
     if strange:
-        raise _refuse(bundle, "bundle_tampered", f"{strange[0]} does not belong into it" + _and_more(strange))
+        raise _refuse(bundle, "bundle_tampered", f"unexpected file {strange[0]}" + _and_more(strange))
     for member in sums:
         blob = _BLOB.match(member)
         if blob and blob.group(1) != sums[member]:
-            raise _refuse(bundle, "bundle_tampered", f"the sum of {member} is another than its name says")
+            raise _refuse(bundle, "bundle_tampered", f"the checksum of {member} differs from its name")
     return sums
 
 
@@ -211,7 +322,7 @@ def _carried(bundle: Bundle, member: str, name: Name, sums: t.Mapping[str, str],
         if path in sums:
             manifest = _manifest(bundle, path, variant.digest[7:])
             if not isinstance(manifest, Manifest):
-                raise _refuse(bundle, "bundle_tampered", f"{member} is a list with a list in it")
+                raise _refuse(bundle, "bundle_tampered", f"{member} is a list that contains a list")
             _have_blobs(bundle, name, manifest.blobs)
             whole.append((variant, manifest))
             manifests.append(Blob(variant.digest, bundle.sizes[path], MANIFEST))
@@ -238,7 +349,7 @@ def _have_blobs(bundle: Bundle, name: Name, blobs: t.Iterable[Blob]) -> None:
 def _manifest(bundle: Bundle, member: str, digest: str) -> Manifest | tuple[Variant, ...]:
     body = bundle.read(member)
     if hashlib.sha256(body).hexdigest() != digest:
-        raise _refuse(bundle, "bundle_tampered", f"{member} has another content than its sum says")
+        raise _refuse(bundle, "bundle_tampered", f"checksum mismatch of {member}")
     return parse_manifest(body)
 
 
@@ -246,10 +357,9 @@ def _and_more(items: t.Sequence[str]) -> str:
     return f", and {len(items) - 1} more" if len(items) > 1 else ""
 
 
-def _pour(source: t.IO[bytes], target: t.IO[bytes] | None, tell: t.Callable[[int], None] = lambda count: None) -> str:
+def _pour(source: _Source, target: t.IO[bytes] | None = None) -> str:
     """Read a file to its end, copy it where a target is given, and return the sha256 of what was read."""
     hasher = hashlib.sha256()
-    count = 0
     while True:
         data = source.read(_READ)
         if not data:
@@ -257,28 +367,36 @@ def _pour(source: t.IO[bytes], target: t.IO[bytes] | None, tell: t.Callable[[int
         hasher.update(data)
         if target:
             target.write(data)
-        count += len(data)
-        tell(count)
 
 
 # --- writing a bundle
 
 
+class File(t.NamedTuple):
+    """A file that goes into a bundle: where it is, the sha256 that it must have, and its size in bytes."""
+
+    path: str
+    digest: str
+    size: int
+
+
 @dataclass
 class Export:
-    """What shall go into a bundle: the tags' manifests as bytes, everything else as files with the sums they must have.
+    """What shall go into a bundle: the tags' manifests as bytes, everything else as files.
 
     :ivar models: the digests by name, as ``/api/tags`` has them.
+    :ivar files: by member name; those below ``blobs/`` are the store's.
     """
 
+    store: Store
     models: dict[Name, str]
     manifests: dict[str, bytes]
-    files: dict[str, tuple[str, str]]
+    files: dict[str, File]
 
     @property
     def sums(self) -> bytes:
         """The text of SHA256SUMS."""
-        rows = {member: digest for member, (_path, digest) in self.files.items()}
+        rows = {member: file.digest for member, file in self.files.items()}
         rows.update((member, hashlib.sha256(body).hexdigest()) for member, body in self.manifests.items())
         return "".join(f"{rows[member]}  {member}\n" for member in sorted(rows)).encode()
 
@@ -287,30 +405,48 @@ class Export:
         """The sha256 of SHA256SUMS."""
         return "sha256:" + hashlib.sha256(self.sums).hexdigest()
 
+    @property
+    def size(self) -> int:
+        """Bytes of all files but manifests."""
+        return sum(file.size for file in self.files.values())
 
-def collect(store: Store, names: t.Sequence[Name], releases: t.Mapping[str, tuple[str, str]]) -> Export:
-    """Return what a bundle of some models has to hold; of a list of variants those that are whole here.
+    def open(self, member: str) -> t.IO[bytes]:
+        """Open a file that goes into the bundle: with the rights of the store's owner what is the store's."""
+        file = self.files[member]
+        try:
+            if _BLOB.match(member):
+                return self.store.open_blob(f"sha256:{file.digest}")
+            return os.fdopen(open_regular(file.path), "rb")
+        except OSError as exc:
+            raise OllamaError("damaged", f"{file.path} cannot be read: {exc.strerror}; nothing was exported") from None
+
+
+def collect(store: Store, names: t.Sequence[Name], releases: t.Mapping[str, File]) -> Export:
+    """Return what a bundle of some models has to hold; of a list of variants those that are complete here.
 
     :param names: empty means all.
-    :param releases: by member name: the file and its sha256.
+    :param releases: the archives of a release, by member name.
     :raises OllamaError: ``not_found``, ``damaged``.
     """
-    export = Export({}, {}, dict(releases))
+    export = Export(store, {}, {}, dict(releases))
     entries = [_entry(store, name) for name in names] if names else store.entries()
     for entry in entries:
         if entry.problem:
-            raise OllamaError("damaged", f"{entry.name}: {entry.problem}; repair it first", name=str(entry.name))
-        with open(entry.path, "rb") as file:
-            body = file.read()
+            raise _damaged(entry, entry.problem)
+        body = store.read_tag(entry)
         export.models[entry.name] = entry.digest
         export.manifests[member_of(entry.name)] = body
         parsed = parse_manifest(body)
         for blob in parsed.blobs if isinstance(parsed, Manifest) else _variants(store, entry, parsed):
             damage = store.stat_damage(blob)
             if damage:
-                raise OllamaError("damaged", f"{entry.name}: {damage}; repair it first", name=str(entry.name))
-            export.files[f"blobs/{blob.file_name}"] = (store.blob_path(blob.digest), blob.digest[7:])
+                raise _damaged(entry, str(damage))
+            export.files[f"blobs/{blob.file_name}"] = File(store.blob_path(blob.digest), blob.digest[7:], blob.size)
     return export
+
+
+def _damaged(entry: Entry, why: str) -> OllamaError:
+    return OllamaError("damaged", f"{entry.name}: {why}; repair it first", name=str(entry.name))
 
 
 def _entry(store: Store, name: Name) -> Entry:
@@ -321,23 +457,25 @@ def _entry(store: Store, name: Name) -> Entry:
 
 
 def _variants(store: Store, entry: Entry, variants: t.Iterable[Variant]) -> t.Iterator[Blob]:
-    """Yield the blobs of the variant that this host runs, and of every other one that is whole here.
+    """Yield the blobs of the variant that this host runs, and of every other one that is complete here.
 
     There are others where a server of 0.40 has converted a model: its pin is the original's digest.
     """
     for variant in variants:
         if variant.digest in entry.digests:
-            path = store.blob_path(variant.digest)
-            with open(path, "rb") as file:
-                manifest = parse_manifest(file.read())
+            try:
+                body = store.read_blob(variant.digest)
+            except OSError as exc:
+                raise _damaged(entry, f"cannot read {variant.digest[:19]}: {exc.strerror}") from None
+            manifest = parse_manifest(body)
             blobs = manifest.blobs if isinstance(manifest, Manifest) else ()
             if variant.digest == entry.digest or not any(map(store.stat_damage, blobs)):
-                yield Blob(variant.digest, os.path.getsize(path), MANIFEST)
+                yield Blob(variant.digest, len(body), MANIFEST)
                 yield from blobs
 
 
 def is_written(export: Export, dest: str) -> bool:
-    """Return whether a bundle with exactly that is there already; contents of blobs are not read."""
+    """Return whether a bundle with exactly that content exists already; contents of blobs are not read."""
     if not os.path.lexists(dest):
         return False
     try:
@@ -347,102 +485,210 @@ def is_written(export: Export, dest: str) -> bool:
         return False
 
 
-def write(export: Export, dest: str, *, tar: bool) -> None:
-    """Write a bundle; it gets its name when it is whole, and then takes the place of an older bundle.
+def write(export: Export, dest: str, *, tar: bool, state_dir: str | None = None) -> bool:
+    """Write a bundle that only its writer can read, and return whether it was needed.
 
-    :raises OllamaError: ``damaged`` where a file is not what its sum says, ``dest_taken``, ``disk_full``.
+    It grows in a private directory beside its place, and moves there when it is complete. One run at a time writes to
+    a place; another one waits, and finds what it wants to write.
+
+    :raises OllamaError: ``damaged`` where a file is not what its checksum says, ``dest_taken``, ``dest_unwritable``,
+        ``disk_full``, ``busy``.
     """
-    _check_dest(export, dest, tar)
-    new = f"{dest}.part"
-    _remove(new)
-    try:
-        with _TarWriter(new) if tar else _DirectoryWriter(new) as target:
-            target.add(SUMS, io.BytesIO(export.sums), len(export.sums))
-            for member, body in sorted(export.manifests.items()):
-                target.add(member, io.BytesIO(body), len(body))
-            for member, (path, digest) in sorted(export.files.items()):
-                with open(path, "rb") as file:
-                    found = target.add(member, file, os.fstat(file.fileno()).st_size)
-                if found != digest:
-                    raise OllamaError("damaged", f"{path} has wrong content; nothing was exported")
-        _remove(dest)
-        os.rename(new, dest)
-    except OSError as exc:
-        raise OllamaError("dest_unwritable", f"dest: cannot write {dest}: {exc.strerror}") from None
-    finally:
-        _remove(new)
+    folder, name = os.path.split(os.path.abspath(dest))
+    place = os.path.join(os.path.realpath(folder), name)
+    key = hashlib.sha256(os.fsencode(place)).hexdigest()[:16]
+    with exclusive(os.path.join(state_dir or default_state_dir(), f"export-{key}"), seconds=_WAIT) as alone:
+        if not alone:
+            raise OllamaError("busy", f"dest: another run is still writing {dest}")
+        if is_written(export, dest):
+            return False
+        _check_dest(export, dest, folder)
+        try:
+            with _Stage(folder, f".kaido-export-{key}-") as stage:
+                _fill(export, _TarWriter(stage.handle) if tar else _DirectoryWriter(stage.handle))
+                stage.move_to(name)
+        except OSError as exc:
+            if exc.errno in (errno.ENOSPC, errno.EDQUOT):
+                raise OllamaError("disk_full", f"dest: no space left for {dest}") from None
+            raise OllamaError("dest_unwritable", f"dest: cannot write {dest}: {exc.strerror or exc}") from None
+    return True
 
 
-def _check_dest(export: Export, dest: str, tar: bool) -> None:
-    folder = os.path.dirname(os.path.abspath(dest))
+def _fill(export: Export, target: _TarWriter | _DirectoryWriter) -> None:
+    with target:
+        small = {SUMS: export.sums, **dict(sorted(export.manifests.items()))}
+        for member, body in small.items():
+            target.add(member, _Hashing(io.BytesIO(body), len(body), member))
+        for member, (path, digest, size) in sorted(export.files.items()):
+            with export.open(member) as file:
+                reader = _Hashing(file, size, path)
+                target.add(member, reader)
+            if reader.hasher.hexdigest() != digest:
+                raise OllamaError("damaged", f"{path} has wrong content; nothing was exported")
+
+
+def _check_dest(export: Export, dest: str, folder: str) -> None:
     if not os.path.isdir(folder):
         raise OllamaError("dest_unwritable", f"dest: there is no directory {folder}")
-    if os.path.isdir(dest) and os.listdir(dest) and not os.path.exists(os.path.join(dest, SUMS)):
-        raise OllamaError("dest_taken", f"dest: {dest} holds something else than a bundle; allowed is a new path")
-    if os.path.isfile(dest) and not (tar and tarfile.is_tarfile(dest)):
-        raise OllamaError("dest_taken", f"dest: {dest} is a file that is no bundle; allowed is a new path")
-    size = sum(os.path.getsize(path) for path, _digest in export.files.values())
-    info = os.statvfs(folder)
-    if size > info.f_bavail * info.f_frsize:
+    if os.path.lexists(dest) and not _is_replaceable(dest):
+        raise OllamaError("dest_taken", f"dest: {dest} exists and is not a bundle; expected a new path")
+    try:
+        info = os.statvfs(folder)
+    except OSError as exc:
+        raise OllamaError("dest_unwritable", f"dest: cannot write to {folder}: {exc.strerror}") from None
+    if export.size > info.f_bavail * info.f_frsize:
         free = human(info.f_bavail * info.f_frsize)
-        raise OllamaError("disk_full", f"the bundle needs {human(size)}, but {free} are free where {dest} shall be")
+        raise OllamaError("disk_full", f"the bundle needs {human(export.size)}, but {free} are free in {folder}")
 
 
-def _remove(path: str) -> None:
-    if os.path.isdir(path) and not os.path.islink(path):
-        shutil.rmtree(path)
-    else:
+def _is_replaceable(dest: str) -> bool:
+    """Return whether a path is a bundle and nothing else, or an empty directory."""
+    try:
+        with Bundle(dest) as bundle:
+            members = set(bundle.sizes)
+    except OllamaError:
+        return False
+    ours = all(_BLOB.match(name) or _RELEASE.match(name) or name_of(name) for name in members - {SUMS})
+    return ours and (SUMS in members or (not members and os.path.isdir(dest)))
+
+
+class _Stage:
+    """A directory of this account's alone, beside the place where a file or directory shall be. A context manager.
+
+    Whoever owns the folder can rename what is in it, so that everything is done through descriptors.
+
+    :param prefix: of its random name; what earlier runs left under such a name is removed.
+    :raises OSError: where it cannot be created.
+    """
+
+    def __init__(self, folder: str, prefix: str) -> None:
+        self._folder = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        self._name = prefix + secrets.token_hex(8)
+        try:
+            os.mkdir(self._name, 0o700, dir_fd=self._folder)
+            self.handle = os.open(self._name, _DIRECTORY, dir_fd=self._folder)
+        except BaseException:
+            os.close(self._folder)
+            raise
+        if os.listdir(self.handle):
+            os.close(self.handle)
+            os.close(self._folder)
+            raise OSError(errno.EPERM, "another user has replaced the directory in which the bundle is written")
+        for item in os.listdir(self._folder):
+            if item.startswith(prefix) and item != self._name:
+                with contextlib.suppress(OSError):
+                    self._remove_leftover(item)
+
+    def _remove_leftover(self, name: str) -> None:
+        handle = os.open(name, _DIRECTORY, dir_fd=self._folder)
+        here, ours = os.fstat(handle), os.fstat(self.handle)
+        # What somebody else has planted under such a name stays. Not every file system knows owners and modes.
+        if (here.st_uid, here.st_mode) == (ours.st_uid, ours.st_mode):
+            self._remove(name, handle)
+        else:
+            os.close(handle)
+
+    def _remove(self, name: str, handle: int) -> None:
+        try:
+            _empty(handle)
+        finally:
+            os.close(handle)
+        os.rmdir(name, dir_fd=self._folder)
+
+    def __enter__(self) -> _Stage:
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        with contextlib.suppress(OSError):
+            self._remove(self._name, self.handle)
+        os.close(self._folder)
+
+    def move_to(self, name: str) -> None:
+        """Give what is complete its name; an older bundle goes with the stage."""
         with contextlib.suppress(FileNotFoundError):
-            os.unlink(path)
+            os.rename(name, "old", src_dir_fd=self._folder, dst_dir_fd=self.handle)
+        os.rename("new", name, src_dir_fd=self.handle, dst_dir_fd=self._folder)
+
+
+def _empty(folder: int) -> None:
+    for item in os.listdir(folder):
+        try:
+            os.unlink(item, dir_fd=folder)
+        except IsADirectoryError:
+            below = os.open(item, _DIRECTORY, dir_fd=folder)
+            try:
+                _empty(below)
+            finally:
+                os.close(below)
+            os.rmdir(item, dir_fd=folder)
 
 
 class _DirectoryWriter:
-    def __init__(self, path: str) -> None:
-        self.path = path
-        os.mkdir(path, 0o755)
+    """Writes a bundle as a directory of the name new; only its writer can read it."""
+
+    def __init__(self, stage: int) -> None:
+        self._root = _descend(stage, ["new"], create=True)
 
     def __enter__(self) -> _DirectoryWriter:
         return self
 
     def __exit__(self, *exc: object) -> None:
-        pass
+        os.close(self._root)
 
-    def add(self, member: str, source: t.IO[bytes], size: int) -> str:
-        """Write one file; returns the sha256 of what was written."""
-        path = os.path.join(self.path, member)
-        os.makedirs(os.path.dirname(path), exist_ok=True)
-        with open(path, "wb") as target:
-            return _pour(source, target)
+    def add(self, member: str, source: _Hashing) -> None:
+        """Write one file."""
+        *folders, item = member.split("/")
+        folder = _descend(self._root, folders, create=True)
+        try:
+            with os.fdopen(open_regular(item, _CREATE, dir_fd=folder), "wb") as target:
+                _pour(source, target)
+        finally:
+            os.close(folder)
 
 
 class _TarWriter:
-    def __init__(self, path: str) -> None:
-        self.tar = tarfile.open(path, "w", format=tarfile.PAX_FORMAT)  # noqa: SIM115 - closed on exit
+    """Writes a bundle as a tar of the name new; only its writer can read it."""
+
+    def __init__(self, stage: int) -> None:
+        self._file = os.fdopen(open_regular("new", _CREATE, dir_fd=stage), "wb")
+        self._tar = tarfile.open(fileobj=self._file, mode="w", format=tarfile.PAX_FORMAT)  # noqa: SIM115
 
     def __enter__(self) -> _TarWriter:
         return self
 
-    def __exit__(self, *exc: object) -> None:
-        self.tar.close()
+    def __exit__(self, kind: object, *exc: object) -> None:
+        with self._file:
+            if not kind:
+                self._tar.close()
 
-    def add(self, member: str, source: t.IO[bytes], size: int) -> str:
-        """Write one file; returns the sha256 of what was written. Nothing but names and contents is kept."""
+    def add(self, member: str, source: _Hashing) -> None:
+        """Write one file. Nothing but names and contents is kept."""
         info = tarfile.TarInfo(member)
-        info.size, info.mode = size, 0o644
-        reader = _Hashing(source)
-        self.tar.addfile(info, t.cast("t.IO[bytes]", reader))
-        return reader.hasher.hexdigest()
+        info.size, info.mode = source.left, 0o644
+        self._tar.addfile(info, t.cast("t.IO[bytes]", source))
 
 
 class _Hashing:
-    """A file that hashes what is read from it."""
+    """Reads exactly as many bytes of a file as it must have, and hashes them; raises ``damaged`` for fewer.
 
-    def __init__(self, source: t.IO[bytes]) -> None:
-        self.source = source
+    The owner of a store can truncate a file, or let it grow without end, while it is copied.
+    """
+
+    def __init__(self, source: _Source, size: int, path: str) -> None:
+        self.left = size
         self.hasher = hashlib.sha256()
+        self._source = source
+        self._path = path
 
     def read(self, size: int) -> bytes:
-        data = self.source.read(size)
+        size = min(size, self.left)
+        try:
+            data = self._source.read(size)
+        except OSError as exc:
+            raise OllamaError("damaged", f"{self._path} cannot be read: {exc.strerror}; nothing was exported") from None
+        if len(data) < size:
+            raise OllamaError("damaged", f"{self._path} is too short; nothing was exported")
+        self.left -= len(data)
         self.hasher.update(data)
         return data
 
@@ -487,41 +733,43 @@ def bring(
     memory: Memory,
     watch: Watch = lambda digest, count: None,
 ) -> None:
-    """Copy what a store lacks: blobs first, manifests last, each by one rename, with the owner of the store.
+    """Copy what a store lacks, as its owner: blobs first, manifests last, each by one rename.
 
-    :raises OllamaError: ``disk_full``, ``bundle_tampered`` where the bundle has changed since it was checked.
+    :raises OllamaError: ``disk_full``, ``bundle_tampered`` where the bundle has changed since it was checked,
+        ``store_unsafe``, ``store_unwritable``.
     """
     size, free = sum(lack.blobs.values()), store.free_bytes()
     if size > free:
         raise OllamaError(
             "disk_full", f"the bundle needs {human(size)}, but {human(free)} are free where {store.root} is"
         )
-    writer = _StoreWriter(store.root)
 
     def put(member: str, blob: str, source_member: str | None = None) -> None:
         with bundle.open(source_member or member) as source:
-            path = writer.put(member, source, blob[7:], lambda count: watch(blob, count))
+            seen = writer.put(member, t.cast("t.IO[bytes]", source), blob[7:], lambda count: watch(blob, count))
         if member.startswith("blobs/"):
-            memory.verified[blob] = fingerprint(os.stat(path))
+            memory.verified[blob] = seen
 
     try:
-        for digest in sorted(lack.blobs):
-            put(f"blobs/{digest.replace(':', '-')}", digest)
-        for name in lack.models:
-            carried, member = contents.models[name], member_of(name)
-            if contents.lists:
-                blob = f"blobs/{carried.digest.replace(':', '-')}"
-                put(blob, carried.digest, member)
-                host = "ollama.com" if name.host == DEFAULT_HOST else name.host.replace(":", "%3A")
-                writer.link(f"manifests-v2/{host}/{name.namespace}/{name.model}/{name.tag}", f"../../../../{blob}")
-            elif carried.digest == carried.chosen.digest:
-                put(member, carried.digest)
-            else:
-                put(member, carried.chosen.digest, f"blobs/{carried.chosen.digest.replace(':', '-')}")
+        with StoreWriter(store) as writer:
+            for digest in sorted(lack.blobs):
+                put(f"blobs/{digest.replace(':', '-')}", digest)
+            for name in lack.models:
+                carried, member = contents.models[name], member_of(name)
+                if contents.lists:
+                    blob = f"blobs/{carried.digest.replace(':', '-')}"
+                    put(blob, carried.digest, member)
+                    host = "ollama.com" if name.host == DEFAULT_HOST else name.host.replace(":", "%3A")
+                    writer.link(f"manifests-v2/{host}/{name.namespace}/{name.model}/{name.tag}", f"../../../../{blob}")
+                elif carried.digest == carried.chosen.digest:
+                    put(member, carried.digest)
+                else:
+                    put(member, carried.chosen.digest, f"blobs/{carried.chosen.digest.replace(':', '-')}")
     except OSError as exc:
-        raise OllamaError("store_unwritable", f"models_dir: cannot write to {store.root}: {exc.strerror}") from None
-    finally:
-        writer.close()
+        if exc.errno in (errno.ENOSPC, errno.EDQUOT):
+            raise OllamaError("disk_full", f"models_dir: no space left in {store.root}") from None
+        why = exc.strerror or type(exc).__name__
+        raise OllamaError("store_unwritable", f"models_dir: cannot write to {store.root}: {why}") from None
 
 
 def remember(contents: Contents, memory: Memory) -> None:
@@ -575,53 +823,3 @@ class Supply:
             bring(bundle, part, lack, store, memory, watch)
             remember(part, memory)
             return sum(lack.blobs.values())
-
-
-class _StoreWriter:
-    """Puts files into a store under their final names only when they are whole; owner and rights are the store's."""
-
-    def __init__(self, root: str) -> None:
-        self.root = root
-        info = os.stat(root)
-        self.owner = (info.st_uid, info.st_gid)
-        self.folder_mode = stat.S_IMODE(info.st_mode)
-        self.stage = os.path.join(root, _STAGE)
-        # Not in blobs/, where a starting server deletes what it does not know.
-        _remove(self.stage)
-        os.mkdir(self.stage, 0o700)
-
-    def close(self) -> None:
-        """Remove what was not finished."""
-        _remove(self.stage)
-
-    def put(self, member: str, source: t.IO[bytes], digest: str, tell: t.Callable[[int], None]) -> str:
-        """Write one file and return its path; raises ``bundle_tampered`` where the content is not the digest's."""
-        new = os.path.join(self.stage, "file")
-        with open(new, "wb") as target:
-            found = _pour(source, target, tell)
-            target.flush()
-            os.fsync(target.fileno())
-        if found != digest:
-            raise OllamaError("bundle_tampered", f"{member} has changed since the bundle was checked")
-        os.chmod(new, self.folder_mode & 0o666)
-        os.chown(new, *self.owner)
-        return self._place(new, member)
-
-    def link(self, member: str, target: str) -> None:
-        """Make a symbolic link."""
-        new = os.path.join(self.stage, "link")
-        os.symlink(target, new)
-        os.lchown(new, *self.owner)
-        self._place(new, member)
-
-    def _place(self, new: str, member: str) -> str:
-        path = self.root
-        for part in member.split("/")[:-1]:
-            path = os.path.join(path, part)
-            if not os.path.isdir(path):
-                os.mkdir(path)
-                os.chmod(path, self.folder_mode)
-                os.chown(path, *self.owner)
-        path = os.path.join(self.root, member)
-        os.replace(new, path)
-        return path

@@ -9,7 +9,9 @@ PRIVATE to the collection: it may change at any time.
 from __future__ import annotations
 
 import concurrent.futures
+import datetime
 import re
+import reprlib
 import typing as t
 from dataclasses import dataclass
 
@@ -26,6 +28,7 @@ HEADER = """\
 _KEYS = ("digest", "size", "date")
 _DATE = re.compile(r"\d{4}-\d\d-\d\d\Z")
 _AT_ONCE = 8
+REWRITE = "rewrite it with the playbook kaido.ollama.lock"
 
 
 @dataclass(frozen=True)
@@ -44,11 +47,18 @@ def parse_lock(data: t.Any, *, what: str) -> Lock:
     """Read what a lock file holds, by model name as Ollama shows it.
 
     :param what: the file, for messages.
-    :raises OllamaError: ``invalid_lock``, saying where and what is allowed.
+    :raises OllamaError: ``invalid_lock``, saying where and what is expected.
     """
+    try:
+        return _parse_lock(data, what)
+    except (ValueError, TypeError, OverflowError, RecursionError):
+        # Values that cannot even be shown: too deep, too long, of other kinds.
+        raise OllamaError("invalid_lock", f"{what}: it is no lock file; {REWRITE}") from None
 
+
+def _parse_lock(data: t.Any, what: str) -> Lock:
     def invalid(where: str, why: str) -> OllamaError:
-        return OllamaError("invalid_lock", f"{what}: {where}{why}; write it anew with the playbook kaido.ollama.lock")
+        return OllamaError("invalid_lock", f"{what}: {where}{why}; {REWRITE}")
 
     if not isinstance(data, dict):
         raise invalid("", f"it holds {type(data).__name__ if data is not None else 'nothing'}, not a mapping of models")
@@ -58,20 +68,23 @@ def parse_lock(data: t.Any, *, what: str) -> Lock:
             name = str(parse(text, allow_cloud=True))
         except OllamaError as exc:
             raise invalid("", exc.message) from None
-        where = f"{text}: "
+        where = f"{name}: "
         if not isinstance(row, dict) or set(row) != set(_KEYS):
-            keys = ", ".join(sorted(map(str, row))) if isinstance(row, dict) else repr(row)
-            raise invalid(where, f"{keys or 'no key'} is not allowed; allowed are exactly {', '.join(_KEYS)}")
+            # Aliases make a small file huge when it is shown in full.
+            keys = reprlib.repr(sorted(row, key=str) if isinstance(row, dict) else row)
+            raise invalid(where, f"invalid value {keys}; expected exactly the keys {', '.join(_KEYS)}")
+        if not isinstance(row["digest"], str):
+            raise invalid(where, f"invalid digest {reprlib.repr(row['digest'])}; expected a text")
         try:
             digest = parse_digest(row["digest"], what=f"{text}.digest")
         except OllamaError as exc:
             raise invalid("", exc.message) from None
-        if isinstance(row["size"], bool) or not isinstance(row["size"], int) or row["size"] < 1:
-            raise invalid(where, f"size {row['size']!r} is not a number of bytes")
-        if not _DATE.match(str(row["date"])):
-            raise invalid(where, f"date {row['date']!r} is not of the form 2026-11-22")
+        if isinstance(row["size"], bool) or not isinstance(row["size"], int) or not 0 < row["size"] < 1 << 63:
+            raise invalid(where, f"invalid size {reprlib.repr(row['size'])}; expected a number of bytes")
+        if not isinstance(row["date"], (str, datetime.date)) or not _DATE.match(str(row["date"])):
+            raise invalid(where, f"invalid date {reprlib.repr(row['date'])}; expected the form 2026-11-22")
         if name in lock:
-            raise invalid(where, "it is there twice")
+            raise invalid(where, "duplicate entry")
         lock[name] = Locked(digest, row["size"], str(row["date"]))
     return lock
 
@@ -107,7 +120,7 @@ def digests(lock: Lock, models: t.Iterable[t.Any], *, what: str) -> dict[str, st
     if missing:
         raise OllamaError(
             "not_locked",
-            f"{what}: no line for {', '.join(missing)}; write it anew with the playbook kaido.ollama.lock",
+            f"{what}: no line for {', '.join(missing)}; {REWRITE}",
             missing=missing,
         )
     return {name: row.digest for name, row in lock.items()}

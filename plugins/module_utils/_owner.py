@@ -155,12 +155,13 @@ def _syscall(number: int, *arguments: t.Any) -> None:
         raise OllamaError("cannot_drop_privileges", f"cannot change the user ID: {os.strerror(code)}")
 
 
-def open_regular(path: str, flags: int = os.O_RDONLY, mode: int = 0o600) -> int:
+def open_regular(path: str, flags: int = os.O_RDONLY, mode: int = 0o600, dir_fd: int | None = None) -> int:
     """Open a regular file and return its descriptor; the last component is never followed, nothing blocks.
 
+    :param dir_fd: the descriptor of the directory that a relative path starts from.
     :raises OSError: ``ELOOP`` for a symbolic link, ``EINVAL`` for a directory, FIFO, socket or device.
     """
-    handle = os.open(path, flags | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, mode)
+    handle = os.open(path, flags | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, mode, dir_fd=dir_fd)
     try:
         if not stat.S_ISREG(os.fstat(handle).st_mode):
             raise OSError(errno.EINVAL, "it is not a regular file", path)

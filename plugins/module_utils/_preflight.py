@@ -25,7 +25,7 @@ import time
 import typing as t
 from dataclasses import dataclass, field
 
-from . import _release, _settings, _sockets
+from . import _release, _settings, _sockets, _unpack
 from ._errors import OllamaError
 from ._model import parse_wanted
 from ._registry import parse_mirror
@@ -538,7 +538,7 @@ def look(wanted: Wanted, port: int, root: str = "/", systemctl: t.Callable[[], s
     return Host(
         machine=platform.machine(),
         has_systemd=os.path.isdir(at("/run/systemd/system")),
-        has_zstd=shutil.which("zstd", path=path) is not None,
+        has_zstd=_unpack.has_zstd(path),
         package_manager=next((name for name in _PACKAGE_MANAGERS if shutil.which(name, path=path)), None),
         releases=releases,
         account=_account(wanted.user),

@@ -27,7 +27,9 @@ from urllib.parse import unquote, urlsplit
 
 from ._errors import OllamaError
 from ._http import Response, Stream, open_stream, request
-from ._unpack import unpack, write_synced
+from ._owner import open_regular, owner_of
+from ._store import printable
+from ._unpack import TAR_ERRORS, Archive, open_archive, unpack, write_synced
 
 BASE_URL = "https://github.com/ollama/ollama/releases/download"
 MARKER = ".kaido-release.json"
@@ -195,7 +197,7 @@ def look(install_dir: str, bin_dir: str) -> State:
                 content = json.load(file)
             if content["version"] == version:
                 found.append((os.stat(marker).st_mtime, version, dict(content["archives"])))
-        except (OSError, ValueError, KeyError, TypeError):
+        except (OSError, ValueError, KeyError, TypeError, RecursionError):
             continue
     found.sort(reverse=True)
     current = _readlink(os.path.join(install_dir, "current"))
@@ -281,6 +283,7 @@ def apply(state: State, wanted: Wanted) -> int:
     """Carry out the plan and return the number of bytes downloaded. A failure leaves the release in use as it was."""
     steps = plan(state, wanted)
     received = 0
+    _check_owner(wanted.install_dir)
     with _readable_by_all(), _lock(wanted.install_dir):
         _clean(wanted)
         if "install" in steps:
@@ -313,11 +316,10 @@ def _keep_vendors(state: State, wanted: Wanted) -> None:
     path = os.path.join(wanted.install_dir, "releases", vendor.version)
     beside = os.path.join(wanted.install_dir, "releases", f".unpack-{vendor.version}")
     os.makedirs(os.path.join(beside, "bin"))
-    with _disk_errors(wanted.install_dir):
-        _link_or_copy(vendor.program, os.path.join(beside, "bin", "ollama"))
-        if os.path.isdir(vendor.libraries):
-            _clone(vendor.libraries, os.path.join(beside, "lib", "ollama"))
-        _mark(beside, vendor.version, {})
+    _link_or_copy(vendor.program, os.path.join(beside, "bin", "ollama"))
+    if os.path.isdir(vendor.libraries):
+        _clone(vendor.libraries, os.path.join(beside, "lib", "ollama"))
+    _mark(beside, vendor.version, {})
     if os.path.lexists(path):
         shutil.rmtree(_set_aside(path))
     os.rename(beside, path)
@@ -365,41 +367,75 @@ class Download:
         self.reserve = reserve
         self.received = 0
 
-    def run(self) -> str:
-        """Return the path of the archive, complete and with the wanted checksum.
+    def run(self) -> t.IO[bytes]:
+        """Return the archive, complete and with the wanted checksum. What was hashed is what is open.
 
         :raises OllamaError: ``checksum_mismatch``, ``release_missing``, ``disk_full`` and what `open_stream` raises.
         """
         if self.url.startswith("file:"):
             return self._local(unquote(urlsplit(self.url).path))
         os.makedirs(os.path.dirname(self.path), exist_ok=True)
-        resumed = os.path.exists(self.path)
-        if resumed and _sha256(self.path) == self.checksum:
-            return self.path
-        self._fetch()
-        if resumed and _sha256(self.path) != self.checksum:
-            # What lay there was the beginning of something else.
-            os.unlink(self.path)
+        resumed = os.path.lexists(self.path)
+        if not resumed:
             self._fetch()
-        found = _sha256(self.path)
+        file, found = self._hashed()
+        if resumed and found != self.checksum:
+            # Either the beginning of the archive, or of something else.
+            for _attempt in ("continue", "start over"):
+                file.close()
+                self._fetch()
+                file, found = self._hashed()
+                if found == self.checksum:
+                    break
+                os.unlink(self.path)
         if found != self.checksum:
-            os.unlink(self.path)
+            file.close()
+            with contextlib.suppress(FileNotFoundError):
+                os.unlink(self.path)
             raise self._mismatch(found)
-        return self.path
+        return file
 
-    def _local(self, path: str) -> str:
-        if not os.path.isfile(path):
-            raise OllamaError("release_missing", f"{self.url}: there is no such file on this host", url=self.url)
-        _check_space(self.wanted.install_dir, self.reserve, os.path.getsize(path), _SPACE_FACTOR - 1)
-        found = _sha256(path)
+    def _hashed(self) -> tuple[t.IO[bytes], str]:
+        file = os.fdopen(open_regular(self.path), "rb", buffering=0)
+        return file, _sha256(file)
+
+    def _local(self, path: str) -> t.IO[bytes]:
+        """Return an archive that lies on this host, copied first where somebody else could change it meanwhile."""
+        try:
+            file, safe = open_archive(path)
+        except OSError as exc:
+            raise OllamaError(
+                "release_missing", f"{self.url}: cannot read this file on this host: {exc.strerror}", url=self.url
+            ) from None
+        size = file.seek(0, os.SEEK_END)
+        file.seek(0)
+        _check_space(self.wanted.install_dir, self.reserve, size, _SPACE_FACTOR - safe)
+        if not safe:
+            file = self._copy(file)
+        found = _sha256(file)
         if found != self.checksum:
+            file.close()
+            if not safe:
+                os.unlink(self.path)
             raise self._mismatch(found)
-        return path
+        return file
+
+    def _copy(self, source: t.IO[bytes]) -> t.IO[bytes]:
+        """Copy an archive to where only root can change it."""
+        os.makedirs(os.path.dirname(self.path), exist_ok=True)
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(self.path)
+        try:
+            with source, os.fdopen(open_regular(self.path, os.O_WRONLY | os.O_CREAT | os.O_EXCL), "wb") as target:
+                shutil.copyfileobj(source, target, _CHUNK)
+        except TAR_ERRORS as exc:
+            raise OllamaError("release_missing", f"{self.url} cannot be read: {exc}", url=self.url) from None
+        return os.fdopen(open_regular(self.path), "rb", buffering=0)
 
     def _mismatch(self, found: str) -> OllamaError:
         return OllamaError(
             "checksum_mismatch",
-            f"{self.url} has {found}, wanted is {self.checksum}: nothing was installed",
+            f"{self.url} has {found}, expected {self.checksum}: nothing was installed",
             url=self.url,
             expected=self.checksum,
             actual=found,
@@ -444,7 +480,8 @@ class Download:
             if expected is not None:
                 _check_space(self.wanted.install_dir, self.reserve - have, have + expected)
             end = have
-            with open(self.path, "r+b" if have else "wb") as file, _disk_errors(self.wanted.install_dir):
+            handle = open_regular(self.path, os.O_WRONLY | os.O_CREAT | (0 if have else os.O_TRUNC), 0o644)
+            with os.fdopen(handle, "wb") as file:
                 file.seek(have)
                 for chunk in iter(lambda: stream.read(_CHUNK), b""):
                     file.write(chunk)
@@ -479,20 +516,38 @@ def _disk_full(path: str, why: str) -> OllamaError:
 
 
 @contextlib.contextmanager
-def _disk_errors(path: str) -> t.Iterator[None]:
+def disk_errors(path: str) -> t.Iterator[None]:
+    """Turn errors of the file system into ``disk_full`` or ``install_dir_unwritable``."""
     try:
         yield
-    except OSError as exc:
+    except (OSError, shutil.Error) as exc:
         if exc.errno in (errno.ENOSPC, errno.EDQUOT):
-            raise _disk_full(path, str(exc.strerror)) from exc
-        raise
+            raise _disk_full(path, str(exc.strerror)) from None
+        where, why = printable(str(exc.filename or path)), exc.strerror or type(exc).__name__
+        raise OllamaError("install_dir_unwritable", f"install_dir: cannot change {where}: {why}", path=path) from None
 
 
-def _sha256(path: str) -> str:
+def _check_owner(path: str) -> None:
+    """Refuse a directory in which somebody else can replace what root runs.
+
+    :raises OllamaError: ``install_dir_unsafe``.
+    """
+    try:
+        uid = owner_of(os.path.abspath(path), ("releases", "download")).uid
+        why = "" if uid in (0, os.geteuid()) else f"user {uid} can change it"
+    except OllamaError as exc:
+        why = f"other users can write to {exc.details['path']}"
+    if why:
+        raise OllamaError(
+            "install_dir_unsafe", f"install_dir: invalid value {path}: {why}; expected a directory of root's", path=path
+        )
+
+
+def _sha256(file: t.IO[bytes]) -> str:
     digest = hashlib.sha256()
-    with open(path, "rb") as file:
-        for chunk in iter(lambda: file.read(_CHUNK), b""):
-            digest.update(chunk)
+    file.seek(0)
+    for chunk in iter(lambda: file.read(_CHUNK), b""):
+        digest.update(chunk)
     return "sha256:" + digest.hexdigest()
 
 
@@ -505,41 +560,44 @@ def _install(state: State, wanted: Wanted) -> int:
     there = state.releases.get(wanted.version, {})
     # A variant that is added to a release needs only its own archive.
     base = there if there and there.items() < dict(archives).items() else {}
-    paths: list[str] = []
-    received = 0
-    for asset in archives:
-        if asset not in base:
-            reserve = int(sum(map(os.path.getsize, paths)) * (_SPACE_FACTOR - 1))
-            download = Download(wanted, asset, reserve)
-            paths.append(download.run())
-            received += download.received
     beside = os.path.join(wanted.install_dir, "releases", f".unpack-{wanted.version}")
-    downloads = [path for path in paths if path.startswith(os.path.join(wanted.install_dir, "download", ""))]
-    try:
-        with _disk_errors(wanted.install_dir):
+    received = 0
+    with contextlib.ExitStack() as stack:
+        files: list[Archive] = []
+        for asset in archives:
+            if asset not in base:
+                reserve = int(sum(os.fstat(file.fileno()).st_size for _name, file in files) * (_SPACE_FACTOR - 1))
+                download = Download(wanted, asset, reserve)
+                files.append((asset, stack.enter_context(download.run())))
+                received += download.received
+        try:
             if base:
                 _clone(wanted.path, beside)
                 os.unlink(os.path.join(beside, MARKER))
             else:
                 os.makedirs(beside)
-            unpack(paths, beside)
+            unpack(files, beside)
             check_whole(beside, wanted.version)
             _mark(beside, wanted.version, archives)
-    except OllamaError as exc:
-        shutil.rmtree(beside, ignore_errors=True)
-        if exc.code not in ("disk_full", "no_zstd"):
-            for path in downloads:
-                os.unlink(path)
-        raise
+        except (OllamaError, OSError) as exc:
+            shutil.rmtree(beside, ignore_errors=True)
+            if isinstance(exc, OllamaError) and exc.code != "no_zstd":
+                _remove_downloads(wanted)
+            raise
     aside = _set_aside(wanted.path) if os.path.lexists(wanted.path) else None
     os.rename(beside, wanted.path)
     _sync_dir(os.path.dirname(wanted.path))
     if aside:
         shutil.rmtree(aside)
-    for path in downloads:
-        os.unlink(path)
+    _remove_downloads(wanted)
     _label(wanted.path)
     return received
+
+
+def _remove_downloads(wanted: Wanted) -> None:
+    for checksum in (wanted.archives or {}).values():
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(part_of(wanted.install_dir, checksum))
 
 
 def _mark(path: str, version: str, archives: t.Mapping[str, str]) -> None:
@@ -553,7 +611,9 @@ def _label(path: str) -> None:
     """Give files the SELinux types that the host's policy has for programs and libraries at this place."""
     restorecon = shutil.which("restorecon", path=os.environ.get("PATH", os.defpath) + ":/usr/sbin:/sbin")
     if os.path.exists(SELINUX) and restorecon:
-        subprocess.run([restorecon, "-RF", path], stdout=subprocess.DEVNULL, check=True)
+        code = subprocess.run([restorecon, "-RF", path], stdout=subprocess.DEVNULL, check=False).returncode
+        if code:
+            raise OllamaError("install_dir_unwritable", f"install_dir: restorecon of {path} exited with {code}")
 
 
 def check_whole(root: str, version: str) -> None:
@@ -622,7 +682,7 @@ def _readable_by_all() -> t.Iterator[None]:
 @contextlib.contextmanager
 def _lock(install_dir: str) -> t.Iterator[None]:
     os.makedirs(os.path.join(install_dir, "releases"), exist_ok=True)
-    with open(os.path.join(install_dir, ".lock"), "w") as file:
+    with os.fdopen(open_regular(os.path.join(install_dir, ".lock"), os.O_RDWR | os.O_CREAT), "w") as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:
@@ -640,10 +700,17 @@ def _clean(wanted: Wanted) -> None:
     wanted_parts = [part_of(wanted.install_dir, checksum) for checksum in (wanted.archives or {}).values()]
     for name in _listdir(downloads):
         if os.path.join(downloads, name) not in wanted_parts:
-            os.unlink(os.path.join(downloads, name))
+            _remove(os.path.join(downloads, name))
     for path in (os.path.join(wanted.install_dir, ".current.new"), os.path.join(wanted.bin_dir, ".ollama.new")):
         if os.path.islink(path):
             os.unlink(path)
+
+
+def _remove(path: str) -> None:
+    if os.path.isdir(path) and not os.path.islink(path):
+        shutil.rmtree(path)
+    else:
+        os.unlink(path)
 
 
 def _link(target: str, path: str) -> None:

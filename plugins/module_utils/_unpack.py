@@ -8,6 +8,9 @@ PRIVATE to the collection: it may change at any time.
 
 from __future__ import annotations
 
+import contextlib
+import ctypes
+import errno
 import os
 import shutil
 import subprocess
@@ -15,40 +18,177 @@ import tarfile
 import typing as t
 
 from ._errors import OllamaError
+from ._owner import open_regular
+from ._store import printable
+
+Archive = t.Tuple[str, t.IO[bytes]]
+"""The name of an archive, for messages, and its content, open and already verified."""
+
+# What a damaged or malicious archive makes tarfile raise; which of these depends on the version of Python.
+TAR_ERRORS = (tarfile.TarError, EOFError, ValueError, OverflowError, LookupError, RecursionError)
 
 _CHUNK = 1 << 20
+# The system calls fail with these because of the names in an archive, not because of the disk.
+_BAD_NAMES = (
+    errno.ENAMETOOLONG,
+    errno.EEXIST,
+    errno.ENOTDIR,
+    errno.EISDIR,
+    errno.ENOTEMPTY,
+    errno.EINVAL,
+    errno.EILSEQ,
+    errno.ELOOP,
+    errno.EMLINK,
+)
 
 
-def unpack(archives: t.Sequence[str], root: str) -> None:
+def has_zstd(path: str | None = None) -> bool:
+    """Return whether this host can unpack a release: by the program zstd, or by the library that apt, dnf and rpm need.
+
+    :param path: the directories to look for the program in, ``$PATH`` by default.
+    """
+    return shutil.which("zstd", path=path) is not None or _load_library() is not None
+
+
+def unpack(archives: t.Sequence[Archive], root: str) -> None:
     """Unpack .tar.zst files over each other as root-owned files; what would reach outside of the directory is refused.
 
     :raises OllamaError: ``bad_archive`` or ``no_zstd``.
+    :raises OSError: where the directory cannot be written to.
     """
-    zstd = shutil.which("zstd")
-    if not zstd:
-        raise OllamaError("no_zstd", "the program zstd is needed to unpack a release and is not installed")
     unpacker = _Unpacker(root)
-    for archive in archives:
-        _unpack(zstd, archive, unpacker)
+    for name, file in archives:
+        file.seek(0)
+        with _decompress(name, file) as stream:
+            try:
+                with tarfile.open(fileobj=t.cast("t.IO[bytes]", stream), mode="r|", bufsize=_CHUNK) as tar:
+                    unpacker.run(tar)
+                while stream.read(_CHUNK):
+                    pass
+            except TAR_ERRORS as exc:
+                raise _broken(name, str(exc)) from None
+            except OSError as exc:
+                if exc.errno in _BAD_NAMES:
+                    raise _broken(name, f"a name in it is not possible: {exc.strerror}") from None
+                raise
     unpacker.check_links()
 
 
-def _unpack(zstd: str, archive: str, unpacker: _Unpacker) -> None:
-    with subprocess.Popen([zstd, "-dcq", archive], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL) as process:
+def _broken(name: str, why: str) -> OllamaError:
+    return OllamaError("bad_archive", f"{name} cannot be unpacked: {why}")
+
+
+class _Readable(t.Protocol):
+    def read(self, size: int) -> bytes: ...
+
+
+@contextlib.contextmanager
+def _decompress(name: str, file: t.IO[bytes]) -> t.Iterator[_Readable]:
+    """Yield the decompressed content of an open file. It is never opened again by its name."""
+    program = shutil.which("zstd")
+    if not program:
+        library = _load_library()
+        if not library:
+            raise OllamaError("no_zstd", "neither the program zstd nor libzstd.so.1 is installed; install zstd")
+        yield _Chunks(_stream(library, name, file))
+        return
+    with subprocess.Popen(
+        [program, "-dcq"], stdin=file, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, close_fds=True
+    ) as process:
         stdout = t.cast("t.IO[bytes]", process.stdout)
         try:
-            with tarfile.open(fileobj=stdout, mode="r|", bufsize=_CHUNK) as tar:
-                unpacker.run(tar)
-            while stdout.read(_CHUNK):
-                pass
-        except (tarfile.TarError, EOFError) as exc:
-            raise OllamaError("bad_archive", f"{os.path.basename(archive)} cannot be unpacked: {exc}") from exc
+            yield stdout
         finally:
             stdout.close()
     if process.returncode:
-        raise OllamaError(
-            "bad_archive", f"{os.path.basename(archive)} cannot be unpacked: zstd exited with {process.returncode}"
-        )
+        raise _broken(name, f"zstd exited with {process.returncode}")
+
+
+class _Buffer(ctypes.Structure):
+    """ZSTD_inBuffer and ZSTD_outBuffer."""
+
+    _fields_: t.ClassVar = [("data", ctypes.c_void_p), ("size", ctypes.c_size_t), ("position", ctypes.c_size_t)]
+
+
+class _Chunks:
+    """What tarfile needs of a stream."""
+
+    def __init__(self, chunks: t.Iterator[bytes]) -> None:
+        self._chunks = chunks
+
+    def read(self, size: int) -> bytes:
+        """Return the next chunk, whatever its size."""
+        return next(self._chunks, b"")
+
+
+def _load_library() -> ctypes.CDLL | None:
+    try:
+        library = ctypes.CDLL("libzstd.so.1")
+        library.ZSTD_createDStream.restype = ctypes.c_void_p
+        library.ZSTD_freeDStream.argtypes = [ctypes.c_void_p]
+        library.ZSTD_decompressStream.argtypes = [ctypes.c_void_p, ctypes.POINTER(_Buffer), ctypes.POINTER(_Buffer)]
+        library.ZSTD_decompressStream.restype = ctypes.c_size_t
+        library.ZSTD_isError.argtypes = [ctypes.c_size_t]
+        library.ZSTD_getErrorName.argtypes = [ctypes.c_size_t]
+        library.ZSTD_getErrorName.restype = ctypes.c_char_p
+    except (OSError, AttributeError):
+        return None
+    return library
+
+
+def _stream(library: ctypes.CDLL, name: str, file: t.IO[bytes]) -> t.Iterator[bytes]:
+    stream = library.ZSTD_createDStream()
+    target = ctypes.create_string_buffer(_CHUNK)
+    left = 1
+    try:
+        for chunk in iter(lambda: file.read(_CHUNK), b""):
+            source = _Buffer(ctypes.cast(ctypes.c_char_p(chunk), ctypes.c_void_p), len(chunk), 0)
+            full = True
+            while full or source.position < source.size:
+                out = _Buffer(ctypes.cast(target, ctypes.c_void_p), _CHUNK, 0)
+                left = library.ZSTD_decompressStream(stream, ctypes.byref(out), ctypes.byref(source))
+                if library.ZSTD_isError(left):
+                    raise _broken(name, library.ZSTD_getErrorName(left).decode())
+                full = out.position == _CHUNK
+                if out.position:
+                    yield ctypes.string_at(target, out.position)
+        if left:
+            raise _broken(name, "it is cut off")
+    finally:
+        library.ZSTD_freeDStream(stream)
+
+
+def open_archive(path: str) -> tuple[t.IO[bytes], bool]:
+    """Open an archive on this host, and return whether only this account can change it while it is read.
+
+    A path may lead into a tar, as ``/srv/bundle.tar/releases/v0.35.1/ollama-linux-amd64.tar.zst`` does.
+
+    :raises OSError: as `open_regular`, and ``ENOENT`` for a tar without that member.
+    """
+    try:
+        # Without a buffer its position is that of the descriptor, which zstd inherits.
+        file = os.fdopen(open_regular(path), "rb", buffering=0)
+    except NotADirectoryError:
+        return _open_member(path), False
+    info = os.fstat(file.fileno())
+    return file, info.st_uid in (0, os.geteuid()) and not info.st_mode & 0o022
+
+
+def _open_member(path: str) -> t.IO[bytes]:
+    outer = path
+    while outer != "/" and not os.path.isfile(outer):
+        outer = os.path.dirname(outer)
+    name = os.path.relpath(path, outer)
+    file = os.fdopen(open_regular(outer), "rb")
+    try:
+        tar = tarfile.open(fileobj=file, mode="r:")  # noqa: SIM115 - read by the caller
+        member = tar.getmember(name)
+        if not member.isreg() or member.issparse():
+            raise OSError(errno.EINVAL, "it is not a regular file", path)
+        return t.cast("t.IO[bytes]", tar.extractfile(member))
+    except TAR_ERRORS:
+        file.close()
+        raise OSError(errno.ENOENT, f"{outer} is not a bundle with that file", path) from None
 
 
 class _Unpacker:
@@ -72,7 +212,7 @@ class _Unpacker:
                 continue
             os.makedirs(os.path.dirname(path), exist_ok=True)
             if name in own or (os.path.isdir(path) and not os.path.islink(path)):
-                raise _bad(f"{member.name} is in it twice")
+                raise _bad(f"duplicate entry {member.name}")
             own.add(name)
             if os.path.lexists(path):
                 # An archive that lies over another one may replace its files.
@@ -83,7 +223,7 @@ class _Unpacker:
                 self.links.add(name)
             elif member.islnk() and self._inside(member.linkname) in files:
                 os.link(os.path.join(self.root, self._inside(member.linkname)), path)
-            elif member.isreg():
+            elif member.isreg() and not member.issparse():
                 source = t.cast("t.IO[bytes]", tar.extractfile(member))
                 mode = 0o755 if member.mode & 0o111 else 0o644
                 write_synced(path, iter(lambda: source.read(_CHUNK), b""), mode)  # noqa: B023
@@ -110,11 +250,11 @@ class _Unpacker:
 
 
 def _bad(why: str) -> OllamaError:
-    return OllamaError("bad_archive", f"the archive is refused: {why}")
+    return OllamaError("bad_archive", f"the archive is refused: {printable(why)}")
 
 
 def write_synced(path: str, chunks: t.Iterable[bytes], mode: int) -> None:
-    """Write a file of a release, so that it is whole on the disk before anything refers to it."""
+    """Write a file of a release, so that it is complete on the disk before anything refers to it."""
     with open(path, "xb") as file:
         for chunk in chunks:
             file.write(chunk)

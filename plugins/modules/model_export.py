@@ -2,19 +2,21 @@
 # Copyright (c) 2026, kaido.ollama contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Write models of an Ollama store as one directory or tar that can be carried to hosts without a network."""
+"""Export models of an Ollama store as one directory or tar, for hosts without a network."""
 
 from __future__ import annotations
 
 DOCUMENTATION = r"""
 module: model_export
-short_description: Write models as files to carry to hosts without a network
+short_description: Export models to a bundle for offline transfer
 version_added: 0.1.0
 description:
   - Writes a bundle, a directory or tar with the manifests and blobs of chosen models, release archives of Ollama if
     wanted, and C(SHA256SUMS) over all of it, which C(sha256sum --check) reads.
-  - Reads the model store alone; no server is needed. Every byte is compared with its digest on the way, and a bundle
-    gets its name only when it is whole.
+  - Reads the model store alone, as its owner; no server is needed. Every byte is compared with its digest on the way,
+    and a bundle gets its name only when it is complete. Two runs with the same O(dest) do their work one after the
+    other.
+  - The files of a bundle have mode C(0600), and its directories C(0700).
   - Of a tag that is a list of variants (Ollama 0.40 and newer) the list goes into the bundle, with the variant that
     this host runs, so that pins hold and servers of all versions can use it. Further variants go with it if they are
     here in full, such as the original of a model that the server has converted.
@@ -55,19 +57,19 @@ options:
         required: true
   dest:
     description:
-      - Where the bundle shall be. A name that ends in V(.tar) makes a tar, any other a directory.
-      - An older bundle under that name is replaced; anything else that is there is left alone.
+      - The path of the bundle. A name that ends in V(.tar) makes a tar, any other a directory.
+      - An older bundle under that name is replaced; anything else there, also a symbolic link, is an error.
     type: path
     required: true
 notes:
   - 'Values of RV(ignore:failure.code): V(not_found), V(damaged), V(dest_taken), V(dest_unwritable), V(disk_full),
-    V(invalid_name), V(invalid_digest), V(store_unreadable).'
+    V(busy), V(bad_manifest), V(invalid_name), V(invalid_digest), V(store_unreadable), V(store_unsafe).'
 seealso:
   - module: kaido.ollama.model_import
 """
 
 EXAMPLES = r"""
-- name: Carry two models away
+- name: Export two models
   kaido.ollama.model_export:
     models: [llama3.2:3b, nomic-embed-text:v1.5]
     dest: /media/usb/models.tar
@@ -75,7 +77,7 @@ EXAMPLES = r"""
 
 RETURN = r"""
 dest:
-  description: Where the bundle is.
+  description: The path of the bundle.
   returned: success
   type: str
 checksum:
@@ -102,7 +104,7 @@ import typing as t
 from ansible.module_utils.basic import AnsibleModule
 
 from ..module_utils._argspec import STORE, finish
-from ..module_utils._bundle import collect, is_written, write
+from ..module_utils._bundle import File, collect, is_written, write
 from ..module_utils._errors import OllamaError
 from ..module_utils._name import parse, parse_digest
 from ..module_utils._store import Store
@@ -132,22 +134,24 @@ def run(params: t.Mapping[str, t.Any], check_mode: bool) -> dict[str, t.Any]:
     release = params["release"]
     for archive, checksum in release["checksums"].items() if release else ():
         path = os.path.join(release["path"], archive)
-        if not os.path.isfile(path) and not check_mode:
+        size = os.path.getsize(path) if os.path.isfile(path) else None
+        if size is None and not check_mode:
             raise OllamaError("not_found", f"release: there is no file {path}")
         member = f"releases/v{release['version']}/{archive}"
-        releases[member] = (path, parse_digest(checksum, what=f"release: {archive}")[7:])
+        releases[member] = File(path, parse_digest(checksum, what=f"release: {archive}")[7:], size or 0)
     export = collect(store, names, releases)
     dest = params["dest"].rstrip("/")
-    existed = is_written(export, dest)
-    if not existed and not check_mode:
-        write(export, dest, tar=dest.endswith(".tar"))
+    if check_mode:
+        existed = is_written(export, dest)
+    else:
+        existed = not write(export, dest, tar=dest.endswith(".tar"), state_dir=params["state_dir"])
     return {
         "changed": not existed,
         "existed": existed,
         "dest": dest,
         "checksum": export.checksum,
         "models": {str(name): digest for name, digest in export.models.items()},
-        "bytes": sum(os.path.getsize(path) for path, _digest in export.files.values() if os.path.exists(path)),
+        "bytes": export.size,
     }
 
 

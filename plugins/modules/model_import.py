@@ -2,19 +2,19 @@
 # Copyright (c) 2026, kaido.ollama contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Bring the models of a bundle into an Ollama store, without any network."""
+"""Import the models of a bundle into an Ollama store, without any network."""
 
 from __future__ import annotations
 
 DOCUMENTATION = r"""
 module: model_import
-short_description: Bring the models of a bundle into a model store, without any network
+short_description: Import the models of a bundle into a model store, without any network
 version_added: 0.1.0
 description:
-  - Takes a bundle that M(kaido.ollama.model_export) wrote. All of it is read and compared with its C(SHA256SUMS) first;
-    one that is incomplete or was tampered with is refused before anything is written.
-  - Copies the blobs that the store lacks or has damaged, then the manifests, each by one rename and with the owner of
-    the store. A running server lists the models without a restart.
+  - Imports a bundle that M(kaido.ollama.model_export) wrote. All of it is read and compared with its C(SHA256SUMS)
+    first; one that is incomplete or was tampered with is refused before anything is written.
+  - Copies the blobs that the store lacks or has damaged, then the manifests, each by one rename. The store is written
+    as its owner, and what is copied is hashed while it is copied. A running server lists the models without a restart.
   - Other models of the store stay as they are. A model of the same name becomes that of the bundle.
   - A tag that is a list of variants becomes that list where the store is of Ollama 0.40 or newer, which the directory
     C(manifests-v2) tells. An older store gets the variant, and M(kaido.ollama.model) remembers the list's digest, so
@@ -34,7 +34,7 @@ attributes:
     support: full
 options:
   src:
-    description: The bundle on this host, a directory or a tar.
+    description: The bundle on this host, a directory or a tar, but not a symbolic link.
     type: path
     required: true
   checksum:
@@ -43,14 +43,14 @@ options:
     type: str
 notes:
   - 'Values of RV(ignore:failure.code): V(bundle_unreadable), V(bundle_incomplete), V(bundle_tampered), V(disk_full),
-    V(busy), V(invalid_digest), V(bad_manifest), V(store_unreadable), V(store_unwritable).'
+    V(busy), V(invalid_digest), V(bad_manifest), V(store_unreadable), V(store_unsafe), V(store_unwritable).'
 seealso:
   - module: kaido.ollama.model_export
   - module: kaido.ollama.model
 """
 
 EXAMPLES = r"""
-- name: Bring models to a host without a network
+- name: Import models on a host without a network
   kaido.ollama.model_import:
     src: /media/usb/models.tar
     checksum: sha256:0a109f422b47e3a30ba2b10eca18548e944e8a23073ee3f3e947efcf3c45e59f
@@ -93,7 +93,7 @@ checksum:
   type: str
 releases:
   description: Release archives in the bundle, as paths below it. The role ollama installs them from
-    C(file:///bundle/releases).
+    C(file:///bundle/releases), or C(file:///bundle.tar/releases) for a tar.
   returned: success
   type: list
   elements: str
@@ -122,7 +122,7 @@ def run(params: t.Mapping[str, t.Any], check_mode: bool) -> dict[str, t.Any]:
     store = Store(params["models_dir"])
     if not store.readable and not (check_mode and not os.path.lexists(store.root)):
         raise OllamaError("store_unreadable", f"models_dir: cannot read {store.root}; install the server first")
-    lists = os.path.isdir(os.path.join(store.root, "manifests-v2"))
+    lists = store.has_tree("manifests-v2")
     with Bundle(params["src"]) as bundle:
         contents = check(bundle, checksum, lists=lists)
         path = memory_path(store, params["state_dir"])

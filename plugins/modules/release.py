@@ -55,7 +55,9 @@ options:
   base_url:
     description:
       - Where releases are; below it the layout is upstream's, C(v<version>/<archive>).
-      - With C(file:///), a directory on the host.
+      - With C(file:///), a directory on the host, or the directory C(releases) in a bundle that
+        M(kaido.ollama.model_export) wrote, for example V(file:///media/usb/llm.tar/releases). An archive that a user
+        other than root can change is copied to O(install_dir) first.
     type: str
     default: https://github.com/ollama/ollama/releases/download
   proxy:
@@ -64,7 +66,7 @@ options:
       - Otherwise the environment variables C(https_proxy), C(http_proxy) and C(no_proxy) of the task apply.
     type: str
   install_dir:
-    description: Where releases live.
+    description: Where releases live. Only root may be able to change this directory and its parents.
     type: path
     default: /opt/ollama
   bin_dir:
@@ -91,34 +93,36 @@ options:
     description: A file with certificate authorities to trust, for a server of your own.
     type: path
 requirements:
-  - the program C(zstd) on the host, when there is something to install
+  - the library C(libzstd.so.1), which package managers need themselves, or the program C(zstd) on the host, when there
+    is something to install
 notes:
   - The codes in RV(failure.code) are C(bad_version), C(invalid_checksum), C(unknown_checksum), C(bad_option),
     C(unsupported_architecture), C(unsupported_variant), C(foreign_install), C(release_missing), C(download_refused),
     C(server_error), C(unreachable), C(stalled), C(connection_lost), C(tls), C(checksum_mismatch), C(disk_full),
-    C(no_zstd), C(bad_archive), C(incomplete_release), C(wrong_version) and C(busy).
+    C(no_zstd), C(bad_archive), C(incomplete_release), C(wrong_version), C(install_dir_unsafe),
+    C(install_dir_unwritable) and C(busy).
 seealso:
   - module: kaido.ollama.preflight
 """
 
 EXAMPLES = r"""
-- name: Have Ollama 0.35.1
+- name: Install Ollama 0.35.1
   kaido.ollama.release:
     version: 0.35.1
     checksum: sha256:9fcd79ac4575b2bd31b992eee18b1000c8ad126b451627c8f8cd091714cfbb10
 
-- name: Bring the next release onto the host, to switch to it later
+- name: Install the next release without switching to it
   kaido.ollama.release:
     version: 0.40.2
     checksum: sha256:726bee78706c281b0eeef00746efe51a044d71c592c3f0b195820707f31fdf04
     base_url: http://hecate.lan:11480/releases/download
     activate: false
 
-- name: Go back to a release that was kept
+- name: Roll back to a release that was kept
   kaido.ollama.release:
     version: 0.34.4
 
-- name: Have it with the libraries for AMD GPUs, from files on the host
+- name: Install it with the libraries for AMD GPUs, from files on the host
   kaido.ollama.release:
     version: 0.35.1
     variants: [rocm]
@@ -208,6 +212,11 @@ def run(params: t.Mapping[str, t.Any], check_mode: bool) -> dict[str, t.Any]:
         archives=_archives(params),
         **{name: value for name, value in params.items() if name not in ("checksum", "checksums", "variants", "proxy")},
     )
+    with _release.disk_errors(wanted.install_dir):
+        return _run(wanted, check_mode)
+
+
+def _run(wanted: _release.Wanted, check_mode: bool) -> dict[str, t.Any]:
     before = _release.look(wanted.install_dir, wanted.bin_dir)
     if wanted.activate:
         _release.check_foreign(before, wanted.install_dir, wanted.bin_dir)

@@ -291,21 +291,21 @@ def link_out(folder: Path) -> None:
 
 HARM: dict[str, tuple[t.Callable[[Path], t.Any], str, str]] = {
     "no sums": (lambda f: (f / "SHA256SUMS").unlink(), "bundle_incomplete", "no SHA256SUMS"),
-    "junk sums": (lambda f: (f / "SHA256SUMS").write_text("hello\n"), "bundle_tampered", "not a list of sums"),
+    "junk sums": (lambda f: (f / "SHA256SUMS").write_text("hello\n"), "bundle_tampered", "not a list of checksums"),
     "a file is gone": (
         lambda f: (f / "manifests/registry.ollama.ai/kaido/tiny2/q8").unlink(),
         "bundle_incomplete",
         "q8 is missing",
     ),
     "a blob is gone": (drop_a_blob_and_its_sum, "bundle_incomplete", "is missing"),
-    "a bit is flipped": (flip, "bundle_tampered", "another content"),
-    "a manifest is another": (swap_manifest, "bundle_tampered", "wanted is sha256:"),
-    "a file more": (lambda f: (f / "blobs/extra").write_text("x"), "bundle_tampered", "blobs/extra does not belong"),
-    "a file more, with sum": (add("blobs/extra"), "bundle_tampered", "blobs/extra does not belong"),
-    "a blob under a wrong name": (add(f"blobs/sha256-{'0' * 64}"), "bundle_tampered", "than its name says"),
-    "a manifest outside": (add("manifests/registry.ollama.ai/x/y"), "bundle_tampered", "does not belong"),
+    "a bit is flipped": (flip, "bundle_tampered", "checksum mismatch of blobs/"),
+    "a manifest is another": (swap_manifest, "bundle_tampered", "expected sha256:"),
+    "a file more": (lambda f: (f / "blobs/extra").write_text("x"), "bundle_tampered", "unexpected file blobs/extra"),
+    "a file more, with sum": (add("blobs/extra"), "bundle_tampered", "unexpected file blobs/extra"),
+    "a blob under a wrong name": (add(f"blobs/sha256-{'0' * 64}"), "bundle_tampered", "differs from its name"),
+    "a manifest outside": (add("manifests/registry.ollama.ai/x/y"), "bundle_tampered", "unexpected file manifests/"),
     "a manifest that is none": (add("manifests/registry.ollama.ai/library/x/y"), "bad_manifest", "unreadable manifest"),
-    "a link": (link_out, "bundle_tampered", "is not a file"),
+    "a link": (link_out, "bundle_tampered", "is not a regular file"),
 }
 
 

@@ -8,10 +8,8 @@ import typing as t
 from pathlib import Path
 
 import pytest
-from ansible_collections.kaido.ollama.plugins.filter.openpgp_fingerprints import FilterModule
 from ansible_collections.kaido.ollama.plugins.module_utils import _gpu_files, _gpu_state
 from ansible_collections.kaido.ollama.plugins.module_utils._gpu import Tree
-from ansible_collections.kaido.ollama.plugins.module_utils._gpu_key import fingerprints
 from ansible_collections.kaido.ollama.plugins.modules import gpu_info
 
 from .test_gpu_info import FIXTURES, unpack
@@ -283,30 +281,6 @@ def test_both_formats_of_apts_sources_are_understood(tmp_path: Path) -> None:
         _gpu_files.Source(mirror, "trixie", ("main",), keyring),
         _gpu_files.Source(mirror, "trixie-updates", ("main",), keyring),
     ]
-
-
-def test_a_key_is_known_by_its_fingerprint() -> None:
-    assert fingerprints(KEY.encode()) == [FINGERPRINT]
-    assert FilterModule().filters()["openpgp_fingerprints"]("Comment: x\n" + KEY) == [FINGERPRINT]
-
-
-@pytest.mark.parametrize(
-    "text",
-    [
-        "",
-        "<html>not here</html>",
-        KEY.replace("mDME", "nDME"),
-        KEY.replace("AosDh", "AAAAA"),
-        KEY[:200],
-        KEY.replace("\n", ""),
-    ],
-)
-def test_anything_else_is_not_that_key(text: str) -> None:
-    assert fingerprints(text.encode()) != [FINGERPRINT]
-
-
-def test_a_second_key_in_the_file_is_noticed() -> None:
-    assert fingerprints((KEY + KEY).encode()) == [FINGERPRINT, FINGERPRINT]
 
 
 def test_a_key_that_is_not_the_pinned_one_is_to_be_fetched(look: Look, root: Path) -> None:

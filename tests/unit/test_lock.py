@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import random
 import subprocess
 import sys
 import typing as t
@@ -187,6 +188,8 @@ def test_hosts_that_disagree_on_a_pin_are_told() -> None:
 
 # --- reading
 
+# Ten lines that are 2 ** 10 names when they are written out, and so on.
+_BOMB = "".join(f"y{new}: &{new} [*{old}, *{old}]\n" for old, new in zip("abcdefghi", "bcdefghij", strict=True))
 GOOD = f'"a:latest":\n  digest: sha256:{HEX}\n  size: 5\n  date: "{DAY}"\n'
 
 
@@ -200,15 +203,31 @@ GOOD = f'"a:latest":\n  digest: sha256:{HEX}\n  size: 5\n  date: "{DAY}"\n'
         ("\x00", "it is not YAML"),
         (GOOD.replace(HEX, HEX[:-1]), "a:latest.digest: 'sha256:aba"),
         (GOOD.replace(HEX, HEX[:-1] + "x"), "is not a digest"),
-        (GOOD.replace("size: 5", "size: big"), "a:latest: size 'big' is not a number of bytes"),
-        (GOOD.replace("size: 5", "size: true"), "a:latest: size True"),
-        (GOOD.replace(DAY, "yesterday"), "a:latest: date 'yesterday'"),
-        (GOOD.replace("size:", "bytes:"), "a:latest: bytes, date, digest is not allowed; allowed are exactly digest"),
-        (GOOD + "  pinned: true\n", "allowed are exactly digest, size, date"),
-        ("a: sha256:x\n", "a: 'sha256:x' is not allowed"),
+        (GOOD.replace("size: 5", "size: big"), "a:latest: invalid size 'big'; expected a number of bytes"),
+        (GOOD.replace("size: 5", "size: true"), "a:latest: invalid size True"),
+        (GOOD.replace(DAY, "yesterday"), "a:latest: invalid date 'yesterday'"),
+        (GOOD.replace("size:", "bytes:"), "a:latest: invalid value ['bytes', 'date', 'digest']; expected"),
+        (GOOD + "  pinned: true\n", "expected exactly the keys digest, size, date"),
+        ("a: sha256:x\n", "a:latest: invalid value 'sha256:x'; expected exactly"),
         ("a b: {}\n", "'a b' is not a model name"),
         ("1:30: {}\n", "not a model name"),
-        (GOOD + GOOD.replace("a:latest", "a"), "a: it is there twice"),
+        (GOOD + GOOD.replace("a:latest", "a"), "a:latest: duplicate entry"),
+        ("[" * 5000, "it is too deep"),
+        ("a: " + "[" * 5000 + "]" * 5000, "it is too deep"),
+        ("a: " + "{b: " * 300 + "}" * 300, "a:latest: "),
+        ("x: &a [a, b]\n" + _BOMB, "expected exactly the keys"),
+        ("x: &a [a, b]\n" + _BOMB + "  \n" + GOOD.replace("sha256:" + HEX, "*j"), "expected exactly the keys"),
+        (GOOD.replace(f'"{DAY}"', "2026-13-45"), "unreadable characters or values"),
+        (GOOD.replace("size: 5", "size: " + "9" * 5000), "it is"),
+        (GOOD.replace("size: 5", "size: 0x" + "f" * 5000), "it is no lock file"),
+        (GOOD.replace("size: 5", "size: .inf"), "invalid size inf"),
+        (GOOD.replace(f'"{DAY}"', "[1]"), "invalid date [1]"),
+        (GOOD.replace("sha256:" + HEX, "[x]"), "invalid digest ['x']"),
+        ("? [a]\n: b\n", "it is not YAML"),
+        ("&a a: *a\nb: &b [*b]\n", "expected exactly the keys"),
+        ("!!python/object:os.system {}\n", "it is not YAML"),
+        ("a: !!int x\n", "it is not YAML"),
+        ("x" * (5 << 20), "it is larger than 4 MiB"),
     ],
 )
 def test_a_damaged_lock_is_one_line(tmp_path: Path, text: str, words: str) -> None:
@@ -228,6 +247,56 @@ def test_a_damaged_lock_is_one_line(tmp_path: Path, text: str, words: str) -> No
             check_mode=False,
         )
     assert path.read_text() == text, "a damaged lock is not overwritten: somebody has to look"
+
+
+def test_mutated_locks_end_in_one_coded_line(tmp_path: Path) -> None:
+    dice = random.Random(20261126)
+    pieces = [
+        "[",
+        "{",
+        "&a ",
+        "*a",
+        "? ",
+        ": ",
+        "\n",
+        "\t",
+        "- ",
+        "!!set ",
+        "!!timestamp x",
+        "!!binary x",
+        "0o7",
+        "~",
+        "'",
+    ]
+    path = tmp_path / "models.lock.yml"
+    outcomes = set()
+    for _number in range(600):
+        text = render({name: Locked("sha256:" + HEX, 7, DAY) for name in ("a:latest", "b:1")})
+        for _time in range(dice.choice([1, 2, 4])):
+            start = dice.randrange(len(text))
+            text = text[:start] + dice.choice(pieces) * dice.choice([1, 1, 2000]) + text[start + dice.randrange(3) :]
+        path.write_text(text)
+        try:
+            read_lock(str(path))
+            outcomes.add("read")
+        except OllamaError as exc:
+            outcomes.add(exc.code if "\n" not in exc.message else exc.message)
+    assert outcomes == {"read", "invalid_lock"}
+
+
+@pytest.mark.parametrize("kind", ["fifo", "directory", "device"])
+def test_a_lock_that_is_no_file(tmp_path: Path, kind: str) -> None:
+    path = tmp_path / "models.lock.yml"
+    if kind == "fifo":
+        os.mkfifo(path)
+    elif kind == "directory":
+        path.mkdir()
+    else:
+        path.symlink_to("/dev/zero")
+    with pytest.raises(AnsibleLookupError, match="cannot be read: "):
+        look(None, tmp_path)
+    with pytest.raises(AnsibleLookupError, match="expected a path or a mapping"):
+        look([1], tmp_path)
 
 
 def test_what_is_written_is_read() -> None:
