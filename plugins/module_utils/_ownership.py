@@ -18,6 +18,7 @@ import contextlib
 import os
 import pwd
 import re
+import shlex
 import stat
 import typing as t
 from dataclasses import dataclass
@@ -128,13 +129,14 @@ def _group_bits(info: os.stat_result) -> int:
 
 def normal(path: str) -> str:
     """Return a path without superfluous slashes; one form for unit, environment and modules. Pure."""
-    text = re.sub(r"/(\./)*/*", "/", path) if path.startswith("/") else path
-    return text.rstrip("/") or path[:1]
+    parts = [part for part in path.split("/") if part not in ("", ".")]
+    return "/" + "/".join(parts) if path.startswith("/") else path.rstrip("/")
 
 
 def bind_mount(path: str, target: str) -> str:
     """Return the commands that make a directory reachable under another path. Pure."""
-    return f"mkdir -p {target} && mount --bind '{path}' {target}"
+    quoted = shlex.quote(path) if path.isprintable() else ascii(path)
+    return f"mkdir -p {target} && mount --bind {quoted} {target}"
 
 
 def check_paths(models_dir: str, install_dir: str, home: str) -> None:

@@ -30,6 +30,7 @@ STATE_DIR = "/var/lib/kaido-ollama"
 OTHER_SERVICES = ("ollama-forwarder", "ollama-mirror", "ollama-balancer", "ollama-gateway")
 MARKER = "kaido.ollama"
 _OTHER_PLACES = ("/etc/{}", "/var/cache/{}", "/var/lib/{}")
+_CLIENT_FILES = ("/etc/kaido-ollama", "/etc/profile.d/kaido-ollama.sh")
 _MAX_DEPTH = 64
 _SYSTEM_UIDS = range(1, 1000)
 _SHELLS = ("/nologin", "/false")
@@ -65,8 +66,8 @@ class Host:
     group: grp.struct_group | None
     others: dict[str, tuple[str, ...]]
     """Other services whose units this collection wrote, with their directories."""
-    foreign_others: tuple[str, ...]
-    """Units with the name of such a service that somebody else wrote."""
+    staying: tuple[tuple[str, str], ...]
+    """What stays in any case, and why."""
     store: int
     """How many files and directories are the store's own."""
     own: int
@@ -75,7 +76,7 @@ class Host:
     owned: int
     """How many files and directories of the home and the store belong to the account or its group."""
     unsafe: tuple[tuple[str, str], ...] = ()
-    """Links in the way, which are not followed, and why."""
+    """Links in the way, which stay, and directories to which links of root lead, with the reason."""
 
 
 @dataclass(frozen=True)
@@ -115,13 +116,9 @@ def look(wanted: Wanted, root: str = "/", systemctl: t.Callable[..., str] | None
         others={
             name: tuple(path for path in (place.format(name) for place in _OTHER_PLACES) if os.path.lexists(at(path)))
             for name in OTHER_SERVICES
-            if MARKER in (_read(at(_unit_path(name))) or "")
+            if _is_of_ours(name, at)
         },
-        foreign_others=tuple(
-            _unit_path(name)
-            for name in OTHER_SERVICES
-            if os.path.lexists(at(_unit_path(name))) and MARKER not in (_read(at(_unit_path(name))) or "")
-        ),
+        staying=tuple(_staying(at)),
         store=tree.remove("store", dry=True),
         own=tree.remove("own", dry=True),
         store_bytes=tree.bytes,
@@ -178,7 +175,7 @@ def plan(host: Host, wanted: Wanted) -> Plan:
     kept: dict[str, str] = {}
     if host.drop_ins:
         kept[host.drop_ins] = "drop-ins are the user's"
-    kept.update((path, "this collection did not write it") for path in host.foreign_others)
+    kept.update(host.staying)
     kept.update(host.unsafe)
     if host.link is not None and not own_link:
         kept[os.path.join(wanted.bin_dir, "ollama")] = "this collection did not make it"
@@ -218,15 +215,18 @@ class Removal:
 
     def other(self, name: str) -> None:
         """Remove a service that this collection runs beside the server: a mirror, gateway, balancer or forwarder."""
-        self.execute("systemctl", "disable", "--now", f"{name}.service")
+        unit = self.at(_unit_path(name))
+        if os.path.exists(unit):
+            self.execute("systemctl", "disable", "--now", f"{name}.service")
         for path in self.host.others[name]:
             if os.path.islink(self.at(path)) or not os.path.isdir(self.at(path)):
                 os.unlink(self.at(path))
             else:
                 shutil.rmtree(self.at(path))
-        os.unlink(self.at(_unit_path(name)))
-        self.execute("systemctl", "daemon-reload")
-        self.execute("systemctl", "reset-failed", f"{name}.service", check=False)
+        if os.path.exists(unit):
+            os.unlink(unit)
+            self.execute("systemctl", "daemon-reload")
+            self.execute("systemctl", "reset-failed", f"{name}.service", check=False)
         user = _find(pwd.getpwnam, name)
         if user is not None and user.pw_uid in _SYSTEM_UIDS and user.pw_shell.endswith(_SHELLS):
             self.execute("userdel", name)
@@ -399,10 +399,13 @@ class _Tree:
 
     def _top(self, parent: str, name: str, dry: bool) -> int:
         """Remove a directory of the store itself, or the link that an administrator put in its place."""
-        with self._open_parent(parent) as handle:
+        with self._open(*os.path.split(parent)) as handle:
             info = None if handle is None else _lstat(name, handle)
             if handle is None or info is None:
                 return 0
+            if stat.S_ISLNK(info.st_mode):
+                target = os.readlink(name, dir_fd=handle)
+                self.unsafe[target] = f"only the link {parent}/{name} to it and the store's files in it are removed"
             if dry:
                 return 1
             with contextlib.suppress(OSError):
@@ -412,10 +415,6 @@ class _Tree:
                     os.rmdir(name, dir_fd=handle)
                 return 1
         return 0
-
-    def _open_parent(self, path: str) -> t.ContextManager[int | None]:
-        parent, _slash, name = path.rpartition("/")
-        return self._open(parent, name)
 
     def _entry(self, parent: int, name: str, dry: bool, depth: int = 0) -> int:
         """Remove something with all that is in it; returns how many files and directories."""
@@ -449,7 +448,7 @@ class _Tree:
         """Give to root what belongs to the account or its group; returns how much."""
         count = 0
         for path in (self.wanted.home, self.wanted.models_dir):
-            with self._open_parent(path) as parent:
+            with self._open(os.path.dirname(path), ".") as parent:
                 if parent is not None:
                     count += self._give(parent, os.path.basename(path), user, dry)
         return count
@@ -471,6 +470,29 @@ class _Tree:
                 os.chown(name, 0, 0, dir_fd=parent, follow_symlinks=False)
             count += 1
         return count
+
+
+def _staying(at: t.Callable[[str], str]) -> t.Iterator[tuple[str, str]]:
+    for name in OTHER_SERVICES:
+        unit = _unit_path(name)
+        if os.path.lexists(at(unit)) and not _is_of_ours(name, at):
+            yield unit, "this collection did not write it"
+        if os.path.lexists(at(unit + ".d")):
+            yield unit + ".d", "drop-ins are the user's"
+    for path in _CLIENT_FILES:
+        if os.path.lexists(at(path)):
+            yield path, "settings and keys of clients on this host, written by role ollama_client"
+
+
+def _is_of_ours(name: str, at: t.Callable[[str], str]) -> bool:
+    """Return whether this collection wrote a unit, or, where there is none, what is in the directory in /etc."""
+    unit = _read(at(_unit_path(name)))
+    if unit is not None:
+        return MARKER in unit
+    directory = at(f"/etc/{name}")
+    # The private authority of a gateway that was turned off.
+    files = [f"{directory}/{item}" for item in _listdir(directory)]
+    return any(path.endswith("/ca.key") or MARKER in (_read(path) or "") for path in files if os.path.isfile(path))
 
 
 def _unit_path(name: str) -> str:
