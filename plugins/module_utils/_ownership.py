@@ -259,6 +259,8 @@ class Opened:
             except FileNotFoundError:
                 self.missing = [part, *todo]
                 return
+            except OSError as exc:
+                raise Unsafe(here, f"cannot be read: {exc.strerror}") from None
             if stat.S_ISLNK(info.st_mode):
                 links += 1
                 target = self._target(part, here, info, links)
@@ -274,7 +276,10 @@ class Opened:
     def _target(self, part: str, here: str, info: os.stat_result, links: int) -> str:
         if links > _MAX_LINKS:
             raise Unsafe(here, "is one of too many symbolic links")
-        target = os.readlink(part, dir_fd=self.handle)
+        try:
+            target = os.readlink(part, dir_fd=self.handle)
+        except OSError as exc:
+            raise Unsafe(here, f"cannot be read: {exc.strerror}") from None
         if info.st_uid != 0 or info.st_nlink != 1:
             raise Unsafe(
                 here,
@@ -412,19 +417,16 @@ def _part(path: str, handle: int, depth: int, count: list[int]) -> t.Iterator[En
 # Reading
 
 
-def survey(
-    models_dir: str, install_dir: str, home: str, owner: Owner, root: str = "/", user_home: str | None = None
-) -> Survey:
+def survey(models_dir: str, install_dir: str, home: str, owner: Owner, root: str = "/") -> Survey:
     """Read the directories of a server; changes nothing.
 
-    :param user_home: the home directory of the service account in the user database.
     :param root: the directory that stands for /; only tests set it.
     """
     problems: list[Problem] = []
     targets: set[str] = set()
     try:
         problems += _install_problems(install_dir, root)
-        problems += _models_problems(models_dir, owner, root, user_home or home)
+        problems += _models_problems(models_dir, owner, root, home)
         tops = (home, home + "/.ollama", models_dir, *(f"{models_dir}/{name}" for name in STORE_DIRECTORIES))
         for path in tops:
             with Opened(path, root) as opened:
@@ -456,6 +458,8 @@ def inspect(home: str, models_dir: str, owner: Owner, root: str = "/") -> tuple[
                 wrong.append(entry.path)
     except Unsafe as exc:
         problems.append(Problem("store_unsafe", f"{shown(exc.path)} {exc.message}", exc.path))
+    except OSError as exc:
+        problems.append(Problem("store_unsafe", f"{models_dir} cannot be read: {exc.strerror}", models_dir))
     # A store below the home is visited with it and by itself.
     return tuple(dict.fromkeys(wrong)), tuple(problems)
 
@@ -497,7 +501,7 @@ def _install_problems(path: str, root: str) -> t.Iterator[Problem]:
         yield _bad("ollama_install_dir", path, _occupied(foreign))
 
 
-def _models_problems(path: str, owner: Owner, root: str, user_home: str) -> t.Iterator[Problem]:
+def _models_problems(path: str, owner: Owner, root: str, home: str) -> t.Iterator[Problem]:
     with Opened(path, root) as opened:
         if opened.missing:
             return
@@ -507,7 +511,7 @@ def _models_problems(path: str, owner: Owner, root: str, user_home: str) -> t.It
         yield _bad("ollama_models_dir", path, f"it leads to {resolved}; {why}")
         return
     homes = {entry.pw_dir.rstrip("/"): entry.pw_name for entry in pwd.getpwall()}
-    if homes.get(resolved) and resolved != user_home:
+    if homes.get(resolved) and resolved != home:
         yield _bad("ollama_models_dir", path, f"it is the home directory of user {homes[resolved]}")
     elif not owner.accepts(info.st_uid):
         yield _bad(
@@ -515,7 +519,8 @@ def _models_problems(path: str, owner: Owner, root: str, user_home: str) -> t.It
         )
     else:
         foreign = _foreign(names, STORE_DIRECTORIES)
-        known = info.st_uid != 0 and any(name in names for name in STORE_DIRECTORIES)
+        ours = info.st_uid != 0 or _within(path, home)
+        known = ours and any(name in names for name in STORE_DIRECTORIES)
         if foreign and not known:
             yield _bad("ollama_models_dir", path, _occupied(foreign))
 

@@ -41,6 +41,8 @@ class Wanted:
     """Where the server is, and whether its models go too."""
 
     remove_models: bool = False
+    server: bool = True
+    """Whether the server is removed; otherwise only what else this collection runs on the host."""
     models_dir: str = "/usr/share/ollama/.ollama/models"
     install_dir: str = "/opt/ollama"
     bin_dir: str = "/usr/local/bin"
@@ -132,7 +134,7 @@ def plan(host: Host, wanted: Wanted) -> Plan:
 
     :raises OllamaError: ``foreign_install``.
     """
-    if host.unit is not None and "kaido.ollama" not in host.unit:
+    if wanted.server and host.unit is not None and "kaido.ollama" not in host.unit:
         raise OllamaError(
             "foreign_install",
             f"{_preflight.UNIT_PATH} was not written by this collection, so nothing of that installation is removed",
@@ -172,6 +174,8 @@ def plan(host: Host, wanted: Wanted) -> Plan:
             f"remove group {wanted.group}",
         ),
     }
+    if not wanted.server:
+        return Plan({name: text for name, (_needed, text) in others.items()}, dict(host.staying))
     kept: dict[str, str] = {}
     if host.drop_ins:
         kept[host.drop_ins] = "drop-ins are the user's"
@@ -207,7 +211,8 @@ class Removal:
         for step in steps:
             name, _colon, what = step.partition(":")
             getattr(self, name)(*([what] if what else []))
-        self._remove_home()
+        if self.wanted.server:
+            self._remove_home()
         return self.kept
 
     def at(self, path: str) -> str:

@@ -336,3 +336,16 @@ def test_services_of_others_and_what_clients_use_is_listed(host: Host) -> None:
         "/etc/systemd/system/ollama-mirror.service.d",
         "/etc/kaido-ollama",
     } == set(kept)
+
+
+def test_on_a_host_without_a_server_only_the_others_go(host: Host) -> None:
+    host.write({**OTHERS, "/etc/systemd/system/ollama.service": "[Service]\nExecStart=/theirs\n"})
+    before = set(host.files()) - set(OTHERS)
+    plan, _kept = host.uninstall(server=False)
+    assert set(plan.steps) == {f"other:ollama-{name}" for name in ("mirror", "gateway", "balancer", "forwarder")}
+    assert set(host.files()) == before
+
+
+@pytest.mark.parametrize("models_dir", ["/etc", "/", "models", "/usr/share"])
+def test_what_is_no_store_is_refused(run_module: RunModule, models_dir: str) -> None:
+    assert run_module(uninstall, {"models_dir": models_dir}, check=True)["failure"]["code"] == "bad_option"
