@@ -19,6 +19,9 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+import yaml
+from ansible.parsing.dataloader import DataLoader
+from ansible.template import Templar, trust_as_template
 from ansible_collections.kaido.ollama.plugins.module_utils import _ownership, _preflight, _uninstall
 from ansible_collections.kaido.ollama.plugins.module_utils._errors import OllamaError
 from ansible_collections.kaido.ollama.plugins.module_utils._owner import Identity
@@ -816,3 +819,41 @@ def test_the_module_without_an_account(tree: Tree, run_module: RunModule) -> Non
 def test_the_module_wants_root(run_module: RunModule, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("os.geteuid", lambda: 1000)
     assert run_module(store_directories, {})["failure"]["code"] == "not_root"
+
+
+# The role's own expressions
+
+
+@pytest.mark.parametrize(
+    ("line", "named"),
+    [
+        ("ollama.service: Main process exited, code=exited, status=226/NAMESPACE", True),
+        ("ollama.service: Failed to set up mount namespacing: /run/systemd/unit-root: Permission denied", True),
+        ("ollama.service: Main process exited, code=exited, status=1/FAILURE", False),
+    ],
+)
+def test_a_sandbox_that_the_host_does_not_allow_is_named(line: str, named: bool) -> None:
+    failure = rendered(
+        "ollama__failure",
+        ollama__goes_back=False,
+        ansible_failed_result={"msg": "does not answer"},
+        ollama__journal={"stdout_lines": [line]},
+    )
+    assert any("ollama_sandbox: false" in text for text in failure) == named
+    assert line in failure
+
+
+@pytest.mark.parametrize(
+    ("path", "form"), [("/data/m/", "/data/m"), ("/data/m", "/data/m"), ("/", "/"), ("~/m", "~/m")]
+)
+def test_the_role_uses_one_form_of_a_path(path: str, form: str) -> None:
+    assert rendered("ollama__models_dir", ollama_models_dir=path) == form
+    assert rendered("ollama__install_dir", ollama_install_dir=path) == form
+
+
+def rendered(name: str, **variables: t.Any) -> t.Any:
+    """Return the value of a variable of role ollama."""
+    role = yaml.safe_load((Path(__file__).parents[2] / "roles/ollama/vars/main.yml").read_text())
+    known = {key: role[key] for key in (name, "ollama__untold", "ollama__no_sandbox")}
+    trusted = {key: trust_as_template(value) for key, value in known.items()}
+    return Templar(DataLoader(), variables={**trusted, **variables}).template(trusted[name])
