@@ -15,6 +15,7 @@ PRIVATE to the collection: it may change at any time.
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import pwd
 import re
@@ -42,19 +43,31 @@ _MAX_LINKS = 40
 _DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 _FILE = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 # What file systems keep in their top directory.
-_OF_FILE_SYSTEMS = re.compile(r"lost\+found|\.snapshots?|\.zfs|\.Trash-\d+|\$RECYCLE\.BIN|System Volume Information\Z")
+_OF_FILE_SYSTEMS = re.compile(r"lost\+found|\.snapshots?|\.zfs|\.Trash-\d+|\$RECYCLE\.BIN|System Volume Information")
 _OF_RELEASES = re.compile(r"releases|download|current|\.current\.new|\.lock")
 # Directories of the system, with everything below them.
 _SYSTEM_TREES = (
     *("/bin", "/boot", "/dev", "/etc", "/lib", "/lib32", "/lib64", "/libx32", "/lost+found", "/proc", "/run", "/sbin"),
     *("/sys", "/tmp", "/usr/bin", "/usr/include", "/usr/lib", "/usr/lib32", "/usr/lib64", "/usr/libexec", "/usr/sbin"),
     *("/usr/local/bin", "/usr/local/sbin", "/usr/local/lib", "/var/run", "/var/lock", "/var/tmp", "/var/log"),
-    *("/var/spool", "/var/cache", "/etc/ollama", "/var/lib/kaido-ollama"),
+    *("/var/spool", "/etc/ollama", "/var/lib/kaido-ollama"),
 )
+# Where desktops mount disks: /run/media/USER/DISK
+_REMOVABLE = "/run/media/"
 # Directories of the system that may hold a directory of its own for this purpose.
 _SYSTEM_DIRECTORIES = (
     *("/", "/home", "/opt", "/root", "/usr", "/usr/local", "/usr/local/share", "/usr/share", "/usr/src", "/var"),
-    *("/var/lib", "/var/local", "/var/opt", "/var/backups", "/var/mail", "/usr/local/etc", "/usr/games", "/snap"),
+    *(
+        "/var/lib",
+        "/var/local",
+        "/var/opt",
+        "/var/backups",
+        "/var/mail",
+        "/var/cache",
+        "/usr/local/etc",
+        "/usr/games",
+        "/snap",
+    ),
 )
 
 
@@ -181,6 +194,8 @@ def _malformed(path: str, variable: str) -> str | None:
 
 def place(path: str) -> str | None:
     """Return why a directory belongs to the system and cannot be used, or None. Pure."""
+    if path.startswith(_REMOVABLE):
+        return None
     if path in _SYSTEM_DIRECTORIES or any(_within(path, tree) for tree in _SYSTEM_TREES):
         return "expected a directory for this purpose alone; this one belongs to the system"
     return None
@@ -496,7 +511,7 @@ def _install_problems(path: str, root: str) -> t.Iterator[Problem]:
         if why:
             yield _bad("ollama_install_dir", path, f"it leads to {opened.path}; {why}")
         names = [] if opened.missing else _listdir(opened.handle)
-    foreign = [name for name in names if not _OF_RELEASES.fullmatch(name) and not _OF_FILE_SYSTEMS.match(name)]
+    foreign = [name for name in names if not _OF_RELEASES.fullmatch(name) and not _OF_FILE_SYSTEMS.fullmatch(name)]
     if foreign and "releases" not in names:
         yield _bad("ollama_install_dir", path, _occupied(foreign))
 
@@ -531,7 +546,7 @@ def _target_problems(path: str, opened: Opened, owner: Owner) -> t.Iterator[Prob
     names = _listdir(opened.handle)
     part = os.path.basename(path)
     foreign = [name for name in names if not BLOB.match(name)] if part == "blobs" else []
-    foreign = [name for name in foreign if not _OF_FILE_SYSTEMS.match(name)]
+    foreign = [name for name in foreign if not _OF_FILE_SYSTEMS.fullmatch(name)]
     why = place(resolved)
     if not why and not PATH.match(resolved):
         why = f"units of systemd treat such a path specially; use {bind_mount(resolved, path)} instead of the link"
@@ -542,7 +557,7 @@ def _target_problems(path: str, opened: Opened, owner: Owner) -> t.Iterator[Prob
 
 
 def _foreign(names: t.Iterable[str], known: t.Container[str]) -> list[str]:
-    return [name for name in names if name not in known and not _OF_FILE_SYSTEMS.match(name)]
+    return [name for name in names if name not in known and not _OF_FILE_SYSTEMS.fullmatch(name)]
 
 
 def _occupied(foreign: t.Sequence[str]) -> str:
@@ -634,3 +649,5 @@ def _set(handle: int, entry: Entry, owner: Owner, account: Identity) -> None:
         mode |= _group_bits(info)
     os.fchmod(handle, mode)
     os.fchown(handle, account.uid, account.gid)
+    if not owner.is_right(os.fstat(handle), private=entry.private):
+        raise OSError(errno.EOPNOTSUPP, "the file system does not keep owners or modes", entry.path)

@@ -343,9 +343,12 @@ class _Tree:
         except OllamaError:
             owner = None
         removed = 0
+        before = dict(self.unsafe)
         if owner is not None:
             with acting_as(owner):
                 removed = self._pass(what, dry=False)
+            # What the account cannot open is no problem yet.
+            self.unsafe = before
         return removed + self._pass(what, dry=False)
 
     def _pass(self, what: str, *, dry: bool) -> int:

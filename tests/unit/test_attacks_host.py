@@ -9,6 +9,7 @@ FIFO, a hard link or a directory.
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import pwd
@@ -235,6 +236,19 @@ def test_a_directory_that_is_exchanged_all_the_time_gives_nothing_away(tree: Tre
     assert tree.victims() == before
 
 
+@pytest.mark.parametrize("number", [errno.EPERM, errno.EROFS, 0])
+def test_a_file_system_that_keeps_no_owners(tree: Tree, monkeypatch: pytest.MonkeyPatch, number: int) -> None:
+    def chown(*_arguments: t.Any) -> None:
+        if number:
+            raise OSError(number, os.strerror(number))
+
+    tree.directory(f"{MODELS}/blobs", owner=Identity(0, 0))
+    monkeypatch.setattr("os.fchown", chown)
+    with pytest.raises(OllamaError, match="cannot set its owner") as caught:
+        tree.mend()
+    assert caught.value.code == "owner_not_changed"
+
+
 def test_what_root_made_in_the_store_is_given_back(tree: Tree) -> None:
     root = Identity(0, 0)
     wrong = {
@@ -435,9 +449,10 @@ def test_uninstalling_removes_links_in_the_store_only(tree: Tree) -> None:
 
 
 def test_uninstalling_removes_what_root_left_in_the_store(tree: Tree) -> None:
+    tree.at("/usr/share").chmod(0o711)
     tree.directory(f"{MODELS}/manifests/registry.ollama.ai/library/tiny", 0o700, Identity(0, 0))
-    tree.uninstall()
-    assert not tree.at(MODELS).exists()
+    assert tree.uninstall()[1] == {}
+    assert not tree.at(HOME).exists()
 
 
 def test_uninstalling_empties_what_an_administrators_link_leads_to(tree: Tree) -> None:
@@ -511,6 +526,14 @@ def test_directories_of_the_system_and_malformed_paths(variable: str, path: str)
     assert error.code == "bad_option"
     assert error.message.startswith(f"ollama_{variable}: invalid value ")
     assert "expected" in error.message
+
+
+@pytest.mark.parametrize(
+    "path",
+    ["/data", "/srv", "/mnt", "/mnt/disk", "/var/cache/ollama", "/run/media/lab/disk", "/home/lab/models", "/m@1"],
+)
+def test_directories_that_may_be_for_models(path: str) -> None:
+    assert "release" not in examine(replace(WANTED, models_dir=path), CONVERGED)
 
 
 @pytest.mark.parametrize(
