@@ -359,6 +359,13 @@ def test_the_unit_gets_what_links_lead_to() -> None:
     assert "ProtectHome=true" not in lines
 
 
+def test_the_lines_that_are_changed_for_links_are_in_the_template() -> None:
+    template = (Path(__file__).parents[2] / "roles/ollama/templates/ollama.service.j2").read_text().splitlines()
+    assert {"ProtectHome=true", "ProtectHome=tmpfs"} <= set(template)
+    for start in ("RequiresMountsFor=", "ReadWritePaths="):
+        assert [line for line in template if line.startswith(start)]
+
+
 # H4: preflight reads a store as its owner, without end and without waiting
 
 
