@@ -10,6 +10,7 @@ import typing as t
 from ansible.plugins.action import ActionBase
 from ansible.utils.display import Display
 
+from ..module_utils._preflight import vulnerability
 from ..module_utils._progress import human
 
 TITLES = ("HOST", "OLLAMA", "LISTENS ON", "COMPUTES ON", "MODEL", "DIGEST", "VERIFIED", "SIZE", "SECONDS", "SOURCE")
@@ -62,6 +63,12 @@ def table(reports: t.Mapping[str, t.Mapping[str, t.Any]]) -> list[str]:
     return lines
 
 
+def warnings(reports: t.Mapping[str, t.Mapping[str, t.Any]]) -> list[str]:
+    """Return a line for each host whose server has a known vulnerability."""
+    found = {host: vulnerability(report["version"]) for host, report in sorted(reports.items())}
+    return [f"{host}: {text}" for host, text in found.items() if text]
+
+
 class ActionModule(ActionBase):
     """Collect the hosts' facts and print them."""
 
@@ -72,6 +79,9 @@ class ActionModule(ActionBase):
         result: dict[str, t.Any] = super().run(tmp, task_vars)
         variables = task_vars or {}
         hosts = {host: variables["hostvars"][host].get("ollama_report") for host in variables["ansible_play_hosts_all"]}
-        lines = table({host: report for host, report in hosts.items() if report})
+        reports = {host: report for host, report in hosts.items() if report}
+        lines = table(reports)
+        for warning in warnings(reports):
+            Display().warning(warning)
         Display().display("\n" + "\n".join(lines))
         return dict(result, changed=False, lines=lines)

@@ -20,25 +20,29 @@ import pwd
 import re
 import shlex
 import shutil
+import stat
 import subprocess
 import time
 import typing as t
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
-from . import _release, _settings, _sockets, _unpack
+from . import _ownership, _release, _settings, _sockets, _unpack
 from ._errors import OllamaError
 from ._model import parse_wanted
+from ._owner import Identity, acting_as, owner_of, read_regular
 from ._registry import parse_mirror
 
 UNIT = "ollama.service"
 UNIT_PATH = "/etc/systemd/system/ollama.service"
 ENVIRONMENT_PATH = "/etc/ollama/ollama.env"
-OLDEST_SAFE = (0, 34, 3)
+OLDEST_SAFE = (0, 35, 0)
+# The path traversal in /api/pull is in these; older versions have other vulnerabilities.
+CVE = "CVE-2026-103663"
+FIRST_WITH_CVE = (0, 34, 2)
 FIRST_WITH_NEW_STORE = (0, 40, 0)
 # 0.40 keeps what it converts beside what it makes of it, and wants a quarter of it free before it begins.
 MIGRATION_FACTOR = 2.25
 
-_PATH = re.compile(r"/[A-Za-z0-9/._+:@-]*[A-Za-z0-9._+:@-]\Z")
 # Those for which ansible-core has a module; pacman's, zypper's and apk's are in another collection.
 _PACKAGE_MANAGERS = ("apt-get", "dnf")
 _SYSTEM_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
@@ -46,7 +50,18 @@ _VENDOR_GROUPS = ("video", "render")
 _DEVICES = ("dev/kfd", "dev/dri", "dev/nvidia0", "dev/nvidiactl", "dev/nvidia-uvm")
 # Where a package of the distribution, or somebody who unpacked a release by hand, puts the program.
 _OTHER_PROGRAM = "/usr/bin/ollama"
-_STORE_DIRECTORIES = ("blobs", "manifests", "manifests-v2")
+_SHELLS = ("/nologin", "/false")
+_USER_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_.-]{0,31}\Z")
+# Accounts that others share, and groups whose rights are those of root.
+_USERS_OF_OTHERS = ("root", "nobody")
+_GROUPS_OF_OTHERS = (
+    *("root", "wheel", "sudo", "adm", "admin", "disk", "kmem", "shadow", "docker", "lxd", "libvirt", "nogroup"),
+    "nobody",
+)
+_NOBODY = Identity(65534, 65534)
+_GENERATIONS = (("v2", "manifests-v2"), ("v1", "manifests"))
+_MANIFEST_BYTES = 4 << 20
+_MAX_MODEL_BYTES = 1 << 60
 
 _AMOUNT = r"infinity|\d+(\.\d+)?[KMGT]?|\d{1,2}(\.\d+)?%|100%"
 _SET = r"\d+(-\d+)?([ ,]\d+(-\d+)?)*"
@@ -88,7 +103,10 @@ class Wanted:
     models: t.Sequence[t.Any] = ()
     lock: t.Mapping[str, str] = field(default_factory=dict)
     mirrors: t.Sequence[str] = ()
-    models_mount_required: bool = False
+    models_mount_required: bool | str = False
+    """A text is the mount point that must be there."""
+    shared: bool = False
+    """Whether the group is to read the store, for a mirror."""
     platforms: t.Mapping[str, t.Mapping[str, t.Any]] = field(default_factory=dict)
     keep: int = 2
     install_dir: str = "/opt/ollama"
@@ -116,6 +134,14 @@ class Account:
 
     uid: int
     groups: frozenset[str]
+    group: str = "ollama"
+    """The primary group."""
+    home: str = "/usr/share/ollama"
+    shell: str = "/usr/sbin/nologin"
+    local: bool = True
+    """Whether it is in /etc/passwd, not in a directory service."""
+    processes: tuple[str, ...] = ()
+    """What else runs as this account, for accounts that were not made for the server."""
 
 
 @dataclass(frozen=True)
@@ -128,6 +154,8 @@ class Service:
     user: str = ""
     environment: t.Mapping[str, str] = field(default_factory=dict)
     """What the unit, its drop-ins and their files set, as far as systemd tells."""
+    drop_ins: tuple[str, ...] = ()
+    """Paths of the drop-ins that systemd has read."""
 
 
 @dataclass(frozen=True)
@@ -143,14 +171,6 @@ class Listener:
 
 
 @dataclass(frozen=True)
-class Directory:
-    """A directory that the account is to own."""
-
-    uid: int
-    mode: int
-
-
-@dataclass(frozen=True)
 class Store:
     """The model store that is there."""
 
@@ -159,8 +179,8 @@ class Store:
     largest: int = 0
     """Bytes of the largest model; looked for only when 0.40 is about to be crossed."""
     free: int = 0
-    on_root: bool = False
-    """Whether it is, or would be, on the file system of /."""
+    mounted: bool = True
+    """Whether the directory that has to be a mount point is one."""
 
 
 @dataclass(frozen=True)
@@ -173,10 +193,8 @@ class Host:
     package_manager: str | None
     releases: _release.State
     account: Account | None
-    has_group: bool
     device_groups: tuple[str, ...]
-    directories: dict[str, Directory | None]
-    """Those that must be there, None when one is missing, and the parts of a store, where there are any."""
+    directories: _ownership.Survey
     unit: str | None
     drop_ins: dict[str, str]
     """Name -> text."""
@@ -202,25 +220,58 @@ def check(wanted: Wanted) -> Checked:
     if version < OLDEST_SAFE and not wanted.allow_vulnerable_version:
         raise OllamaError(
             "vulnerable_version",
-            f"ollama_version: {wanted.version!r} has known security holes; allowed is 0.34.3 or newer, "
-            "or ollama_allow_vulnerable_version: true",
+            f"ollama_version: invalid value {wanted.version!r}; expected 0.35.0 or newer, because older versions have "
+            f"known vulnerabilities ({CVE}), or ollama_allow_vulnerable_version: true",
             variable="ollama_version",
         )
     if wanted.keep < 1:
         raise OllamaError(
             "bad_option", f"ollama_release_keep: {wanted.keep} is not allowed; allowed is a number of at least 1"
         )
-    for variable, path in (("ollama_models_dir", wanted.models_dir), ("ollama_install_dir", wanted.install_dir)):
-        if not _PATH.match(path):
-            raise OllamaError(
-                "bad_option",
-                f"{variable}: {path!r} is not allowed; allowed is an absolute path of letters, digits and /._+:@-",
-            )
+    _ownership.check_paths(wanted.models_dir, wanted.install_dir, wanted.home)
+    _check_mount(wanted)
+    _check_names(wanted)
     check_limits(wanted.limits)
     address = _settings.address(wanted.settings, allow_open_network=wanted.allow_open_network)
     environment, raw = _settings.merge(wanted.settings, wanted.environment, wanted.models_dir)
     check_models(wanted, allow_cloud=environment.get("OLLAMA_NO_CLOUD") == "0")
     return Checked(address, environment, raw)
+
+
+def _check_mount(wanted: Wanted) -> None:
+    point = wanted.models_mount_required
+    if isinstance(point, bool) or (point and (wanted.models_dir + "/").startswith(point.rstrip("/") + "/")):
+        return
+    raise OllamaError(
+        "bad_option",
+        f"ollama_models_mount_required: invalid value {point!r}; expected true, false, or the path of a mount point "
+        f"that is {wanted.models_dir} or above it",
+        variable="ollama_models_mount_required",
+    )
+
+
+def _check_names(wanted: Wanted) -> None:
+    for variable, name, others in (
+        ("ollama_user", wanted.user, _USERS_OF_OTHERS),
+        ("ollama_group", wanted.group, _GROUPS_OF_OTHERS),
+    ):
+        if not _USER_NAME.match(name) or name in others:
+            what = "group" if variable == "ollama_group" else "system account"
+            raise OllamaError(
+                "bad_option",
+                f"{variable}: invalid value {name!r}; expected the name of a {what} that is for this server alone",
+                variable=variable,
+            )
+
+
+def vulnerability(version: str | None) -> str | None:
+    """Return what is to be known about a release that was found on a host, or None. Pure."""
+    with contextlib.suppress(OllamaError):
+        if version and FIRST_WITH_CVE <= _release.parse_version(version) < OLDEST_SAFE:
+            return (
+                f"Ollama {version} is vulnerable ({CVE}: path traversal in /api/pull); 0.35.0 is the first without it"
+            )
+    return None
 
 
 def check_models(wanted: Wanted, *, allow_cloud: bool) -> None:
@@ -297,13 +348,17 @@ def judge(wanted: Wanted, checked: Checked, host: Host, fetched: t.Mapping[str, 
         bin_dir=wanted.bin_dir,
         keep=wanted.keep,
     )
+    _judge_account(wanted, host)
     _judge_adoption(wanted, host)
+    for problem in host.directories.problems:
+        raise OllamaError(problem.code, problem.message, path=problem.path)
     _judge_store(wanted, host)
-    if wanted.models_mount_required and host.store.on_root:
+    if wanted.models_mount_required and not host.store.mounted:
+        point = wanted.models_dir if wanted.models_mount_required is True else wanted.models_mount_required
         raise OllamaError(
             "not_mounted",
-            f"ollama_models_dir: {wanted.models_dir!r} is on the root file system, so its disk is not mounted; "
-            "mount it, or set ollama_models_mount_required: false",
+            f"ollama_models_dir: {point} is not a mount point; mount its file system, set ollama_models_mount_required "
+            "to the directory above it where that is mounted, or to false",
             variable="ollama_models_dir",
         )
     if not host.has_zstd and not host.package_manager and "install" in _release.plan(host.releases, release):
@@ -323,6 +378,93 @@ def judge(wanted: Wanted, checked: Checked, host: Host, fetched: t.Mapping[str, 
                 pid=listener.pid,
             )
     return release
+
+
+# The account
+
+
+def _is_managed(account: Account, wanted: Wanted) -> bool:
+    """Return whether an account was made for a server, by this collection or by the vendor's script."""
+    return account.local and 0 < account.uid < 1000 and account.home == wanted.home
+
+
+def _judge_account(wanted: Wanted, host: Host) -> None:
+    _judge_unit_account(wanted, host)
+    account = host.account
+    if account is None:
+        return
+    text = None
+    if account.uid == 0 or not account.shell.endswith(_SHELLS):
+        text = (
+            f"it is a login account (uid {account.uid}, shell {account.shell or '/bin/sh'}, home {account.home}); "
+            "expected a system account without a shell, or a name that does not exist yet"
+        )
+    elif account.group != wanted.group:
+        text = (
+            f"its primary group is {account.group}; expected ollama_group: {account.group}, or another ollama_user "
+            "(existing accounts are not changed)"
+        )
+    elif account.processes:
+        text = f"{', '.join(account.processes[:3])} runs as it; expected an account for this server alone"
+    elif not account.local and missing_groups(host):
+        groups = missing_groups(host)
+        commands = " && ".join(f"gpasswd -a {wanted.user} {group}" for group in groups)
+        text = (
+            f"it is in a directory service and not in the groups of the GPU devices; expected membership in "
+            f"{', '.join(groups)}, for example by: {commands}"
+        )
+    if text:
+        raise OllamaError(
+            "account_unsuitable", f"ollama_user: invalid value {wanted.user!r}; {text}", variable="ollama_user"
+        )
+
+
+def _judge_unit_account(wanted: Wanted, host: Host) -> None:
+    """Refuse another account than the one that the server has, and drop-ins that set another one."""
+    before = account_of(host.unit or "")
+    for key, variable, name in (("User", "ollama_user", wanted.user), ("Group", "ollama_group", wanted.group)):
+        if not _is_foreign(host.unit) and before.get(key, name) != name:
+            raise OllamaError(
+                "account_changed",
+                f"{variable}: invalid value {name!r}; expected {before[key]!r}, as which the server on this host runs; "
+                f"to change it, run playbook kaido.ollama.uninstall with {variable}: {before[key]} (models stay), then "
+                "this one again",
+                variable=variable,
+            )
+        for drop_in, text in sorted(host.drop_ins.items()):
+            found = account_of(text)
+            if found.get(key, name) != name or found.get("DynamicUser", "no").lower() in ("yes", "true", "on", "1"):
+                wrong = f"{key}={found[key]}" if found.get(key, name) != name else "DynamicUser="
+                raise OllamaError(
+                    "drop_in_account",
+                    f"{drop_in if '/' in drop_in else f'{UNIT_PATH}.d/{drop_in}'}: {wrong} conflicts with {variable}: "
+                    f"{name}, to which the models belong; remove that line",
+                    variable=variable,
+                )
+
+
+def account_of(text: str) -> dict[str, str]:
+    """Return what a unit or a drop-in sets of User, Group and DynamicUser. Pure."""
+    found = re.findall(r"^[ \t]*(User|Group|DynamicUser)[ \t]*=[ \t]*(.*?)[ \t]*$", text, re.MULTILINE)
+    return {key: value for key, value in found if value}
+
+
+def unit_for(unit: str, targets: t.Sequence[str]) -> str:
+    """Return the unit's text with the directories to which links of the store lead. Pure."""
+    if not targets:
+        return unit
+    listed = " ".join(targets)
+    homes = [path for path in targets if path.startswith(("/home/", "/root/"))]
+    lines = []
+    for line in unit.splitlines():
+        if line == "ProtectHome=true" and homes:
+            line = "ProtectHome=tmpfs"
+        lines.append(line)
+        if line.startswith(("RequiresMountsFor=", "ReadWritePaths=")):
+            lines.append(f"{line.split('=')[0]}={listed}")
+        if line == "ProtectHome=tmpfs" and homes:
+            lines.append(f"BindPaths={' '.join(homes)}")
+    return "\n".join(lines) + "\n"
 
 
 # Taking over what the vendor's script installed
@@ -353,14 +495,29 @@ def _judge_adoption(wanted: Wanted, host: Host) -> None:
             path=UNIT_PATH,
         )
     store = foreign_store(host)
-    if store and os.path.realpath(store) != os.path.realpath(wanted.models_dir):
+    if store and not _is_same(store, wanted.models_dir):
+        if _ownership.PATH.match(_ownership.normal(store)):
+            way = f"expected {store}, or move them first"
+        else:
+            way = (
+                f"they are in {store!r}, a path that units of systemd cannot hold; make another path for it with "
+                f"{_ownership.bind_mount(store, '/srv/ollama-models')} (and in /etc/fstab), then set "
+                "ollama_models_dir: /srv/ollama-models"
+            )
         raise OllamaError(
             "foreign_store",
-            f"ollama_models_dir: {wanted.models_dir!r} is not where the server on this host keeps its models; "
-            f"allowed is {store}, or move them there first",
+            f"ollama_models_dir: invalid value {wanted.models_dir!r}; the server on this host keeps its models "
+            f"elsewhere: {way}",
             variable="ollama_models_dir",
             store=store,
         )
+
+
+def _is_same(path: str, other: str) -> bool:
+    # A bind mount is the same directory under another path.
+    with contextlib.suppress(OSError):
+        return os.path.samefile(path, other)
+    return os.path.realpath(path) == os.path.realpath(other)
 
 
 def foreign_store(host: Host) -> str | None:
@@ -460,13 +617,15 @@ def todo(wanted: Wanted, checked: Checked, host: Host, release: _release.Wanted)
     if "release" in steps and crosses(wanted, host.releases, host.store.generation) == "up":
         steps["backup"] = f"{wanted.version} rewrites models: the manifests are copied first"
     groups = missing_groups(host)
-    if host.account is None or not host.has_group:
-        steps["account"] = f"there is no {'group ' + wanted.group if host.account else 'user ' + wanted.user}"
+    if host.account is None:
+        steps["account"] = f"there is no user {wanted.user}"
     elif groups:
         steps["account"] = f"user {wanted.user} is not in {', '.join(groups)}"
-    wrong = [row["path"] for row in wrong_directories(wanted, host)]
+    wrong = host.directories.wrong
     if wrong:
-        steps["directories"] = f"{', '.join(wrong)}: missing, not owned by {wanted.user}, or writable by others"
+        listed = ", ".join(wrong[:5]) + (f" and {len(wrong) - 5} more" if len(wrong) > 5 else "")
+        unreadable = " or not readable by its group" if wanted.shared else ""
+        steps["directories"] = f"{listed}: missing, not owned by {wanted.user}, writable by others{unreadable}"
     if host.unit != wanted.unit:
         steps["unit"] = f"{UNIT_PATH} {'is missing' if host.unit is None else 'differs'}"
     environment = {**checked.environment, **checked.raw_environment}
@@ -480,20 +639,6 @@ def todo(wanted: Wanted, checked: Checked, host: Host, release: _release.Wanted)
     if restart:
         steps["service"] = restart
     return steps
-
-
-def wrong_directories(wanted: Wanted, host: Host) -> list[dict[str, t.Any]]:
-    """Return the directories to make or mend, and how: what is in a store belongs to the account, all of it."""
-    return [
-        {
-            "path": path,
-            "recurse": path not in (wanted.home, wanted.models_dir),
-            # Readable by others it may be: that may be meant.
-            "mode": "0750" if found is None else "u=rwX,g-w,o-w",
-        }
-        for path, found in host.directories.items()
-        if found is None or host.account is None or found.uid != host.account.uid or found.mode & 0o022
-    ]
 
 
 def missing_groups(host: Host) -> list[str]:
@@ -534,6 +679,9 @@ def look(wanted: Wanted, port: int, root: str = "/", systemctl: t.Callable[[], s
     current = os.path.join(wanted.install_dir, "current")
     configuration = (UNIT_PATH, ENVIRONMENT_PATH, current, os.path.join(current, _release.MARKER))
     releases = _release.look(at(wanted.install_dir), at(wanted.bin_dir))
+    service = _service(systemctl or _systemctl)
+    unit = _read(at(UNIT_PATH))
+    entry = _passwd(wanted.user)
     other = at(_OTHER_PROGRAM)
     return Host(
         machine=platform.machine(),
@@ -541,18 +689,22 @@ def look(wanted: Wanted, port: int, root: str = "/", systemctl: t.Callable[[], s
         has_zstd=_unpack.has_zstd(path),
         package_manager=next((name for name in _PACKAGE_MANAGERS if shutil.which(name, path=path)), None),
         releases=releases,
-        account=_account(wanted.user),
-        has_group=_group_name(wanted.group) is not None,
+        account=None if entry is None else _account(entry, wanted, root),
         device_groups=_device_groups(root),
-        directories=_directories(wanted, at),
-        unit=_read(at(UNIT_PATH)),
-        drop_ins={os.path.basename(path): _read(at(path)) or "" for path in _drop_ins(root)[1:]},
+        directories=_ownership.survey(
+            wanted.models_dir, wanted.install_dir, wanted.home, _store_owner(wanted, entry, unit, service), root
+        ),
+        unit=unit,
+        drop_ins={
+            **{path: _read(at(path)) or "" for path in service.drop_ins if not path.startswith(UNIT_PATH + ".d/")},
+            **{os.path.basename(path): _read(at(path)) or "" for path in _drop_ins(root)[1:]},
+        },
         environment=None if environment is None else _settings.parse_environment_file(environment),
         environment_is_private=_is_private(at(ENVIRONMENT_PATH)),
         configured=max(_mtime(at(path)) for path in (*configuration, *_drop_ins(root))),
-        service=_service(systemctl or _systemctl),
+        service=service,
         listeners=tuple(_listeners(port, root)),
-        store=_store(wanted, releases, at(wanted.models_dir), at("/")),
+        store=_store(wanted, releases, root),
         # On systems where /usr/local/bin is /usr/bin, or the like, it is the same program.
         other_program=_OTHER_PROGRAM
         if os.path.exists(other) and os.path.realpath(other) != os.path.realpath(at(wanted.bin_dir) + "/ollama")
@@ -573,7 +725,9 @@ def platform_of(os_release: str, platforms: t.Container[str]) -> str:
 
 
 def _systemctl() -> str:
-    properties = "ActiveState,UnitFileState,ExecMainStartTimestampMonotonic,User,Environment,EnvironmentFiles"
+    properties = (
+        "ActiveState,UnitFileState,ExecMainStartTimestampMonotonic,User,Environment,EnvironmentFiles,DropInPaths"
+    )
     try:
         done = subprocess.run(
             ["systemctl", "show", "--property", properties, UNIT],
@@ -601,6 +755,7 @@ def _service(systemctl: t.Callable[[], str]) -> Service:
         enabled=values.get("UnitFileState") == "enabled",
         started=time.time() - (time.monotonic() - started),
         user=values.get("User", ""),
+        drop_ins=tuple(values.get("DropInPaths", "").split()),
         environment={**environment_of("Environment=" + values.get("Environment", "")), **files},
     )
 
@@ -615,13 +770,56 @@ def _drop_ins(root: str) -> list[str]:
     return [directory, *(os.path.join(directory, name) for name in names)]
 
 
-def _account(user: str) -> Account | None:
+def _passwd(user: str) -> pwd.struct_passwd | None:
     try:
-        entry = pwd.getpwnam(user)
+        return pwd.getpwnam(user)
     except KeyError:
         return None
-    names = (_group_name(gid) for gid in os.getgrouplist(user, entry.pw_gid))
-    return Account(entry.pw_uid, frozenset(name for name in names if name))
+
+
+def _account(entry: pwd.struct_passwd, wanted: Wanted, root: str) -> Account:
+    names = (_group_name(gid) for gid in os.getgrouplist(entry.pw_name, entry.pw_gid))
+    local = any(line.split(":")[0] == entry.pw_name for line in (_read(root + "/etc/passwd") or "").splitlines())
+    account = Account(
+        uid=entry.pw_uid,
+        groups=frozenset(name for name in names if name),
+        group=_group_name(entry.pw_gid) or str(entry.pw_gid),
+        home=entry.pw_dir,
+        shell=entry.pw_shell,
+        local=local,
+    )
+    if _is_managed(account, wanted):
+        return account
+    return replace(account, processes=tuple(_processes(entry.pw_uid, root)))
+
+
+def _processes(uid: int, root: str) -> t.Iterator[str]:
+    """Yield the processes of an account that do not belong to the server."""
+    proc = os.path.join(root, "proc")
+    for pid in sorted(name for name in _names(proc) if name.isdigit()):
+        with contextlib.suppress(OSError):
+            if os.stat(f"{proc}/{pid}").st_uid == uid and f"/{UNIT}" not in (_read(f"{proc}/{pid}/cgroup") or ""):
+                yield f"{(_read(f'{proc}/{pid}/comm') or '?').strip()} (pid {pid})"
+
+
+def former_user(wanted: Wanted, host: Host) -> str:
+    """Return the account of a server that is taken over, where it is another one than the wanted one. Pure."""
+    return _former_user(wanted, host.unit, host.service)
+
+
+def _former_user(wanted: Wanted, unit: str | None, service: Service) -> str:
+    return service.user if _is_foreign(unit) and service.user not in ("root", wanted.user) else ""
+
+
+def _store_owner(
+    wanted: Wanted, entry: pwd.struct_passwd | None, unit: str | None, service: Service
+) -> _ownership.Owner:
+    former = _passwd(_former_user(wanted, unit, service))
+    return _ownership.Owner(
+        account=None if entry is None else Identity(entry.pw_uid, entry.pw_gid),
+        former=frozenset() if former is None else frozenset({former.pw_uid}),
+        shared=wanted.shared,
+    )
 
 
 def _group_name(group: str | int) -> str | None:
@@ -657,40 +855,84 @@ def _listeners(port: int, root: str) -> t.Iterator[Listener]:
         )
 
 
-def _store_generation(path: str) -> str | None:
-    for generation, name in (("v2", "manifests-v2"), ("v1", "manifests")):
-        for _directory, _subdirectories, files in os.walk(os.path.join(path, name)):
-            if files:
-                return generation
-    return None
-
-
-def _store(wanted: Wanted, releases: _release.State, path: str, root: str) -> Store:
+def _store(wanted: Wanted, releases: _release.State, root: str) -> Store:
+    path = os.path.join(root, wanted.models_dir.lstrip("/"))
     there = path
     while not os.path.exists(there):
         there = os.path.dirname(there)
-    generation = _store_generation(path)
-    crossing = crosses(wanted, releases, generation) == "up"
+    required = wanted.models_mount_required
+    point = required if isinstance(required, str) else wanted.models_dir
+    largest = 0
+    # Its owner could replace anything in it by a link: what that reaches, the owner can reach anyway.
+    with acting_as(_reader(wanted, root)):
+        generation = next((name for name, part in _GENERATIONS if next(_tags(os.path.join(path, part)), None)), None)
+        if crosses(wanted, releases, generation) == "up":
+            largest = max(map(_model_size, _tags(os.path.join(path, "manifests"))), default=0)
     return Store(
         generation=generation,
-        largest=max(_model_sizes(os.path.join(path, "manifests")), default=0) if crossing else 0,
+        largest=largest,
         free=shutil.disk_usage(there).free,
-        on_root=os.stat(there).st_dev == os.stat(root).st_dev,
+        mounted=not required or _is_mount_point(os.path.join(root, point.lstrip("/"))),
     )
 
 
-def _model_sizes(manifests: str) -> t.Iterator[int]:
-    for directory, _subdirectories, files in os.walk(manifests):
-        for name in files:
-            with contextlib.suppress(ValueError, TypeError, AttributeError):
-                content = json.loads(_read(os.path.join(directory, name)) or "")
-                yield sum(int(layer.get("size", 0)) for layer in content.get("layers", []))
+def _reader(wanted: Wanted, root: str) -> Identity:
+    try:
+        return owner_of(wanted.models_dir, _ownership.STORE_DIRECTORIES, root)
+    except OllamaError:
+        # Everybody may write to it.
+        return _NOBODY
 
 
-def _directories(wanted: Wanted, at: t.Callable[[str], str]) -> dict[str, Directory | None]:
-    found = {path: _directory(at(path)) for path in (wanted.home, wanted.models_dir)}
-    parts = [os.path.join(wanted.home, ".ollama"), *(os.path.join(wanted.models_dir, n) for n in _STORE_DIRECTORIES)]
-    return {**found, **{path: _directory(at(path)) for path in parts if os.path.isdir(at(path))}}
+def _tags(tree: str) -> t.Iterator[str]:
+    """Yield the files where manifests are, HOST/NAMESPACE/MODEL/TAG; only an administrator's link is followed."""
+    with contextlib.suppress(OSError):
+        info = os.lstat(tree)
+        if not stat.S_ISLNK(info.st_mode) or info.st_uid == 0:
+            yield from _leaves(tree, 4, [_ownership.MAX_ENTRIES])
+
+
+def _leaves(path: str, depth: int, left: list[int]) -> t.Iterator[str]:
+    try:
+        with os.scandir(path) as found:
+            items = [item for _number, item in zip(range(left[0]), found)]
+    except OSError:
+        return
+    left[0] -= len(items)
+    for item in items:
+        if depth > 1 and item.is_dir(follow_symlinks=False):
+            yield from _leaves(item.path, depth - 1, left)
+        elif depth == 1 and (item.is_symlink() or item.is_file(follow_symlinks=False)):
+            yield item.path
+
+
+def _model_size(manifest: str) -> int:
+    """Return the bytes of a model; 0 for what is not a manifest."""
+    try:
+        layers = json.loads(read_regular(manifest, _MANIFEST_BYTES))["layers"]
+        return min(sum(max(0, int(layer["size"])) for layer in layers), _MAX_MODEL_BYTES)
+    except (OSError, ValueError, TypeError, KeyError, OverflowError, RecursionError):
+        return 0
+
+
+def _is_mount_point(path: str) -> bool:
+    """Return whether a file system of its own begins at a directory: a mount, a bind mount, or a subvolume."""
+    real = os.path.realpath(path)
+    with contextlib.suppress(OSError):
+        if os.stat(real).st_dev != os.stat(os.path.dirname(real)).st_dev:
+            return True
+        mounts = (_read("/proc/self/mountinfo") or "").splitlines()
+        return real in (
+            re.sub(r"\\([0-7]{3})", lambda found: chr(int(found[1], 8)), line.split()[4]) for line in mounts
+        )
+    return False
+
+
+def _names(path: str) -> list[str]:
+    try:
+        return os.listdir(path)
+    except OSError:
+        return []
 
 
 def _read(path: str) -> str | None:
@@ -706,13 +948,6 @@ def _mtime(path: str) -> float:
         return os.lstat(path).st_mtime
     except FileNotFoundError:
         return 0.0
-
-
-def _directory(path: str) -> Directory | None:
-    if not os.path.isdir(path):
-        return None
-    status = os.stat(path)
-    return Directory(status.st_uid, status.st_mode & 0o7777)
 
 
 def _is_private(path: str) -> bool:

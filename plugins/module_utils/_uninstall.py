@@ -1,32 +1,37 @@
 # Copyright (c) 2026, kaido.ollama contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Take a server off its host: only what this collection or Ollama itself made, and of models only the store's files.
+"""Uninstall a server: only what this collection or Ollama itself made, and of models only the store's files.
 
-`look` reads the host, `plan` says what goes and what stays, `Removal` does it; planning is pure.
+`look` reads the host, `plan` returns what is removed and what stays, `Removal` removes it; planning is pure.
+In directories of the service account nothing is opened by path: no link is followed that does not belong to root.
 
 PRIVATE to the collection: it may change at any time.
 """
 
 from __future__ import annotations
 
+import contextlib
 import grp
 import os
 import pwd
-import re
 import shutil
+import stat
 import subprocess
 import typing as t
 from dataclasses import dataclass
 
-from . import _preflight, _release
+from . import _ownership, _preflight, _release
 from ._errors import OllamaError
+from ._owner import acting_as, owner_of
 
 STATE_DIR = "/var/lib/kaido-ollama"
-# What the server itself writes into .ollama of its home, beside models.
-_OWN_FILES = ("id_ed25519", "id_ed25519.pub", "server.json", "history")
-_OWN_DIRECTORIES = ("cache", "logs")
-_BLOB = re.compile(r"sha256-[0-9a-f]{64}(-partial(-\d+)?|\.tmp)?\Z")
+# What the roles of this collection run beside the server. The unit is removed last: until then another run finds it.
+OTHER_SERVICES = ("ollama-forwarder", "ollama-mirror", "ollama-balancer", "ollama-gateway")
+MARKER = "kaido.ollama"
+_OTHER_PLACES = ("/etc/{}", "/var/cache/{}", "/var/lib/{}")
+_CLIENT_FILES = ("/etc/kaido-ollama", "/etc/profile.d/kaido-ollama.sh")
+_MAX_DEPTH = 64
 _SYSTEM_UIDS = range(1, 1000)
 _SHELLS = ("/nologin", "/false")
 
@@ -36,6 +41,8 @@ class Wanted:
     """Where the server is, and whether its models go too."""
 
     remove_models: bool = False
+    server: bool = True
+    """Whether the server is removed; otherwise only what else this collection runs on the host."""
     models_dir: str = "/usr/share/ollama/.ollama/models"
     install_dir: str = "/opt/ollama"
     bin_dir: str = "/usr/local/bin"
@@ -59,13 +66,19 @@ class Host:
     has_state: bool
     user: pwd.struct_passwd | None
     group: grp.struct_group | None
-    store: tuple[str, ...]
-    """Paths of the store's own files and directories, deepest first."""
-    own: tuple[str, ...]
-    """Those that the server keeps beside the store."""
+    others: dict[str, tuple[str, ...]]
+    """Other services whose units this collection wrote, with their directories."""
+    staying: tuple[tuple[str, str], ...]
+    """What stays in any case, and why."""
+    store: int
+    """How many files and directories are the store's own."""
+    own: int
+    """How many the server keeps beside the store."""
     store_bytes: int
     owned: int
     """How many files and directories of the home and the store belong to the account or its group."""
+    unsafe: tuple[tuple[str, str], ...] = ()
+    """Links in the way, which stay, and directories to which links of root lead, with the reason."""
 
 
 @dataclass(frozen=True)
@@ -88,8 +101,7 @@ def look(wanted: Wanted, root: str = "/", systemctl: t.Callable[..., str] | None
 
     shown = (systemctl or run_systemctl)("show", "--property=ActiveState,UnitFileState,FragmentPath", _preflight.UNIT)
     values = dict(line.split("=", 1) for line in shown.splitlines() if "=" in line)
-    store = tuple(_store_files(at(wanted.models_dir)))
-    beside = os.path.join(at(wanted.home), ".ollama")
+    tree = _Tree(wanted, root)
     user = _find(pwd.getpwnam, wanted.user)
     return Host(
         service=values.get("ActiveState") in ("active", "activating", "failed", "reloading")
@@ -103,10 +115,17 @@ def look(wanted: Wanted, root: str = "/", systemctl: t.Callable[..., str] | None
         has_state=os.path.isdir(at(STATE_DIR)),
         user=user,
         group=_find(grp.getgrnam, wanted.group),
-        store=store,
-        own=tuple(_own_files(beside)),
-        store_bytes=sum(os.lstat(path).st_size for path in store if not os.path.isdir(path)),
-        owned=len(_owned((at(wanted.home), at(wanted.models_dir)), user)),
+        others={
+            name: tuple(path for path in (place.format(name) for place in _OTHER_PLACES) if os.path.lexists(at(path)))
+            for name in OTHER_SERVICES
+            if _is_of_ours(name, at)
+        },
+        staying=tuple(_staying(at)),
+        store=tree.remove("store", dry=True),
+        own=tree.remove("own", dry=True),
+        store_bytes=tree.bytes,
+        owned=0 if user is None else tree.give_to_root(user, dry=True),
+        unsafe=tuple(tree.unsafe.items()),
     )
 
 
@@ -115,7 +134,7 @@ def plan(host: Host, wanted: Wanted) -> Plan:
 
     :raises OllamaError: ``foreign_install``.
     """
-    if host.unit is not None and "kaido.ollama" not in host.unit:
+    if wanted.server and host.unit is not None and "kaido.ollama" not in host.unit:
         raise OllamaError(
             "foreign_install",
             f"{_preflight.UNIT_PATH} was not written by this collection, so nothing of that installation is removed",
@@ -123,7 +142,15 @@ def plan(host: Host, wanted: Wanted) -> Plan:
         )
     removable = host.user is not None and _is_ours(host.user, wanted)
     own_link = host.link == _release.binary(wanted.install_dir)
+    others = {
+        f"other:{name}": (
+            True,
+            f"stop {name}.service, remove {', '.join((_unit_path(name), *places))} and user {name}",
+        )
+        for name, places in host.others.items()
+    }
     sentences = {
+        **others,
         "service": (host.service, f"stop and disable {_preflight.UNIT}"),
         "unit": (host.unit is not None, f"remove {_preflight.UNIT_PATH}"),
         "link": (own_link, f"remove {wanted.bin_dir}/ollama"),
@@ -134,7 +161,7 @@ def plan(host: Host, wanted: Wanted) -> Plan:
         "environment": (host.has_environment, f"remove {_preflight.ENVIRONMENT_PATH}"),
         "state": (host.has_state, f"remove {STATE_DIR}"),
         "models": (
-            wanted.remove_models and bool(host.store or host.own),
+            wanted.remove_models and host.store + host.own > 0,
             f"remove the models in {wanted.models_dir}, {host.store_bytes >> 20} MiB",
         ),
         "owner": (
@@ -147,9 +174,13 @@ def plan(host: Host, wanted: Wanted) -> Plan:
             f"remove group {wanted.group}",
         ),
     }
+    if not wanted.server:
+        return Plan({name: text for name, (_needed, text) in others.items()}, dict(host.staying))
     kept: dict[str, str] = {}
     if host.drop_ins:
         kept[host.drop_ins] = "drop-ins are the user's"
+    kept.update(host.staying)
+    kept.update(host.unsafe)
     if host.link is not None and not own_link:
         kept[os.path.join(wanted.bin_dir, "ollama")] = "this collection did not make it"
     if host.store and not wanted.remove_models:
@@ -178,12 +209,32 @@ class Removal:
 
     def apply(self, steps: t.Iterable[str]) -> dict[str, str]:
         for step in steps:
-            getattr(self, step)()
-        self._remove_home()
+            name, _colon, what = step.partition(":")
+            getattr(self, name)(*([what] if what else []))
+        if self.wanted.server:
+            self._remove_home()
         return self.kept
 
     def at(self, path: str) -> str:
         return os.path.join(self.root, path.lstrip("/"))
+
+    def other(self, name: str) -> None:
+        """Remove a service that this collection runs beside the server: a mirror, gateway, balancer or forwarder."""
+        unit = self.at(_unit_path(name))
+        if os.path.exists(unit):
+            self.execute("systemctl", "disable", "--now", f"{name}.service")
+        for path in self.host.others[name]:
+            if os.path.islink(self.at(path)) or not os.path.isdir(self.at(path)):
+                os.unlink(self.at(path))
+            else:
+                shutil.rmtree(self.at(path))
+        if os.path.exists(unit):
+            os.unlink(unit)
+            self.execute("systemctl", "daemon-reload")
+            self.execute("systemctl", "reset-failed", f"{name}.service", check=False)
+        user = _find(pwd.getpwnam, name)
+        if user is not None and user.pw_uid in _SYSTEM_UIDS and user.pw_shell.endswith(_SHELLS):
+            self.execute("userdel", name)
 
     def service(self) -> None:
         self.execute("systemctl", "disable", "--now", _preflight.UNIT)
@@ -216,18 +267,17 @@ class Removal:
         shutil.rmtree(self.at(STATE_DIR))
 
     def models(self) -> None:
-        for path in (*self.host.store, *self.host.own):
-            if os.path.isdir(path) and not os.path.islink(path):
-                os.rmdir(path)
-            else:
-                os.unlink(path)
+        tree = _Tree(self.wanted, self.root)
+        tree.remove("store")
+        tree.remove("own")
+        self.kept.update(tree.unsafe)
         for directory in (self.wanted.models_dir, os.path.join(self.wanted.home, ".ollama"), self.wanted.home):
             if os.path.isdir(self.at(directory)):
                 self._rmdir(directory)
 
     def owner(self) -> None:
-        for path in _owned((self.at(self.wanted.home), self.at(self.wanted.models_dir)), self.host.user):
-            os.chown(path, 0, 0, follow_symlinks=False)
+        assert self.host.user is not None
+        _Tree(self.wanted, self.root).give_to_root(self.host.user)
 
     def user(self) -> None:
         self.execute("userdel", self.wanted.user)
@@ -246,10 +296,13 @@ class Removal:
 
     def _rmdir(self, path: str) -> None:
         there = self.at(path)
-        if os.path.ismount(there):
+        if os.path.islink(there):
+            self.kept[path] = "it is a symbolic link"
+        elif os.path.ismount(there):
             self.kept[path] = "it is a mount point"
         elif os.listdir(there):
-            self.kept[path] = "there is something else in it: " + ", ".join(sorted(os.listdir(there))[:5])
+            names = [_ownership.shown(name) for name in sorted(os.listdir(there))[:5]]
+            self.kept[path] = "it holds other files: " + ", ".join(names)
         else:
             os.rmdir(there)
 
@@ -270,39 +323,202 @@ def _release_files(path: str) -> t.Iterator[str]:
     )
 
 
-def _store_files(models: str) -> t.Iterator[str]:
-    """Yield what belongs to a store, deepest first: manifests, blobs by their names, and their directories."""
-    for tree in ("manifests", "manifests-v2"):
-        yield from _walk(os.path.join(models, tree))
-    blobs = os.path.join(models, "blobs")
-    names = [name for name in _listdir(blobs) if _BLOB.match(name)]
-    yield from (os.path.join(blobs, name) for name in names)
-    if os.path.isdir(blobs) and names == _listdir(blobs):
-        yield blobs
+class _Tree:
+    """The files of the account: its store and its home, opened without following links of anybody but root."""
+
+    def __init__(self, wanted: Wanted, root: str) -> None:
+        self.wanted, self.root = wanted, root
+        self.unsafe: dict[str, str] = {}
+        self.bytes = 0
+
+    def remove(self, what: str, *, dry: bool = False) -> int:
+        """Remove the store's own files, or what the server keeps beside it; returns how many.
+
+        The account can exchange its files meanwhile, so the account's rights are used as far as they reach.
+        """
+        if dry:
+            return self._pass(what, dry=True)
+        try:
+            owner = owner_of(self.wanted.models_dir, _ownership.STORE_DIRECTORIES, self.root)
+        except OllamaError:
+            owner = None
+        removed = 0
+        before = dict(self.unsafe)
+        if owner is not None:
+            with acting_as(owner):
+                removed = self._pass(what, dry=False)
+            # What the account cannot open is no problem yet.
+            self.unsafe = before
+        return removed + self._pass(what, dry=False)
+
+    def _pass(self, what: str, *, dry: bool) -> int:
+        return self._store(dry) if what == "store" else self._own(dry)
+
+    def _store(self, dry: bool) -> int:
+        count = 0
+        self.bytes = 0
+        for name in _ownership.STORE_DIRECTORIES:
+            with self._open(self.wanted.models_dir, name) as top:
+                if top is None:
+                    continue
+                if name == "blobs":
+                    names = _names(top)
+                    blobs = [item for item in names if _ownership.BLOB.match(item)]
+                    count += sum(self._entry(top, item, dry) for item in blobs)
+                    empty = blobs == names
+                else:
+                    count += sum(self._entry(top, item, dry) for item in _names(top))
+                    empty = True
+            if empty:
+                count += self._top(self.wanted.models_dir, name, dry)
+        return count
+
+    def _own(self, dry: bool) -> int:
+        count = 0
+        beside = self.wanted.home + "/.ollama"
+        with self._open(self.wanted.home, ".ollama") as top:
+            if top is None:
+                return 0
+            for name in _ownership.OWN_FILES:
+                if _lstat(name, top) is not None:
+                    count += self._entry(top, name, dry)
+        for name in _ownership.OWN_DIRECTORIES:
+            with self._open(beside, name) as below:
+                if below is not None:
+                    count += sum(self._entry(below, item, dry) for item in _names(below))
+            if below is not None:
+                count += self._top(beside, name, dry)
+        return count
+
+    @contextlib.contextmanager
+    def _open(self, parent: str, name: str) -> t.Iterator[int | None]:
+        """Open a directory, or note why it is left alone."""
+        try:
+            opened = _ownership.Opened(f"{parent}/{name}", self.root)
+        except _ownership.Unsafe as exc:
+            self.unsafe[exc.path] = exc.message
+            yield None
+            return
+        except OSError:
+            yield None
+            return
+        with opened:
+            yield None if opened.missing else opened.handle
+
+    def _top(self, parent: str, name: str, dry: bool) -> int:
+        """Remove a directory of the store itself, or the link that an administrator put in its place."""
+        with self._open(*os.path.split(parent)) as handle:
+            info = None if handle is None else _lstat(name, handle)
+            if handle is None or info is None:
+                return 0
+            if stat.S_ISLNK(info.st_mode):
+                target = os.readlink(name, dir_fd=handle)
+                self.unsafe[target] = f"only the link {parent}/{name} to it and the store's files in it are removed"
+            if dry:
+                return 1
+            with contextlib.suppress(OSError):
+                if stat.S_ISLNK(info.st_mode):
+                    os.unlink(name, dir_fd=handle)
+                else:
+                    os.rmdir(name, dir_fd=handle)
+                return 1
+        return 0
+
+    def _entry(self, parent: int, name: str, dry: bool, depth: int = 0) -> int:
+        """Remove something with all that is in it; returns how many files and directories."""
+        info = _lstat(name, parent)
+        if info is None or depth > _MAX_DEPTH:
+            return 0
+        count = 0
+        if stat.S_ISDIR(info.st_mode):
+            try:
+                handle = os.open(name, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=parent)
+            except OSError:
+                return 0
+            try:
+                count += sum(self._entry(handle, item, dry, depth + 1) for item in _names(handle))
+            finally:
+                os.close(handle)
+        else:
+            self.bytes += info.st_size
+        if dry:
+            return count + 1
+        # What the account may not remove is removed in the second pass, what cannot be removed at all is reported.
+        with contextlib.suppress(OSError):
+            if stat.S_ISDIR(info.st_mode):
+                os.rmdir(name, dir_fd=parent)
+            else:
+                os.unlink(name, dir_fd=parent)
+            return count + 1
+        return count
+
+    def give_to_root(self, user: pwd.struct_passwd, *, dry: bool = False) -> int:
+        """Give to root what belongs to the account or its group; returns how much."""
+        count = 0
+        for path in (self.wanted.home, self.wanted.models_dir):
+            with self._open(os.path.dirname(path), ".") as parent:
+                if parent is not None:
+                    count += self._give(parent, os.path.basename(path), user, dry)
+        return count
+
+    def _give(self, parent: int, name: str, user: pwd.struct_passwd, dry: bool, depth: int = 0) -> int:
+        info = _lstat(name, parent)
+        if info is None or depth > _MAX_DEPTH:
+            return 0
+        count = 0
+        if stat.S_ISDIR(info.st_mode):
+            with contextlib.suppress(OSError):
+                handle = os.open(name, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=parent)
+                try:
+                    count += sum(self._give(handle, item, user, dry, depth + 1) for item in _names(handle))
+                finally:
+                    os.close(handle)
+        if info.st_uid == user.pw_uid or info.st_gid == user.pw_gid:
+            if not dry:
+                os.chown(name, 0, 0, dir_fd=parent, follow_symlinks=False)
+            count += 1
+        return count
 
 
-def _own_files(directory: str) -> t.Iterator[str]:
-    """Yield what the server keeps beside the store, deepest first."""
-    yield from (path for path in (os.path.join(directory, name) for name in _OWN_FILES) if os.path.lexists(path))
-    for top in _OWN_DIRECTORIES:
-        yield from _walk(os.path.join(directory, top))
+def _staying(at: t.Callable[[str], str]) -> t.Iterator[tuple[str, str]]:
+    for name in OTHER_SERVICES:
+        unit = _unit_path(name)
+        if os.path.lexists(at(unit)) and not _is_of_ours(name, at):
+            yield unit, "this collection did not write it"
+        if os.path.lexists(at(unit + ".d")):
+            yield unit + ".d", "drop-ins are the user's"
+    for path in _CLIENT_FILES:
+        if os.path.lexists(at(path)):
+            yield path, "settings and keys of clients on this host, written by role ollama_client"
 
 
-def _walk(top: str) -> t.Iterator[str]:
-    """Yield everything below a directory and itself, deepest first; links are not followed."""
-    for directory, directories, files in os.walk(top, topdown=False):
-        yield from (os.path.join(directory, name) for name in files)
-        links = (os.path.join(directory, name) for name in directories)
-        yield from (path for path in links if os.path.islink(path))
-        yield directory
+def _is_of_ours(name: str, at: t.Callable[[str], str]) -> bool:
+    """Return whether this collection wrote a unit, or, where there is none, what is in the directory in /etc."""
+    unit = _read(at(_unit_path(name)))
+    if unit is not None:
+        return MARKER in unit
+    directory = at(f"/etc/{name}")
+    # The private authority of a gateway that was turned off.
+    files = [f"{directory}/{item}" for item in _listdir(directory)]
+    return any(path.endswith("/ca.key") or MARKER in (_read(path) or "") for path in files if os.path.isfile(path))
 
 
-def _owned(tops: t.Iterable[str], user: pwd.struct_passwd | None) -> list[str]:
-    """Return what belongs to an account or to its group."""
-    if user is None:
+def _unit_path(name: str) -> str:
+    return f"/etc/systemd/system/{name}.service"
+
+
+def _lstat(name: str, parent: int) -> os.stat_result | None:
+    try:
+        return os.stat(name, dir_fd=parent, follow_symlinks=False)
+    except OSError:
+        return None
+
+
+def _names(handle: int) -> list[str]:
+    try:
+        return sorted(os.listdir(handle))
+    except OSError:
         return []
-    found = {path: os.lstat(path) for top in tops for path in _walk(top)}
-    return [path for path, status in found.items() if status.st_uid == user.pw_uid or status.st_gid == user.pw_gid]
 
 
 def run_systemctl(*arguments: str) -> str:

@@ -31,8 +31,8 @@ options:
     type: str
     required: true
   models_dir:
-    description: The directory of the models, C(ollama_models_dir).
-    type: path
+    description: The directory of the models, C(ollama_models_dir). It has to be empty, missing, or a model store.
+    type: str
     required: true
   checksum:
     description: The checksum of the release archive, C(ollama_release_checksum); empty means to take it from
@@ -93,7 +93,12 @@ options:
     type: dict
     default: {}
   models_mount_required:
-    description: Whether O(models_dir) must not be on the root file system, C(ollama_models_mount_required).
+    description: Whether O(models_dir), or the directory given here, must be a mount point,
+      C(ollama_models_mount_required).
+    type: raw
+    default: false
+  shared:
+    description: Whether the account's group is to read the store, for the mirror, C(ollama_mirror_enabled).
     type: bool
     default: false
   platforms:
@@ -115,8 +120,8 @@ options:
     elements: str
     default: []
   install_dir:
-    description: Where releases live, C(ollama_install_dir).
-    type: path
+    description: Where releases are, C(ollama_install_dir). It has to be empty, missing, or a directory of releases.
+    type: str
     default: /opt/ollama
   bin_dir:
     description: Where the link to the program is.
@@ -135,7 +140,8 @@ options:
     type: str
     default: ollama
   allow_vulnerable_version:
-    description: Whether versions before 0.34.3 are allowed, C(ollama_allow_vulnerable_version).
+    description: Whether versions before 0.35.0 are allowed, which have known vulnerabilities (CVE-2026-103663),
+      C(ollama_allow_vulnerable_version).
     type: bool
     default: false
   allow_open_network:
@@ -152,7 +158,8 @@ notes:
     C(bad_limit), C(bad_option), C(open_network), C(invalid_name), C(cloud_model), C(invalid_model),
     C(invalid_digest), C(duplicate_model), C(invalid_mirror), C(unsupported_architecture),
     C(unsupported_variant), C(unsupported_init), C(foreign_install), C(foreign_store), C(store_migration), C(disk_full),
-    C(not_mounted), C(no_zstd) and C(port_taken).
+    C(not_mounted), C(no_zstd), C(port_taken), C(account_unsuitable), C(account_changed), C(drop_in_account),
+    C(store_unsafe) and C(cannot_drop_privileges).
 seealso:
   - module: kaido.ollama.release
 """
@@ -247,10 +254,24 @@ adopts:
       elements: str
       returned: always
 directories:
-  description: The directories to make or mend, with C(path), C(recurse) and C(mode).
+  description: The directories to create, and the parts of the store that get another owner or mode; see
+    M(kaido.ollama.store_directories).
   returned: success
   type: list
-  elements: dict
+  elements: str
+unit:
+  description: The text of the unit for this host. Directories to which an administrator's links in the store lead are
+    added to O(unit).
+  returned: success
+  type: str
+account_exists:
+  description: Whether there is the account. An existing one is used as it is; only groups of GPU devices are added.
+  returned: success
+  type: bool
+former_user:
+  description: The account of the server that is taken over, if it is another one; else empty.
+  returned: success
+  type: str
 platform:
   description: What is particular to this system, out of O(platforms).
   returned: success
@@ -295,7 +316,7 @@ from dataclasses import replace
 
 from ansible.module_utils.basic import AnsibleModule
 
-from ..module_utils import _gpu_truth, _preflight, _release
+from ..module_utils import _gpu_truth, _ownership, _preflight, _release
 from ..module_utils._argspec import finish
 from ..module_utils._errors import OllamaError
 
@@ -307,16 +328,20 @@ def run(params: t.Mapping[str, t.Any], check_mode: bool) -> dict[str, t.Any]:
         os.environ.update(http_proxy=params["proxy"], https_proxy=params["proxy"])
     own = {name: value for name, value in params.items() if name not in ("proxy", "gpu")}
     gpu = {} if params["gpu"] == "off" else _gpu_truth.brief(params["version"], params["user"])
-    wanted = _preflight.Wanted(**{**own, "environment": environment})
+    paths = {name: _ownership.normal(own[name]) for name in ("models_dir", "install_dir")}
+    mount = _mount_required(own["models_mount_required"])
+    wanted = _preflight.Wanted(**{**own, **paths, "models_mount_required": mount, "environment": environment})
     checked = _preflight.check(wanted)
     if os.geteuid() != 0:
         raise OllamaError("not_root", "a server is installed as root; set become: true")
     host = _preflight.look(wanted, checked.address.port)
+    wanted = replace(wanted, unit=_preflight.unit_for(wanted.unit, host.directories.targets))
     wanted, warnings = _with_variant(wanted, host, gpu.get("variant", ""), params["gpu"])
     fetched, told = _fetch(wanted, host)
     warnings += told
     release = _preflight.judge(wanted, checked, host, fetched)
     steps = _preflight.todo(wanted, checked, host, release)
+    warnings += filter(None, [_preflight.vulnerability(host.releases.used)])
     return {
         "changed": False,
         "todo": list(steps),
@@ -332,13 +357,23 @@ def run(params: t.Mapping[str, t.Any], check_mode: bool) -> dict[str, t.Any]:
             "before": host.releases.used,
         },
         "adopts": _preflight.adoption(checked, host),
-        "directories": _preflight.wrong_directories(wanted, host),
+        "directories": list(host.directories.wrong),
+        "unit": wanted.unit,
+        "account_exists": host.account is not None,
+        "former_user": _preflight.former_user(wanted, host),
         "gpu": gpu,
         "platform": wanted.platforms.get(host.platform, {}),
         "groups": list(host.device_groups),
         "running": host.service.active,
         "warnings": warnings,
     }
+
+
+def _mount_required(value: t.Any) -> bool | str:
+    """Return a truth value, or a path; other texts are refused by the check."""
+    known = {"true": True, "yes": True, "false": False, "no": False}
+    text = str(value)
+    return known.get(text.lower(), _ownership.normal(text) if text.startswith("/") else text)
 
 
 def _with_variant(
@@ -379,7 +414,7 @@ def main() -> None:
         argument_spec={
             "version": {"type": "str", "required": True},
             "unit": {"type": "str", "required": True},
-            "models_dir": {"type": "path", "required": True},
+            "models_dir": {"type": "str", "required": True},
             "checksum": {"type": "str", "default": ""},
             "checksums": {"type": "dict", "default": {}},
             "fetch_checksum": {"type": "bool", "default": False},
@@ -392,12 +427,13 @@ def main() -> None:
             "settings": {"type": "dict", "default": {}},
             "environment": {"type": "str", "default": "{}", "no_log": True},
             "limits": {"type": "dict", "default": {}},
-            "models_mount_required": {"type": "bool", "default": False},
+            "models_mount_required": {"type": "raw", "default": False},
+            "shared": {"type": "bool", "default": False},
             "platforms": {"type": "dict", "default": {}},
             "models": {"type": "list", "elements": "raw", "default": []},
             "lock": {"type": "dict", "default": {}},
             "mirrors": {"type": "list", "elements": "str", "default": []},
-            "install_dir": {"type": "path", "default": "/opt/ollama"},
+            "install_dir": {"type": "str", "default": "/opt/ollama"},
             "bin_dir": {"type": "path", "default": "/usr/local/bin"},
             "home": {"type": "path", "default": "/usr/share/ollama"},
             "user": {"type": "str", "default": "ollama"},

@@ -2,20 +2,23 @@
 # Copyright (c) 2026, kaido.ollama contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Module uninstall: take a server off its host, and say what was kept."""
+"""Module uninstall: remove a server from its host and report what was kept."""
 
 from __future__ import annotations
 
 DOCUMENTATION = r"""
 module: uninstall
-short_description: Take an Ollama server off its host
+short_description: Uninstall an Ollama server
 version_added: 0.1.0
 description:
   - Removes what the role P(kaido.ollama.ollama#role) made, the service, its unit and settings, the releases, the link,
-    the account, and what the modules remember.
+    the account, and the state of the modules.
+  - Removes the mirror, gateway, balancer and forwarder of this collection too, with their tokens, keys and accounts.
+    A unit that this collection did not write is kept.
   - Models stay unless O(remove_models) is set, and then only files that are the store's own are removed.
   - Files that stay are given to root, so that none belongs to an account that is no more.
-  - Says what it kept, and where. A second run changes nothing.
+  - Follows no symbolic link in the home of the account and in the store, unless it belongs to root.
+  - Reports what it kept, and why. A second run changes nothing.
 author:
   - kaido.ollama contributors (@kaido)
 extends_documentation_fragment:
@@ -28,6 +31,10 @@ attributes:
   idempotent:
     support: full
 options:
+  server:
+    description: Whether the server is removed; otherwise only what else this collection runs on the host.
+    type: bool
+    default: true
   remove_models:
     description: Whether the models go too, C(ollama_remove_models).
     type: bool
@@ -59,16 +66,17 @@ options:
     type: str
     default: ollama
 notes:
-  - The codes in RV(failure.code) are C(not_root), C(foreign_install) and C(command_failed).
+  - The codes in RV(failure.code) are C(not_root), C(foreign_install), C(command_failed) and
+    C(cannot_drop_privileges).
 seealso:
   - module: kaido.ollama.release
 """
 
 EXAMPLES = r"""
-- name: Take the server off this host, and keep its models
+- name: Uninstall the server and keep its models
   kaido.ollama.uninstall:
 
-- name: Take everything off this host
+- name: Uninstall the server and its models
   kaido.ollama.uninstall:
     remove_models: true
 """
@@ -106,7 +114,7 @@ import typing as t
 
 from ansible.module_utils.basic import AnsibleModule
 
-from ..module_utils import _uninstall
+from ..module_utils import _ownership, _uninstall
 from ..module_utils._argspec import finish
 from ..module_utils._errors import OllamaError
 
@@ -115,7 +123,9 @@ def run(params: t.Mapping[str, t.Any], check_mode: bool) -> dict[str, t.Any]:
     """Look, plan and remove; returns the module's result."""
     if os.geteuid() != 0:
         raise OllamaError("not_root", "a server is removed as root; set become: true")
-    wanted = _uninstall.Wanted(**params)
+    paths = {name: _ownership.normal(params[name]) for name in ("models_dir", "install_dir", "bin_dir", "home")}
+    wanted = _uninstall.Wanted(**{**params, **paths})
+    _ownership.check_paths(wanted.models_dir, wanted.install_dir, wanted.home)
     host = _uninstall.look(wanted)
     plan = _uninstall.plan(host, wanted)
     kept = dict(plan.kept)
@@ -128,6 +138,7 @@ def main() -> None:
     """Run the module."""
     module = AnsibleModule(
         argument_spec={
+            "server": {"type": "bool", "default": True},
             "remove_models": {"type": "bool", "default": False},
             "models_dir": {"type": "path", "default": "/usr/share/ollama/.ollama/models"},
             "install_dir": {"type": "path", "default": "/opt/ollama"},

@@ -34,7 +34,7 @@ LABEL = "kaido.ollama.lab"
 ROOT_LABEL = "kaido.ollama.lab.root"
 SPEC_LABEL = "kaido.ollama.lab.spec"
 NAME = re.compile(r"[a-z0-9]([a-z0-9-]{0,38}[a-z0-9])?")
-DEFAULT_VERSIONS = ("0.34.4", "0.35.1")
+DEFAULT_VERSIONS = ("0.35.0", "0.35.1")
 MACHINES = {"x86_64": "amd64", "aarch64": "arm64"}
 # What systemd needs as PID 1 in a container; --privileged, the usual advice, fails on some kernels.
 SYSTEMD: dict[str, Any] = {

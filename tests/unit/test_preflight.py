@@ -16,9 +16,9 @@ import pytest
 import yaml
 from ansible_collections.kaido.ollama.plugins.module_utils import _gpu_truth, _preflight, _release
 from ansible_collections.kaido.ollama.plugins.module_utils._errors import OllamaError
+from ansible_collections.kaido.ollama.plugins.module_utils._ownership import Survey
 from ansible_collections.kaido.ollama.plugins.module_utils._preflight import (
     Account,
-    Directory,
     Host,
     Listener,
     Service,
@@ -41,9 +41,8 @@ BARE = Host(
     package_manager="apt-get",
     releases=_release.State(current=None, releases={}, link=None),
     account=None,
-    has_group=False,
     device_groups=("render", "video"),
-    directories={"/usr/share/ollama": None, MODELS: None},
+    directories=Survey(wrong=("/usr/share/ollama", MODELS)),
     unit=None,
     drop_ins={},
     environment=None,
@@ -55,17 +54,15 @@ BARE = Host(
     other_program=None,
     platform="debian12",
 )
-OWNED = Directory(997, 0o750)
 CONVERGED = replace(
     BARE,
     releases=_release.State(
         current="0.35.1",
-        releases={"0.35.1": {"ollama-linux-amd64.tar.zst": SUM}, "0.34.4": {"ollama-linux-amd64.tar.zst": SUM}},
+        releases={"0.35.1": {"ollama-linux-amd64.tar.zst": SUM}, "0.35.0": {"ollama-linux-amd64.tar.zst": SUM}},
         link="/opt/ollama/current/bin/ollama",
     ),
     account=Account(997, frozenset({"ollama", "render", "video"})),
-    has_group=True,
-    directories={"/usr/share/ollama": OWNED, MODELS: OWNED},
+    directories=Survey(),
     unit=UNIT,
     environment=ENVIRONMENT,
     environment_is_private=True,
@@ -95,9 +92,9 @@ def refusal(wanted: Wanted, host: Host = BARE) -> OllamaError:
     ("changes", "code", "words"),
     [
         (
-            {"version": "0.34.2"},
+            {"version": "0.34.4"},
             "vulnerable_version",
-            ["ollama_version", "'0.34.2'", "0.34.3", "ollama_allow_vulnerable"],
+            ["ollama_version", "'0.34.4'", "0.35.0", "CVE-2026-103663", "ollama_allow_vulnerable"],
         ),
         ({"version": "v0.35.1"}, "bad_version", ["ollama_version", "'v0.35.1'"]),
         ({"version": "latest"}, "bad_version", ["ollama_version", "'latest'"]),
@@ -235,17 +232,14 @@ def test_a_converged_host_needs_nothing() -> None:
 @pytest.mark.parametrize(
     ("wanted", "host", "steps"),
     [
-        ({"version": "0.34.4"}, {}, ["release", "service"]),
-        ({"version": "0.35.0"}, {"has_zstd": False}, ["packages", "release", "service"]),
-        ({"version": "0.34.4"}, {"has_zstd": False}, ["release", "service"]),
+        ({"version": "0.35.0"}, {}, ["release", "service"]),
+        ({"version": "0.35.2"}, {"has_zstd": False}, ["packages", "release", "service"]),
+        ({"version": "0.35.0"}, {"has_zstd": False}, ["release", "service"]),
         ({"keep": 1}, {}, ["release"]),
         ({"checksum": "cd" * 32}, {"has_zstd": True}, ["release", "service"]),
         ({}, {"releases": replace(CONVERGED.releases, link=None)}, ["release"]),
         ({}, {"account": Account(997, frozenset({"ollama", "video"}))}, ["account", "service"]),
-        ({}, {"directories": {"/usr/share/ollama": OWNED, MODELS: Directory(0, 0o750)}}, ["directories"]),
-        ({}, {"directories": {"/usr/share/ollama": OWNED, MODELS: Directory(997, 0o770)}}, ["directories"]),
-        ({}, {"directories": {"/usr/share/ollama": OWNED, MODELS: None}}, ["directories"]),
-        ({}, {"directories": {"/usr/share/ollama": OWNED, MODELS: Directory(997, 0o755)}}, []),
+        ({}, {"directories": Survey(wrong=(MODELS,))}, ["directories"]),
         ({}, {"unit": UNIT + "x"}, ["unit", "service"]),
         ({}, {"unit": None}, ["unit", "service"]),
         ({"settings": {"num_parallel": 2}}, {}, ["environment", "service"]),
@@ -330,13 +324,8 @@ def test_look(root: Path) -> None:
     assert host.unit == UNIT
     assert host.environment == {"OLLAMA_HOST": "127.0.0.1:11434"}
     assert host.environment_is_private == (os.getuid() == 0)
-    assert set(host.directories) == {
-        "/usr/share/ollama",
-        "/usr/share/ollama/.ollama",
-        MODELS,
-        f"{MODELS}/manifests",
-    }
-    assert {found.uid for found in host.directories.values() if found} == {os.getuid()}
+    assert host.directories.problems == ()
+    assert {"/usr/share/ollama", MODELS, f"{MODELS}/manifests"} <= set(host.directories.wrong)
     assert host.drop_ins == {"limits.conf": "[Service]\nMemoryMax=8G\n"}
     assert host.service.active
     assert host.service.enabled
@@ -354,10 +343,10 @@ def test_look_at_a_bare_host(tmp_path: Path) -> None:
     (tmp_path / "proc").mkdir()
     host = _preflight.look(replace(WANTED, user="nobody-here", group="nobody-here"), 11434, str(tmp_path), lambda: "")
     assert not host.has_systemd
-    assert (host.unit, host.environment, host.account, host.has_group) == (None, None, None, False)
+    assert (host.unit, host.environment, host.account) == (None, None, None)
     assert (host.store.generation, host.other_program, host.platform) == (None, None, "")
     assert host.releases == _release.State(current=None, releases={}, link=None)
-    assert host.directories == {"/usr/share/ollama": None, MODELS: None}
+    assert host.directories == Survey(wrong=("/usr/share/ollama", MODELS))
     assert host.service.active is False
     assert host.listeners == ()
 
@@ -481,7 +470,7 @@ def test_the_archive_for_an_amd_gpu_is_chosen(
 def test_the_module_tells_what_it_could_go_back_to(run_module: RunModule, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("os.geteuid", lambda: 0)
     monkeypatch.setattr(_preflight, "look", lambda *_: CONVERGED)
-    result = run_module(preflight, arguments(version="0.34.4"))
+    result = run_module(preflight, arguments(version="0.35.0"))
     assert (result["release"]["before"], result["release"]["missing"]) == ("0.35.1", [])
     assert "release" in result["todo"]
 
@@ -515,7 +504,7 @@ def test_each_limits_example_is_allowed() -> None:
 
 
 def test_a_disk_that_is_not_mounted() -> None:
-    there = replace(CONVERGED, store=Store("v1", on_root=True))
+    there = replace(CONVERGED, store=Store("v1", mounted=False))
     error = refusal(replace(WANTED, models_mount_required=True), there)
     assert error.code == "not_mounted"
     assert MODELS in error.message
@@ -524,8 +513,9 @@ def test_a_disk_that_is_not_mounted() -> None:
 
 
 def test_the_disk_is_that_of_the_nearest_directory(root: Path) -> None:
-    store = _preflight.look(replace(WANTED, models_dir="/data/models"), 11434, str(root), show).store
-    assert store.on_root
+    wanted = replace(WANTED, models_dir="/data/models", models_mount_required=True)
+    store = _preflight.look(wanted, 11434, str(root), show).store
+    assert not store.mounted
     assert store.free > 0
 
 
@@ -642,8 +632,7 @@ FOREIGN = replace(
     drop_ins={"override.conf": "[Service]\nEnvironment=OLLAMA_HOST=0.0.0.0 OLLAMA_KEEP_ALIVE=1h\n"},
     service=Service(active=True, enabled=True, user="ollama", environment={"OLLAMA_MODELS": MODELS}),
     account=Account(997, frozenset({"ollama", "render", "video"})),
-    has_group=True,
-    directories={"/usr/share/ollama": Directory(997, 0o755), MODELS: Directory(997, 0o755)},
+    directories=Survey(),
     listeners=(Listener("127.0.0.1", 997, 42, "ollama", True),),
     store=Store("v1"),
 )
@@ -708,12 +697,3 @@ def test_another_program_is_found(root: Path) -> None:
     (root / "usr/local/bin/ollama").unlink()
     (root / "usr/local/bin/ollama").symlink_to(program)
     assert _preflight.look(WANTED, 11434, str(root), show).other_program is None
-
-
-def test_parts_of_a_store_that_belong_to_root_are_given_back() -> None:
-    kept = {**CONVERGED.directories, f"{MODELS}/blobs": Directory(0, 0o755)}
-    host = replace(CONVERGED, directories=kept)
-    assert list(examine(WANTED, host)) == ["directories"]
-    assert _preflight.wrong_directories(WANTED, host) == [
-        {"path": f"{MODELS}/blobs", "recurse": True, "mode": "u=rwX,g-w,o-w"}
-    ]

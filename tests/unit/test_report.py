@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from ansible_collections.kaido.ollama.plugins.action.report import devices, table
+from ansible_collections.kaido.ollama.plugins.action.report import devices, table, warnings
 from ansible_collections.kaido.ollama.plugins.module_utils._journal import parse_compute
 
 FIXTURES = Path(__file__).resolve().parent.parent / "fixtures"
@@ -63,3 +63,13 @@ def test_each_host_and_each_model_has_its_line() -> None:
     ]
     for column in ("ab" * 6, "12.3"):
         assert len({line.index(column) for line in lines[2:]}) == 1
+
+
+def test_vulnerable_servers_are_named() -> None:
+    reports: dict[str, dict[str, str | None]] = {
+        "b": {"version": "0.34.3"},
+        "a": {"version": "0.35.0"},
+        "c": {"version": None},
+    }
+    [line] = warnings(reports)
+    assert line.startswith("b: Ollama 0.34.3 is vulnerable (CVE-2026-103663")

@@ -55,8 +55,8 @@ class Host:
     user: pwd.struct_passwd | None = ACCOUNT
     group: grp.struct_group | None = GROUP
     active: bool = True
+    others: dict[str, pwd.struct_passwd] = field(default_factory=dict)
     commands: list[tuple[str, ...]] = field(default_factory=list)
-    chowned: list[str] = field(default_factory=list)
 
     def write(self, files: dict[str, str]) -> None:
         for name, content in files.items():
@@ -101,26 +101,27 @@ def host(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Host:
     it.link("/usr/local/bin/ollama", "/opt/ollama/current/bin/ollama")
 
     def find(function: Any, name: str) -> Any:
-        assert name == "ollama"
+        if name != "ollama":
+            return it.others.get(name)
         return it.user if function is pwd.getpwnam else it.group
 
-    def chown(path: str, uid: int, gid: int, *, follow_symlinks: bool) -> None:
-        assert (uid, gid, follow_symlinks) == (0, 0, False)
-        it.chowned.append("/" + os.path.relpath(path, tmp_path))
-
     monkeypatch.setattr(_uninstall, "_find", find)
-    monkeypatch.setattr("os.chown", chown)
     return it
 
 
 def as_owner(host: Host) -> None:
-    """Let the account be whoever runs these tests: then the files are its own."""
-    host.user = pwd.struct_passwd(("ollama", "x", os.getuid(), os.getgid(), "", HOME, "/usr/sbin/nologin"))
+    """Let the files of the store and its home belong to the account."""
+    assert os.geteuid() == 0, "run the tests as root: they need two user IDs"
+    for name in (HOME, *(str(path.relative_to(host.root)) for path in (host.root / HOME.lstrip("/")).rglob("*"))):
+        os.chown(host.root / name.lstrip("/"), 997, 997, follow_symlinks=False)
 
 
-def test_models_stay_and_belong_to_root(host: Host, monkeypatch: pytest.MonkeyPatch) -> None:
+def owners(host: Host) -> set[int]:
+    return {path.lstat().st_uid for path in (host.root / HOME.lstrip("/")).rglob("*")}
+
+
+def test_models_stay_and_belong_to_root(host: Host) -> None:
     as_owner(host)
-    monkeypatch.setattr(_uninstall, "_SYSTEM_UIDS", range(1 << 16))
     plan, kept = host.uninstall()
     assert list(plan.steps) == [
         "service",
@@ -136,7 +137,8 @@ def test_models_stay_and_belong_to_root(host: Host, monkeypatch: pytest.MonkeyPa
     assert host.files() == sorted(STORE)
     assert list(kept) == [MODELS]
     assert "ollama_remove_models" in kept[MODELS]
-    assert set(STORE) | {HOME, MODELS} <= set(host.chowned)
+    assert owners(host) == {0}
+    assert (host.root / HOME.lstrip("/")).stat().st_uid == 0
     assert host.commands == [
         ("systemctl", "disable", "--now", "ollama.service"),
         ("systemctl", "daemon-reload"),
@@ -222,11 +224,12 @@ def test_a_link_in_the_store_is_removed_and_not_followed(host: Host) -> None:
     ],
 )
 def test_an_account_that_is_somebodys_stays(host: Host, account: tuple[Any, ...]) -> None:
+    as_owner(host)
     host.user = pwd.struct_passwd(account)
     plan, kept = host.uninstall()
     assert not {"user", "group", "owner"} & set(plan.steps)
     assert "user ollama" in kept
-    assert host.chowned == []
+    assert owners(host) == {997}
 
 
 def test_the_vendors_account_goes(host: Host) -> None:
@@ -282,3 +285,67 @@ def test_a_program_that_fails_says_why() -> None:
         _uninstall._run("sh", "-c", "echo no >&2; exit 3")
     assert (caught.value.code, caught.value.message) == ("command_failed", "sh -c echo no >&2; exit 3: no")
     assert _uninstall._run("sh", "-c", "exit 3", check=False) == ""
+
+
+# The rest of what this collection runs
+
+FORWARDER = pwd.struct_passwd(("ollama-forwarder", "x", 990, 990, "", "/nonexistent", "/usr/sbin/nologin"))
+OTHERS = {
+    "/etc/systemd/system/ollama-mirror.service": "# Managed by the Ansible role kaido.ollama.ollama_mirror\n",
+    "/etc/ollama-mirror/tls.key": "key",
+    "/etc/systemd/system/ollama-gateway.service": "# Managed by the Ansible role kaido.ollama.ollama_gateway\n",
+    "/etc/ollama-gateway/tokens.conf": "token",
+    "/etc/ollama-gateway/ca.key": "key",
+    "/var/cache/ollama-gateway/body/x": "",
+    "/etc/systemd/system/ollama-balancer.service": "# Managed by the Ansible role kaido.ollama.ollama_gateway\n",
+    "/etc/systemd/system/ollama-forwarder.service": "# Managed by the Ansible role kaido.ollama.ollama_client\n",
+    "/etc/ollama-forwarder/token.conf": "token",
+}
+
+
+def test_every_service_of_this_collection_goes_with_its_secrets(host: Host) -> None:
+    host.write(OTHERS)
+    host.others = {"ollama-forwarder": FORWARDER}
+    plan, kept = host.uninstall(remove_models=True)
+    assert (host.files(), kept) == ([], {})
+    for name in ("mirror", "gateway", "balancer", "forwarder"):
+        assert ("systemctl", "disable", "--now", f"ollama-{name}.service") in host.commands
+        assert f"/etc/systemd/system/ollama-{name}.service" in plan.steps[f"other:ollama-{name}"]
+    assert ("userdel", "ollama-forwarder") in host.commands
+    assert host.uninstall(remove_models=True)[0].steps == {}
+
+
+def test_the_authority_of_a_gateway_that_was_turned_off_goes(host: Host) -> None:
+    host.write({"/etc/ollama-gateway/ca.key": "key", "/etc/ollama-gateway/ca.crt": ""})
+    host.uninstall(remove_models=True)
+    assert host.files() == []
+
+
+def test_services_of_others_and_what_clients_use_is_listed(host: Host) -> None:
+    theirs = {
+        "/etc/systemd/system/ollama-gateway.service": "[Service]\nExecStart=/theirs\n",
+        "/etc/ollama-gateway/tokens.conf": "theirs",
+        "/etc/systemd/system/ollama-mirror.service.d/x.conf": "",
+        "/etc/kaido-ollama/endpoint.json": "{}",
+    }
+    host.write(theirs)
+    _plan, kept = host.uninstall(remove_models=True)
+    assert host.files() == sorted(theirs)
+    assert {
+        "/etc/systemd/system/ollama-gateway.service",
+        "/etc/systemd/system/ollama-mirror.service.d",
+        "/etc/kaido-ollama",
+    } == set(kept)
+
+
+def test_on_a_host_without_a_server_only_the_others_go(host: Host) -> None:
+    host.write({**OTHERS, "/etc/systemd/system/ollama.service": "[Service]\nExecStart=/theirs\n"})
+    before = set(host.files()) - set(OTHERS)
+    plan, _kept = host.uninstall(server=False)
+    assert set(plan.steps) == {f"other:ollama-{name}" for name in ("mirror", "gateway", "balancer", "forwarder")}
+    assert set(host.files()) == before
+
+
+@pytest.mark.parametrize("models_dir", ["/etc", "/", "models", "/usr/share"])
+def test_what_is_no_store_is_refused(run_module: RunModule, models_dir: str) -> None:
+    assert run_module(uninstall, {"models_dir": models_dir}, check=True)["failure"]["code"] == "bad_option"

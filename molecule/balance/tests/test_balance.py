@@ -110,7 +110,7 @@ def test_what_no_model_decides_is_answered_by_who_has_most(door: Door) -> None:
     assert door.ask("POST", "/api/generate", json={"model": "nobody"}).status_code == 404
     asked = door.asked()
     assert {name: asked[name] - before[name] for name in asked} == {"hecate": 0, "big2": 1, "big3": 0}
-    assert door.ask("GET", "/api/version").json() == {"version": "0.34.4"}
+    assert door.ask("GET", "/api/version").json() == {"version": "0.35.0"}
 
 
 def test_who_waits_too_long_is_told_so() -> None:

@@ -15,7 +15,7 @@ def test_the_last_wanted_version_serves_all_models(host: t.Any) -> None:
 
 
 def test_only_as_many_releases_as_asked_for_are_left(host: t.Any) -> None:
-    assert host.check_output("ls -A /opt/ollama/releases").split() == ["0.34.4", "0.40.2"]
+    assert host.check_output("ls -A /opt/ollama/releases").split() == ["0.35.0", "0.40.2"]
     assert host.check_output("ls -A /opt/ollama/download") == ""
 
 

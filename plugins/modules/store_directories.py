@@ -1,0 +1,156 @@
+#!/usr/bin/python
+# Copyright (c) 2026, kaido.ollama contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Module store_directories: create a server's directories and give the parts of its store to the service account."""
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: store_directories
+short_description: Set the owner of an Ollama model store
+version_added: 0.1.0
+description:
+  - Creates the home of the service account and the directory of the models, and gives the parts of a model store that
+    belong to somebody else to the account.
+  - Only directories and files with the names of a store's parts get another owner, and only if they belong to root, to
+    O(former_user), or to a user that does not exist. Files with several hard links are refused.
+  - Symbolic links are followed only if they belong to root.
+author:
+  - kaido.ollama contributors (@kaido)
+extends_documentation_fragment:
+  - kaido.ollama._attributes
+attributes:
+  check_mode:
+    support: full
+  diff_mode:
+    support: none
+  idempotent:
+    support: full
+options:
+  models_dir:
+    description: The directory of the models, C(ollama_models_dir).
+    type: str
+    default: /usr/share/ollama/.ollama/models
+  home:
+    description: The home directory of the server.
+    type: str
+    default: /usr/share/ollama
+  user:
+    description: The account that runs the server, C(ollama_user). In check mode it may be missing.
+    type: str
+    default: ollama
+  group:
+    description: The account's group, C(ollama_group).
+    type: str
+    default: ollama
+  former_user:
+    description: An account as which the server ran before, whose files in the store are handed over.
+    type: str
+    default: ""
+  shared:
+    description: Whether the group is to read the store, for the mirror, C(ollama_mirror_enabled).
+    type: bool
+    default: false
+notes:
+  - The codes in RV(failure.code) are C(not_root), C(no_account), C(store_unsafe), C(owner_not_changed) and
+    C(cannot_drop_privileges).
+seealso:
+  - module: kaido.ollama.preflight
+"""
+
+EXAMPLES = r"""
+- name: Create the directories and set their owner
+  kaido.ollama.store_directories:
+    models_dir: /srv/models
+    user: ollama
+    group: ollama
+"""
+
+RETURN = r"""
+paths:
+  description: What was, or in check mode would be, created or given to the account.
+  returned: success
+  type: list
+  elements: str
+  sample: [/usr/share/ollama/.ollama/models/blobs]
+failure:
+  description: Why it failed.
+  returned: failure
+  type: dict
+  contains:
+    code:
+      description: A stable name of the kind of failure, see the notes.
+      type: str
+      returned: always
+    message:
+      description: The same as RV(ignore:msg).
+      type: str
+      returned: always
+"""
+
+import grp
+import os
+import pwd
+import typing as t
+
+from ansible.module_utils.basic import AnsibleModule
+
+from ..module_utils import _ownership
+from ..module_utils._argspec import finish
+from ..module_utils._errors import OllamaError
+from ..module_utils._owner import Identity
+
+
+def run(params: t.Mapping[str, t.Any], check_mode: bool) -> dict[str, t.Any]:
+    """Inspect and change; returns the module's result."""
+    if os.geteuid() != 0:
+        raise OllamaError("not_root", "the owner of files is changed as root; set become: true")
+    home, models_dir = (_ownership.normal(params[name]) for name in ("home", "models_dir"))
+    owner = _ownership.Owner(
+        account=_identity(params["user"], params["group"], check_mode),
+        former=_former(params["former_user"]),
+        shared=params["shared"],
+    )
+    wrong, problems = _ownership.inspect(home, models_dir, owner)
+    for problem in problems:
+        raise OllamaError(problem.code, problem.message, path=problem.path)
+    if not check_mode:
+        wrong = tuple(_ownership.mend(home, models_dir, owner))
+    return {"changed": bool(wrong), "paths": list(wrong)}
+
+
+def _identity(user: str, group: str, check_mode: bool) -> Identity | None:
+    try:
+        return Identity(pwd.getpwnam(user).pw_uid, grp.getgrnam(group).gr_gid)
+    except KeyError:
+        if check_mode:
+            return None
+        raise OllamaError("no_account", f"user: invalid value {user!r}; expected an existing user and group") from None
+
+
+def _former(user: str) -> frozenset[int]:
+    try:
+        return frozenset({pwd.getpwnam(user).pw_uid}) - {0}
+    except KeyError:
+        return frozenset()
+
+
+def main() -> None:
+    """Run the module."""
+    module = AnsibleModule(
+        argument_spec={
+            "models_dir": {"type": "str", "default": "/usr/share/ollama/.ollama/models"},
+            "home": {"type": "str", "default": "/usr/share/ollama"},
+            "user": {"type": "str", "default": "ollama"},
+            "group": {"type": "str", "default": "ollama"},
+            "former_user": {"type": "str", "default": ""},
+            "shared": {"type": "bool", "default": False},
+        },
+        supports_check_mode=True,
+    )
+    finish(module, run)
+
+
+if __name__ == "__main__":
+    main()
