@@ -25,7 +25,7 @@ import time
 import typing as t
 from dataclasses import dataclass, field
 
-from . import _release, _settings, _sockets
+from . import _release, _service, _settings, _sockets
 from ._errors import OllamaError
 from ._model import parse_wanted
 from ._registry import parse_mirror
@@ -128,6 +128,8 @@ class Service:
     user: str = ""
     environment: t.Mapping[str, str] = field(default_factory=dict)
     """What the unit, its drop-ins and their files set, as far as systemd tells."""
+    replaced: str | None = None
+    """Which library of the running server was replaced, as a sentence."""
 
 
 @dataclass(frozen=True)
@@ -513,7 +515,7 @@ def _restart_reason(host: Host, release: _release.Wanted, steps: t.Mapping[str, 
         return "the server was started before its release, unit, drop-ins or settings were changed"
     if not host.service.enabled:
         return "the server does not start at boot"
-    return None
+    return host.service.replaced
 
 
 # Looking
@@ -550,7 +552,7 @@ def look(wanted: Wanted, port: int, root: str = "/", systemctl: t.Callable[[], s
         environment=None if environment is None else _settings.parse_environment_file(environment),
         environment_is_private=_is_private(at(ENVIRONMENT_PATH)),
         configured=max(_mtime(at(path)) for path in (*configuration, *_drop_ins(root))),
-        service=_service(systemctl or _systemctl),
+        service=_server(systemctl or _systemctl, root),
         listeners=tuple(_listeners(port, root)),
         store=_store(wanted, releases, at(wanted.models_dir), at("/")),
         # On systems where /usr/local/bin is /usr/bin, or the like, it is the same program.
@@ -587,7 +589,7 @@ def _systemctl() -> str:
     return done.stdout.decode("utf-8", "replace")
 
 
-def _service(systemctl: t.Callable[[], str]) -> Service:
+def _server(systemctl: t.Callable[[], str], root: str) -> Service:
     values: dict[str, str] = {}
     files: dict[str, str] = {}
     for name, _equals, value in (line.partition("=") for line in systemctl().splitlines()):
@@ -602,6 +604,7 @@ def _service(systemctl: t.Callable[[], str]) -> Service:
         started=time.time() - (time.monotonic() - started),
         user=values.get("User", ""),
         environment={**environment_of("Environment=" + values.get("Environment", "")), **files},
+        replaced=_service.replaced(_service.processes(root).get(UNIT, []), root=root),
     )
 
 
