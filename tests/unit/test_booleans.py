@@ -52,7 +52,7 @@ def test_booleans_are_converted(value: t.Any, expected: bool) -> None:
 
 
 def test_each_boolean_variable_of_each_role_is_validated() -> None:
-    validated = yaml.safe_load((ROOT / "roles/17_ollama/vars/main.yml").read_text())["ollama__booleans"]
+    validated = yaml.safe_load((ROOT / "roles/ollama_services/vars/main.yml").read_text())["ollama_services__booleans"]
     assert validated == {
         name: f"{{{{ {name} | default({str(option['default']).lower()}) }}}}" for name, option in DECLARED.items()
     }

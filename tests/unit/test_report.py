@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import typing as t
 from pathlib import Path
 
 from ansible_collections.kaido.ollama.plugins.action.report import devices, table
@@ -69,7 +70,7 @@ def test_each_host_and_each_model_has_its_line() -> None:
 def test_each_port_is_shown_as_it_was_seen() -> None:
     rows = [("server", "127.0.0.1:11434"), ("mirror", "0.0.0.0:11480"), ("balancer", "127.0.0.1:11444")]
     listening = [{"service": service, "address": address} for service, address in rows]
-    nothing = {"version": None, "compute": None, "models": [], "listening": []}
+    nothing: dict[str, t.Any] = {"version": None, "compute": None, "models": [], "listening": []}
     lines = table({"hecate": {**nothing, "listening": listening}, "idle": nothing})
     assert "127.0.0.1:11434, 0.0.0.0:11480 (mirror), 127.0.0.1:11444 (balancer)" in lines[1]
     assert lines[2].split() == ["idle", "-", "-", "-", "-"]
