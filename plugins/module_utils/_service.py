@@ -303,7 +303,7 @@ def _others(wanted: Wanted) -> t.Iterator[Listener]:
                 # Root may not look into other processes everywhere (a container): the account must do.
                 if wanted.user and socket.uid in (0, _uid(wanted.user)):
                     continue
-            elif f"/{wanted.unit}" in _read(f"/proc/{pid}/cgroup"):
+            elif wanted.unit and _unit_of(_cgroups(pid, "/"), _cgroups(1, "/")) == wanted.unit:
                 continue
             yield Listener(address, _read(f"/proc/{pid}/comm").strip() or None if pid else None, pid)
 
@@ -330,14 +330,35 @@ def processes(root: str = "/") -> dict[str, list[int]]:
     :param root: the directory that stands for /; only tests set it.
     """
     units = {SERVER_UNIT, *(service.unit for service in SERVICES.values() if service.unit)}
+    init = _cgroups(1, root)
     found: dict[str, list[int]] = {}
     for pid in sorted(int(name) for name in _names(os.path.join(root, "proc")) if name.isdigit()):
-        for line in _read(os.path.join(root, "proc", str(pid), "cgroup")).splitlines():
-            unit = os.path.basename(line)
-            if unit in units:
-                found.setdefault(unit, []).append(pid)
-                break
+        unit = _unit_of(_cgroups(pid, root), init)
+        if unit in units:
+            found.setdefault(unit, []).append(pid)
     return found
+
+
+def _cgroups(pid: int, root: str) -> dict[str, str]:
+    """Return the control group of a process by hierarchy."""
+    lines = _read(os.path.join(root, "proc", str(pid), "cgroup")).splitlines()
+    fields = (line.split(":", 2) for line in lines)
+    return {field[1]: field[2] for field in fields if len(field) == 3}
+
+
+def _unit_of(cgroups: t.Mapping[str, str], init: t.Mapping[str, str]) -> str:
+    """Return the unit of this system that a process belongs to; '' for none.
+
+    Users can give their own units and containers any name; these are below a service or a scope.
+
+    :param init: the control groups of process 1, which in a container may not begin at the top.
+    """
+    for hierarchy, path in cgroups.items():
+        top = os.path.dirname(init.get(hierarchy, "/")).rstrip("/") + "/"
+        *slices, unit = path[len(top) :].split("/") if path.startswith(top) else [""]
+        if unit.endswith(".service") and all(name.endswith(".slice") for name in slices):
+            return unit
+    return ""
 
 
 def replaced(

@@ -106,6 +106,30 @@ def test_a_process_without_a_unit_file_is_found(tmp_path: Path) -> None:
     assert _service.found(str(tmp_path)) == ["mirror"]
 
 
+@pytest.mark.parametrize(
+    ("init", "cgroup", "ours"),
+    [
+        ("0::/init.scope", "0::/system.slice/ollama-mirror.service", True),
+        ("0::/init.scope", "0::/system.slice/system-ollama.slice/ollama-mirror.service", True),
+        ("1:name=systemd:/init.scope\n0::/", "1:name=systemd:/system.slice/ollama-mirror.service\n0::/", True),
+        # In a container that sees the names of its host.
+        ("0::/docker/abc/init.scope", "0::/docker/abc/system.slice/ollama-mirror.service", True),
+        ("", "0::/system.slice/ollama-mirror.service", True),
+        # A unit of a user, and one in a container on this host.
+        ("0::/init.scope", "0::/user.slice/user-1000.slice/user@1000.service/app.slice/ollama-mirror.service", False),
+        ("0::/init.scope", "0::/system.slice/docker-abc.scope/system.slice/ollama-mirror.service", False),
+        ("0::/init.scope", "0::/docker/abc/system.slice/ollama-mirror.service", False),
+        ("0::/docker/abc/init.scope", "0::/docker/other/system.slice/ollama-mirror.service", False),
+        ("0::/init.scope", "0::/system.slice/not-ollama-mirror.service", False),
+        ("0::/init.scope", "nonsense", False),
+    ],
+)
+def test_only_units_of_this_system_count(tmp_path: Path, init: str, cgroup: str, ours: bool) -> None:
+    make(tmp_path, "proc/1/cgroup", init + "\n")
+    make(tmp_path, "proc/7/cgroup", cgroup + "\n")
+    assert _service.processes(str(tmp_path)) == ({"ollama-mirror.service": [7]} if ours else {})
+
+
 def test_the_list_holds_what_the_roles_write() -> None:
     listed = {path for service in SERVICES.values() for path in service.files}
     written = {
