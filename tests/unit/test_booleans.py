@@ -64,7 +64,7 @@ def test_no_variable_is_converted_by_a_filter_that_guesses(path: Path) -> None:
     assert not re.search(r"\|\s*(ansible\.builtin\.)?bool\b", text)
 
 
-def site(folder: Path, groups: dict[str, dict[str, dict[str, t.Any]]]) -> tuple[int, list[str]]:
+def site(folder: Path, groups: dict[str, dict[str, dict[str, t.Any]]], *arguments: str) -> tuple[int, list[str]]:
     """Run site.yml in check mode, as a user would; returns its exit status and its output."""
     inventory: dict[str, t.Any] = {group: {"hosts": hosts} for group, hosts in groups.items()}
     inventory["all"] = {"vars": {"ansible_become": False, "ansible_python_interpreter": sys.executable}}
@@ -72,7 +72,7 @@ def site(folder: Path, groups: dict[str, dict[str, dict[str, t.Any]]]) -> tuple[
     (folder / "ansible.cfg").write_text("")
     command = ["ansible-playbook", "--check", "--connection=local", "--inventory=hosts.yml"]
     done = subprocess.run(
-        [Path(sys.executable).parent / command[0], *command[1:], ROOT / "playbooks/site.yml"],
+        [Path(sys.executable).parent / command[0], *command[1:], *arguments, ROOT / "playbooks/site.yml"],
         env={
             **os.environ,
             "ANSIBLE_COLLECTIONS_PATH": str(ROOT / ".cache"),
@@ -121,3 +121,12 @@ def test_site_refuses_before_anything_changes(
     assert tasks
     assert not [task for task in tasks if "alidat" not in task]
     assert all("changed=0" in line for line in lines if "unreachable=" in line)
+
+
+def test_hosts_on_which_nothing_is_enabled_cost_one_call_each(tmp_path: Path) -> None:
+    groups = {"ollama_gateways": {"g": {}}, "ollama_clients": {"c": {"ollama_client_provider": "none"}}}
+    status, lines = site(tmp_path, groups, "-vvv")
+    assert status == 0, lines
+    called = [Path(line.split()[-1]).stem for line in lines if "Using module file" in line]
+    assert called == ["service_absent", "service_look"]
+    assert [line.split()[0] for line in lines if "unreachable=" in line and "changed=0" in line] == ["c", "g"]
