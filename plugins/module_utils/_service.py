@@ -65,7 +65,7 @@ SERVICES: dict[str, Service] = {
     ),
     "balancer": Service(
         unit="ollama-balancer.service",
-        files=tuple(f"/etc/ollama-gateway/{name}" for name in ("haproxy.cfg", "models.map", "wait.lua")),
+        files=tuple(f"/etc/ollama-gateway/{name}" for name in ("peers.map", "haproxy.cfg", "models.map", "wait.lua")),
         user="ollama-balancer",
     ),
     "gateway": Service(
@@ -78,6 +78,7 @@ SERVICES: dict[str, Service] = {
                 "tls.key",
                 "tls.key.pending",
                 "ca.key",
+                "ca.key.pending",
                 "tls.crt",
                 "ca.crt",
                 "nginx.conf",
