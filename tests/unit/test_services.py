@@ -221,6 +221,8 @@ def test_links_of_a_service_account_lead_nowhere(tmp_path: Path, entry: str) -> 
     if link.is_dir():
         shutil.rmtree(link)
     link.symlink_to(victim.parent)
+    for path in (root / "var/cache/ollama-mirror", link):
+        os.lchown(path, 4711, 4711)
     Removal(["mirror"], root=str(root), execute=lambda *_command: 0).apply()
     assert victim.read_text() == "x"
     assert files(root) == set()
