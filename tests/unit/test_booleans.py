@@ -124,7 +124,10 @@ def test_site_refuses_before_anything_changes(
 
 
 def test_hosts_on_which_nothing_is_enabled_cost_one_call_each(tmp_path: Path) -> None:
-    groups = {"ollama_gateways": {"g": {}}, "ollama_clients": {"c": {"ollama_client_provider": "none"}}}
+    groups: dict[str, dict[str, dict[str, t.Any]]] = {
+        "ollama_gateways": {"g": {}},
+        "ollama_clients": {"c": {"ollama_client_provider": "none"}},
+    }
     status, lines = site(tmp_path, groups, "-vvv")
     assert status == 0, lines
     called = [Path(line.split()[-1]).stem for line in lines if "Using module file" in line]
