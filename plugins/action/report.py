@@ -25,14 +25,27 @@ def devices(compute: t.Sequence[t.Mapping[str, str]]) -> str:
     return ", ".join(names) or "unknown"
 
 
+def listens(report: t.Mapping[str, t.Any]) -> str:
+    """Return where the services of a host accept connections, as the modules observed it."""
+    return ", ".join(
+        row["address"] + ("" if row["service"] == "server" else f" ({row['service']})")
+        for row in report.get("listening") or []
+    )
+
+
 def table(reports: t.Mapping[str, t.Mapping[str, t.Any]]) -> list[str]:
     """Return the lines of the table: a line for each model, what concerns the host only on its first one.
 
-    :param reports: the fact ``ollama_report`` by host.
+    :param reports: by host the fact ``ollama_report``, with ``listening``, the fact ``ollama_listening``.
     """
     rows: list[tuple[str, ...]] = [TITLES]
     for host, report in sorted(reports.items()):
-        first = (host, report["version"] or "-", report["address"], devices(report["compute"]))
+        first = (
+            host,
+            report["version"] or "-",
+            listens(report) or "-",
+            "-" if report["compute"] is None else devices(report["compute"]),
+        )
         present = [row for row in report["models"] if row["state"] != "absent"]
         for index, model in enumerate(present or [None]):
             head = first if index == 0 else ("",) * 4
@@ -69,6 +82,16 @@ def warnings(reports: t.Mapping[str, t.Mapping[str, t.Any]]) -> list[str]:
     return [f"{host}: {text}" for host, text in found.items() if text]
 
 
+def _report(variables: t.Mapping[str, t.Any], host: str) -> dict[str, t.Any] | None:
+    """Return what the roles found on a host, with a server or without one; None if they failed before."""
+    known = variables["hostvars"][host]
+    listening = (known.get("ansible_facts") or {}).get("ollama_listening")
+    report = known.get("ollama_report")
+    if report is None and listening is None:
+        return None
+    return {"version": None, "compute": None, "models": [], **(report or {}), "listening": listening}
+
+
 class ActionModule(ActionBase):
     """Collect the hosts' facts and print them."""
 
@@ -78,8 +101,7 @@ class ActionModule(ActionBase):
         """Print the table; hosts that failed before have no report and so no line."""
         result: dict[str, t.Any] = super().run(tmp, task_vars)
         variables = task_vars or {}
-        hosts = {host: variables["hostvars"][host].get("ollama_report") for host in variables["ansible_play_hosts_all"]}
-        reports = {host: report for host, report in hosts.items() if report}
+        reports = {host: report for host in variables["ansible_play_hosts_all"] if (report := _report(variables, host))}
         lines = table(reports)
         for warning in warnings(reports):
             Display().warning(warning)

@@ -14,6 +14,7 @@ from ansible.errors import AnsibleFilterError
 
 from ..module_utils._errors import OllamaError
 from ..module_utils._name import DEFAULT_HOST, DEFAULT_NAMESPACE, DEFAULT_TAG, Name, parse
+from .booleans import boolean
 
 DOCUMENTATION = r"""
 name: balancer_plan
@@ -138,7 +139,7 @@ def _server(name: str, hostvars: t.Mapping[str, Variables], me: str) -> dict[str
     server: dict[str, t.Any] = {"name": name, "own": name == me, "parallel": parallel}
     if server["own"]:
         return server
-    if str(variables.get("ollama_gateway_enabled", False)).lower() not in ("true", "yes", "on", "1"):
+    if not boolean(variables.get("ollama_gateway_enabled", False), f"ollama_gateway_enabled of {name}"):
         raise _wrong(f"{name} has no gateway of its own; set its ollama_gateway_enabled: true")
     address = variables.get("ansible_host") or name
     url = variables.get("ollama_gateway_url") or (

@@ -26,7 +26,7 @@ import time
 import typing as t
 from dataclasses import dataclass, field, replace
 
-from . import _ownership, _release, _settings, _sockets, _unpack
+from . import _ownership, _release, _service, _settings, _sockets, _unpack
 from ._errors import OllamaError
 from ._model import parse_wanted
 from ._owner import Identity, acting_as, owner_of, read_regular
@@ -156,6 +156,8 @@ class Service:
     """What the unit, its drop-ins and their files set, as far as systemd tells."""
     drop_ins: tuple[str, ...] = ()
     """Paths of the drop-ins that systemd has read."""
+    replaced: str | None = None
+    """Which library of the running server was replaced, as a sentence."""
 
 
 @dataclass(frozen=True)
@@ -658,7 +660,7 @@ def _restart_reason(host: Host, release: _release.Wanted, steps: t.Mapping[str, 
         return "the server was started before its release, unit, drop-ins or settings were changed"
     if not host.service.enabled:
         return "the server does not start at boot"
-    return None
+    return host.service.replaced
 
 
 # Looking
@@ -679,7 +681,7 @@ def look(wanted: Wanted, port: int, root: str = "/", systemctl: t.Callable[[], s
     current = os.path.join(wanted.install_dir, "current")
     configuration = (UNIT_PATH, ENVIRONMENT_PATH, current, os.path.join(current, _release.MARKER))
     releases = _release.look(at(wanted.install_dir), at(wanted.bin_dir))
-    service = _service(systemctl or _systemctl)
+    service = _server(systemctl or _systemctl, root)
     unit = _read(at(UNIT_PATH))
     entry = _passwd(wanted.user)
     other = at(_OTHER_PROGRAM)
@@ -741,7 +743,7 @@ def _systemctl() -> str:
     return done.stdout.decode("utf-8", "replace")
 
 
-def _service(systemctl: t.Callable[[], str]) -> Service:
+def _server(systemctl: t.Callable[[], str], root: str) -> Service:
     values: dict[str, str] = {}
     files: dict[str, str] = {}
     for name, _equals, value in (line.partition("=") for line in systemctl().splitlines()):
@@ -757,6 +759,7 @@ def _service(systemctl: t.Callable[[], str]) -> Service:
         user=values.get("User", ""),
         drop_ins=tuple(values.get("DropInPaths", "").split()),
         environment={**environment_of("Environment=" + values.get("Environment", "")), **files},
+        replaced=_service.replaced(_service.processes(root).get(UNIT, []), root=root),
     )
 
 

@@ -312,6 +312,10 @@ compute:
   returned: success
   type: list
   elements: dict
+ansible_facts:
+  description: As in M(kaido.ollama.service_look).
+  returned: with O(expect_address)
+  type: dict
 failure:
   description: What went wrong, for programs.
   returned: failure
@@ -342,6 +346,7 @@ from ..module_utils._model import Models, Options, Wanted, converge, parse_wante
 from ..module_utils._name import parse
 from ..module_utils._progress import Progress
 from ..module_utils._registry import parse_mirror
+from ..module_utils._service import listening
 from ..module_utils._sockets import check as check_address
 from ..module_utils._store import Memory, Store, exclusive, memory_path
 
@@ -457,6 +462,8 @@ def _converge(
         memory = Memory.of(Store(params["models_dir"]), params["state_dir"])
         models = Models(server, store, memory, options, lists=lists, progress=progress, supply=supply)
         result = converge(models, wanted, server_up=version is not None, check_mode=check_mode)
+    if params["expect_address"]:
+        result["ansible_facts"] = {"ollama_listening": listening()}
     return dict(result, server_version=version, compute=read_compute(params["unit"]) if params["unit"] else [])
 
 

@@ -294,6 +294,13 @@ running:
   returned: success
   type: bool
   sample: true
+services:
+  description: The services of this collection of which anything is on the host beside the server, as in
+    M(kaido.ollama.service_look).
+  returned: success
+  type: list
+  elements: str
+  sample: [mirror]
 failure:
   description: Why it failed.
   returned: failure
@@ -316,7 +323,7 @@ from dataclasses import replace
 
 from ansible.module_utils.basic import AnsibleModule
 
-from ..module_utils import _gpu_truth, _ownership, _preflight, _release
+from ..module_utils import _gpu_truth, _ownership, _preflight, _release, _service
 from ..module_utils._argspec import finish
 from ..module_utils._errors import OllamaError
 
@@ -365,6 +372,7 @@ def run(params: t.Mapping[str, t.Any], check_mode: bool) -> dict[str, t.Any]:
         "platform": wanted.platforms.get(host.platform, {}),
         "groups": list(host.device_groups),
         "running": host.service.active,
+        "services": _service.found(),
         "warnings": warnings,
     }
 

@@ -11,8 +11,9 @@ module: report
 short_description: Print a table of what the role ollama found on each host
 version_added: 0.1.0
 description:
-  - Prints one table for all hosts of the play that the role C(kaido.ollama.ollama) has converged, from their fact
-    C(ollama_report). C(SOURCE) says where a model came from in this run, C(-) that it was there.
+  - Prints one table for all hosts of the play that the roles of this collection have converged, from the facts
+    C(ollama_report) and C(ollama_listening). C(LISTENS ON) has every port that this collection opens, as the host
+    showed it. C(SOURCE) says where a model came from in this run, C(-) that it was there.
   - Runs on the controller and takes no connection to any host. Use it once, with C(run_once).
 author:
   - kaido.ollama contributors (@kaido)

@@ -29,7 +29,8 @@ options:
     description: The account that runs it.
     type: str
   programs:
-    description: The programs that it needs.
+    description: The programs that it needs. A restart is needed if one of them, or a library that a process of the
+      unit uses, was replaced after the start, as security updates do.
     type: list
     elements: path
     default: []
@@ -49,7 +50,8 @@ options:
     elements: path
     default: []
   listen:
-    description: Where it will listen, as V(127.0.0.1:11480). Another program there is a failure.
+    description: Where it will listen, as V(127.0.0.1:11480). Another program there is a failure. A restart is needed if
+      the unit listens elsewhere.
     type: list
     elements: str
     default: []
@@ -97,6 +99,36 @@ files:
   type: list
   elements: str
   sample: [/etc/ollama-gateway/tokens.conf]
+services:
+  description: The services of this collection of which anything is on the host, out of mirror, balancer, gateway,
+    forwarder and client. Units without the marker of this collection do not count.
+  returned: success
+  type: list
+  elements: str
+  sample: [gateway]
+ansible_facts:
+  description: What the table of module M(kaido.ollama.report) shows.
+  returned: success
+  type: dict
+  contains:
+    ollama_listening:
+      description: The TCP addresses at which the server and the services of this collection accept connections, as the
+        host shows them.
+      type: list
+      elements: dict
+      returned: always
+      contains:
+        service:
+          description: V(server), or a service as in RV(services).
+          type: str
+          returned: always
+        address:
+          description: Address and port.
+          type: str
+          returned: always
+      sample:
+        - service: gateway
+          address: 0.0.0.0:11443
 failure:
   description: Why it failed.
   returned: failure
@@ -139,7 +171,14 @@ def run(params: t.Mapping[str, t.Any], check_mode: bool) -> dict[str, t.Any]:
     host = _service.look(wanted)
     _service.judge(host, params["listen_variable"])
     steps = _service.todo(wanted, host)
-    return {"changed": False, "todo": list(steps), "reasons": steps, "files": list(host.differing)}
+    return {
+        "changed": False,
+        "todo": list(steps),
+        "reasons": steps,
+        "files": list(host.differing),
+        "services": _service.found(),
+        "ansible_facts": {"ollama_listening": _service.listening()},
+    }
 
 
 def main() -> None:

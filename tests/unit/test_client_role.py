@@ -105,6 +105,13 @@ def test_there_is_no_gateway(tmp_path: Path) -> None:
     assert plan_of(tmp_path, {}, yaml.safe_dump(mine))["endpoint"]["base_url"] == "http://127.0.0.1:11500"
 
 
+@pytest.mark.parametrize(("value", "forwards"), [("no", False), ("false", False), ("yes", True), (1, True)])
+def test_the_forwarder_is_a_boolean(tmp_path: Path, value: t.Any, forwards: bool) -> None:
+    """As --extra-vars and INI inventories give it: a string that is not empty is true to Jinja."""
+    mine = yaml.safe_dump({**MINE, "ollama_client_forwarder": value})
+    assert plan_of(tmp_path, {"ollama_servers": {"hecate": GATE}}, mine)["forwards"] is forwards
+
+
 def test_keys_come_out_of_a_vault(tmp_path: Path) -> None:
     (tmp_path / "password").write_text(PASSWORD)
     sealed = subprocess.run(

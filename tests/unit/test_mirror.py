@@ -47,7 +47,11 @@ def evaluate(folder: Path, inventory: dict[str, t.Any], play: list[t.Any], varia
     (folder / "play.yml").write_text(yaml.safe_dump(play))
     done = subprocess.run(
         [Path(sys.executable).parent / "ansible-playbook", "-i", folder / "hosts.yml", folder / "play.yml"],
-        env={**os.environ, "ANSIBLE_CONFIG": str(folder / "ansible.cfg")},
+        env={
+            **os.environ,
+            "ANSIBLE_COLLECTIONS_PATH": str(ROOT / ".cache"),
+            "ANSIBLE_CONFIG": str(folder / "ansible.cfg"),
+        },
         cwd=folder,
         stdin=subprocess.DEVNULL,
         capture_output=True,

@@ -249,6 +249,7 @@ def test_a_converged_host_needs_nothing() -> None:
         ({}, {"service": Service(active=True, enabled=False, started=2000.0)}, ["service"]),
         # A run that was cut short between writing and restarting.
         ({}, {"service": Service(active=True, enabled=True, started=500.0)}, ["service"]),
+        ({}, {"service": Service(active=True, enabled=True, started=2000.0, replaced="libc was")}, ["service"]),
         # A clock that was wrong then must not restart the server in every run.
         ({}, {"configured": time.time() + 9999}, []),
         ({}, {"package_manager": None, "has_zstd": False}, []),
@@ -304,6 +305,16 @@ def root(tmp_path: Path) -> Path:
     (tmp_path / "proc/42/fd/7").symlink_to("socket:[555]")
     (tmp_path / (MODELS.lstrip("/") + "/manifests/registry.ollama.ai/library/tiny")).mkdir(parents=True)
     return tmp_path
+
+
+def test_a_replaced_library_of_the_server_is_seen(root: Path) -> None:
+    def seen() -> str | None:
+        return _preflight.look(WANTED, 11434, str(root), show).service.replaced
+
+    assert seen() is None
+    line = "7f0000000000-7f0000001000 r-xp 00000000 08:01 1234   /usr/lib/libc.so.6 (deleted)\n"
+    (root / "proc/42/maps").write_text(line)
+    assert seen() == "/usr/lib/libc.so.6 was replaced after process 42 had loaded it"
 
 
 def show(**properties: str) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import typing as t
 from pathlib import Path
 
 from ansible_collections.kaido.ollama.plugins.action.report import devices, table, warnings
@@ -41,7 +42,8 @@ def test_each_host_and_each_model_has_its_line() -> None:
     digest = "sha256:" + "ab" * 32
     row = {"state": "present", "digest_after": digest, "size": 2_019_393_189, "seconds": 12.34, "source": None}
     mirror, bundle = "http://hecate:11480", "/media/usb/models.tar"
-    report = {"version": "0.35.1", "address": "127.0.0.1:11434", "compute": [{"library": "cpu"}], "verify": "changed"}
+    report = {"version": "0.35.1", "compute": [{"library": "cpu"}], "verify": "changed"}
+    report["listening"] = [{"service": "server", "address": "127.0.0.1:11434"}]
     lines = table(
         {
             "hecate": {
@@ -73,3 +75,12 @@ def test_vulnerable_servers_are_named() -> None:
     }
     [line] = warnings(reports)
     assert line.startswith("b: Ollama 0.34.3 is vulnerable (CVE-2026-103663")
+
+
+def test_each_port_is_shown_as_it_was_seen() -> None:
+    rows = [("server", "127.0.0.1:11434"), ("mirror", "0.0.0.0:11480"), ("balancer", "127.0.0.1:11444")]
+    listening = [{"service": service, "address": address} for service, address in rows]
+    nothing: dict[str, t.Any] = {"version": None, "compute": None, "models": [], "listening": []}
+    lines = table({"hecate": {**nothing, "listening": listening}, "idle": nothing})
+    assert "127.0.0.1:11434, 0.0.0.0:11480 (mirror), 127.0.0.1:11444 (balancer)" in lines[1]
+    assert lines[2].split() == ["idle", "-", "-", "-", "-"]

@@ -1,0 +1,146 @@
+#!/usr/bin/python
+# Copyright (c) 2026, kaido.ollama contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Module service_absent: remove services of this collection from a host."""
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: service_absent
+short_description: Remove services of this collection from a host
+version_added: 0.1.0
+description:
+  - Stops and disables units, closes their ports, and removes configuration, tokens, private keys, accounts and unit
+    files. Packages such as nginx and HAProxy stay, and so do drop-ins and other files that this collection did not
+    write.
+  - The roles of this collection use it for what a variable no longer asks for. The Ollama server is removed by
+    M(kaido.ollama.uninstall).
+author:
+  - kaido.ollama contributors (@kaido)
+extends_documentation_fragment:
+  - kaido.ollama._attributes
+attributes:
+  check_mode:
+    support: full
+  diff_mode:
+    support: none
+  idempotent:
+    support: full
+options:
+  names:
+    description:
+      - The services to remove.
+      - V(gateway) includes the key and the certificate of the private authority. V(client) is the description of the
+        endpoint in C(/etc/kaido-ollama), with its keys.
+    type: list
+    elements: str
+    choices: [mirror, balancer, gateway, forwarder, client]
+    required: true
+notes:
+  - The codes in RV(failure.code) are C(not_root), C(service_running) and C(command_failed).
+seealso:
+  - module: kaido.ollama.service_look
+  - module: kaido.ollama.uninstall
+"""
+
+EXAMPLES = r"""
+- name: Remove the gateway and its balancer
+  kaido.ollama.service_absent:
+    names: [balancer, gateway]
+"""
+
+RETURN = r"""
+actions:
+  description: What was done, or would be done in check mode, in order.
+  returned: success
+  type: list
+  elements: str
+  sample: [stop and disable ollama-mirror.service, remove /etc/ollama-mirror/tls.key]
+kept:
+  description: What stays, and why.
+  returned: success
+  type: dict
+  sample:
+    /etc/ollama-gateway: it contains mine.pem
+services:
+  description: The services of this collection that are on the host afterwards.
+  returned: success
+  type: list
+  elements: str
+ansible_facts:
+  description: What the table of module M(kaido.ollama.report) shows.
+  returned: success
+  type: dict
+  contains:
+    ollama_listening:
+      description: The TCP addresses at which the server and the services of this collection accept connections, as the
+        host shows them afterwards.
+      type: list
+      elements: dict
+      returned: always
+      contains:
+        service:
+          description: V(server), or a service as in RV(services).
+          type: str
+          returned: always
+        address:
+          description: Address and port.
+          type: str
+          returned: always
+      sample:
+        - service: gateway
+          address: 0.0.0.0:11443
+failure:
+  description: Why it failed.
+  returned: failure
+  type: dict
+  contains:
+    code:
+      description: A stable name of the kind of failure, see the notes.
+      type: str
+      returned: always
+    message:
+      description: The same as RV(ignore:msg).
+      type: str
+      returned: always
+"""
+
+import os
+import typing as t
+
+from ansible.module_utils.basic import AnsibleModule
+
+from ..module_utils import _service
+from ..module_utils._argspec import finish
+from ..module_utils._errors import OllamaError
+
+
+def run(params: t.Mapping[str, t.Any], check_mode: bool) -> dict[str, t.Any]:
+    """Remove, or predict the removal; returns the module's result."""
+    if os.geteuid() != 0:
+        raise OllamaError("not_root", "a service is removed as root; set become: true")
+    removal = _service.Removal(params["names"], check_mode=check_mode)
+    removal.apply()
+    return {
+        "changed": bool(removal.actions),
+        "actions": removal.actions,
+        "kept": removal.kept,
+        "services": _service.found(),
+        "ansible_facts": {"ollama_listening": _service.listening()},
+    }
+
+
+def main() -> None:
+    """Run the module."""
+    module = AnsibleModule(
+        argument_spec={
+            "names": {"type": "list", "elements": "str", "choices": [*_service.SERVICES], "required": True},
+        },
+        supports_check_mode=True,
+    )
+    finish(module, run)
+
+
+if __name__ == "__main__":
+    main()
