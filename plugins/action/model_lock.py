@@ -13,7 +13,8 @@ import typing as t
 from ansible.plugins.action import ActionBase
 
 from ..lookup.models_lock import read_lock
-from ..module_utils._errors import OllamaError
+from ..module_utils._argspec import REGISTRY, registry_environment
+from ..module_utils._errors import OllamaError, as_failure
 from ..module_utils._lock import Lock, moves, relock, render
 from ..module_utils._registry import parse_mirror
 
@@ -22,6 +23,7 @@ SPEC: dict[str, t.Any] = {
     "path": {"type": "path", "required": True},
     "mirrors": {"type": "list", "elements": "str", "default": []},
     "insecure": {"type": "bool", "default": False},
+    **REGISTRY,
 }
 
 
@@ -30,7 +32,14 @@ def write_lock(args: t.Mapping[str, t.Any], *, today: str, check_mode: bool) -> 
     path = args["path"]
     old: Lock = read_lock(path) if os.path.exists(path) else {}
     mirrors = [parse_mirror(url) for url in args["mirrors"]]
-    new, warnings = relock(args["models"], old, mirrors=mirrors, insecure=args["insecure"], today=today)
+    new, warnings = relock(
+        args["models"],
+        old,
+        mirrors=mirrors,
+        insecure=args["insecure"],
+        today=today,
+        environment=registry_environment(args),
+    )
     changed = new != old or not os.path.exists(path)
     if changed and not check_mode:
         try:
@@ -70,5 +79,5 @@ class ActionModule(ActionBase):
         today = datetime.datetime.now(datetime.timezone.utc).strftime("%Y-%m-%d")
         try:
             return {**result, **write_lock(args, today=today, check_mode=bool(self._task.check_mode))}
-        except OllamaError as exc:
-            return {**result, "failed": True, "changed": False, **exc.to_fail_json()}
+        except Exception as exc:
+            return {**result, "failed": True, "changed": False, **as_failure(exc).to_fail_json()}

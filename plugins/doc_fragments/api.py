@@ -23,6 +23,20 @@ options:
     type: path
 """
 
+    REGISTRY = r"""
+options:
+  registry_environment:
+    description:
+      - Variables for this module's own requests to registries, as Ollama reads them. Expected are E(HTTP_PROXY),
+        E(HTTPS_PROXY), E(NO_PROXY), E(SSL_CERT_FILE) and E(SSL_CERT_DIR); proxies also in lower case.
+      - A variable that is not given is taken from the environment of the task.
+      - The role C(kaido.ollama.ollama) gives those of the server, so that both use the same way to a registry.
+      - C(https) and C(socks5) proxies are not supported. Credentials in a proxy's URL are sent to the proxy only, and
+        are not shown in results and messages.
+    type: dict
+    default: {}
+"""
+
     STORE = r"""
 options:
   models_dir:

@@ -114,18 +114,25 @@ def digests(lock: Lock, models: t.Iterable[t.Any], *, what: str) -> dict[str, st
 
 
 def relock(
-    items: t.Iterable[t.Any], old: Lock, *, mirrors: t.Sequence[Source], insecure: bool, today: str
+    items: t.Iterable[t.Any],
+    old: Lock,
+    *,
+    mirrors: t.Sequence[Source],
+    insecure: bool,
+    today: str,
+    environment: t.Mapping[str, str] | None = None,
 ) -> tuple[Lock, list[str]]:
     """Ask the registries what the declared models' tags stand for now; returns the new lock and warnings.
 
     The digest is that of the manifest which servers before 0.40 are given. Newer ones are given a list for some tags,
     and choose from it the very same manifest.
 
+    :param environment: variables for the requests, in place of this process's own.
     :raises OllamaError: where a tag cannot be asked for; of several failures the first, with all of them in its text.
     """
     wanted = declared(items)
     with concurrent.futures.ThreadPoolExecutor(_AT_ONCE) as pool:
-        answers = list(pool.map(lambda name: _ask(name, wanted[name], mirrors, insecure), wanted))
+        answers = list(pool.map(lambda name: _ask(name, wanted[name], mirrors, insecure, environment), wanted))
     failures = [answer for answer in answers if isinstance(answer, OllamaError)]
     if failures:
         raise OllamaError(
@@ -144,15 +151,19 @@ def relock(
 
 
 def _ask(
-    name: Name, pin: str | None, mirrors: t.Sequence[Source], insecure: bool
+    name: Name,
+    pin: str | None,
+    mirrors: t.Sequence[Source],
+    insecure: bool,
+    environment: t.Mapping[str, str] | None,
 ) -> tuple[Offer, list[str]] | OllamaError:
     upstream = Source(name.host, insecure)
     notes: list[str] = []
     failures: list[OllamaError] = []
     for source in [upstream, *(mirrors if name.host == DEFAULT_HOST else ())]:
         try:
-            offer = look_up(source, name, lists=False)
-            newer = look_up(source, name, lists=True)
+            offer = look_up(source, name, lists=False, environment=environment)
+            newer = look_up(source, name, lists=True, environment=environment)
         except OllamaError as exc:
             failures.append(exc)
             continue

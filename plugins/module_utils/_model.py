@@ -25,7 +25,7 @@ from ._errors import OllamaError
 from ._gpu_fit import too_big
 from ._name import DEFAULT_HOST, Name, parse, parse_digest
 from ._progress import Progress, human
-from ._registry import Offer, Source, look_up
+from ._registry import OF_THE_WAY, Offer, Source, look_up
 from ._store import Audit, Damage, Entry, Memory, Store, audit
 
 # Worth another try at the same registry: what was downloaded so far is kept by the server.
@@ -74,6 +74,8 @@ class Options:
     """Bytes of GPU memory that models are to fit into; 0 where that is not known or does not matter."""
     exclusive: bool = False
     keep: tuple[Name, ...] = ()
+    environment: t.Mapping[str, str] | None = None
+    """Variables for look-ups, in place of this process's own."""
 
 
 def parse_wanted(
@@ -249,9 +251,7 @@ class Models:
             raise OllamaError("registry_unreachable", f"{source} did not answer before")
         if key not in self._offers:
             try:
-                self._offers[key] = (
-                    source.offer(name) if isinstance(source, Supply) else look_up(source, name, lists=self.lists)
-                )
+                self._offers[key] = source.offer(name) if isinstance(source, Supply) else self._look_up(source, name)
             except OllamaError as exc:
                 self._offers[key] = exc
                 if exc.code == "registry_unreachable":
@@ -260,6 +260,9 @@ class Models:
         if isinstance(found, OllamaError):
             raise found
         return found
+
+    def _look_up(self, source: Source, name: Name) -> Offer:
+        return look_up(source, name, lists=self.lists, environment=self.options.environment, until=self._deadline())
 
     # --- planning
 
@@ -331,9 +334,10 @@ class Models:
                 offer = self._best_offer(source, name, right)
             except OllamaError as exc:
                 failures.append(exc)
-                if exc.code == "registry_refused" and source == upstream:
-                    # The server can sign its requests, this module cannot.
+                if source == upstream and exc.code in OF_THE_WAY and (not wanted.pin or exc.code == "registry_refused"):
+                    # The server can sign its requests and may have another way out: it is asked itself.
                     plan.candidates.append((source, None))
+                    plan.notes += [f"{exc.message}; left to the server"] * (exc.code != "registry_refused")
                 continue
             if right and not any(map(offer.satisfies, right)) and (wanted.pin or source != upstream):
                 what = f"pinned is {wanted.pin}" if wanted.pin else f"{upstream} has {' or '.join(sorted(right))}"
@@ -436,8 +440,6 @@ class Models:
         running = plan.before.damage and wanted.name.key in self._running()
         failures: list[str] = []
         for source, offer in plan.candidates:
-            if offer is None and source in self._dead:
-                continue
             last = source == plan.candidates[-1][0]
             try:
                 self._pull_from(source, offer, plan, outcome, patient=last)

@@ -21,6 +21,7 @@ author:
   - kaido.ollama contributors (@kaido)
 extends_documentation_fragment:
   - kaido.ollama.api
+  - kaido.ollama.api.registry
   - kaido.ollama.api.store
   - kaido.ollama._attributes
   - kaido.ollama._attributes.action_group
@@ -171,10 +172,10 @@ notes:
     V(invalid_mirror), V(invalid_url), V(invalid_option), V(cloud_model). About sources: V(tag_missing),
     V(digest_not_offered),
     V(digest_mismatch), V(registry_unreachable), V(registry_refused), V(registry_unsuitable), V(registry_is_http),
-    V(bad_manifest),
+    V(tag_unsuitable) where a registry refuses a tag, such as one of several files, V(bad_manifest),
     V(no_variant), V(tls), V(stalled), V(connection_lost), V(deadline), V(bundle_unreadable),
-    V(bundle_incomplete), V(bundle_tampered). About the host: V(unreachable),
-    V(wrong_version), V(wrong_address), V(disk_full),
+    V(bundle_incomplete), V(bundle_tampered). About the host: V(unreachable), V(redirect_refused),
+    V(bad_proxy), V(wrong_version), V(wrong_address), V(disk_full),
     V(busy), V(store_unreadable), V(store_unwritable), V(store_mismatch), V(server_too_old), V(server_error),
     V(not_converged).'
 seealso:
@@ -324,7 +325,7 @@ import uuid
 
 from ansible.module_utils.basic import AnsibleModule
 
-from ..module_utils._argspec import API, STORE, client, finish
+from ..module_utils._argspec import API, REGISTRY, STORE, client, finish, registry_environment
 from ..module_utils._bundle import Supply
 from ..module_utils._client import newer_than
 from ..module_utils._errors import OllamaError
@@ -364,6 +365,7 @@ SPEC: dict[str, t.Any] = {
     "detach": {"type": "bool", "default": False},
     "progress_file": {"type": "path"},
     **API,
+    **REGISTRY,
     **STORE,
 }
 
@@ -394,6 +396,7 @@ def run(params: t.Mapping[str, t.Any], check_mode: bool) -> dict[str, t.Any]:
         detach=params["detach"],
         # The call that looked has said it; this one pulls.
         vram=0 if params["progress_file"] else params["vram"],
+        environment=registry_environment(params),
     )
     path = memory_path(Store(params["models_dir"]), params["state_dir"])
     progress = Progress(params["progress_file"])

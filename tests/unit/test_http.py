@@ -99,8 +99,12 @@ def test_an_endless_answer_does_not_fill_the_memory(raw: Serve) -> None:
 
 def test_this_hosts_server_leads_nowhere_else(raw: Serve) -> None:
     target = raw(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nhi")
-    answer = request("GET", raw(f"HTTP/1.1 302 Found\r\nLocation: {target}/\r\nContent-Length: 0\r\n\r\n".encode()))
-    assert answer.status == 302
+    url = raw(f"HTTP/1.1 302 Found\r\nLocation: {target}/\r\nContent-Length: 0\r\n\r\n".encode())
+    assert request("GET", url, follow=False).status == 302
+    assert code_of(url) == "redirect_refused"
+    with pytest.raises(OllamaError) as caught:
+        Client(url).version()
+    assert caught.value.code == "redirect_refused"
 
 
 LINES = b'{"status":"pulling manifest"}\n{"status":"verifying sha256 digest"}\n{"status":"success"}\n'

@@ -71,11 +71,11 @@ def world(
 ) -> Iterator[World]:
     world = World(tmp_path, request.param, run_module)
 
-    def local(source: Source, name: t.Any, *, lists: bool, timeout: float = 30.0) -> t.Any:
+    def local(source: Source, name: t.Any, **options: t.Any) -> t.Any:
         """Ask the upstream of this test instead of the public registry."""
         if source.host != "registry.ollama.ai":
-            return look_up(source, name, lists=lists, timeout=timeout)
-        return look_up(Source(world.upstream.host, insecure=True), name, lists=lists, timeout=timeout)
+            return look_up(source, name, **options)
+        return look_up(Source(world.upstream.host, insecure=True), name, **options)
 
     monkeypatch.setattr(_model, "look_up", local)
     env = {"STANDIN_UPSTREAM": f"http://{world.upstream.host}", "STANDIN_TIME_SCALE": "0.01"}
