@@ -19,7 +19,7 @@ from urllib.parse import urlsplit
 from ._errors import OllamaError
 from ._http import Response, parse_json, request
 from ._name import DEFAULT_HOST, Name
-from ._store import MANIFEST, MANIFEST_LIST, Manifest, parse_manifest
+from ._store import MANIFEST, MANIFEST_LIST, Manifest, Variant, parse_manifest
 
 # A look-up that fails so says nothing about the model, only about the way from this process to the registry; the
 # server may have another way, and signs its requests.
@@ -120,12 +120,12 @@ def look_up(
     body = ask.get(url, ", ".join([MANIFEST_LIST] * lists + [MANIFEST]))
     digest = "sha256:" + hashlib.sha256(body).hexdigest()
     try:
-        parsed = parse_manifest(body)
+        parsed = _parse(body)
         if isinstance(parsed, Manifest):
             return Offer(digest, parsed)
         # A child is fetched as a blob; its name is its hash, so a lie cannot pass.
         child_body = ask.get(f"{base}/blobs/{parsed[0].digest}", "*/*")
-        child = parse_manifest(child_body)
+        child = _parse(child_body)
         if not isinstance(child, Manifest) or child.digest != parsed[0].digest:
             raise OllamaError("bad_manifest", f"the variant {parsed[0].digest[:19]} is not what its digest says")
     except OllamaError as exc:
@@ -133,6 +133,13 @@ def look_up(
         raise OllamaError(exc.code, text, url=url) from None
     originals = tuple(variant.digest for variant in parsed if variant.runner == "ggml")
     return Offer(digest, child, tuple(variant.digest for variant in parsed), originals)
+
+
+def _parse(body: bytes) -> Manifest | tuple[Variant, ...]:
+    try:
+        return parse_manifest(body)
+    except (OverflowError, RecursionError) as exc:
+        raise OllamaError("bad_manifest", f"unreadable manifest: {exc}") from None
 
 
 @dataclass(frozen=True)

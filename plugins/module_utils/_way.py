@@ -72,13 +72,12 @@ def proxy_for(url: SplitResult, environment: t.Mapping[str, str]) -> SplitResult
 
 
 def _parse_proxy(text: str, name: str) -> SplitResult:
-    for candidate in (text, f"http://{text}"):
-        try:
-            proxy = urlsplit(candidate)
-            if proxy.scheme and proxy.hostname and (proxy.port is None or proxy.port > 0):
-                return proxy
-        except ValueError:
-            continue
+    try:
+        proxy = urlsplit(text if "://" in text else f"http://{text}")
+        if proxy.scheme and proxy.hostname and (proxy.port is None or proxy.port > 0):
+            return proxy
+    except ValueError:
+        pass
     raise OllamaError("bad_proxy", f"{name}: invalid value {text!r}; expected a URL such as http://proxy.lan:3128")
 
 

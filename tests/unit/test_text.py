@@ -13,6 +13,8 @@ from ansible_collections.kaido.ollama.plugins.module_utils._errors import Ollama
 from hypothesis import given
 from hypothesis import strategies as st
 
+from .fake_module import Module
+
 SECRET = "s3cr%t"
 URLS = [
     "https://ci:{}@artifacts.lan/ollama",
@@ -93,34 +95,6 @@ def test_controls_become_visible() -> None:
 )
 def test_a_result_is_json_of_whole_characters(value: t.Any) -> None:
     json.dumps(_text.clean(value), ensure_ascii=False).encode()
-
-
-class Module:
-    """As much of AnsibleModule as `finish` uses; what the module returned is in `result`."""
-
-    check_mode = False
-
-    def __init__(self, params: dict[str, t.Any] | None = None, verbosity: int = 0) -> None:
-        self.params = params or {}
-        self._verbosity = verbosity
-        self.warnings: list[str] = []
-        self.result: dict[str, t.Any] = {}
-
-    def warn(self, text: str) -> None:
-        self.warnings.append(text)
-
-    def exit_json(self, **result: t.Any) -> None:
-        self.result = {"failed": False, **result}
-        raise SystemExit(0)
-
-    def fail_json(self, **result: t.Any) -> None:
-        self.result = {"failed": True, **result}
-        raise SystemExit(1)
-
-    def finish(self, run: t.Callable[[t.Any, bool], dict[str, t.Any]]) -> dict[str, t.Any]:
-        with pytest.raises(SystemExit):
-            _errors.finish(t.cast("t.Any", self), run)
-        return self.result
 
 
 def raising(exc: BaseException) -> t.Callable[[t.Any, bool], dict[str, t.Any]]:
