@@ -8,7 +8,6 @@ PRIVATE to the collection: it may change at any time.
 
 from __future__ import annotations
 
-import os
 import typing as t
 
 from . import _way
@@ -35,9 +34,8 @@ def registry_environment(params: t.Mapping[str, t.Any]) -> dict[str, str]:
 
     :raises OllamaError: ``invalid_option``, ``bad_proxy``.
     """
-    own = {key: value for key, value in os.environ.items() if key.upper() in _way.VARIABLES}
     given = _way.parse_environment(params["registry_environment"], what="registry_environment")
-    return {**{key: value for key, value in own.items() if key.upper() not in given}, **given}
+    return {**_way.own_environment(), **given}
 
 
 def client(params: t.Mapping[str, t.Any]) -> Client:

@@ -264,14 +264,13 @@ def open_stream(
         all_headers.setdefault("Content-Type", "application/json")
     here = _parse_url(url)
     origin, hops = here, 0
+    way = _way.own_environment() if environment is None else environment
     _check_tls(tls_only, here)
     while True:
         limits = _Limits(timeout, until)
         shown = here.geturl()
         try:
-            raw = _send(
-                method, here, data, all_headers, limits, ca_path, os.environ if environment is None else environment
-            )
+            raw = _send(method, here, data, all_headers, limits, ca_path, way)
         except OllamaError:
             raise
         except Exception as exc:
@@ -355,6 +354,7 @@ def _send(
     if url.username is not None and "Authorization" not in sent:
         sent["Authorization"] = _basic(url)
     where = (_ascii(proxy.hostname or ""), proxy.port or 80) if proxy else (_ascii(host), port)
+    name = _bracketed(_ascii(host)) + ("" if port == (443 if scheme == "https" else 80) else f":{port}")
     limits.allow(limits.timeout)
     try:
         raw = socket.create_connection(where, timeout=limits.left())
@@ -367,7 +367,7 @@ def _send(
         if proxy and scheme == "https":
             _tunnel(_Shared(raw, limits), proxy, f"{_bracketed(host)}:{port}", url)
         elif proxy:
-            target = f"http://{_bracketed(host)}:{port}{target}"
+            target = f"http://{name}{target}"
             if proxy.username is not None:
                 sent["Proxy-Authorization"] = _basic(proxy)
         if scheme == "https":
@@ -378,8 +378,7 @@ def _send(
             raw = context.wrap_socket(raw, server_hostname=_ascii(host))
         connection = http.client.HTTPConnection(_bracketed(_ascii(host)), port)
         connection.sock = t.cast("socket.socket", _Socket(raw, limits))
-        standard = port == (443 if scheme == "https" else 80)
-        sent["Host"] = _bracketed(_ascii(host)) + ("" if standard else f":{port}")
+        sent["Host"] = name
         connection.request(method, target, body=data, headers=sent)
         # The wait for a first byte may be as long as any read; so may the rest of the headers.
         limits.allow(2 * limits.timeout)

@@ -164,6 +164,8 @@ class Plan:
     notes: list[str] = field(default_factory=list)
     copies: tuple[Name, ...] = ()
     delete: bool = False
+    failure: OllamaError | None = None
+    """Why nothing can be done for this model; the others get their turn."""
 
 
 @dataclass
@@ -269,7 +271,9 @@ class Models:
     def plan(self, wanted: Wanted, found: t.Mapping[str, Found]) -> Plan:
         """Decide what one model needs; asks registries only if something has to come from there.
 
-        :raises OllamaError: where no source can give what is wanted; nothing has been changed by then.
+        Where no registry can give what is wanted, the plan has the failure.
+
+        :raises OllamaError: where a bundle cannot; nothing has been changed by then.
         """
         before = found[wanted.name.key]
         plan = Plan(wanted, before)
@@ -282,10 +286,16 @@ class Models:
             plan.pull = "repair"
         elif wanted.pin and wanted.pin not in before.digests:
             plan.pull = "replace"
-        elif wanted.state == "latest" and not wanted.pin and not self._is_latest(wanted.name, before):
-            plan.pull = "update"
-        if plan.pull:
-            self._find_sources(plan)
+        try:
+            if not plan.pull and wanted.state == "latest" and not wanted.pin:
+                plan.pull = "" if self._is_latest(wanted.name, before) else "update"
+            if plan.pull:
+                self._find_sources(plan)
+        except OllamaError as exc:
+            if self.supply:
+                # A bundle is taken as a whole or not at all.
+                raise
+            return Plan(wanted, before, failure=exc)
         plan.copies = tuple(
             alias
             for alias in wanted.aliases
@@ -408,6 +418,8 @@ class Models:
         started = time.monotonic()
         name = plan.wanted.name
         try:
+            if plan.failure:
+                raise plan.failure
             if plan.delete:
                 self._delete(name)
                 outcome.actions.append("removed")
@@ -824,7 +836,7 @@ def _act(models: Models, plans: t.Sequence[Plan]) -> list[Outcome]:
 
 
 def _forecast(plan: Plan) -> Outcome:
-    outcome = Outcome(damage=[damage.to_dict() for damage in plan.before.damage])
+    outcome = Outcome(damage=[damage.to_dict() for damage in plan.before.damage], failure=plan.failure)
     if plan.delete:
         outcome.actions.append("would be removed")
     if plan.pull:

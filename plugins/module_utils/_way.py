@@ -1,7 +1,7 @@
 # Copyright (c) 2026, kaido.ollama contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Which proxy and which certificate authorities a URL is reached with, read from variables as Ollama reads them. Pure.
+"""Which proxy and which certificate authorities a URL is reached with, read from variables as Ollama reads them.
 
 Ollama is a Go program: golang.org/x/net/http/httpproxy for the proxies, crypto/x509 for the authorities. What a
 server can reach and what this collection can reach are the same only where both read these variables alike.
@@ -12,6 +12,7 @@ PRIVATE to the collection: it may change at any time.
 from __future__ import annotations
 
 import ipaddress
+import os
 import re
 import typing as t
 from urllib.parse import SplitResult, urlsplit
@@ -45,6 +46,15 @@ def parse_environment(values: t.Mapping[str, t.Any], *, what: str) -> dict[str, 
         if key in result:
             _parse_proxy(result[key], f"{what}.{key}")
     return result
+
+
+def own_environment() -> dict[str, str]:
+    """Return this process's own variables, names in upper case.
+
+    For these, lower case comes first, as for Python and curl.
+    """
+    lower = {key.upper(): os.environ.get(key.lower(), "") for key in _PROXIES}
+    return {key: value for key in VARIABLES if (value := lower.get(key) or os.environ.get(key, ""))}
 
 
 def variable(environment: t.Mapping[str, str], name: str) -> str:

@@ -172,6 +172,10 @@ def peer() -> Iterator[t.Callable[..., str]]:
             with connection, contextlib.suppress(OSError):
                 connection.recv(65536)
                 answer(connection, closing)
+                connection.shutdown(socket.SHUT_WR)
+                while connection.recv(65536):
+                    # What is left unread would reset the connection.
+                    pass
 
         def loop() -> None:
             with contextlib.suppress(OSError):

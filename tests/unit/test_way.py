@@ -173,17 +173,6 @@ def authority(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
     folder = tmp_path_factory.mktemp("tls")
     command = ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2", "-keyout", "key.pem"]
     command += ["-subj", "/CN=registry.example", "-addext", "subjectAltName=DNS:registry.example", "-out", "ca.pem"]
-        "req",
-        "-x509",
-        "-newkey",
-        "rsa:2048",
-        "-nodes",
-        "-days",
-        "2",
-        "-subj",
-        "/CN=registry.example",
-    ]
-    command += ["-addext", "subjectAltName=DNS:registry.example", "-keyout", "key.pem", "-out", "ca.pem"]
     subprocess.run(command, cwd=folder, check=True, capture_output=True)
     return folder / "ca.pem", folder / "key.pem"
 
