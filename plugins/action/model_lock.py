@@ -17,6 +17,7 @@ from ..module_utils._argspec import REGISTRY, registry_environment
 from ..module_utils._errors import OllamaError, as_failure
 from ..module_utils._lock import Lock, moves, relock, render
 from ..module_utils._registry import parse_mirror
+from ..module_utils._text import clean
 
 SPEC: dict[str, t.Any] = {
     "models": {"type": "list", "elements": "raw", "required": True},
@@ -78,6 +79,6 @@ class ActionModule(ActionBase):
         _validation, args = self.validate_argument_spec(argument_spec=SPEC)
         today = datetime.datetime.now(datetime.timezone.utc).strftime("%Y-%m-%d")
         try:
-            return {**result, **write_lock(args, today=today, check_mode=bool(self._task.check_mode))}
+            return {**result, **clean(write_lock(args, today=today, check_mode=bool(self._task.check_mode)))}
         except Exception as exc:
             return {**result, "failed": True, "changed": False, **as_failure(exc).to_fail_json()}

@@ -11,11 +11,11 @@ class ModuleDocFragment:
     DOCUMENTATION = r"""
 options:
   api_url:
-    description: The base URL of the server. Proxies are not used for loopback addresses.
+    description: The base URL of the server. Proxies are not used for loopback addresses; redirects are not followed.
     type: str
     default: http://127.0.0.1:11434
   api_timeout:
-    description: Seconds that the server may take for an ordinary answer.
+    description: Seconds that the server may take for the whole of an ordinary answer.
     type: float
     default: 30.0
   ca_path:

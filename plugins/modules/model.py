@@ -123,7 +123,8 @@ options:
     type: float
     default: 90.0
   deadline:
-    description: Seconds after which pulls are given up; what was fetched is kept for the next run. V(0) means never.
+    description: Seconds after which look-ups and pulls are given up; what was fetched is kept for the next run. V(0)
+      means never.
     type: float
     default: 0.0
   allow_cloud:
