@@ -10,6 +10,8 @@ import pytest
 from ansible_collections.kaido.ollama.plugins.action.report import devices, table
 from ansible_collections.kaido.ollama.plugins.module_utils._journal import parse_compute, read_compute
 
+from tests import standin
+
 FIXTURES = Path(__file__).resolve().parent.parent / "fixtures"
 START = 'time=2026-11-22T14:54:24.748Z level=INFO source=routes.go:1953 msg="Ollama cloud disabled: true"'
 END = 'time=2026-11-22T14:54:24.9Z level=INFO source=routes.go:2058 msg="vram-based default context" total_vram="0 B"'
@@ -22,6 +24,13 @@ GPU = (
 def test_a_real_log_says_cpu() -> None:
     [device] = parse_compute((FIXTURES / "v0.33" / "serve_log_head.txt").read_text().splitlines())
     assert (device["library"], device["total"]) == ("cpu", "23.5 GiB")
+
+
+def test_the_stand_ins_log_has_its_gpu(tmp_path: Path) -> None:
+    with standin.running("0.35.1", tmp_path, {"STANDIN_GPU": "cuda:24564"}) as server:
+        lines = list(server.log)
+    [device] = parse_compute(lines)
+    assert (device["library"], device["description"]) == ("CUDA", "Stand-in GPU")
 
 
 def test_only_the_last_start_counts() -> None:
