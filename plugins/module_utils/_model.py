@@ -697,7 +697,7 @@ class _Watch:
 
 def _worst(failures: list[OllamaError]) -> OllamaError:
     """Choose what to tell: a wrong digest beats a missing tag beats an unreachable source."""
-    order = ("digest_not_offered", "bad_manifest", "tag_missing", "tls", "registry_refused")
+    order = ("digest_not_offered", "bad_manifest", "tag_missing", "tag_unsuitable", "tls", "registry_refused")
     best = min(failures, key=lambda exc: order.index(exc.code) if exc.code in order else len(order))
     others = [exc.message for exc in failures if exc is not best]
     return OllamaError(best.code, "; ".join([best.message, *others]), **best.details)
