@@ -19,6 +19,7 @@ from ansible.plugins.action import ActionBase
 from ansible.utils.display import Display
 
 from ..module_utils._progress import human
+from ..module_utils._text import message
 
 MODULE = "kaido.ollama.model"
 # Seconds. A pull of hundreds of GB over a slow line takes days; the module's own deadline is the user's limit.
@@ -56,6 +57,23 @@ def progress_line(state: t.Mapping[str, t.Any], speed: float) -> str:
     return "  ".join(parts)
 
 
+def is_state(state: t.Mapping[str, t.Any]) -> bool:
+    """Return whether a file holds what the module keeps in its progress file."""
+    models = state.get("models")
+    return (
+        isinstance(models, dict)
+        and isinstance(state.get("note"), str)
+        and isinstance(state.get("finished"), bool)
+        and isinstance(state.get("time"), float)
+        and all(
+            isinstance(row, dict)
+            and isinstance(row.get("status"), str)
+            and all(type(row.get(key)) is int and row[key] >= 0 for key in ("total", "completed"))
+            for row in models.values()
+        )
+    )
+
+
 class ActionModule(ActionBase):
     """The module of the same name, with live progress."""
 
@@ -74,7 +92,7 @@ class ActionModule(ActionBase):
             return {**result, **first}
         for warning in first.get("warnings", []):
             # Now, not when all is pulled. From ansible-core 2.19 on a warning is no text but has one.
-            Display().warning(str(getattr(getattr(warning, "event", None), "msg", warning)))
+            Display().warning(message(str(getattr(getattr(warning, "event", None), "msg", warning))))
         host = (task_vars or {}).get("inventory_hostname", "")
         progress_file = str(first["progress_file"])
         final = self._follow(host, {**arguments, "progress_file": progress_file}, task_vars)
@@ -133,7 +151,7 @@ class ActionModule(ActionBase):
                 (then, before), (_now, done) = samples[0], samples[-1]
                 line = progress_line(state, (done - before) / (now - then) if now > then else 0)
                 if line != last_line and now - last_time >= _LINE_EVERY and not state["finished"]:
-                    Display().display(f"{host}: {line}")
+                    Display().display(message(f"{host}: {line}"))
                     last_line, last_time = line, now
             if not seen.get("finished"):
                 time.sleep(pause := min(1.5 * pause, _EVERY))
@@ -146,9 +164,9 @@ class ActionModule(ActionBase):
     def _read(self, path: str) -> dict[str, t.Any]:
         try:
             state = json.loads(self._shell(f"cat {shlex.quote(path)}"))
-        except ValueError:
+        except (ValueError, RecursionError):
             return {}
-        return state if isinstance(state, dict) else {}
+        return state if isinstance(state, dict) and is_state(state) else {}
 
     def _job(self, jid: str, mode: str, task_vars: dict[str, t.Any] | None) -> dict[str, t.Any]:
         action = self._shared_loader_obj.action_loader.get(

@@ -14,9 +14,11 @@ import typing as t
 from ansible.plugins.action import ActionBase
 
 from ..lookup.models_lock import read_lock
-from ..module_utils._errors import OllamaError
+from ..module_utils._argspec import REGISTRY, registry_environment
+from ..module_utils._errors import OllamaError, as_failure
 from ..module_utils._lock import Lock, moves, relock, render
 from ..module_utils._registry import parse_mirror
+from ..module_utils._text import clean
 
 SPEC: dict[str, t.Any] = {
     "models": {"type": "list", "elements": "raw", "required": True},
@@ -24,6 +26,7 @@ SPEC: dict[str, t.Any] = {
     "mirrors": {"type": "list", "elements": "str", "default": []},
     "mirrors_trusted": {"type": "bool", "default": False},
     "insecure": {"type": "bool", "default": False},
+    **REGISTRY,
 }
 
 
@@ -39,6 +42,7 @@ def write_lock(args: t.Mapping[str, t.Any], *, today: str, check_mode: bool) -> 
         mirrors_trusted=args["mirrors_trusted"],
         insecure=args["insecure"],
         today=today,
+        environment=registry_environment(args),
     )
     changed = new != old or not os.path.exists(path)
     if changed and not check_mode:
@@ -86,6 +90,6 @@ class ActionModule(ActionBase):
         _validation, args = self.validate_argument_spec(argument_spec=SPEC)
         today = datetime.datetime.now(datetime.timezone.utc).strftime("%Y-%m-%d")
         try:
-            return {**result, **write_lock(args, today=today, check_mode=bool(self._task.check_mode))}
-        except OllamaError as exc:
-            return {**result, "failed": True, "changed": False, **exc.to_fail_json()}
+            return {**result, **clean(write_lock(args, today=today, check_mode=bool(self._task.check_mode)))}
+        except Exception as exc:
+            return {**result, "failed": True, "changed": False, **as_failure(exc).to_fail_json()}

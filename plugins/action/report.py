@@ -12,16 +12,14 @@ from ansible.utils.display import Display
 
 from ..module_utils._preflight import vulnerability
 from ..module_utils._progress import human
+from ..module_utils._text import message
 
 TITLES = ("HOST", "OLLAMA", "LISTENS ON", "COMPUTES ON", "MODEL", "DIGEST", "VERIFIED", "SIZE", "SECONDS", "SOURCE")
 
 
 def devices(compute: t.Sequence[t.Mapping[str, str]]) -> str:
     """Return what a server computes on, from the result ``compute`` of the module model."""
-    names = [
-        "CPU" if device["library"] == "cpu" else f"{device['library']} {device.get('description', '')}".strip()
-        for device in compute
-    ]
+    names = ["CPU" if device.get("library") == "cpu" else _device(device) for device in compute]
     return ", ".join(names) or "unknown"
 
 
@@ -31,6 +29,10 @@ def listens(report: t.Mapping[str, t.Any]) -> str:
         row["address"] + ("" if row["service"] == "server" else f" ({row['service']})")
         for row in report.get("listening") or []
     )
+
+
+def _device(device: t.Mapping[str, str]) -> str:
+    return f"{device.get('library', '')} {device.get('description', '')}".strip() or "unknown"
 
 
 def table(reports: t.Mapping[str, t.Mapping[str, t.Any]]) -> list[str]:
@@ -64,6 +66,8 @@ def table(reports: t.Mapping[str, t.Mapping[str, t.Any]]) -> list[str]:
                     model["source"] or "-",
                 )
             )
+    # Names and devices are texts of servers and their files.
+    rows = [tuple(message(str(cell)) for cell in row) for row in rows]
     widths = [max(len(row[column]) for row in rows) for column in range(len(TITLES))]
     # Numbers stand right, words left.
     lines = [

@@ -17,6 +17,10 @@ attributes:
     description: Says what differs, before and after, when in diff mode.
   idempotent:
     description: A second run with the same options changes nothing.
+notes:
+  - 'Each module can also fail with these values of RV(ignore:failure.code): V(disk_full), V(read_only),
+    V(permission_denied) and V(os_error) for what the system refused, V(internal_error) for an error of the module
+    itself. The traceback of the latter is shown with C(-vvv).'
 """
 
     # For modules that only look

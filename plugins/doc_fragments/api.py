@@ -11,16 +11,30 @@ class ModuleDocFragment:
     DOCUMENTATION = r"""
 options:
   api_url:
-    description: The base URL of the server. Proxies are not used for loopback addresses.
+    description: The base URL of the server. Proxies are not used for loopback addresses; redirects are not followed.
     type: str
     default: http://127.0.0.1:11434
   api_timeout:
-    description: Seconds that the server may take for an ordinary answer.
+    description: Seconds that the server may take for the whole of an ordinary answer.
     type: float
     default: 30.0
   ca_path:
     description: A file with CA certificates to trust for an C(https) server, instead of the system's.
     type: path
+"""
+
+    REGISTRY = r"""
+options:
+  registry_environment:
+    description:
+      - Variables for this module's own requests to registries, as Ollama reads them. Expected are E(HTTP_PROXY),
+        E(HTTPS_PROXY), E(NO_PROXY), E(SSL_CERT_FILE) and E(SSL_CERT_DIR); proxies also in lower case.
+      - A variable that is not given is taken from the environment of the task.
+      - The role C(kaido.ollama.ollama) gives those of the server, so that both use the same way to a registry.
+      - C(https) and C(socks5) proxies are not supported. Credentials in a proxy's URL are sent to the proxy only, and
+        are not shown in results and messages.
+    type: dict
+    default: {}
 """
 
     STORE = r"""

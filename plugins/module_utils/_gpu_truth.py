@@ -32,8 +32,8 @@ def find_server(unit: str, proc: str = "/proc") -> Server:
     """Return a unit's processes by their control group, its runners included."""
     pids = frozenset(int(name) for name in os.listdir(proc) if name.isdigit() and _is_of(unit, f"{proc}/{name}"))
     for pid in sorted(pids):
-        with contextlib.suppress(OSError, KeyError):
-            with open(f"{proc}/{pid}/status", encoding="utf-8") as file:
+        with contextlib.suppress(OSError, KeyError, ValueError, IndexError):
+            with open(f"{proc}/{pid}/status", encoding="utf-8", errors="replace") as file:
                 fields = dict(line.split(":", 1) for line in file if ":" in line)
             gids = {*fields["Groups"].split(), fields["Gid"].split()[1]}
             uid = int(fields["Uid"].split()[1])
@@ -42,8 +42,9 @@ def find_server(unit: str, proc: str = "/proc") -> Server:
 
 
 def _is_of(unit: str, process: str) -> bool:
-    with contextlib.suppress(OSError), open(f"{process}/cgroup", encoding="utf-8") as file:
-        return re.search(rf"/{re.escape(unit)}(/|$)", file.read(), re.MULTILINE) is not None
+    # A user can run a unit of the same name, but only in a slice of users.
+    with contextlib.suppress(OSError), open(f"{process}/cgroup", encoding="utf-8", errors="replace") as file:
+        return any(re.search(rf"/{re.escape(unit)}(/|$)", line) and "/user.slice/" not in line for line in file)
     return False
 
 
@@ -53,7 +54,7 @@ def computes_there(server: Server, run: _gpu.Run) -> bool | None:
     if answer is None or answer[0] != 0:
         return None
     lines = [line.strip() for line in answer[1].splitlines() if line.strip()]
-    if not all(line.isdigit() for line in lines):
+    if not all(re.match(r"[0-9]{1,10}\Z", line) for line in lines):
         return None
     if not lines and os.path.exists("/run/systemd/container"):
         return None

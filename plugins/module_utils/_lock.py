@@ -134,6 +134,7 @@ def relock(
     mirrors_trusted: bool,
     insecure: bool,
     today: str,
+    environment: t.Mapping[str, str] | None = None,
 ) -> tuple[Lock, list[str]]:
     """Ask the registries what the declared models' tags stand for now; returns the new lock and warnings.
 
@@ -141,11 +142,14 @@ def relock(
     and choose from it the very same manifest.
 
     :param mirrors_trusted: lock the digest that a mirror offers where the public registry cannot be asked.
+    :param environment: variables for the requests, in place of this process's own.
     :raises OllamaError: where a tag cannot be asked for; of several failures the first, with all of them in its text.
     """
     wanted = declared(items)
     with concurrent.futures.ThreadPoolExecutor(_AT_ONCE) as pool:
-        answers = list(pool.map(lambda name: _ask(name, wanted[name], mirrors, mirrors_trusted, insecure), wanted))
+        answers = list(
+            pool.map(lambda name: _ask(name, wanted[name], mirrors, mirrors_trusted, insecure, environment), wanted)
+        )
     failures = [answer for answer in answers if isinstance(answer, OllamaError)]
     if failures:
         raise OllamaError(
@@ -164,15 +168,20 @@ def relock(
 
 
 def _ask(
-    name: Name, pin: str | None, mirrors: t.Sequence[Source], mirrors_trusted: bool, insecure: bool
+    name: Name,
+    pin: str | None,
+    mirrors: t.Sequence[Source],
+    mirrors_trusted: bool,
+    insecure: bool,
+    environment: t.Mapping[str, str] | None,
 ) -> tuple[Offer, list[str]] | OllamaError:
     upstream = Source(name.host, insecure)
     notes: list[str] = []
     failures: list[OllamaError] = []
     for source in [upstream, *(mirrors if name.host == DEFAULT_HOST else ())]:
         try:
-            offer = look_up(source, name, lists=False)
-            newer = look_up(source, name, lists=True)
+            offer = look_up(source, name, lists=False, environment=environment)
+            newer = look_up(source, name, lists=True, environment=environment)
         except OllamaError as exc:
             failures.append(exc)
             continue

@@ -24,7 +24,7 @@ from ._errors import OllamaError
 from ._gpu_fit import too_big
 from ._name import DEFAULT_HOST, Name, parse, parse_digest
 from ._progress import Progress, human
-from ._registry import Offer, Source, look_up
+from ._registry import OF_THE_WAY, Offer, Source, look_up
 from ._store import Audit, Damage, Entry, Memory, Store, audit
 
 # Worth another try at the same registry: what was downloaded so far is kept by the server.
@@ -77,6 +77,8 @@ class Options:
     """Bytes of GPU memory that models are to fit into; 0 where that is not known or does not matter."""
     exclusive: bool = False
     keep: tuple[Name, ...] = ()
+    environment: t.Mapping[str, str] | None = None
+    """Variables for look-ups, in place of this process's own."""
 
 
 def parse_wanted(
@@ -256,9 +258,7 @@ class Models:
             raise OllamaError("registry_unreachable", f"{source} did not answer before")
         if key not in self._offers:
             try:
-                self._offers[key] = (
-                    source.offer(name) if isinstance(source, Supply) else look_up(source, name, lists=self.lists)
-                )
+                self._offers[key] = source.offer(name) if isinstance(source, Supply) else self._look_up(source, name)
             except OllamaError as exc:
                 self._offers[key] = exc
                 if exc.code == "registry_unreachable":
@@ -268,12 +268,17 @@ class Models:
             raise found
         return found
 
+    def _look_up(self, source: Source, name: Name) -> Offer:
+        return look_up(source, name, lists=self.lists, environment=self.options.environment, until=self._deadline())
+
     # --- planning
 
     def plan(self, wanted: Wanted, found: t.Mapping[str, Found]) -> Plan:
         """Decide what one model needs; asks registries only if something has to come from there.
 
-        :raises OllamaError: where no source can give what is wanted; nothing has been changed by then.
+        Where no registry can give what is wanted, the plan has the failure.
+
+        :raises OllamaError: where a bundle cannot; nothing has been changed by then.
         """
         before = found[wanted.name.key]
         plan = Plan(wanted, before)
@@ -286,10 +291,16 @@ class Models:
             plan.pull = "repair"
         elif wanted.pin and wanted.pin not in before.digests:
             plan.pull = "replace"
-        elif wanted.state == "latest" and not wanted.pin and not self._is_latest(wanted.name, before, plan.notes):
-            plan.pull = "update"
-        if plan.pull:
-            self._find_sources(plan)
+        try:
+            if not plan.pull and wanted.state == "latest" and not wanted.pin:
+                plan.pull = "" if self._is_latest(wanted.name, before, plan.notes) else "update"
+            if plan.pull:
+                self._find_sources(plan)
+        except OllamaError as exc:
+            if self.supply:
+                # A bundle is taken as a whole or not at all.
+                raise
+            return Plan(wanted, before, failure=exc)
         plan.copies = tuple(
             alias
             for alias in wanted.aliases
@@ -346,9 +357,10 @@ class Models:
                 offer = self._best_offer(source, name, right)
             except OllamaError as exc:
                 failures.append(exc)
-                if exc.code == "registry_refused" and source == upstream:
-                    # The server can sign its requests, this module cannot.
+                if source == upstream and exc.code in OF_THE_WAY and (not wanted.pin or exc.code == "registry_refused"):
+                    # The server can sign its requests and may have another way out: it is asked itself.
                     plan.candidates.append((source, None))
+                    plan.notes += [f"{exc.message}; left to the server"] * (exc.code != "registry_refused")
                 continue
             if right and not any(map(offer.satisfies, right)) and (wanted.pin or source != upstream):
                 what = f"pinned is {wanted.pin}" if wanted.pin else f"expected is {' or '.join(sorted(right))}"
@@ -455,8 +467,6 @@ class Models:
         running = plan.before.damage and wanted.name.key in self._running()
         failures: list[str] = []
         for source, offer in plan.candidates:
-            if offer is None and source in self._dead:
-                continue
             last = source == plan.candidates[-1][0]
             try:
                 self._pull_from(source, offer, plan, outcome, patient=last)
@@ -718,7 +728,7 @@ def _unverified(upstream: Origin, exc: OllamaError) -> str:
 
 def _worst(failures: list[OllamaError]) -> OllamaError:
     """Choose what to tell: a wrong digest beats a missing tag beats an unreachable source."""
-    order = ("digest_not_offered", "bad_manifest", "tag_missing", "tls", "registry_refused")
+    order = ("digest_not_offered", "bad_manifest", "tag_missing", "tag_unsuitable", "tls", "registry_refused")
     best = min(failures, key=lambda exc: order.index(exc.code) if exc.code in order else len(order))
     others = [exc.message for exc in failures if exc is not best]
     return OllamaError(best.code, "; ".join([best.message, *others]), **best.details)
@@ -857,7 +867,7 @@ def _act(models: Models, plans: t.Sequence[Plan]) -> list[Outcome]:
 
 
 def _forecast(plan: Plan) -> Outcome:
-    outcome = Outcome(damage=[damage.to_dict() for damage in plan.before.damage])
+    outcome = Outcome(damage=[damage.to_dict() for damage in plan.before.damage], failure=plan.failure)
     if plan.delete:
         outcome.actions.append("would be removed")
     if plan.pull:

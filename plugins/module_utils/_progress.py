@@ -15,6 +15,8 @@ import threading
 import time
 import typing as t
 
+from . import _text
+
 _EVERY = 1.0
 
 
@@ -54,18 +56,18 @@ class Progress:
         with self._lock:
             blobs = self._blobs.setdefault(name, {})
             if event.get("digest"):
-                blobs[str(event["digest"])] = int(event.get("completed") or 0)
+                blobs[event["digest"]] = event.get("completed", 0)
             done = sum(blobs.values())
             self._models[name] = {
                 "total": max(size, done),
                 "completed": done,
-                "status": str(event.get("status", "")),
+                "status": _text.message(event.get("status", "")),
             }
 
     def note(self, text: str) -> None:
         """Keep a sentence for the user until the next one."""
         with self._lock:
-            self._note = text
+            self._note = _text.message(text)
 
     def finish(self) -> None:
         """Say that the result is there or about to be."""

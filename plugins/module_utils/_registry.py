@@ -8,15 +8,28 @@ PRIVATE to the collection: it may change at any time.
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
+import re
+import time
 import typing as t
 from dataclasses import dataclass
 from urllib.parse import urlsplit
 
 from ._errors import OllamaError
-from ._http import request
+from ._http import Response, parse_json, request
 from ._name import DEFAULT_HOST, Name
-from ._store import MANIFEST, MANIFEST_LIST, Manifest, parse_manifest
+from ._store import MANIFEST, MANIFEST_LIST, Manifest, Variant, parse_manifest
+
+# A look-up that fails so says nothing about the model, only about the way from this process to the registry; the
+# server may have another way, and signs its requests.
+OF_THE_WAY = ("registry_unreachable", "registry_refused", "tls")
+# Statuses that are over a moment later, and how often and how long (seconds) to wait for that.
+_PASSING = (408, 425, 429, 502, 503, 504)
+_PAUSES = (1.0, 3.0)
+_LONGEST_PAUSE = 15.0
+
+sleep = time.sleep
 
 
 @dataclass(frozen=True)
@@ -37,21 +50,19 @@ class Source:
 
 def parse_mirror(text: t.Any, *, what: str = "mirrors") -> Source:
     """Return the source that a URL such as ``http://hecate.lan:11480`` names; raises ``invalid_mirror``."""
-    url = urlsplit(str(text))
     try:
-        port_ok = url.port is None or url.port > 0
+        url = urlsplit(str(text))
+        valid = (
+            url.scheme in ("http", "https")
+            and url.hostname
+            and (url.port is None or url.port > 0)
+            and not (url.path.strip("/") or url.query or url.fragment or "@" in url.netloc)
+        )
     except ValueError:
-        port_ok = False
-    if (
-        url.scheme not in ("http", "https")
-        or not url.hostname
-        or not port_ok
-        or url.path.strip("/")
-        or url.query
-        or "@" in url.netloc
-    ):
+        valid = False
+    if not valid:
         raise OllamaError(
-            "invalid_mirror", f"{what}: {text!r} is not a mirror; allowed is http://host[:port] or https://host[:port]"
+            "invalid_mirror", f"{what}: invalid value {text!r}; expected http://host[:port] or https://host[:port]"
         )
     # Without a port a name's host part would mean 443, or 80 for plain HTTP, to the server as well.
     return Source(url.netloc, insecure=url.scheme == "http")
@@ -84,43 +95,130 @@ class Offer:
         return {blob.digest: blob.size for blob in self.chosen.blobs}
 
 
-def look_up(source: Source, name: Name, *, lists: bool, timeout: float = 30.0) -> Offer:
+def look_up(
+    source: Source,
+    name: Name,
+    *,
+    lists: bool,
+    timeout: float = 30.0,
+    environment: t.Mapping[str, str] | None = None,
+    until: float = float("inf"),
+) -> Offer:
     """Ask a registry for a tag's manifest, as a server would.
 
     :param lists: accept manifest lists, as servers of 0.40 and newer do.
-    :raises OllamaError: ``tag_missing``, ``registry_refused``, ``registry_unreachable``, ``bad_manifest``, ``tls``.
+    :param timeout: seconds that one answer may take; there are up to three tries for each of up to two requests.
+    :param environment: variables of `_way`, in place of this process's own.
+    :param until: when, on the monotonic clock, there has to be an answer.
+    :raises OllamaError: ``tag_missing``, ``tag_unsuitable`` where the registry refuses only this tag,
+        ``registry_refused``, ``registry_unreachable``, ``registry_unsuitable``, ``bad_manifest``, ``tls`` or
+        ``deadline``.
     """
+    ask = _Question(f"{name} at {source}", timeout, environment, until)
     base = f"{source.url}/v2/{name.namespace}/{name.model}"
     url = f"{base}/manifests/{name.tag}"
-    body = _get(url, ", ".join([MANIFEST_LIST] * lists + [MANIFEST]), f"{name} at {source}", timeout)
+    body = ask.get(url, ", ".join([MANIFEST_LIST] * lists + [MANIFEST]))
     digest = "sha256:" + hashlib.sha256(body).hexdigest()
     try:
-        parsed = parse_manifest(body)
+        parsed = _parse(body)
         if isinstance(parsed, Manifest):
             return Offer(digest, parsed)
         # A child is fetched as a blob; its name is its hash, so a lie cannot pass.
-        child_body = _get(f"{base}/blobs/{parsed[0].digest}", "*/*", f"a variant of {name} at {source}", timeout)
-        child = parse_manifest(child_body)
+        child_body = ask.get(f"{base}/blobs/{parsed[0].digest}", "*/*")
+        child = _parse(child_body)
         if not isinstance(child, Manifest) or child.digest != parsed[0].digest:
             raise OllamaError("bad_manifest", f"the variant {parsed[0].digest[:19]} is not what its digest says")
     except OllamaError as exc:
-        raise OllamaError(exc.code, f"{name} at {source}: {exc.message}", url=url) from None
+        text = exc.message if exc.message.startswith(ask.what) else f"{ask.what}: {exc.message}"
+        raise OllamaError(exc.code, text, url=url) from None
     originals = tuple(variant.digest for variant in parsed if variant.runner == "ggml")
     return Offer(digest, child, tuple(variant.digest for variant in parsed), originals)
 
 
-def _get(url: str, accept: str, what: str, timeout: float) -> bytes:
+def _parse(body: bytes) -> Manifest | tuple[Variant, ...]:
     try:
-        answer = request("GET", url, headers={"Accept": accept}, timeout=timeout, read_limit=4 << 20)
-    except OllamaError as exc:
-        code = exc.code if exc.code == "tls" else "registry_unreachable"
-        raise OllamaError(code, f"cannot ask for {what}: {exc.message}", url=url) from None
-    if answer.status == 404:
-        raise OllamaError("tag_missing", f"{what}: the registry has no such model or tag", url=url)
-    if answer.status in (401, 403):
-        raise OllamaError("registry_refused", f"{what}: the registry answered {answer.status}", url=url)
-    if answer.status != 200:
-        raise OllamaError(
-            "registry_unreachable", f"{what}: the registry answered {answer.status} {answer.text(60)}".rstrip(), url=url
+        return parse_manifest(body)
+    except (OverflowError, RecursionError) as exc:
+        raise OllamaError("bad_manifest", f"unreadable manifest: {exc}") from None
+
+
+@dataclass(frozen=True)
+class _Question:
+    """Requests about one tag at one registry."""
+
+    what: str
+    timeout: float
+    environment: t.Mapping[str, str] | None
+    until: float
+
+    def get(self, url: str, accept: str) -> bytes:
+        """Return the body of a 200, after up to three tries."""
+        for pause in (*_PAUSES, None):
+            try:
+                answer = self._request(url, accept)
+            except OllamaError as exc:
+                if exc.code != "connection_lost" or pause is None or not self._wait(pause):
+                    raise self._unreachable(exc, url) from None
+                continue
+            if answer.status == 200:
+                return answer.body
+            if answer.status not in _PASSING or pause is None or not self._wait(_asked_pause(answer, pause)):
+                raise self._refused(answer, url)
+        raise AssertionError("unreachable")
+
+    def _request(self, url: str, accept: str) -> Response:
+        return request(
+            "GET",
+            url,
+            headers={"Accept": accept},
+            timeout=self.timeout,
+            read_limit=4 << 20,
+            environment=self.environment,
+            until=self.until,
         )
-    return answer.body
+
+    def _wait(self, seconds: float) -> bool:
+        """Wait before another try; returns False where the deadline comes first."""
+        if time.monotonic() + seconds >= self.until:
+            return False
+        sleep(seconds)
+        return True
+
+    def _unreachable(self, exc: OllamaError, url: str) -> OllamaError:
+        if exc.code in ("redirect_refused", "bad_answer"):
+            return OllamaError("registry_unsuitable", f"{self.what}: {exc.message}", url=url)
+        if time.monotonic() >= self.until:
+            return OllamaError("deadline", f"{self.what}: the deadline is over: {exc.message}", url=url)
+        if exc.code == "tls":
+            hint = "set ollama_settings.ssl_cert_file (SSL_CERT_FILE of registry_environment) for a private authority"
+            return OllamaError("tls", f"{self.what}: {exc.message}; {hint}", url=url)
+        hint = "set ollama_settings.https_proxy (HTTPS_PROXY of registry_environment) where a proxy is needed"
+        return OllamaError("registry_unreachable", f"cannot ask for {self.what}: {exc.message}; {hint}", url=url)
+
+    def _refused(self, answer: Response, url: str) -> OllamaError:
+        status, sentence = answer.status, _sentence(answer)
+        if status == 404:
+            return OllamaError("tag_missing", f"{self.what}: the registry has no such model or tag", url=url)
+        if status in (401, 403, 407):
+            return OllamaError("registry_refused", f"{self.what}: the registry answered {status}{sentence}", url=url)
+        if 400 <= status < 500 and status not in _PASSING:
+            return OllamaError("tag_unsuitable", f"{self.what}: the registry refuses it ({status}){sentence}", url=url)
+        return OllamaError("registry_unreachable", f"{self.what}: the registry answered {status}{sentence}", url=url)
+
+
+def _sentence(answer: Response) -> str:
+    """Return what a registry says about its refusal, in one of the forms that there are."""
+    text = answer.text(2000)
+    with contextlib.suppress(ValueError, KeyError, TypeError, IndexError, AttributeError):
+        data = parse_json(text)
+        found = data.get("error") or data.get("message") or data["errors"][0]["message"]
+        text = found if isinstance(found, str) else text
+    return f": {text[:400]}" if text and not text.lstrip().startswith("<") else ""
+
+
+def _asked_pause(answer: Response, pause: float) -> float:
+    """Return the seconds that a registry asks to wait, within limits."""
+    asked = answer.headers.get("retry-after", "").strip()
+    if re.match(r"\d{1,9}\Z", asked):
+        return min(max(pause, float(asked)), _LONGEST_PAUSE)
+    return pause

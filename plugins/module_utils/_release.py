@@ -112,7 +112,7 @@ def fetch_checksums(base_url: str, version: str, ca_path: str | None = None) -> 
         raise OllamaError(
             "insecure_checksum", f"checksums are fetched over TLS only, and {url} is not https://", url=url
         )
-    answer = request("GET", url, ca_path=ca_path, read_limit=1 << 16)
+    answer = request("GET", url, ca_path=ca_path, read_limit=1 << 16, tls_only=True)
     _check_status(url, answer)
     found = {}
     for line in answer.text(1 << 16).splitlines():

@@ -66,10 +66,10 @@ class Memory:
         """Read a row of ``/api/ps``."""
         return cls(
             True,
-            _timestamp(str(row.get("expires_at"))),
+            _timestamp(row.get("expires_at", "")),
             row.get("expires_at"),
-            int(row.get("size") or 0),
-            int(row.get("size_vram") or 0),
+            row.get("size", 0),
+            row.get("size_vram", 0),
             row.get("context_length"),
         )
 
@@ -90,10 +90,15 @@ class Memory:
 def _timestamp(text: str) -> float:
     """Return the seconds since 1970 of the server's time, whose fraction has more digits than Python 3.8 reads."""
     match = re.match(r"(\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d)(?:\.\d+)?(Z|[+-]\d\d:\d\d)\Z", text)
-    if not match:
-        raise OllamaError("bad_answer", f"/api/ps: {text!r} is not a time")
-    zone = match.group(2).replace("Z", "+00:00")
-    return datetime.datetime.fromisoformat(match.group(1) + zone).timestamp()
+    try:
+        if match:
+            zone = match.group(2).replace("Z", "+00:00")
+            return datetime.datetime.fromisoformat(match.group(1) + zone).timestamp()
+    except (ValueError, OverflowError):
+        pass
+    raise OllamaError(
+        "bad_answer", f"/api/ps: invalid time {text[:80]!r}; expected a form such as 2026-11-22T14:54:24Z"
+    )
 
 
 class Runs:
@@ -133,8 +138,10 @@ class Runs:
         rows = [] if memory.loaded else self.client.running()
         weights = self._weights(name) if rows else ""
         for row in rows:
-            if weights and self._weights(parse(row.get("name"), allow_cloud=True)) == weights:
-                return Memory.of(row)
+            # A name that is none is nobody's.
+            with contextlib.suppress(OllamaError):
+                if weights and self._weights(parse(row["name"], allow_cloud=True)) == weights:
+                    return Memory.of(row)
         return memory
 
     def _weights(self, name: Name) -> str:
@@ -190,7 +197,7 @@ class Runs:
             text = f"no answer within {self.timeout:g} s" if exc.code == "stalled" else exc.message
             raise OllamaError(code, f"{body['model']}: {text}", **exc.details) from None
         if answer.get("error"):
-            raise OllamaError(code, f"{body['model']}: the server said: {answer['error']}")
+            raise OllamaError(code, f"{body['model']}: the server returned: {answer['error']}")
         return answer
 
 
@@ -347,7 +354,7 @@ def _answered(answer: t.Mapping[str, t.Any]) -> dict[str, t.Any]:
 
 
 def _embedded(answer: t.Mapping[str, t.Any]) -> dict[str, t.Any]:
-    vectors = answer.get("embeddings") or [[]]
+    vectors: list[list[float]] = answer.get("embeddings") or [[]]
     sound = all(isinstance(x, (int, float)) and math.isfinite(x) for x in vectors[0]) and any(vectors[0])
     worked = (answer.get("total_duration") or 0) - (answer.get("load_duration") or 0)
     return {
@@ -370,7 +377,7 @@ def judge(result: t.Mapping[str, t.Any], demands: Demands, problem: str | None =
     """
     name, size, vram = result["name"], result["size"], result["size_vram"]
     if demands.gpu and (vram < size or problem):
-        what = f"{human(vram)} of {human(size)} ({100 * vram / size:.0f} %) are in GPU memory"
+        what = f"{human(vram)} of {human(size)} ({100 * vram / (size or 1):.0f} %) are in GPU memory"
         what = problem or (f"only {what}" if vram else f"it runs on the CPU: {what}")
         code = "on_cpu" if not vram else "partly_on_cpu" if vram < size else "gpu_disagrees"
         raise OllamaError(code, f"{name}: {what}; require_gpu wants all of it", result=result)

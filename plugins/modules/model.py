@@ -21,6 +21,7 @@ author:
   - kaido.ollama contributors (@kaido)
 extends_documentation_fragment:
   - kaido.ollama.api
+  - kaido.ollama.api.registry
   - kaido.ollama.api.store
   - kaido.ollama._attributes
   - kaido.ollama._attributes.action_group
@@ -130,7 +131,8 @@ options:
     type: float
     default: 90.0
   deadline:
-    description: Seconds after which pulls are given up; what was fetched is kept for the next run. V(0) means never.
+    description: Seconds after which look-ups and pulls are given up; what was fetched is kept for the next run. V(0)
+      means never.
     type: float
     default: 0.0
   allow_cloud:
@@ -179,10 +181,10 @@ notes:
     V(invalid_mirror), V(invalid_url), V(invalid_option), V(cloud_model). About sources: V(tag_missing),
     V(digest_not_offered), V(mirror_unverified),
     V(digest_mismatch), V(registry_unreachable), V(registry_refused), V(registry_unsuitable), V(registry_is_http),
-    V(bad_manifest),
+    V(tag_unsuitable) where a registry refuses a tag, such as one of several files, V(bad_manifest),
     V(no_variant), V(tls), V(stalled), V(connection_lost), V(deadline), V(bundle_unreadable),
-    V(bundle_incomplete), V(bundle_tampered). About the host: V(unreachable),
-    V(wrong_version), V(wrong_address), V(disk_full),
+    V(bundle_incomplete), V(bundle_tampered). About the host: V(unreachable), V(redirect_refused),
+    V(bad_proxy), V(wrong_version), V(wrong_address), V(disk_full),
     V(busy), V(store_unreadable), V(store_unwritable), V(store_unsafe) for a link or for the rights of other accounts
     in the store, V(cannot_drop_privileges), V(store_mismatch), V(server_too_old), V(server_error),
     V(not_converged).'
@@ -337,7 +339,7 @@ import uuid
 
 from ansible.module_utils.basic import AnsibleModule
 
-from ..module_utils._argspec import API, STORE, client, finish
+from ..module_utils._argspec import API, REGISTRY, STORE, client, finish, registry_environment
 from ..module_utils._bundle import Supply
 from ..module_utils._client import newer_than
 from ..module_utils._errors import OllamaError
@@ -379,6 +381,7 @@ SPEC: dict[str, t.Any] = {
     "detach": {"type": "bool", "default": False},
     "progress_file": {"type": "path"},
     **API,
+    **REGISTRY,
     **STORE,
 }
 
@@ -410,6 +413,7 @@ def run(params: t.Mapping[str, t.Any], check_mode: bool) -> dict[str, t.Any]:
         detach=params["detach"],
         # The call that looked has said it; this one pulls.
         vram=0 if params["progress_file"] else params["vram"],
+        environment=registry_environment(params),
     )
     path = memory_path(Store(params["models_dir"]), params["state_dir"])
     progress = Progress(params["progress_file"])

@@ -153,7 +153,7 @@ def run(params: t.Mapping[str, t.Any], check_mode: bool) -> dict[str, t.Any]:
                 exc.code, exc.message, **dict(exc.details, result={"can_talk_to_ollama": False})
             ) from None
         return {"changed": False, "can_talk_to_ollama": False, "version": None, "models": []}
-    running = {row.get("name"): row for row in server.running()}
+    running = {row["name"]: row for row in server.running()}
     rows = [_row(row, running.get(row["name"])) for key, row in list_models(server).items() if not keys or key in keys]
     return {"changed": False, "can_talk_to_ollama": True, "version": version, "models": rows}
 

@@ -22,6 +22,7 @@ author:
   - kaido.ollama contributors (@kaido)
 extends_documentation_fragment:
   - kaido.ollama._attributes
+  - kaido.ollama.api.registry
 attributes:
   check_mode:
     support: full
@@ -59,9 +60,9 @@ options:
     default: false
 notes:
   - 'Failures have a stable RV(ignore:failure.code): V(invalid_lock) where the file was damaged, V(lock_unwritable),
-    V(invalid_model), V(invalid_name), V(invalid_digest), V(invalid_mirror), V(tag_missing), V(digest_not_offered),
-    V(mirror_unverified),
-    V(registry_unreachable), V(registry_refused), V(bad_manifest), V(tls). The file is as it was then.'
+    V(invalid_model), V(invalid_name), V(invalid_digest), V(invalid_mirror), V(tag_missing), V(tag_unsuitable),
+    V(digest_not_offered), V(mirror_unverified), V(registry_unreachable), V(registry_refused), V(registry_unsuitable),
+    V(bad_manifest), V(invalid_option), V(bad_proxy), V(tls), V(internal_error). The file is as it was then.'
 seealso:
   - module: kaido.ollama.model
   - plugin: kaido.ollama.models_lock

@@ -91,7 +91,8 @@ notes:
     V(unreachable), V(not_found) for a model that is not installed, V(server_busy) where the server''s queue is full,
     V(load_failed) with the server''s words where it cannot load the model, V(server_error) where the answer is an
     error, V(empty_answer), V(on_cpu), V(partly_on_cpu) and V(gpu_disagrees) about O(require_gpu), V(too_slow) about
-    O(min_tokens_per_second), V(still_loaded), V(tls), V(connection_lost), V(bad_answer).'
+    O(min_tokens_per_second), V(still_loaded), V(tls), V(redirect_refused),
+    V(bad_proxy), V(stalled), V(connection_lost), V(bad_answer).'
   - Once there was an answer, a failure has the same return values as a success.
 seealso:
   - module: kaido.ollama.loaded

@@ -69,9 +69,14 @@ def test_a_servers_processes_are_those_of_its_control_group(tmp_path: Path) -> N
     process(tmp_path, 11, "12:cpu:/x\n1:name=systemd:/docker/ab/system.slice/ollama.service/sub\n")
     process(tmp_path, 12, "0::/system.slice/ollama.service.d\n")
     process(tmp_path, 13, "0::/system.slice/xollama.service\n")
+    process(tmp_path, 9, "0::/user.slice/user-1000.slice/user@1000.service/app.slice/ollama.service\n")
+    process(tmp_path, 14, "0::/system.slice/ollama.service\n")
+    (tmp_path / "14" / "status").write_bytes(b"Name:\t\xff\nUid:\tx\n")
+    process(tmp_path, 8, "0::/system.slice/ollama.service\n")
+    (tmp_path / "8" / "status").write_text("Name:\tollama\nUid:\nGid:\t\nGroups:\n")
     (tmp_path / "self").mkdir()
     server = _gpu_truth.find_server("ollama.service", str(tmp_path))
-    assert server.pids == {10, 11}
+    assert server.pids == {8, 10, 11, 14}
     assert server.account
     assert (server.account.uid, server.account.gids) == (998, frozenset({997, 44, 992}))
     assert _gpu_truth.find_server("other.service", str(tmp_path)) == _gpu_truth.Server(frozenset(), None)
@@ -83,6 +88,7 @@ def test_a_servers_processes_are_those_of_its_control_group(tmp_path: Path) -> N
         ((0, "7\n10\n"), True),
         ((0, "7\n"), False),
         ((0, "[N/A]\n"), None),
+        ((0, "\u00b2\n"), None),
         ((9, "NVIDIA-SMI has failed\n"), None),
         (None, None),
     ],

@@ -46,7 +46,7 @@ class World:
         return "sha256:" + make_model(self.upstream_dir, name, size=40_000, seed=seed, **more)
 
     def lock(self, *models: t.Any, today: str = DAY, check: bool = False, **options: t.Any) -> t.Any:
-        defaults = {"mirrors": [], "mirrors_trusted": False, "insecure": False}
+        defaults = {"mirrors": [], "mirrors_trusted": False, "insecure": False, "registry_environment": {}}
         args = {"models": list(models), "path": str(self.path), **defaults, **options}
         return write_lock(args, today=today, check_mode=check)
 
@@ -55,12 +55,12 @@ class World:
 def world(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[World]:
     world = World(tmp_path)
 
-    def local(source: Source, name: Name, *, lists: bool, timeout: float = 30.0) -> Offer:
+    def local(source: Source, name: Name, *, lists: bool, **options: t.Any) -> Offer:
         """Ask the upstream of this test instead of the public registry."""
         world.asked.append((str(name), lists))
         if source.host != "registry.ollama.ai":
-            return look_up(source, name, lists=lists, timeout=timeout)
-        return look_up(Source(world.upstream.host, insecure=True), name, lists=lists, timeout=timeout)
+            return look_up(source, name, lists=lists, **options)
+        return look_up(Source(world.upstream.host, insecure=True), name, lists=lists, **options)
 
     monkeypatch.setattr(_lock, "look_up", local)
     monkeypatch.setattr(_model, "look_up", local)
@@ -126,7 +126,7 @@ def test_the_lock_holds_what_every_server_can_be_held_to(world: World) -> None:
 
 
 def test_a_registry_that_serves_newer_servers_something_else_is_told(world: World, monkeypatch: t.Any) -> None:
-    def odd(source: Source, name: Name, *, lists: bool, timeout: float = 30.0) -> Offer:
+    def odd(source: Source, name: Name, *, lists: bool, **_options: t.Any) -> Offer:
         return look_up(Source(world.upstream.host, insecure=True), parse("b:1b" if lists else "a"), lists=lists)
 
     monkeypatch.setattr(_lock, "look_up", odd)

@@ -71,11 +71,11 @@ def world(
 ) -> Iterator[World]:
     world = World(tmp_path, request.param, run_module)
 
-    def local(source: Source, name: t.Any, *, lists: bool, timeout: float = 30.0) -> t.Any:
+    def local(source: Source, name: t.Any, **options: t.Any) -> t.Any:
         """Ask the upstream of this test instead of the public registry."""
         if source.host != "registry.ollama.ai":
-            return look_up(source, name, lists=lists, timeout=timeout)
-        return look_up(Source(world.upstream.host, insecure=True), name, lists=lists, timeout=timeout)
+            return look_up(source, name, **options)
+        return look_up(Source(world.upstream.host, insecure=True), name, **options)
 
     monkeypatch.setattr(_model, "look_up", local)
     env = {"STANDIN_UPSTREAM": f"http://{world.upstream.host}", "STANDIN_TIME_SCALE": "0.01"}
@@ -675,7 +675,61 @@ def test_a_missing_tag_is_one_line(world: World) -> None:
     result = world.run(models=["a", "nope:1b"])
     assert result["failure"]["code"] == "tag_missing"
     assert "nope:1b" in result["msg"]
-    assert world.tags() == {}, "nothing is pulled when something cannot be"
+    assert "\n" not in result["msg"]
+
+
+def test_a_tag_that_a_registry_refuses_does_not_keep_the_others_away(world: World) -> None:
+    """As hf.co refuses a tag of several files: with a sentence, which the user has to read."""
+    sentence = "This quantization is split into several files and cannot be pulled: use another one"
+    world.upstream.misbehave("b/manifests/1b", status=400, body=json.dumps({"error": sentence}).encode())
+    forecast = world.run(models=["a", "b:1b", "kaido/c:q8"], check=True)
+    result = world.run(models=["a", "b:1b", "kaido/c:q8"])
+    assert forecast["failure"]["code"] == result["failure"]["code"] == "tag_unsuitable"
+    assert "b:1b" in result["msg"]
+    assert sentence in result["msg"]
+    assert sorted(world.tags()) == ["a:latest", "kaido/c:q8"]
+    assert [row["changed"] for row in forecast["models"]] == [True, False, True]
+    assert [row["changed"] for row in result["models"]] == [True, False, True]
+
+
+@pytest.fixture
+def blind(world: World, monkeypatch: pytest.MonkeyPatch) -> World:
+    """Only the server reaches the registry, as behind a proxy that only the server knows."""
+
+    def closed(_source: Source, name: t.Any, **_options: t.Any) -> t.Any:
+        return look_up(Source("127.0.0.1:1", insecure=True), name, lists=False)
+
+    monkeypatch.setattr(_model, "look_up", closed)
+    return world
+
+
+def test_what_only_the_server_reaches_is_left_to_it(blind: World) -> None:
+    result = blind.run(models=["a", "b:1b"])
+    assert not result["failed"], result
+    assert sorted(blind.tags()) == ["a:latest", "b:1b"]
+    assert any("left to the server" in text and "https_proxy" in text for text in result["warnings"])
+    assert not blind.run(models=["a", "b:1b"])["changed"]
+
+
+def test_a_pin_is_not_left_to_the_server(blind: World) -> None:
+    result = blind.run(name="a", digest=HEX)
+    assert result["failure"]["code"] == "registry_unreachable"
+    assert blind.tags() == {}
+
+
+def test_the_options_environment_is_used_for_look_ups(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: list[t.Any] = []
+
+    def asked(_source: Source, name: t.Any, **options: t.Any) -> t.Any:
+        seen.append(options)
+        return look_up(Source(world.upstream.host, insecure=True), name, **options)
+
+    monkeypatch.setattr(_model, "look_up", asked)
+    proxy = "http://u:secret@proxy.lan:3128"
+    result = world.run(name="a", registry_environment={"HTTPS_PROXY": proxy}, deadline=60.0)
+    assert seen[0]["environment"]["HTTPS_PROXY"] == proxy
+    assert seen[0]["until"] < time.monotonic() + 60
+    assert "secret" not in json.dumps(result)
 
 
 def test_a_registry_that_is_down_is_one_line(world: World) -> None:

@@ -11,7 +11,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from ansible_collections.kaido.ollama.plugins.action.model import progress_line
+import yaml
+from ansible_collections.kaido.ollama.plugins.action.model import is_state, progress_line
 from ansible_collections.kaido.ollama.plugins.module_utils._progress import Progress, human
 
 from tests import standin
@@ -138,3 +139,46 @@ def test_a_warning_does_not_stop_a_pull(play: Play, monkeypatch: pytest.MonkeyPa
     code, output = play(name="big", insecure=False, mirrors=[mirror], mirrors_trusted=True)
     assert code == 0, output
     assert "the digest that a mirror offers is trusted" in " ".join(output.split())
+
+
+def test_the_role_gives_look_ups_the_way_out_of_the_server(play: Play) -> None:
+    """Settings and environment of the server alike; the password of a proxy is not shown, however verbose the run."""
+    role = yaml.safe_load((ROOT / "roles/ollama/vars/main.yml").read_text())
+    variables = {
+        "ollama__look": {
+            "environment": {"HTTPS_PROXY": "http://p.lan:1", "NO_PROXY": "a.lan,b.lan", "OLLAMA_HOST": "x"}
+        },
+        "ollama_environment": {"http_proxy": "http://u:hunter2@q.lan:2", "SSL_CERT_FILE": "/ca.pem", "TOKEN": "no"},
+    }
+    # A name that is none ends the module before any registry is asked.
+    _code, shown = play(
+        "-vvv",
+        task={"vars": variables},
+        registry_environment=role["ollama__registry_environment"],
+        name="no name",
+    )
+    assert "hunter2" not in shown
+    for text in ("HTTPS_PROXY: http://p.lan:1", "http_proxy: http://***@q.lan:2", "NO_PROXY: a.lan,b.lan"):
+        assert text in shown
+    assert "TOKEN" not in shown
+    assert "invalid_name" in shown
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"models": []},
+        {"models": {"a": 1}},
+        {"models": {"a": {"total": "x", "completed": 1, "status": ""}}},
+        {"models": {"a": {"total": 1, "completed": -1, "status": ""}}},
+        {"models": {"a": {"total": True, "completed": 1, "status": ""}}},
+        {"models": {"a": {"total": 1, "completed": 1}}},
+        {"note": None},
+        {"finished": 1},
+        {"time": "now"},
+    ],
+)
+def test_a_progress_file_of_another_form_is_not_read(change: dict[str, object]) -> None:
+    state = {"models": {"a": {"total": 2, "completed": 1, "status": "x"}}, "note": "", "finished": False, "time": 1.5}
+    assert is_state(state)
+    assert not is_state({**state, **change})

@@ -808,3 +808,12 @@ def test_files_get_the_types_of_the_policy(host: Host, monkeypatch: pytest.Monke
     monkeypatch.setattr(_release, "SELINUX", str(tmp_path / "enforce"))
     host.release("0.35.1")
     assert (tools / "said").read_text() == f"-RF {host.opt}/releases/0.35.1\n"
+
+
+@pytest.mark.parametrize("code", [401, 404, 429, 503])
+@pytest.mark.parametrize("login", ["ci-reader:hunter2", "hunter2", "ci:hunter2%2Fx"])
+def test_credentials_of_a_site_are_never_shown(host: Host, code: int, login: str) -> None:
+    host.site.misbehave = [status(code)] * 9
+    result = host.release("0.35.1", base_url=host.site.url.replace("http://", f"http://{login}@"), retries=1)
+    assert result["failed"]
+    assert "hunter2" not in json.dumps(result)
