@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import re
 import typing as t
+from collections.abc import Mapping
 
 DOCUMENTATION = r"""
 name: token_faults
@@ -55,11 +56,10 @@ def faults(rows: t.Sequence[t.Mapping[str, t.Any]]) -> list[str]:
     names: dict[str, str] = {}
     tokens: dict[str, str] = {}
     for index, row in enumerate(rows):
-        if not isinstance(row, dict):
+        if not isinstance(row, Mapping):
             found.append(f"{_VARIABLE}: row {index + 1} is no mapping with name, token and scope")
             continue
-        # Not what YAML makes of no, null and so on.
-        name, token = ("" if isinstance(row.get(key), (bool, type(None))) else str(row[key]) for key in ("name", "token"))
+        name, token = (_text(row.get(key)) for key in ("name", "token"))
         if not _NAME.match(name):
             allowed = "letters, digits and . _ @ - are allowed, the first a letter or digit, 64 at most"
             # Whoever mixes up the two has the token here.
@@ -77,6 +77,11 @@ def faults(rows: t.Sequence[t.Mapping[str, t.Any]]) -> list[str]:
         if row.get("scope") not in ("user", "admin"):
             found.append(f"{_VARIABLE}: {name}: the scope is neither user nor admin")
     return found
+
+
+def _text(value: object) -> str:
+    """Return the value as a text; '' for what YAML makes of null, yes and no."""
+    return "" if value is None or isinstance(value, bool) else str(value)
 
 
 def _fault(token: str) -> str:

@@ -59,9 +59,7 @@ def test_who_signs(results: list[t.Any], chosen: str, renew: bool, host: str, cr
         ([has("gpu1"), has("gpu2", "B")], "", False, "gpu1, gpu2 have different private authorities"),
     ],
 )
-def test_who_cannot_sign_is_named_with_the_variable(
-    results: list[t.Any], chosen: str, renew: bool, says: str
-) -> None:
+def test_who_cannot_sign_is_named_with_the_variable(results: list[t.Any], chosen: str, renew: bool, says: str) -> None:
     found = plan(results, "gpu1", chosen, renew)
     assert says in found["problem"]
     assert (found["host"], found["create"]) == ("", False)

@@ -32,9 +32,10 @@ USER, ADMIN = "user-token+of.alice~0123456789==", "admin-token-of-ops-0123456789
 # something else, and lengths at the limits of hashes. The filter decides; what it accepts has to work.
 NAMES = [
     "default", "include", "hostnames", "volatile", "Default", "map", "user", "admin", "on", "off", "none", "null", "0",
-    "1e3", "true", "-", "--", ".a", "a.", ".example.org", "*.example.org", "example.*", "~alice", "~*alice", "~", "\\alice",
-    "\\default", "$host", "${host}", "a$b", "a b", "a\tb", "a\nb", "a;b", "a{b", "a}b", '"a"', "'a'", "a\"b", "a'b", "#a",
-    "a#b", "a/b", "user/a", "a:b", "a=b", "a,b", "%41", "\u00e4rger", "\u0430lice", "a\u00a0b", "a\x00b", "a\x1b[31m", "", " ",
+    "1e3", "true", "-", "--", ".a", "a.", ".example.org", "*.example.org", "example.*", "~alice", "~*alice", "~",
+    "\\alice", "\\default", "$host", "${host}", "a$b", "a b", "a\tb", "a\nb", "a;b", "a{b", "a}b", '"a"', "'a'",
+    "a\"b", "a'b", "#a", "a#b", "a/b", "user/a", "a:b", "a=b", "a,b", "%41", "\u00e4rger", "\u0430lice", "a\u00a0b",
+    "a\x00b", "a\x1b[31m", "", " ",
     "a" * 64, "a" * 65, "A" * 63, "x" * 60 + "@-._", "alice@example.org", "2026", "server", "backend", "BACKEND",
 ]  # fmt: skip
 nginx = pytest.mark.skipif(not shutil.which("nginx", path="/usr/sbin:/usr/bin"), reason="needs nginx")
@@ -273,9 +274,9 @@ def test_every_name_works_or_is_refused_before_anything_is_written(tmp_path: Pat
 @haproxy
 @pytest.mark.parametrize("name", ["default", "include", "BACKEND", "own", "peers", "ssl", "check", "0", "a" * 200])
 def test_every_name_of_a_server_works_in_haproxy(tmp_path: Path, name: str) -> None:
-    (tmp_path / "haproxy.cfg").write_text(
-        f"defaults\n timeout connect 1s\n timeout client 1s\n timeout server 1s\nlisten own\n bind 127.0.0.1:1\n server {name} 192.0.2.1:80\n"
-    )
+    timeouts = "".join(f" timeout {what} 1s\n" for what in ("connect", "client", "server"))
+    proxy = f"listen own\n bind 127.0.0.1:1\n server {name} 192.0.2.1:80\n"
+    (tmp_path / "haproxy.cfg").write_text(f"defaults\n{timeouts}{proxy}")
     path = f"/usr/sbin:{os.environ['PATH']}"
     done = subprocess.run(
         ["haproxy", "-c", "-f", tmp_path / "haproxy.cfg"],
@@ -305,7 +306,8 @@ MALFORMED = {
     "many headers": f"GET /api/tags HTTP/1.1\r\nHost: x\r\n{'X: ' + 'y' * 4000}\r\n".encode() * 12 + b"\r\n",
     "a negative length": b"POST /api/show HTTP/1.1\r\nHost: x\r\nContent-Length: -1\r\n\r\n",
     "two lengths": b"POST /api/show HTTP/1.1\r\nHost: x\r\nContent-Length: 1\r\nContent-Length: 2\r\n\r\nxx",
-    "length and chunks": b"POST /api/show HTTP/1.1\r\nHost: x\r\nContent-Length: 1\r\nTransfer-Encoding: chunked\r\n\r\nx",
+    "length and chunks": b"POST /api/show HTTP/1.1\r\nHost: x\r\nContent-Length: 1\r\n"
+    b"Transfer-Encoding: chunked\r\n\r\nx",
     "an unknown encoding": b"POST /api/show HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: gzip\r\n\r\nx",
     "a tunnel": b"CONNECT x:443 HTTP/1.1\r\nHost: x\r\n\r\n",
     "a trace": b"TRACE /api/tags HTTP/1.1\r\nHost: x\r\n\r\n",
@@ -371,7 +373,19 @@ def test_every_refusal_is_json(alone: Gateway) -> None:
 
 
 @nginx
-@pytest.mark.parametrize("path", ["/.refusal/400", "/.refusal/401", "/.refusal/x", "//.refusal/400", "/x/../.refusal/497", "/answers", "/%61nswers", "/.refusal/../api/pull"])  # fmt: skip
+@pytest.mark.parametrize(
+    "path",
+    [
+        "/.refusal/400",
+        "/.refusal/401",
+        "/.refusal/x",
+        "//.refusal/400",
+        "/x/../.refusal/497",
+        "/answers",
+        "/%61nswers",
+        "/.refusal/../api/pull",
+    ],
+)
 def test_internal_locations_are_no_routes(alone: Gateway, path: str) -> None:
     before = len(alone.server.asked)
     for token in ("", USER, ADMIN):
@@ -385,7 +399,28 @@ def test_internal_locations_are_no_routes(alone: Gateway, path: str) -> None:
 
 
 @nginx
-@pytest.mark.parametrize("path", ["/v1/nothing", "/v1/models/a/b", "/v1/chat", "/v1/files", "/v1/messages/count_tokens", "/v1/fine_tuning/jobs", "/api/nothing", "/api/experimental/x", "/api/user/keys/a/b", "/v1/models/..", "/v1/models/.x", "/v1/models/a%2fb", "/v1/models/a%252fb", "/v1/models/a;b", "/v1/chat/completions/", "/v1//models", "/V1/models"])  # fmt: skip
+@pytest.mark.parametrize(
+    "path",
+    [
+        "/v1/nothing",
+        "/v1/models/a/b",
+        "/v1/chat",
+        "/v1/files",
+        "/v1/messages/count_tokens",
+        "/v1/fine_tuning/jobs",
+        "/api/nothing",
+        "/api/experimental/x",
+        "/api/user/keys/a/b",
+        "/v1/models/..",
+        "/v1/models/.x",
+        "/v1/models/a%2fb",
+        "/v1/models/a%252fb",
+        "/v1/models/a;b",
+        "/v1/chat/completions/",
+        "/v1//models",
+        "/V1/models",
+    ],
+)
 def test_unknown_routes_are_refused(alone: Gateway, path: str) -> None:
     before = len(alone.server.asked)
     for token in (USER, ADMIN):
@@ -475,7 +510,10 @@ def test_large_bodies_that_wait_are_not_in_memory() -> None:
 
         before = memory()
         body = b'{"model":"tiny","prompt":"' + b"x" * (20 << 20) + b'"}'
-        threads = [threading.Thread(target=gateway.ask, args=("POST /api/chat",), kwargs={"body": body, "wait": 20.0}) for _turn in range(6)]  # fmt: skip
+        threads = [
+            threading.Thread(target=gateway.ask, args=("POST /api/chat",), kwargs={"body": body, "wait": 20.0})
+            for _turn in range(6)
+        ]
         for thread in threads:
             thread.start()
         for _attempt in range(100):
@@ -550,3 +588,49 @@ def test_the_secret_of_the_gateways_is_the_same_on_all_and_for_nobody_else(tmp_p
     fixed = secret("c", ollama_gateway_peer_secret="a-secret-of-the-gateways")
     assert fixed == secret("d", ollama_gateway_peer_secret="a-secret-of-the-gateways", ollama_gateway_tokens=rows[:1])
     assert fixed != one
+
+
+@pytest.mark.parametrize(
+    ("host", "address"),
+    [
+        ("", "127.0.0.1:11434"),
+        ("127.0.0.1", "127.0.0.1:11434"),
+        ("127.0.0.1:1234", "127.0.0.1:1234"),
+        ("0.0.0.0", "127.0.0.1:11434"),
+        ("0.0.0.0:1234", "127.0.0.1:1234"),
+        (":1234", "127.0.0.1:1234"),
+        ("http://127.0.0.1:1234/", "127.0.0.1:1234"),
+        ("localhost", "localhost:11434"),
+        ("localhost:1234", "localhost:1234"),
+        # Field case 06
+        ("::1", "[::1]:11434"),
+        ("[::1]", "[::1]:11434"),
+        ("[::1]:11434", "[::1]:11434"),
+        ("http://[::1]:1234", "[::1]:1234"),
+        ("::", "[::1]:11434"),
+        ("[::]", "[::1]:11434"),
+        ("[::]:1234", "[::1]:1234"),
+        ("0:0:0:0:0:0:0:0", "[::1]:11434"),
+        ("fd00::11", "[fd00::11]:11434"),
+        ("::ffff:127.0.0.1", "[::ffff:127.0.0.1]:11434"),
+    ],
+)
+def test_the_local_server_is_found_by_any_spelling(host: str, address: str) -> None:
+    from ansible.parsing.dataloader import DataLoader
+    from ansible.template import Templar
+
+    variables = yaml.safe_load((ROLE / "vars" / "main.yml").read_text())
+    known = {name: variables[name] for name in ("ollama_gateway__own_host", "ollama_gateway__own_address")}
+    for name, text in known.items():
+        known[name] = trust(text)
+    templar = Templar(loader=DataLoader(), variables={**known, "ollama_settings": {"host": host}})
+    assert templar.template(trust("{{ ollama_gateway__own_address }}")) == address
+
+
+def trust(text: str) -> t.Any:
+    """Mark a template as one, which newer releases of Ansible want."""
+    try:
+        from ansible.template import trust_as_template
+    except ImportError:
+        return text
+    return trust_as_template(text)
