@@ -395,6 +395,24 @@ def test_internal_locations_are_no_routes(alone: Gateway, path: str) -> None:
     assert len(alone.server.asked) == before
 
 
+@nginx
+@pytest.mark.parametrize("fleet", [False, pytest.param(True, marks=haproxy)])
+def test_a_server_that_is_gone_is_a_refusal_in_json(fleet: bool) -> None:
+    with running(fleet=fleet, ollama_gateway_rate=0, ollama_gateway_queue_timeout=1) as gateway:
+        gateway.server.shutdown()
+        gateway.server.server_close()
+        for _attempt in range(50):
+            health = gateway.ask("GET /healthz", token="")
+            if status(health) == 503:
+                break
+            time.sleep(0.1)
+        assert (status(health), is_refusal(health)) == (503, True), health
+        for line in ("GET /api/tags", "POST /api/chat", "POST /api/pull"):
+            answer = gateway.ask(line, token=ADMIN, body=b"{}" if line.startswith("POST") else b"", wait=20.0)
+            assert status(answer) in (502, 503), answer
+            assert is_refusal(answer), answer
+
+
 # Routes
 
 
@@ -503,10 +521,8 @@ def test_large_bodies_that_wait_are_not_in_memory() -> None:
         ).stdout.split()
 
         def memory() -> int:
-            return sum(
-                int(re.search(r"VmRSS:\s+(\d+)", Path(f"/proc/{pid}/status").read_text())[1]) << 10  # type: ignore[index]
-                for pid in workers
-            )
+            texts = [Path(f"/proc/{pid}/status").read_text() for pid in workers]
+            return sum(int(text.split("VmRSS:")[1].split()[0]) << 10 for text in texts)
 
         before = memory()
         body = b'{"model":"tiny","prompt":"' + b"x" * (20 << 20) + b'"}'
