@@ -94,6 +94,11 @@ authority:
   description: The certificate of the private authority, PEM; empty where there is none.
   returned: success
   type: str
+names:
+  description: The value of O(names), in the form in which names are compared.
+  returned: success
+  type: list
+  elements: str
 holds:
   description: Whether this host has the key of the authority.
   returned: success
@@ -204,7 +209,14 @@ def run(params: t.Mapping[str, t.Any], check_mode: bool) -> dict[str, t.Any]:
         raise OllamaError("not_root", "certificates are kept by root; set become: true")
     names = _certificate.check_names(params["names"], "ollama_gateway_names")
     directory = Directory(params["directory"], check_mode)
-    result: dict[str, t.Any] = {"authority": "", "holds": False, "request": "", "signed": "", "reason": ""}
+    result: dict[str, t.Any] = {
+        "authority": "",
+        "holds": False,
+        "names": names,
+        "request": "",
+        "signed": "",
+        "reason": "",
+    }
     if params["certificate"] or params["key"]:
         # The first name is what clients use; the others may be for other purposes.
         own = _certificate.check_names(params["names"][:1], "ollama_gateway_url")

@@ -376,14 +376,14 @@ def test_every_refusal_is_json(alone: Gateway) -> None:
 @pytest.mark.parametrize(
     "path",
     [
-        "/.refusal/400",
-        "/.refusal/401",
-        "/.refusal/x",
-        "//.refusal/400",
-        "/x/../.refusal/497",
+        "/.gateway/400",
+        "/.gateway/401",
+        "/.gateway/x",
+        "//.gateway/400",
+        "/x/../.gateway/497",
         "/answers",
         "/%61nswers",
-        "/.refusal/../api/pull",
+        "/.gateway/../api/pull",
     ],
 )
 def test_internal_locations_are_no_routes(alone: Gateway, path: str) -> None:
