@@ -15,7 +15,6 @@ import yaml
 from tests.conftest import ROOT
 
 ROLE = ROOT / "roles" / "ollama_gateway"
-RENEW = {"ollama_gateway_renew_authority": True}
 
 
 # Each host has an interpreter of its own, which gives the module the directory of that host.
@@ -149,10 +148,10 @@ def test_a_lost_authority_is_told_and_replaced_only_when_asked(fleet: Fleet) -> 
     assert "its ca.key is lost" in output
     assert not fleet.file("gpu1", "ca.crt").exists()
     assert fleet.authorities("gpu2", "gpu3") == before
-    code, output = fleet.converge("gpu2", "gpu3", **RENEW)
+    code, output = fleet.converge("gpu2", "gpu3", ollama_gateway_renew_authority=True)
     assert code == 0, output
     renewed = fleet.authorities("gpu2", "gpu3")
     assert len(renewed) == 1
     assert renewed != before
-    code, output = fleet.converge("gpu2", "gpu3", **RENEW)
+    code, output = fleet.converge("gpu2", "gpu3", ollama_gateway_renew_authority=True)
     assert (code, output.count("changed=0")) == (0, 2), output

@@ -413,6 +413,15 @@ def test_a_server_that_is_gone_is_a_refusal_in_json(fleet: bool) -> None:
             assert is_refusal(answer), answer
 
 
+@nginx
+@pytest.mark.parametrize(
+    "path", ["/", "/nothing", "/answers", "/metrics", "/v1", "/api/pull", "/healthz/", "/healthz?x"]
+)
+def test_without_a_token_nothing_is_told_about_routes(alone: Gateway, path: str) -> None:
+    for token in ("", "x" * 30):
+        assert status(alone.ask(f"GET {path}", token=token)) == 401
+
+
 # Routes
 
 
