@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import re
 import typing as t
+from collections.abc import Mapping
 
 DOCUMENTATION = r"""
 name: token_faults
@@ -39,7 +40,8 @@ _value:
   sample: ["ollama_gateway_tokens: alice: the token has a space in it"]
 """
 
-SHORTEST = 20
+# The longest is what a line of nginx takes with every character escaped.
+SHORTEST, LONGEST = 20, 1024
 _VARIABLE = "ollama_gateway_tokens"
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._@-]{0,63}\Z")
 # What RFC 6750 allows in a bearer token.
@@ -54,7 +56,10 @@ def faults(rows: t.Sequence[t.Mapping[str, t.Any]]) -> list[str]:
     names: dict[str, str] = {}
     tokens: dict[str, str] = {}
     for index, row in enumerate(rows):
-        name, token = str(row.get("name", "")), str(row.get("token", ""))
+        if not isinstance(row, Mapping):
+            found.append(f"{_VARIABLE}: row {index + 1} is no mapping with name, token and scope")
+            continue
+        name, token = (_text(row.get(key)) for key in ("name", "token"))
         if not _NAME.match(name):
             allowed = "letters, digits and . _ @ - are allowed, the first a letter or digit, 64 at most"
             # Whoever mixes up the two has the token here.
@@ -74,6 +79,11 @@ def faults(rows: t.Sequence[t.Mapping[str, t.Any]]) -> list[str]:
     return found
 
 
+def _text(value: object) -> str:
+    """Return the value as a text; '' for what YAML makes of null, yes and no."""
+    return "" if value is None or isinstance(value, bool) else str(value)
+
+
 def _fault(token: str) -> str:
     if not token:
         return "is empty"
@@ -83,6 +93,8 @@ def _fault(token: str) -> str:
         return (
             "has a character that no bearer token may have; allowed are letters, digits and - . _ ~ + /, = at the end"
         )
+    if len(token) > LONGEST:
+        return f"is longer than {LONGEST} characters"
     if len(token) < SHORTEST:
         return f"is shorter than {SHORTEST} characters, so it could be guessed; try: openssl rand -hex 24"
     return ""

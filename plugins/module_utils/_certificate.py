@@ -27,6 +27,8 @@ DAY = 86400
 # 825 days is the most that Apple's clients accept.
 DAYS, RENEW_DAYS, AUTHORITY_DAYS = 825, 180, 3650
 WARN_DAYS = 21
+AUTHORITY = "kaido.ollama on "
+"""How the names of private authorities begin; the name of the host follows."""
 
 _LABEL = r"[A-Za-z0-9_]([A-Za-z0-9_-]{0,61}[A-Za-z0-9_])?"
 _NAME = re.compile(rf"(?=.{{1,253}}\Z)(\*\.)?{_LABEL}(\.{_LABEL})*\Z")
@@ -63,6 +65,13 @@ class Certificate:
     ends: float
     """Seconds since the epoch."""
     public_key: str
+    issuer: str = ""
+    """The name of the authority that signed it, as openssl writes it."""
+
+    @property
+    def is_private(self) -> bool:
+        """Whether a private authority of this collection signed it. Anybody may choose that name."""
+        return f"CN={AUTHORITY}" in self.issuer.replace(" = ", "=")
 
 
 def check_names(names: t.Iterable[str], variable: str) -> list[str]:
@@ -88,7 +97,8 @@ def read(text: str, what: str) -> Certificate:
     :raises OllamaError: ``certificate_unreadable``.
     """
     try:
-        shown = _openssl("x509", "-noout", "-startdate", "-enddate", "-ext", "subjectAltName", "-pubkey", stdin=text)
+        arguments = ("-noout", "-issuer", "-startdate", "-enddate", "-ext", "subjectAltName", "-pubkey")
+        shown = _openssl("x509", *arguments, stdin=text)
     except OllamaError as exc:
         raise OllamaError("certificate_unreadable", f"{what}: no certificate in PEM form: {exc.message}") from None
     dates = {key: ssl.cert_time_to_seconds(value) for key, value in re.findall(r"(not\w+)=(.+)", shown)}
@@ -98,6 +108,7 @@ def read(text: str, what: str) -> Certificate:
         begins=dates["notBefore"],
         ends=dates["notAfter"],
         public_key=_public_key(shown),
+        issuer="".join(re.findall(r"^issuer=(.*)", shown, re.MULTILINE)),
     )
 
 
@@ -174,6 +185,56 @@ def new_authority(key: str, name: str) -> str:
     )
 
 
+def judge_authority(authority: str, key: str, what: str, now: float) -> list[str]:
+    """Refuse a private authority that cannot sign any more; returns the warnings.
+
+    :param authority: its certificate, PEM; '' where it is missing.
+    :param key: its private key, PEM; '' where it is missing.
+    :param what: its directory.
+    :param now: seconds since the epoch.
+    :raises OllamaError: ``authority_lost`` or ``authority_expired``.
+    """
+    for name, content in (("ca.crt", authority), ("ca.key", key)):
+        if not content:
+            raise lost(f"{what}/{name} is missing")
+    try:
+        found = read(authority, f"{what}/ca.crt")
+        fits = public_key_of(key, f"{what}/ca.key") == found.public_key
+    except OllamaError as exc:
+        if exc.code == "no_openssl":
+            raise
+        raise lost(exc.message) from None
+    if not fits:
+        raise lost(f"{what}/ca.key is not the key of {what}/ca.crt")
+    return judge_end(found, what, now)
+
+
+def judge_end(authority: Certificate, what: str, now: float) -> list[str]:
+    """Refuse an authority that has expired; returns a warning in its last 180 days.
+
+    :raises OllamaError: ``authority_expired``.
+    """
+    when = time.strftime("%Y-%m-%d %H:%M UTC", time.gmtime(authority.ends))
+    if authority.ends <= now:
+        raise OllamaError(
+            "authority_expired", f"{what}: the private authority expired on {when}, {_RENEW}", ends=authority.ends
+        )
+    if authority.ends < now + RENEW_DAYS * DAY:
+        return [f"{what}: the private authority expires on {when}, {_RENEW}"]
+    return []
+
+
+_RENEW = (
+    "and clients trust only this one; to replace it, set ollama_gateway_renew_authority: true "
+    "and deploy the new ca.crt to all clients"
+)
+
+
+def lost(why: str) -> OllamaError:
+    """Return the failure of an authority that clients trust and that cannot sign any more."""
+    return OllamaError("authority_lost", f"{why}: the private authority is lost; restore it from a copy, {_RENEW}")
+
+
 def new_request(key: str, name: str) -> str:
     """Return a request for a certificate, PEM. The names are for the authority to say."""
     return _openssl(
@@ -215,7 +276,26 @@ def why_not(certificate: str, key: str, names: t.Sequence[str], authority: str, 
         return f"it is for {', '.join(sorted(found.names))}"
     if found.ends < now + RENEW_DAYS * DAY:
         return "it ends soon"
+    if not authority:
+        return "no private authority is known here"
     return None if is_signed_by(certificate, authority) else "another authority signed it"
+
+
+def serves(certificate: str, key: str, authority: str, now: float) -> bool:
+    """Return whether clients of the authority accept the certificate now, for the names that it has."""
+    try:
+        judge(read(certificate, "certificate"), key, (), "it", now)
+    except OllamaError:
+        return False
+    return is_signed_by(certificate, authority)
+
+
+def is_key(key: str) -> bool:
+    """Return whether the text is a private key."""
+    try:
+        return bool(public_key_of(key, "it"))
+    except OllamaError:
+        return False
 
 
 def _openssl(*arguments: str, stdin: str = "", **files: str) -> str:
@@ -225,13 +305,13 @@ def _openssl(*arguments: str, stdin: str = "", **files: str) -> str:
     """
     with tempfile.TemporaryDirectory() as directory:
         for name, content in files.items():
-            with open(os.path.join(directory, name), "w", encoding="ascii", errors="replace") as file:
+            with open(os.path.join(directory, name), "w", encoding="utf-8", errors="replace") as file:
                 file.write(content)
         places = {name: os.path.join(directory, name) for name in files}
         try:
             done = subprocess.run(
                 ["openssl", *(argument.format(**places) for argument in arguments)],
-                input=stdin.encode(),
+                input=stdin.encode("utf-8", "replace"),
                 capture_output=True,
                 env={**os.environ, "LC_ALL": "C"},
                 timeout=60,
@@ -239,6 +319,8 @@ def _openssl(*arguments: str, stdin: str = "", **files: str) -> str:
             )
         except FileNotFoundError:
             raise OllamaError("no_openssl", "the program openssl is needed; install the package openssl") from None
+        except subprocess.TimeoutExpired:
+            raise OllamaError("openssl_failed", f"openssl {arguments[0]} did not end within 60 s") from None
     if done.returncode:
         lines = done.stderr.decode("utf-8", "replace").strip().splitlines() or ["it does not say why"]
         raise OllamaError("openssl_failed", f"openssl {arguments[0]} failed: {lines[0]}")

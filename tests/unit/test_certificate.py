@@ -129,12 +129,129 @@ def test_it_is_renewed_half_a_year_before_its_end(
     assert (result["changed"], result["reason"]) == (changed, "it ends soon" if changed else "")
 
 
-def test_another_name_or_another_authority_makes_it_anew(run: Run, tmp_path: Path) -> None:
-    run(names=NAMES)
+def test_another_name_makes_a_new_certificate(run: Run, tmp_path: Path) -> None:
+    authority = run(names=NAMES)["authority"]
     assert run(names=["other.lan"])["reason"] == "it is for 127.0.0.1, hecate.lan"
-    (tmp_path / "gateway" / "ca.key").unlink()
-    assert run(names=["other.lan"])["reason"] == "another authority signed it"
-    handshake(tmp_path / "gateway", "other.lan", (tmp_path / "gateway" / "ca.crt").read_text())
+    handshake(tmp_path / "gateway", "other.lan", authority)
+
+
+# An authority that clients trust
+
+
+def content(directory: Path) -> dict[str, bytes]:
+    return {path.name: path.read_bytes() for path in directory.iterdir()}
+
+
+LOST: dict[str, t.Callable[[Path], t.Any]] = {
+    "no key": lambda path: (path / "ca.key").unlink(),
+    "no certificate": lambda path: (path / "ca.crt").unlink(),
+    "neither": lambda path: [os.unlink(path / name) for name in ("ca.key", "ca.crt")],  # type: ignore[func-returns-value]
+    "another key": lambda path: (path / "ca.key").write_text(_certificate.new_key()),
+    "no key in the file": lambda path: (path / "ca.key").write_text("\xff"),
+    "an empty certificate": lambda path: (path / "ca.crt").write_text(""),
+    "no certificate in the file": lambda path: (path / "ca.crt").write_text("-----BEGIN CERTIFICATE-----\n"),
+}
+
+
+@pytest.mark.parametrize("case", LOST)
+@pytest.mark.parametrize("names", [NAMES, ["other.lan"], []])
+def test_a_lost_authority_is_never_replaced_without_being_asked(
+    run: Run, tmp_path: Path, case: str, names: list[str]
+) -> None:
+    request = run("second", names=NAMES, create=False)["request"]
+    run(names=NAMES)
+    LOST[case](tmp_path / "gateway")
+    before = content(tmp_path / "gateway")
+    told = run(names=names)
+    assert code_of(told) == "authority_lost"
+    assert "ollama_gateway_renew_authority" in told["msg"]
+    assert "\n" not in told["msg"]
+    assert code_of(run(sign=request, names=NAMES)) in ("authority_lost", "no_authority")
+    assert content(tmp_path / "gateway") == before
+    renewed = run(names=NAMES, renew_authority=True)
+    assert renewed["changed"]
+    handshake(tmp_path / "gateway", NAMES[0], renewed["authority"])
+    for name in ("ca.key", "ca.crt"):
+        if before.get(name):
+            assert (tmp_path / "gateway" / f"{name}.old").read_bytes() == before[name]
+    # The variable may stay where it is.
+    assert not run(names=NAMES, renew_authority=True)["changed"]
+
+
+def test_an_expired_authority_is_told_in_time_and_signs_nothing(
+    run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run(names=NAMES)
+    request = run("second", names=NAMES, create=False)["request"]
+    before = content(tmp_path / "gateway")
+    monkeypatch.setattr(_certificate, "is_signed_by", lambda *_arguments: True)
+    later(monkeypatch, _certificate.AUTHORITY_DAYS - 100)
+    assert "the private authority expires on" in run()["warnings"][0]
+    later(monkeypatch, 101)
+    assert code_of(run(names=NAMES)) == "authority_expired"
+    assert code_of(run(names=["other.lan"], create=False)) == "authority_expired"
+    assert code_of(run(sign=request, names=NAMES)) == "authority_expired"
+    assert content(tmp_path / "gateway") == before
+    assert run(renew_authority=True)["authority"] != before["ca.crt"].decode()
+
+
+def test_a_gateway_keeps_the_authority_that_its_clients_trust(run: Run, tmp_path: Path) -> None:
+    first, other = run("first")["authority"], run("other")["authority"]
+    request = run("second", names=NAMES, authority=first)["request"]
+    run("second", names=NAMES, authority=first, signed=run("first", sign=request, names=NAMES)["signed"])
+    before = content(tmp_path / "second")
+    # With nobody to ask, it stays as it is.
+    alone = run("second", names=NAMES, create=False)
+    assert (alone["changed"], alone["request"], alone["holds"], alone["serves"]) == (False, "", False, True)
+    assert alone["authority"] == first
+    assert code_of(run("second", names=NAMES, authority=other)) == "authority_changed"
+    assert content(tmp_path / "second") == before
+    assert run("second", names=NAMES, authority=other, renew_authority=True)["request"]
+
+
+def test_a_request_is_the_same_until_it_is_answered(run: Run, tmp_path: Path) -> None:
+    authority = run("first")["authority"]
+    assert run("second", names=NAMES, create=False)["changed"]
+    key = (tmp_path / "second" / "tls.key.pending").read_text()
+    again = run("second", names=NAMES, authority=authority)
+    assert (tmp_path / "second" / "tls.key.pending").read_text() == key
+    assert not run("second", names=NAMES, authority=authority)["changed"]
+    signed = run("first", sign=again["request"], names=NAMES)["signed"]
+    run("second", names=NAMES, authority=authority, signed=signed)
+    assert not (tmp_path / "second" / "tls.key.pending").exists()
+
+
+@pytest.mark.parametrize("step", range(1, 6))
+def test_an_authority_that_was_interrupted_is_completed(
+    run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, step: int
+) -> None:
+    write = module.Directory.write
+    count = 0
+
+    def interrupted(self: t.Any, name: str, text: str, mode: int) -> None:
+        nonlocal count
+        count += 1
+        if count == step:
+            raise OllamaError("write_failed", "no space left")
+        write(self, name, text, mode)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(module.Directory, "write", interrupted)
+        run(names=NAMES)
+    shown = (tmp_path / "gateway" / "ca.crt").read_text() if (tmp_path / "gateway" / "ca.crt").exists() else ""
+    made = run(names=NAMES)
+    assert not made.get("failed"), made
+    assert made["authority"] == shown or not shown
+    handshake(tmp_path / "gateway", NAMES[0], made["authority"])
+
+
+def test_what_cannot_be_written_is_one_line(run: Run, tmp_path: Path) -> None:
+    (tmp_path / "gateway").write_text("a file")
+    told = run(names=NAMES)
+    assert code_of(told) == "write_failed"
+    assert "\n" not in told["msg"]
+    (tmp_path / "other" / "ca.crt").mkdir(parents=True)
+    assert code_of(run("other", names=NAMES)) == "certificate_unreadable"
 
 
 # Certificates of the user's
@@ -144,6 +261,16 @@ def test_another_name_or_another_authority_makes_it_anew(run: Run, tmp_path: Pat
 def own(run: Run, tmp_path: Path) -> dict[str, t.Any]:
     run("own", names=["*.example.lan", "127.0.0.1"])
     return {"certificate": str(tmp_path / "own" / "tls.crt"), "key": str(tmp_path / "own" / "tls.key")}
+
+
+def test_ones_own_certificate_may_have_comments_in_any_language(
+    run: Run, own: dict[str, t.Any], tmp_path: Path
+) -> None:
+    chain = Path(own["certificate"])
+    chain.write_bytes("# Schl\u00fcssel\n".encode("latin-1") + "# \u0430\n".encode() + chain.read_bytes())
+    assert run(names=["hecate.example.lan"], **own)["changed"]
+    assert (tmp_path / "gateway" / "tls.crt").read_bytes() == chain.read_bytes()
+    assert not run(names=["hecate.example.lan"], **own)["changed"]
 
 
 def test_ones_own_certificate_is_taken_over(run: Run, own: dict[str, t.Any], tmp_path: Path) -> None:

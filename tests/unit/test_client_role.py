@@ -125,3 +125,43 @@ def test_keys_come_out_of_a_vault(tmp_path: Path) -> None:
     plan = plan_of(tmp_path, {"ollama_servers": {"hecate": GATE}}, mine)
     assert plan["problem"] == ""
     assert plan["files"]["/etc/kaido-ollama/keys/hecate"]["content"] == "the-key"
+
+
+@pytest.mark.parametrize("installed", [True, False])
+def test_a_gateway_that_is_down_keeps_the_installed_certificate(tmp_path: Path, installed: bool) -> None:
+    """Field case 12: the client is converged from the certificate that it has."""
+    (tmp_path / "mine.yml").write_text(yaml.safe_dump(MINE))
+    tasks = [
+        task
+        for task in yaml.safe_load((ROLE / "tasks/client.yml").read_text())
+        if "certificate" in task["name"] and "ansible.builtin.copy" not in task
+    ]
+    assert len(tasks) == 2
+    show = {"ansible.builtin.debug": {"msg": "{{ ollama_client__plan.files | to_json }}"}}
+    (tmp_path / "play.yml").write_text(yaml.safe_dump([{**PLAY[0], "tasks": [*tasks, show]}]))
+    down = {**GATE, "ansible_connection": "ssh", "ansible_host": "127.0.0.1", "ansible_port": 1}
+    groups = {"ollama_servers": {"hosts": {"hecate": down}}, "ollama_clients": {"hosts": {"dev1": None}}}
+    (tmp_path / "hosts.yml").write_text(yaml.safe_dump(groups))
+    (tmp_path / "ansible.cfg").write_text("")
+    path = f"ollama_client__ca_path={tmp_path}/installed.crt"
+    if installed:
+        (tmp_path / "installed.crt").write_text("THE CERTIFICATE")
+    done = subprocess.run(
+        [Path(sys.executable).parent / "ansible-playbook", "-i", "hosts.yml", "play.yml", "-e", path],
+        env={
+            **os.environ,
+            "ANSIBLE_COLLECTIONS_PATH": str(ROOT / ".cache"),
+            "ANSIBLE_CONFIG": str(tmp_path / "ansible.cfg"),
+        },
+        cwd=tmp_path,
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert (done.returncode == 0) == installed, done.stdout + done.stderr
+    if installed:
+        assert "its authority was not queried" in done.stdout
+        assert "THE CERTIFICATE" in done.stdout
+    else:
+        assert "hecate: the gateway cannot be reached, and this host has no certificate" in done.stdout

@@ -31,9 +31,16 @@ def test_good_ones_have_no_fault() -> None:
         ([{**GOOD, "name": TOKEN + " x"}], "the name in row 1 is no name"),
         ([{**GOOD, "name": "-"}], "the name in row 1 is no name"),
         ([{**GOOD, "scope": "root"}], "alice: the scope is neither"),
+        ([{**GOOD, "name": None}], "the name in row 1 is no name"),
+        ([{**GOOD, "name": True}], "the name in row 1 is no name"),
+        ([{"token": TOKEN, "scope": "user"}], "the name in row 1 is no name"),
+        ([{**GOOD, "token": None}], "alice: the token is empty"),
+        ([{**GOOD, "token": "a" * 1025}], "alice: the token is longer than 1024"),
+        ([TOKEN], "row 1 is no mapping"),
+        ([GOOD, None], "row 2 is no mapping"),
     ],
 )
-def test_each_fault_is_one_sentence_without_the_token(rows: list[dict[str, t.Any]], fault: str) -> None:
+def test_each_fault_is_one_sentence_without_the_token(rows: list[t.Any], fault: str) -> None:
     found = faults(rows)
     assert len(found) == 1
     assert found[0].startswith("ollama_gateway_tokens: ")

@@ -35,8 +35,10 @@ class Door:
         self.ca = LAB / "ca.crt"
         self.ca.write_text(self.host.check_output("cat /etc/ollama-gateway/ca.crt"))
 
-    def ask(self, method: str, path: str, **options: t.Any) -> requests.Response:
-        headers = {"Authorization": f"Bearer {TOKEN}"}
+    def ask(
+        self, method: str, path: str, extra: t.Mapping[str, str] | None = None, **options: t.Any
+    ) -> requests.Response:
+        headers = {"Authorization": f"Bearer {TOKEN}", **(extra or {})}
         return requests.request(method, self.url + path, headers=headers, verify=str(self.ca), timeout=30, **options)
 
     def statistics(self) -> dict[tuple[str, str], dict[str, str]]:
@@ -140,7 +142,13 @@ def test_statistics_and_orders_are_for_the_host_alone(name: str) -> None:
     with pytest.raises(ConnectionRefusedError):
         socket.create_connection((address(name), 11444), timeout=5)
     assert there.file("/run/ollama-balancer/admin.sock").mode == 0o600
-    assert there.file("/run/ollama-balancer/admin.sock").user == "ollama-gateway"
+    assert there.file("/run/ollama-balancer/admin.sock").user == "ollama-balancer"
+    # What nginx runs as gets requests to HAProxy, and no orders.
+    connect = (
+        "runuser -u ollama-gateway -- python3 -c 'import socket; socket.socket(1).connect(\"/run/ollama-balancer/%s\")'"
+    )
+    assert there.run(connect % "http.sock").rc == 0
+    assert "PermissionError" in there.run(connect % "admin.sock").stderr
     # The statistics take no orders.
     order = "curl --silent --include --data 's=big2&action=drain&b=peers' http://127.0.0.1:11444/"
     assert "location: /;st=DENY" in there.check_output(order)
@@ -153,7 +161,7 @@ def test_it_is_confined(name: str) -> None:
     status = dict(line.split(":\t") for line in there.check_output(f"grep -P ':\\t' /proc/{pid}/status").splitlines())
     assert status["CapBnd"] == status["CapEff"] == "0" * 16
     assert status["NoNewPrivs"] == "1"
-    assert status["Uid"].split()[0] == there.check_output("id -u ollama-gateway")
+    assert status["Uid"].split()[0] == there.check_output("id -u ollama-balancer")
     exposure = there.check_output("systemd-analyze security --no-pager ollama-balancer.service | tail -1")
     assert float(exposure.split("service: ")[1].split()[0]) <= 1.5
     assert not there.service("haproxy").is_running
@@ -165,6 +173,14 @@ def test_it_is_confined(name: str) -> None:
     )
     assert "config :" not in log
     assert "Warnings were found" not in log
+
+
+@pytest.mark.parametrize("hop", ["1", "own", "f" * 64])
+def test_a_client_is_no_gateway(hop: str) -> None:
+    """The model is on big2 alone: a request that passes the balancer of hecate would not find it."""
+    gateway = Door("hecate")
+    answer = gateway.ask("POST", "/api/show", json={"model": "kaido/tiny2:q8"}, extra={"X-Ollama-Hop": hop})
+    assert answer.status_code == (502 if len(hop) == 64 else 200), answer.text
 
 
 def test_the_door_alone_has_no_server(door: Door) -> None:

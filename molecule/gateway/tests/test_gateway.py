@@ -362,7 +362,9 @@ def test_it_is_for_the_names_that_clients_use(hecate: t.Any, address: str) -> No
     assert set(re.findall(r"(?:DNS|IP Address):([^,\s]+)", shown)) >= {"hecate", "localhost", "127.0.0.1", address}
 
 
-@pytest.mark.parametrize(("name", "mode"), [("tokens.conf", 0o600), ("tls.key", 0o600), ("ca.key", 0o600)])
+@pytest.mark.parametrize(
+    ("name", "mode"), [("tokens.conf", 0o600), ("peers.conf", 0o600), ("tls.key", 0o600), ("ca.key", 0o600)]
+)
 def test_secrets_are_roots_alone(hecate: t.Any, name: str, mode: int) -> None:
     file = hecate.file(f"/etc/ollama-gateway/{name}")
     assert (file.user, file.mode) == ("root", mode)
