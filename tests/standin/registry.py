@@ -37,7 +37,7 @@ class Fault:
 
     match: str
     method: str = ""  # of one method only
-    ranges: bool | None = None  # of requests with (True) or without (False) a Range header only
+    ranges: bool | str | None = None  # of requests with (True) or without (False) a Range header, or with this in it
     times: int = -1
     status: int = 0  # answer this status with `body`
     body: bytes = b"<html><body>no</body></html>"
@@ -49,6 +49,12 @@ class Fault:
     rate: float = 0.0  # bytes a second
     size: int = -1  # what HEAD claims
     ignore_range: bool = False
+
+
+def _page(title: str) -> bytes:
+    """An error page of nginx."""
+    text = f"<html>\r\n<head><title>{title}</title></head>\r\n<body>\r\n<center><h1>{title}</h1></center>\r\n"
+    return f"{text}<hr><center>nginx</center>\r\n</body>\r\n</html>\r\n".encode()
 
 
 class _Handler(http.server.BaseHTTPRequestHandler):
@@ -66,7 +72,7 @@ class _Handler(http.server.BaseHTTPRequestHandler):
 
     def _handle(self) -> None:
         registry = self.server.registry
-        fault = registry.fault_for(self.command, self.path, "Range" in self.headers)
+        fault = registry.fault_for(self.command, self.path, self.headers.get("Range", ""))
         request = Request(self.command, self.path, self.headers.get("Range", ""), dict(self.headers))
         registry.requests.append(request)
         try:
@@ -83,9 +89,7 @@ class _Handler(http.server.BaseHTTPRequestHandler):
         found = registry.locate(match) if match else None
         if found is None:
             request.status = 404
-            page = b"<html>\r\n<head><title>404 Not Found</title></head>\r\n<body>\r\n"
-            page += b"<center><h1>404 Not Found</h1></center>\r\n<hr><center>nginx</center>\r\n</body>\r\n</html>\r\n"
-            return self._answer(404, {"Content-Type": "text/html"}, page)
+            return self._answer(404, {"Content-Type": "text/html"}, _page("404 Not Found"))
         if match and match["kind"] == "manifests":
             body = found.read_bytes()
             media_type = json.loads(body).get("mediaType", store.MANIFEST)
@@ -141,8 +145,22 @@ class _Handler(http.server.BaseHTTPRequestHandler):
 
     def handle_one_request(self) -> None:
         with contextlib.suppress(ConnectionError, TimeoutError):
+            if self.rfile.peek(1)[:1] == b"\x16":  # TLS, on a port that speaks none: no line would ever end
+                return self._bad_request()
             return super().handle_one_request()
         self.close_connection = True
+
+    def _bad_request(self) -> None:
+        """Answers as nginx does, in HTTP whatever was asked; Python's own server would leave out the status line."""
+        self.close_connection = True
+        if not self.server.registry.answers_tls_with_http:
+            self.wfile.write(_page("400 Bad Request"))
+            return
+        self.request_version, self.command, self.requestline = "HTTP/1.1", "GET", ""
+        self._answer(400, {"Content-Type": "text/html", "Connection": "close"}, _page("400 Bad Request"))
+
+    def send_error(self, code: int, message: str | None = None, explain: str | None = None) -> None:
+        self._bad_request()
 
     do_GET = do_HEAD = _handle
 
@@ -159,6 +177,7 @@ class Request:
     status: int = 0
     sent: int = 0
     began: float = dataclasses.field(default_factory=time.time)
+    over: bool = False
 
 
 class _HTTPServer(socketserver.ThreadingMixIn, http.server.HTTPServer):
@@ -193,6 +212,7 @@ class Registry:
         self.requests: list[Request] = []
         self.faults: list[Fault] = []
         self.closing = threading.Event()
+        self.answers_tls_with_http = True  # as nginx does, where a port without TLS is asked for it
         self._lock = threading.Lock()
         self._http = _HTTPServer((host, port), _Handler)
         self._http.registry = self
@@ -213,13 +233,14 @@ class Registry:
     def behave(self) -> None:
         self.faults.clear()
 
-    def fault_for(self, method: str, path: str, ranged: bool) -> Fault:
+    def fault_for(self, method: str, path: str, range_: str) -> Fault:
         with self._lock:
             if self._faults_file:
                 self._read_faults()
             for fault in self.faults:
                 wanted = fault.match in path and fault.times and fault.method in ("", method)
-                if wanted and fault.ranges in (None, ranged):
+                named = isinstance(fault.ranges, str) and fault.ranges in range_
+                if wanted and (named or fault.ranges in (None, bool(range_))):
                     fault.times -= 1
                     return fault
         return Fault("")
@@ -238,9 +259,10 @@ class Registry:
             self.faults = [Fault("", status=500, body=f"{self._faults_file}: {error}\n".encode())]
 
     def note(self, request: Request) -> None:
-        """Writes a request that is over into the log."""
+        """Writes a request into the log once it is over."""
+        request.over = True
         if self._log_file:
-            row = {key: value for key, value in dataclasses.asdict(request).items() if key != "headers"}
+            row = {key: value for key, value in dataclasses.asdict(request).items() if key not in ("headers", "over")}
             with self._lock, open(self._log_file, "a", encoding="utf-8") as stream:
                 stream.write(json.dumps(row) + "\n")
 

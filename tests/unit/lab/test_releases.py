@@ -43,7 +43,7 @@ def test_what_differs_by_version_and_architecture() -> None:
 
 @needs_zstd
 def test_publish(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("tests.standin.build.archive", lambda version: PROGRAM + version.encode())
+    monkeypatch.setattr("tests.standin.build.archive", lambda version, plain=False: PROGRAM + version.encode())
     sums = releases.publish(tmp_path, "0.35.1")
     folder = tmp_path / "v0.35.1"
     text = (folder / "sha256sum.txt").read_text()
