@@ -13,6 +13,7 @@ import contextlib
 import dataclasses
 import hashlib
 import http.server
+import io
 import json
 import os
 import pathlib
@@ -27,7 +28,13 @@ import typing as t
 from . import gguf, names, store
 
 FIXTURES = pathlib.Path(__file__).parent.parent / "fixtures"
-_REAL_GGUF = FIXTURES / "store-v1/blobs/sha256-a909f554de2d9f495deb26ab065ecc27aa053c2ba9b004cad87101aaf0bfc917"
+# By architecture: what real servers load. Random weights, and every token a plain word.
+_REAL = {
+    "llama": FIXTURES / "models/words.gguf",
+    "embedding": FIXTURES / "models/words-embed.gguf",
+    "recorded": FIXTURES
+    / "store-v1/blobs/sha256-a909f554de2d9f495deb26ab065ecc27aa053c2ba9b004cad87101aaf0bfc917",  # of the recordings
+}
 _PATH = re.compile(r"/v2/(?P<ns>[^/]+)/(?P<model>[^/]+)/(?P<kind>manifests|blobs)/(?P<ref>[^/]+)")
 
 
@@ -145,7 +152,9 @@ class _Handler(http.server.BaseHTTPRequestHandler):
 
     def handle_one_request(self) -> None:
         with contextlib.suppress(ConnectionError, TimeoutError):
-            if self.rfile.peek(1)[:1] == b"\x16":  # TLS, on a port that speaks none: no line would ever end
+            if (
+                t.cast(io.BufferedReader, self.rfile).peek(1)[:1] == b"\x16"
+            ):  # TLS, on a port that speaks none: no line would ever end
                 return self._bad_request()
             return super().handle_one_request()
         self.close_connection = True
@@ -296,16 +305,20 @@ class Registry:
         self._http.serve_forever()
 
 
-def weights(seed: int, size: int | None = None, architecture: str = "llama") -> bytes:
-    """GGUF bytes that depend only on the arguments. Without a size: a model that a real server loads and runs."""
+def weights(seed: int, size: int | None = None, architecture: str = "llama", at_least: int = 0) -> bytes:
+    """GGUF bytes that depend only on the arguments. Without a size: a model that a real server loads and runs.
+
+    :param at_least: bytes that a model without a size has; what is missing follows the tensors, where nobody reads.
+    :param architecture: of a model without a size: `llama`, which generates, `embedding`, or `recorded`.
+    """
     if size is not None:
         return gguf.tiny(size, seed, architecture)
-    data = bytearray(_REAL_GGUF.read_bytes())
-    start = gguf.read_header(str(_REAL_GGUF)).data_start
+    data = bytearray(_REAL[architecture].read_bytes())
+    start = gguf.read_header(str(_REAL[architecture])).data_start
     norm = random.Random(seed)
     for offset in range(start + 64, start + 64 + 4 * 64, 4):  # the low bytes of a few weights
         data[offset] = norm.randrange(256)
-    return bytes(data)
+    return bytes(data) + norm.randbytes(max(0, at_least - len(data)))
 
 
 def make_model(
@@ -318,16 +331,22 @@ def make_model(
     layers: t.Mapping[str, bytes] | None = None,
     config: t.Mapping[str, t.Any] | None = None,
     runner: str = "",
+    at_least: int = 0,
 ) -> str:
     """Writes a model into a store, with more `layers` by kind (system, license ...). Returns its manifest digest."""
     target = store.Store(os.fspath(store_dir), generation)
     found = []
-    everything = {"model": weights(seed, size, architecture), "params": b'{"num_ctx":128}\n', **(layers or {})}
+    everything = {
+        "model": weights(seed, size, architecture, at_least),
+        "params": b'{"num_ctx":128}\n',
+        **(layers or {}),
+    }
     for kind, data in everything.items():
         digest, _new = target.add_blob(data)
         found.append(store.Layer(store.LAYER + kind, digest, len(data)).to_json())
+    family = "llama" if architecture == "embedding" else architecture
     settled = {
-        "model_format": "gguf", "model_family": architecture, "model_families": [architecture], "model_type": "117K",
+        "model_format": "gguf", "model_family": family, "model_families": [family], "model_type": "117K",
         "file_type": "unknown", **(config or {}), "architecture": "amd64", "os": "linux",
     }  # fmt: skip
     body = json.dumps(settled, separators=(",", ":")).encode()

@@ -76,7 +76,7 @@ def test_inventory_and_ssh_config(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     one = Lab("one")
     one.dir.mkdir(parents=True)
     one._write_ssh_config({"hecate": "172.30.0.2"})
-    one._write_inventory({"hecate": "172.30.0.2"}, {"0.35.1": f"sha256:{HEX}"})
+    one._write_inventory({"hecate": "172.30.0.2"}, {"lab_release_checksums": {"0.35.1": f"sha256:{HEX}"}})
 
     group = yaml.safe_load((one.inventory / "hosts.yml").read_text())["ollama_servers"]
     assert group["hosts"] == {"hecate": {"ansible_host": "172.30.0.2"}}
