@@ -140,9 +140,9 @@ class Download:
                 thread.start()
             for thread in threads:
                 thread.join()
-        # Where one part gives up, the others are cancelled, and theirs is the error that the pull ends with.
-        for error in sorted(errors, key=lambda error: not isinstance(error, web.Canceled)):
-            raise error
+        if errors:
+            # Where one part gives up, the others are cancelled, and theirs is the error that the pull ends with.
+            raise next((error for error in errors if isinstance(error, web.Canceled)), errors[0])
         for part in self._parts:
             with contextlib.suppress(FileNotFoundError):
                 os.unlink(f"{partial}-{part.number}")
