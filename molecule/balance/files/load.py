@@ -65,6 +65,9 @@ class Load:
         while time.monotonic() < self.ends and not (self.arguments.until and self.arguments.until.exists()):
             row = self.ask(f"client {number} turn {turn}", stream=turn % 2 == 0)
             self.rows.append(row)
+            if self.arguments.beat:
+                with self.arguments.beat.open("a") as file:
+                    file.write(f"{row['became']}\n")
             turn += 1
             # A door that refuses at once must not be asked ten thousand times.
             time.sleep(self.arguments.pause if row["became"] == "complete" else 0.2)
@@ -100,6 +103,7 @@ def main() -> None:
     parser.add_argument("--model", default="tiny")
     parser.add_argument("--seconds", type=float, default=5)
     parser.add_argument("--until", type=Path, help="a file that ends it, too")
+    parser.add_argument("--beat", type=Path, help="a file that gets a line for each answer")
     parser.add_argument("--clients", type=int, default=6)
     parser.add_argument("--pause", type=float, default=0)
     print(json.dumps(Load(parser.parse_args()).run()))
