@@ -55,7 +55,7 @@ def test_where_one_part_gives_up_the_others_cancellation_is_told(target: Target,
     path = registry.store_dir / "manifests/registry.ollama.ai/library/model/latest"
     weights = json.loads(path.read_bytes())["layers"][0]["digest"]
     registry.misbehave(weights, ranges="bytes=0-", cut_after=0)
-    registry.misbehave(weights, ranges="bytes=1000", rate=10_000)
+    registry.misbehave(weights, ranges="bytes=1000", rate=2_000)
     assert target.pull(f"{registry.host}/library/model")[-1] == {"error": "context canceled"}
 
 
