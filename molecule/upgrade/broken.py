@@ -10,6 +10,8 @@ import json
 import os
 from pathlib import Path
 
+import yaml
+
 from tests.lab import CACHE, releases
 from tests.standin import build
 
@@ -26,8 +28,10 @@ def publish(root: Path, version: str, files: list[tuple[str, bytes, int]]) -> st
 
 
 def main() -> None:
-    root = CACHE / f"molecule-{os.environ['MOLECULE_SCENARIO_NAME']}" / "releases"
-    huge = ("lib/ollama/huge", bytes(64 << 20), 0o644)
+    lab = CACHE / f"molecule-{os.environ['MOLECULE_SCENARIO_NAME']}"
+    root = lab / "releases"
+    inventory = yaml.safe_load((lab / "inventory" / "hosts.yml").read_text())
+    huge = ("lib/ollama/huge", bytes(inventory["ollama_servers"]["vars"]["lab_releases_disk"]), 0o644)
     sums = {
         "0.35.7": [*releases.members("0.35.7", ARCHITECTURE, build.archive("0.35.7")), huge],
         "0.35.9": releases.members("0.35.9", ARCHITECTURE, SILENT),

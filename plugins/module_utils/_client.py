@@ -155,8 +155,12 @@ _STREAM_ERRORS: tuple[tuple[str, str], ...] = (
         r"|unexpected status code",
         "registry_unsuitable",
     ),
+    # The first where the registry's answer begins with HTTP/, else the second.
+    (r"HTTP response to HTTPS client|first record does not look like a TLS handshake", "registry_is_http"),
     (r"certificate|tls: |x509", "tls"),
-    (r"HTTP response to HTTPS client", "registry_is_http"),
+    # One part of a blob gave up, or an earlier pull of it is still being cancelled: what was fetched stays.
+    (r"context canceled", "connection_lost"),
+    (r"pull model manifest: .*(invalid character|unexpected end of JSON|cannot unmarshal)", "bad_manifest"),
     (
         r"connection refused|no such host|i/o timeout|deadline exceeded|EOF|connection reset|broken pipe|max retries"
         r"|network is unreachable|no route to host|stalled|(^|: )(5\d\d|429)",

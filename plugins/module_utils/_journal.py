@@ -111,3 +111,14 @@ def read_compute(unit: str) -> list[dict[str, str]]:
         reader.kill()
     timer.cancel()
     return block.found
+
+
+def last_lines(unit: str, count: int = 3) -> list[str]:
+    """Return the last lines of a unit's journal, printable and at most 200 characters each; empty where unreadable."""
+    command = ["journalctl", f"--unit={unit}", "--output=cat", "--no-pager", "--quiet", f"--lines={count}"]
+    try:
+        done = subprocess.run(command, capture_output=True, timeout=20, check=False)
+    except (OSError, subprocess.TimeoutExpired):
+        return []
+    lines = done.stdout.decode("utf-8", "replace").splitlines()
+    return ["".join(char if char.isprintable() else " " for char in line)[:200] for line in lines]

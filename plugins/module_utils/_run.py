@@ -176,9 +176,16 @@ class Runs:
         return False
 
     def generate(self, name: Name, prompt: str, keep: float, options: t.Mapping[str, t.Any]) -> Row:
-        """Ask a model; raises ``server_error`` where the answer is an error."""
+        """Ask a model.
+
+        :raises OllamaError: ``server_error`` for an error, ``runner_failed`` where it breaks off: status
+            200 and ``done`` false are all that the server tells of a runner that failed in mid-answer.
+        """
         body = {"model": str(name), "prompt": prompt, "keep_alive": _duration(keep), "options": dict(options)}
-        return self._say(self.client.generate, body, "server_error")
+        answer = self._say(self.client.generate, body, "server_error")
+        if answer.get("done") is False:
+            raise OllamaError("runner_failed", f"{name}: the runner gave up in mid-answer")
+        return answer
 
     def embed(self, name: Name, text: str, keep: float) -> Row:
         """Have a model embed a text; errors as in `generate`."""

@@ -90,7 +90,8 @@ notes:
   - 'Failures have a stable RV(ignore:failure.code): V(invalid_name), V(cloud_model), V(invalid_option), V(invalid_url),
     V(unreachable), V(not_found) for a model that is not installed, V(server_busy) where the server''s queue is full,
     V(load_failed) with the server''s words where it cannot load the model, V(server_error) where the answer is an
-    error, V(empty_answer), V(on_cpu), V(partly_on_cpu) and V(gpu_disagrees) about O(require_gpu), V(too_slow) about
+    error, V(runner_failed) where it breaks off (with O(unit), followed by the last lines of the journal),
+    V(empty_answer), V(on_cpu), V(partly_on_cpu) and V(gpu_disagrees) about O(require_gpu), V(too_slow) about
     O(min_tokens_per_second), V(still_loaded), V(tls), V(redirect_refused),
     V(bad_proxy), V(stalled), V(connection_lost), V(bad_answer).'
   - Once there was an answer, a failure has the same return values as a success.
@@ -201,7 +202,7 @@ from ansible.module_utils.basic import AnsibleModule
 from ..module_utils import _gpu, _gpu_truth
 from ..module_utils._argspec import API, client, finish
 from ..module_utils._errors import OllamaError
-from ..module_utils._journal import read_compute
+from ..module_utils._journal import last_lines, read_compute
 from ..module_utils._name import parse
 from ..module_utils._run import Demands, Runs, judge, parse_keep_alive, probe
 
@@ -260,7 +261,10 @@ def run(params: t.Mapping[str, t.Any], check_mode: bool) -> dict[str, t.Any]:
         judge(result, Demands(params["require_gpu"], params["min_tokens_per_second"]), problem)
     except OllamaError as exc:
         result = exc.details.get("result", {"probed": False, "name": str(name)})
-        raise OllamaError(exc.code, exc.message, **dict(exc.details, result=dict(found, **result))) from None
+        message = exc.message
+        if exc.code == "runner_failed" and unit:
+            message += f"; the last lines of its journal: {' | '.join(last_lines(unit)) or 'none'}"
+        raise OllamaError(exc.code, message, **dict(exc.details, result=dict(found, **result))) from None
     return dict(found, **result)
 
 

@@ -40,7 +40,7 @@ def target(request: pytest.FixtureRequest) -> t.Iterator[Target]:
         yield found
         found.forget(f"{NAMESPACE}/")
         return
-    with standin.running(request.param) as server:
+    with standin.running(request.param, env={"STANDIN_TIME_SCALE": "0.01"}) as server:
         yield Target(server.url, pathlib.Path(server.models_dir))
 
 

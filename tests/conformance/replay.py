@@ -67,7 +67,7 @@ class Replay:
     def __init__(self, target: Target, registry: Registry, runs: bool) -> None:
         self.target = target
         self.registry = registry
-        self.upload = weights(registry.port)
+        self.upload = weights(registry.port, architecture="recorded")
         self.recorded = load(target.generation)
         self.replies: dict[str, Reply] = {}
         self.files: dict[str, dict[str, t.Any]] = {}

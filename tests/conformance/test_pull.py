@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import concurrent.futures
 import json
-import time
 import typing as t
 
 import pytest
 
-from tests.standin.registry import Registry, make_list, make_model
+from tests.standin import until
+from tests.standin.registry import Registry, Request, make_list, make_model
 
 from .target import Target, sha256
 
@@ -25,6 +25,10 @@ def _make(registry: Registry, size: int | None = SIZE, **more: t.Any) -> tuple[s
     """The name to pull and the digest of its weights, which no earlier run has left behind."""
     make_model(registry.store_dir, "model", size, seed=registry.port, **more)
     return f"{registry.host}/library/model", _weights(registry)
+
+
+def _ranges(registry: Registry, weights: str) -> list[Request]:
+    return [request for request in registry.requests if weights in request.path and request.range]
 
 
 def test_requests_of_a_fresh_pull(target: Target, registry: Registry) -> None:
@@ -109,10 +113,11 @@ def test_an_interrupted_pull_resumes(target: Target, registry: Registry) -> None
     assert response.fp
     response.close()
     connection.close()
-    time.sleep(0.5)
+    until(lambda: _ranges(registry, weights)[0].over, "the server has hung up")
     slow.rate = 0.0
-    target.pulled(name)
-    ranges = [request.range for request in registry.requests if weights in request.path and request.range]
+    # While it is still being cancelled, the next pull of the blob ends with that.
+    until(lambda: target.pull(name)[-1] != {"error": "context canceled"})
+    ranges = [request.range for request in _ranges(registry, weights)]
     assert len(ranges) == 2
     assert int(ranges[1].removeprefix("bytes=").split("-")[0]) >= 65_536
     assert target.has_blob(weights)
@@ -131,10 +136,10 @@ def test_an_interrupted_pull_leaves_part_files(target: Target, registry: Registr
             break
     response.close()
     connection.close()
-    time.sleep(0.5)
+    until(lambda: _ranges(registry, weights)[0].over, "the server has hung up")
     partial = target.blob(weights + "-partial")
     assert partial.stat().st_size == size
-    part = json.loads(target.blob(weights + "-partial-0").read_text())
+    part = until(lambda: (found := json.loads(target.blob(weights + "-partial-0").read_text()))["Completed"] and found)
     assert part == {"N": 0, "Offset": 0, "Size": size, "Completed": part["Completed"]}
     assert 0 < part["Completed"] < size
     assert not target.has_blob(weights)
@@ -252,24 +257,42 @@ def test_the_children_of_a_list_are_fetched_as_blobs(target: Target, registry: R
     target.pulled(listed)
     child = _manifest_digest(registry, "llamacpp")
     assert registry.requests[0].path == "/v2/library/multi/manifests/latest"
-    asked = [request.method for request in registry.requests if request.path.endswith(child)]
-    assert asked[0] == "HEAD"
-    assert asked[1:] == ["GET"]
+    asked = [(request.method, request.range) for request in registry.requests if request.path.endswith(child)]
+    size = len((registry.store_dir / "blobs" / child.replace(":", "-")).read_bytes())
+    assert asked == [("HEAD", ""), ("GET", ""), ("GET", f"bytes=0-{size - 1}")]
     assert not any(_manifest_digest(registry, "ggml") in request.path for request in registry.requests)
     assert target.has_blob(child)
     assert not target.has_blob(_manifest_digest(registry, "ggml"))
 
 
-def test_show_tells_the_variants_once_there_are_two(target: Target, registry: Registry, listed: str) -> None:
+def test_the_blobs_of_a_child_come_in_ranges_however_small(target: Target, registry: Registry, listed: str) -> None:
     target.pulled(listed)
-    assert "manifests" not in target.show(listed).json()
+    child = json.loads((registry.store_dir / "manifests-v2/ollama.com/library/llamacpp/latest").read_bytes())
+    for blob in (child["config"], *child["layers"]):
+        asked = [(r.method, r.range) for r in registry.requests if r.path.endswith(blob["digest"])]
+        assert not asked or asked == [("HEAD", ""), ("GET", ""), ("GET", f"bytes=0-{blob['size'] - 1}")]
+    assert any(r.path.endswith(child["layers"][0]["digest"]) for r in registry.requests)
+
+
+def test_show_lists_the_variants_that_were_there_when_it_was_first_asked(
+    target: Target, registry: Registry, listed: str
+) -> None:
     target.pulled(f"{registry.host}/library/ggml")
+    target.pulled(listed)
     shown = target.show(listed).json()
     assert shown["manifests"] == [
         {"digest": _manifest_digest(registry, "ggml"), "runner": "ggml", "format": "gguf"},
         {"digest": _manifest_digest(registry, "llamacpp"), "runner": "llamacpp", "format": "gguf", "selected": True},
     ]
     assert shown["details"]["runner"] == "llamacpp"
+
+
+def test_show_never_lists_a_variant_that_came_later(target: Target, registry: Registry, listed: str) -> None:
+    """The answer is cached by the digest of the manifest."""
+    target.pulled(listed)
+    assert "manifests" not in target.show(listed).json()
+    target.pulled(f"{registry.host}/library/ggml")
+    assert "manifests" not in target.show(listed).json()
 
 
 @pytest.mark.usefixtures("needs_store")

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import argparse
 import sys
+from pathlib import Path
 
 from . import LabError, engine, say
 from .systems import SYSTEMS
@@ -28,12 +29,18 @@ def parser() -> argparse.ArgumentParser:
     up.add_argument("--host", type=pair, action="append", default=[], metavar="NAME=SYSTEM", help="hecate=debian12")
     up.add_argument("--version", action="append", default=[], metavar="X.Y.Z", help="instead of the default releases")
     up.add_argument("--model", type=pair, action="append", default=[], metavar="NAME=SIZE", help="kaido/m1:q4=5M")
+    up.add_argument("--stand-in", action="store_true", help="serve the stand-in, whatever LAB_RELEASES holds")
     cut = commands.add_parser("cut", help="take the hosts of a lab every way but that to the depot")
     cut.add_argument("name")
     down = commands.add_parser("down", help="remove one lab")
     down.add_argument("name")
     build = commands.add_parser("build", help="make a system's image, without a lab")
     build.add_argument("system", choices=SYSTEMS, metavar="SYSTEM", help=", ".join(SYSTEMS))
+    imitation = commands.add_parser(
+        "imitation", help="write an archive for LAB_RELEASES that looks like a real release"
+    )
+    imitation.add_argument("version", metavar="X.Y.Z")
+    imitation.add_argument("directory", type=Path)
     commands.add_parser("systems", help="list the systems that hosts can have")
     commands.add_parser("clean", help="remove everything that labs made")
     commands.add_parser("status", help="show the engine and the labs")
@@ -48,6 +55,11 @@ def run(arguments: argparse.Namespace) -> int:
         return 0
     if arguments.command == "systems":
         say("\n".join(SYSTEMS))
+        return 0
+    if arguments.command == "imitation":
+        from . import releases
+
+        say(str(releases.imitation(arguments.version, arguments.directory)))
         return 0
     if arguments.command in ("up", "build", "demo") or engine.ask(engine.SOCKET) == "denied":
         with engine.lock():
@@ -73,7 +85,9 @@ def run_on_engine(arguments: argparse.Namespace) -> int:
         return demo.run()
     if arguments.command == "up":
         versions = tuple(arguments.version) or lab.DEFAULT_VERSIONS
-        lab.Lab(arguments.name).up(lab.Wanted(dict(arguments.host), versions, dict(arguments.model)))
+        lab.Lab(arguments.name).up(
+            lab.Wanted(dict(arguments.host), versions, dict(arguments.model), arguments.stand_in)
+        )
     elif arguments.command == "build":
         lab.build(arguments.system)
     elif arguments.command == "cut":

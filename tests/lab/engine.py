@@ -34,7 +34,7 @@ JOINED = "KAIDO_LAB_JOINED"
 SEARCH = os.environ.get("PATH", os.defpath) + ":/usr/local/sbin:/usr/sbin:/sbin"
 # What a re-run under sudo keeps. The rest of the environment may hold secrets, and command lines are world-readable.
 KEPT = ("PATH", "HOME", "USER", "LOGNAME", "SHELL", "TERM", "COLORTERM", "NO_COLOR", "VIRTUAL_ENV", "TMPDIR")
-KEPT_PREFIXES = ("LANG", "LC_", "PYTHON", "ANSIBLE_", "MOLECULE_", "KAIDO_")
+KEPT_PREFIXES = ("LANG", "LC_", "PYTHON", "ANSIBLE_", "MOLECULE_", "KAIDO_", "LAB_")
 
 Step = Literal["install", "service", "daemon", "join"]
 

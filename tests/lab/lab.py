@@ -53,7 +53,8 @@ class Wanted:
 
     hosts: dict[str, str]
     versions: tuple[str, ...] = DEFAULT_VERSIONS
-    models: dict[str, str] = field(default_factory=dict)  # name -> size, beside those of the fixture store
+    models: dict[str, str] = field(default_factory=dict)  # name -> size, beside those that every depot has
+    stand_in: bool = False  # serve the stand-in, whatever LAB_RELEASES holds
 
 
 @dataclass
@@ -84,7 +85,8 @@ class Lab:
             built = {name: images.ensure(self.client, name) for name in sorted({*wanted.hosts.values(), "depot"})}
         with stage("releases and models"):
             arch = MACHINES[self.client.info()["Architecture"]]
-            published = {version: releases.publish(self.dir / "releases", version) for version in wanted.versions}
+            root = self.dir / "releases"
+            published = {version: releases.publish(root, version, wanted.stand_in) for version in wanted.versions}
             registry.fill(self.dir / "registry", wanted.models)
         with stage("containers"):
             self._network()
@@ -101,7 +103,14 @@ class Lab:
             self._write_ssh_config(addresses)
             for host, address in addresses.items():
                 self._wait(host, address)
-        self._write_inventory(addresses, {version: f"sha256:{sums[arch]}" for version, sums in published.items()})
+        archives = [root / f"v{version}" / releases.archive_name(arch) for version in wanted.versions]
+        facts = {
+            "lab_release_checksums": {version: f"sha256:{sums[arch]}" for version, sums in published.items()},
+            # Those of LAB_RELEASES: what only the stand-in keeps is asserted of the others alone.
+            "lab_given_releases": [v for v in wanted.versions if not wanted.stand_in and releases.given(v)],
+            "lab_releases_disk": releases.disk_size(archives),
+        }
+        self._write_inventory(addresses, facts)
         say(f"lab {self.name}: ready; log in with: ssh -F {shown(self.ssh_config)} {next(iter(wanted.hosts))}")
 
     def down(self) -> None:
@@ -129,7 +138,8 @@ class Lab:
                 addresses[host] = str(container.attrs["NetworkSettings"]["Networks"][self.cut_off]["IPAddress"])
         addresses = {host: addresses[host] for host in inventory["hosts"]}
         self._write_ssh_config(addresses)
-        self._write_inventory(addresses, inventory["vars"]["lab_release_checksums"])
+        facts = {name: value for name, value in inventory["vars"].items() if name.startswith("lab_")}
+        self._write_inventory(addresses, facts)
         say(f"lab {self.name}: cut off")
 
     def _containers(self) -> list[Container]:
@@ -232,7 +242,7 @@ class Lab:
         )
         self.ssh_config.write_text("".join(blocks) + common)
 
-    def _write_inventory(self, addresses: dict[str, str], checksums: dict[str, str]) -> None:
+    def _write_inventory(self, addresses: dict[str, str], facts: dict[str, Any]) -> None:
         variables = {
             "ansible_user": "ops",
             "ansible_ssh_private_key_file": str(self.dir / "ssh" / "id_ed25519"),
@@ -242,7 +252,7 @@ class Lab:
             "ollama_release_checksum": "{{ lab_release_checksums[ollama_version] | default('') }}",
             "ollama_mirrors": ["http://depot:11480"],
             "ollama_mirrors_trusted": True,
-            "lab_release_checksums": checksums,
+            **facts,
         }
         hosts = {host: {"ansible_host": address} for host, address in addresses.items()}
         self.inventory.mkdir(exist_ok=True)

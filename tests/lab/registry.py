@@ -1,7 +1,7 @@
 # Copyright (c) 2026, kaido.ollama contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The depot's model store: the fixture store that a real server wrote, and generated models of any size."""
+"""The depot's model store: models that real servers load and run, two of 400 KB and others of any size above that."""
 
 from __future__ import annotations
 
@@ -11,10 +11,11 @@ from pathlib import Path
 
 from tests.standin.registry import make_model
 
-from . import PROJECT, LabError
-from .releases import replace
+from . import LabError
+from .releases import sha256
 
-FIXTURES = PROJECT / "tests" / "fixtures" / "store-v1"
+# Name -> layers beside the weights, which are those of tests/fixtures/models.
+DEPOT: dict[str, dict[str, bytes]] = {"tiny:latest": {}, "kaido/tiny2:q8": {"system": b"You are hecate."}}
 MODEL = re.compile(r"([a-z0-9][a-z0-9._-]*/)?[a-z0-9][a-z0-9._-]*:[a-z0-9][a-z0-9._-]*")
 SIZE = re.compile(r"([1-9][0-9]*)([KMG]?)")
 FACTORS = {"": 1, "K": 2**10, "M": 2**20, "G": 2**30}
@@ -34,12 +35,12 @@ def bytes_of(size: str) -> int:
 
 
 def fill(store: Path, models: dict[str, str]) -> None:
-    """Bring the store to its first state: fixtures mended where a test damaged them, generated models made once."""
-    for source in FIXTURES.rglob("*"):
-        if source.is_file():
-            target = store / source.relative_to(FIXTURES)
-            target.parent.mkdir(parents=True, exist_ok=True)
-            replace(target, source.read_bytes())
+    """Bring the store to its first state: what a test damaged is made again."""
+    for blob in (store / "blobs").glob("sha256-*"):
+        if sha256(blob) != blob.name.removeprefix("sha256-"):
+            blob.unlink()
+    # The seed is the name's, so that a model's digest does not depend on which others there are.
+    for name, layers in DEPOT.items():
+        make_model(store, name, seed=zlib.crc32(name.encode()), layers=layers)
     for name, size in models.items():
-        # The seed is the name's, so that a model's digest does not depend on which others there are.
-        make_model(store, name, size=bytes_of(size), seed=zlib.crc32(name.encode()))
+        make_model(store, name, at_least=bytes_of(size), seed=zlib.crc32(name.encode()))

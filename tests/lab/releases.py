@@ -3,7 +3,9 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Release archives laid out as upstream's, with the stand-in as their program: vX.Y.Z/ollama-linux-ARCH.tar.zst.
 
-The bytes depend on the version and the stand-in alone, so that a checksum in an inventory stays right.
+The bytes depend on the version and the stand-in alone, so that a checksum in an inventory stays right. Where the
+environment variable LAB_RELEASES names a directory, its X.Y.Z.tar.zst takes the place of the archive of that version
+for this machine's architecture: a real release, or one that `python -m tests.lab imitation` makes.
 """
 
 from __future__ import annotations
@@ -11,9 +13,12 @@ from __future__ import annotations
 import hashlib
 import io
 import os
+import random
 import re
+import shutil
 import subprocess
 import tarfile
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from tests.standin import build as stand_in
@@ -22,6 +27,7 @@ from . import LabError
 
 VERSION = re.compile(r"[0-9]+\.[0-9]+\.[0-9]+(-rc[0-9]+)?")
 ARCHITECTURES = {"amd64": ("cuda_v12", "cuda_v13", "vulkan"), "arm64": ("cuda_v12", "cuda_v13")}
+HERE = {"x86_64": "amd64", "aarch64": "arm64"}[os.uname().machine]
 LLAMA_QUANTIZE_UNTIL = (0, 33)
 
 
@@ -45,7 +51,7 @@ def members(version: str, arch: str, program: bytes) -> list[tuple[str, bytes, i
     return files
 
 
-def tarball(files: list[tuple[str, bytes, int]]) -> bytes:
+def tarball(files: list[tuple[str, bytes, int]], links: Sequence[tuple[str, str]] = ()) -> bytes:
     """An uncompressed tar as upstream's CI makes it: no leading ./, owner 0:0; here also without a time."""
     folders = {str(parent) for name, _content, _mode in files for parent in Path(name).parents} - {"."}
     buffer = io.BytesIO()
@@ -58,6 +64,10 @@ def tarball(files: list[tuple[str, bytes, int]]) -> bytes:
             entry = tarfile.TarInfo(name)
             entry.size, entry.mode = len(content), mode
             tar.addfile(entry, io.BytesIO(content))
+        for name, target in links:
+            entry = tarfile.TarInfo(name)
+            entry.type, entry.linkname, entry.mode = tarfile.SYMTYPE, target, 0o777
+            tar.addfile(entry)
     return buffer.getvalue()
 
 
@@ -65,22 +75,85 @@ def compress(data: bytes) -> bytes:
     return subprocess.run(["zstd", "-q", "-c", "-T1"], input=data, stdout=subprocess.PIPE, check=True).stdout
 
 
-def sums(archives: dict[str, bytes]) -> str:
+def sum_file(sums: dict[str, str]) -> str:
     """sha256sum.txt as upstream writes it: names with ./"""
-    return "".join(f"{hashlib.sha256(data).hexdigest()}  ./{name}\n" for name, data in sorted(archives.items()))
+    return "".join(f"{sums[arch]}  ./{archive_name(arch)}\n" for arch in sorted(sums))
 
 
-def publish(root: Path, version: str) -> dict[str, str]:
-    """Write one release below root, mending what differs; return architecture -> sha256 of its archive."""
+def given(version: str) -> Path | None:
+    """The archive in LAB_RELEASES that stands for the version."""
+    directory = os.environ.get("LAB_RELEASES", "")
+    if not directory:
+        return None
+    if not Path(directory).is_dir():
+        raise LabError(f"LAB_RELEASES: invalid value {directory!r}; expected a directory")
+    path = Path(directory) / f"{version}.tar.zst"
+    return path if path.is_file() else None
+
+
+def publish(root: Path, version: str, stand_in_only: bool = False) -> dict[str, str]:
+    """Write one release below root, repairing what differs; return architecture -> sha256 of its archive."""
     if not VERSION.fullmatch(version):
         raise LabError(f"--version {version!r} is not allowed: give X.Y.Z or X.Y.Z-rcN")
     program = stand_in.archive(version)
-    archives = {archive_name(arch): compress(tarball(members(version, arch, program))) for arch in ARCHITECTURES}
     folder = root / f"v{version}"
     folder.mkdir(parents=True, exist_ok=True)
-    for name, data in {**archives, "sha256sum.txt": sums(archives).encode()}.items():
-        replace(folder / name, data)
-    return {arch: hashlib.sha256(archives[archive_name(arch)]).hexdigest() for arch in ARCHITECTURES}
+    source = None if stand_in_only else given(version)
+    if source:
+        copy(source, folder / archive_name(HERE))
+        sums = {HERE: sha256(source)}
+    else:
+        sums = {}
+        for arch in ARCHITECTURES:
+            data = compress(tarball(members(version, arch, program)))
+            replace(folder / archive_name(arch), data)
+            sums[arch] = hashlib.sha256(data).hexdigest()
+    replace(folder / "sha256sum.txt", sum_file(sums).encode())
+    return sums
+
+
+def sha256(path: Path) -> str:
+    with path.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+def copy(source: Path, target: Path) -> None:
+    """As `replace`, for what is too large for memory."""
+    if target.is_file() and sha256(target) == sha256(source):
+        return
+    new = target.with_name(target.name + ".new")
+    shutil.copyfile(source, new)
+    os.replace(new, target)
+
+
+def unpacked_size(archive: Path) -> int:
+    """Bytes of the files in an archive."""
+    process = subprocess.Popen(["zstd", "-dqc", archive], stdout=subprocess.PIPE)
+    with process, tarfile.open(fileobj=process.stdout, mode="r|") as tar:
+        return sum(member.size for member in tar)
+
+
+def disk_size(archives: Iterable[Path]) -> int:
+    """Bytes of a disk that holds a few of the releases, and one that is being unpacked beside its archive."""
+    return (24 << 20) + 4 * max(path.stat().st_size + unpacked_size(path) for path in archives)
+
+
+def imitation(version: str, directory: Path, padding: int = 48 << 20) -> Path:
+    """Write an archive for LAB_RELEASES that looks like a real release, around a plain stand-in; return its path.
+
+    It has what a real one has and the lab's own lack: larger libraries and symbolic links between them. Its program
+    knows no STANDIN_ variable and gives other numbers.
+
+    :param padding: bytes of a library that hardly compresses, as machine code does.
+    """
+    files = members(version, HERE, stand_in.archive(version, plain=True))
+    for name, size in (("libggml-cpu-haswell.so", padding), ("libggml.so.0.9.4", 1 << 20)):
+        files.append((f"lib/ollama/{name}", random.Random(name).randbytes(size), 0o755))
+    links = [("lib/ollama/libggml.so.0", "libggml.so.0.9.4"), ("lib/ollama/libggml.so", "libggml.so.0")]
+    directory.mkdir(parents=True, exist_ok=True)
+    path = directory / f"{version}.tar.zst"
+    replace(path, compress(tarball(files, links)))
+    return path
 
 
 def replace(path: Path, data: bytes) -> None:

@@ -5,10 +5,20 @@ from __future__ import annotations
 import contextlib
 import os
 import tempfile
+import time
 import typing as t
 
 if t.TYPE_CHECKING:
     from .server import Server
+
+
+def until(condition: t.Callable[[], t.Any], what: str = "the condition", seconds: float = 60) -> t.Any:
+    """The first true value of `condition`; an AssertionError where there is none in so many seconds."""
+    end = time.monotonic() + seconds
+    while not (value := condition()):
+        assert time.monotonic() < end, f"not within {seconds:g} s: {what}"
+        time.sleep(0.01)
+    return value
 
 
 class Running:
@@ -21,6 +31,10 @@ class Running:
         self.address = server.address
         self.version = server.version
         self.models_dir = server.models_dir
+
+    def wait_for(self, text: str, count: int = 1) -> None:
+        """Returns once `count` lines of the log contain the text."""
+        until(lambda: sum(text in line for line in self.log) >= count, f"{text!r} in the log")
 
     def stop(self) -> None:
         self._server.stop()

@@ -261,18 +261,21 @@ def show(app: Server, handler: Handler) -> None:
     answer = app.cache.get(key)
     if answer is None:
         answer = app.cache[key] = _describe(app, name, manifest, verbose)
-    if app.store.generation == 2:
-        children = app.store.all_manifests(name)
-        if len(children) > 1:
-            answer = {
-                **answer,
-                "manifests": [
-                    {"digest": f"sha256:{child.digest}", "runner": child.runner, "format": child.format}
-                    | ({"selected": True} if child.selected else {})
-                    for child in children
-                ],
-            }
+    # As they were when the manifest was first shown: a variant that comes later is not seen.
+    variants = app.cache.setdefault(f"variants {manifest.digest}", _variants(app, name))
+    if len(variants) > 1:
+        answer = {**answer, "manifests": variants}
     handler.send_json(200, {**answer, "modified_at": gojson.rfc3339(app.store.modified(name))})
+
+
+def _variants(app: Server, name: names.Name) -> list[Json]:
+    if app.store.generation == 1:
+        return []
+    return [
+        {"digest": f"sha256:{child.digest}", "runner": child.runner, "format": child.format}
+        | ({"selected": True} if child.selected else {})
+        for child in app.store.all_manifests(name)
+    ]
 
 
 def _describe(app: Server, name: names.Name, manifest: store.Manifest, verbose: bool) -> Json:
@@ -595,6 +598,27 @@ def _measures(started: float, loading: float, answer: runner.Answer) -> Json:
     }  # fmt: skip
 
 
+def wait_at_the_gate(app: Server, handler: Handler) -> None:
+    """After its first word an answer waits for as long as the file of STANDIN_GATE exists."""
+    if not (app.settings.gate and os.path.exists(app.settings.gate)):
+        return
+    app.log("INFO", 'msg="an answer waits at the gate"')
+    while os.path.exists(app.settings.gate):
+        if handler.gone():
+            raise web.Canceled
+        time.sleep(0.005)
+
+
+def _give_up(app: Server, handler: Handler, line: Json, stream: bool) -> None:
+    """The runner failed in mid-answer: the last line has done false, and no error."""
+    app.log("ERROR", 'source=server.go:1560 msg="post predict" error="the answer is not valid UTF-8"')
+    if not stream:
+        return handler.send_json(200, {**line, "done": False})
+    if not handler.responded:
+        handler.begin_stream()
+    return handler.end_stream()
+
+
 def _infer(app: Server, handler: Handler, request: Json, found: Session, prompt: str, chat: bool) -> None:
     def piece(text: str) -> Json:
         return {"message": {"role": "assistant", "content": text}} if chat else {"response": text}
@@ -604,12 +628,16 @@ def _infer(app: Server, handler: Handler, request: Json, found: Session, prompt:
     stream = request.get("stream") is not False
     with loaded(app, found, request):
         loading = time.perf_counter() - started
-        answer = runner.answer(found.model.manifest, prompt, options, request.get("format"))
+        answer = runner.answer(found.model.manifest, prompt, options, request.get("format"), app.settings.words)
         shown = answer.tokens[:-1] if stream else []
-        for token in answer.tokens:
+        for number, token in enumerate(answer.tokens):
             time.sleep(app.settings.token_seconds)
+            if number == min(1, len(answer.tokens) - 1):
+                wait_at_the_gate(app, handler)
             if handler.gone():
                 raise web.Canceled
+            if app.settings.runner_fails:
+                return _give_up(app, handler, {"model": found.asked, "created_at": _now(), **piece("")}, stream)
             if stream and shown:
                 shown.pop()
                 if not handler.responded:

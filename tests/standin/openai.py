@@ -43,8 +43,11 @@ def _complete(app: Server, handler: Handler, chat: bool) -> None:
         limit = request.get("max_tokens")
         options = {"seed": request.get("seed") or 0, **({"num_predict": limit} if limit else {})}
         with api.loaded(app, found, request):
-            answer = runner.answer(found.model.manifest, prompt, options, request.get("response_format"))
+            answer = runner.answer(
+                found.model.manifest, prompt, options, request.get("response_format"), app.settings.words
+            )
             if not request.get("stream"):
+                api.wait_at_the_gate(app, handler)
                 time.sleep(app.settings.token_seconds * len(answer.tokens))
     except api.Failure as error:
         return _failure(handler, error.status, error.text)
@@ -65,7 +68,9 @@ def _complete(app: Server, handler: Handler, chat: bool) -> None:
     if chat:
         base["object"] = "chat.completion.chunk"
     handler.begin_stream("text/event-stream")
-    for token in [*answer.tokens, None]:
+    for number, token in enumerate([*answer.tokens, None]):
+        if number == 1:
+            api.wait_at_the_gate(app, handler)
         text = token or ""
         if token is not None:
             time.sleep(app.settings.token_seconds)

@@ -25,6 +25,10 @@ Report = t.Callable[[dict[str, t.Any]], None]
 Log = t.Callable[[str, str], None]
 
 
+def _silent(_line: dict[str, t.Any]) -> None:
+    """The report of what a pull fetches without a word."""
+
+
 class PullError(Exception):
     """The text is what the real server says."""
 
@@ -137,7 +141,8 @@ class Download:
             for thread in threads:
                 thread.join()
         if errors:
-            raise errors[0]
+            # Where one part gives up, the others are cancelled, and theirs is the error that the pull ends with.
+            raise next((error for error in errors if isinstance(error, web.Canceled)), errors[0])
         for part in self._parts:
             with contextlib.suppress(FileNotFoundError):
                 os.unlink(f"{partial}-{part.number}")
@@ -186,6 +191,8 @@ class Download:
                 text = f"{self.digest[7:19]} part {part.number} attempt {attempt} failed: {error}"
                 self._puller.log("INFO", f'msg="{text}, retrying in {2**attempt}s"')
                 self._canceled.wait(2**attempt * self._puller.scale)
+                if self._canceled.is_set():
+                    raise web.Canceled from None
                 attempt += 1
                 if attempt == _TRIES:
                     raise PullError(f"max retries exceeded: {error}") from None
@@ -288,10 +295,10 @@ class Puller:
         base = f"{self._origin(name, insecure)}/v2/{name.namespace}/{name.model}"
         raw = self._manifest(f"{base}/manifests/{name.tag}", insecure)
         try:
-            chosen = self._choose(raw, base, insecure)
+            chosen = self._choose(raw, base, insecure, gone)
         except gojson.GoJSONError as error:
             raise PullError(f"pull model manifest: {error}") from None
-        fetched = self._config_first(chosen, base, insecure) if self.store.generation == 2 else set()
+        fetched = self._config_first(chosen, base, insecure, gone) if self.store.generation == 2 else set()
         needed = chosen.all_layers
         fresh = []
         for layer in needed:
@@ -322,7 +329,7 @@ class Puller:
         except (PullError, OSError, http.client.HTTPException) as error:
             raise PullError(f"pull model manifest: {error or 'EOF'}") from None
 
-    def _choose(self, raw: bytes, base: str, insecure: bool) -> store.Manifest:
+    def _choose(self, raw: bytes, base: str, insecure: bool, gone: t.Callable[[], bool]) -> store.Manifest:
         data = gojson.loads(raw)
         if self.store.generation == 1 or data.get("mediaType") != store.MANIFEST_LIST:
             return store.parse_manifest(raw)
@@ -333,32 +340,27 @@ class Puller:
         if not children:
             raise PullError("no compatible manifest found")
         child = children[0]
-        url = f"{base}/blobs/{child['digest']}"
-        self.fetch("HEAD", url, insecure).close()
-        if not self.store.has_blob(child["digest"]):
-            with self.fetch("GET", url, insecure) as reply:
-                body = reply.read()
-            got = "sha256:" + hashlib.sha256(body).hexdigest()
-            if got != child["digest"]:
-                raise PullError(f"digest mismatch, file must be downloaded again: want {child['digest']}, got {got}")
-            self.store.add_blob(body)
+        if self.store.has_blob(child["digest"]):
+            self.fetch("HEAD", f"{base}/blobs/{child['digest']}", insecure).close()
+        else:
+            self._blob(child["digest"], base, insecure, _silent, gone)
+            self._verify(child["digest"])
         return store.parse_manifest(self.store.read_blob(child["digest"]), child["runner"], child.get("format", ""))
 
-    def _config_first(self, manifest: store.Manifest, base: str, insecure: bool) -> set[str]:
+    def _config_first(
+        self, manifest: store.Manifest, base: str, insecure: bool, gone: t.Callable[[], bool]
+    ) -> set[str]:
         """From 0.40 the config comes first, since it may ask for a newer server. A failure is only logged."""
         if not manifest.config:
             return set()
         fetched = set()
         if not self.store.has_blob(manifest.config.digest):
             try:
-                with self.fetch("GET", f"{base}/blobs/{manifest.config.digest}", insecure) as reply:
-                    body = reply.read()
-                if "sha256:" + hashlib.sha256(body).hexdigest() != manifest.config.digest:
-                    raise PullError("digest mismatch")
+                self._blob(manifest.config.digest, base, insecure, _silent, gone)
+                self._verify(manifest.config.digest)
             except (PullError, OSError, http.client.HTTPException) as error:
                 self.log("WARN", f'msg="could not prefetch config" error="{error}"')
                 return set()
-            self.store.add_blob(body)
             fetched.add(manifest.config.digest)
         with contextlib.suppress(OSError, ValueError):
             requires = gojson.loads(self.store.read_blob(manifest.config.digest)).get("requires", "")
@@ -401,6 +403,8 @@ class Puller:
                 if gone():
                     raise web.Canceled
                 progress(download.total, download.completed)
+            if isinstance(download.error, web.Canceled) and not gone():
+                raise PullError("context canceled")
             if download.error:
                 raise download.error
         finally:

@@ -13,6 +13,7 @@ import contextlib
 import dataclasses
 import hashlib
 import http.server
+import io
 import json
 import os
 import pathlib
@@ -27,7 +28,13 @@ import typing as t
 from . import gguf, names, store
 
 FIXTURES = pathlib.Path(__file__).parent.parent / "fixtures"
-_REAL_GGUF = FIXTURES / "store-v1/blobs/sha256-a909f554de2d9f495deb26ab065ecc27aa053c2ba9b004cad87101aaf0bfc917"
+# By architecture: what real servers load. Random weights, and every token a plain word.
+_REAL = {
+    "llama": FIXTURES / "models/words.gguf",
+    "embedding": FIXTURES / "models/words-embed.gguf",
+    "recorded": FIXTURES
+    / "store-v1/blobs/sha256-a909f554de2d9f495deb26ab065ecc27aa053c2ba9b004cad87101aaf0bfc917",  # of the recordings
+}
 _PATH = re.compile(r"/v2/(?P<ns>[^/]+)/(?P<model>[^/]+)/(?P<kind>manifests|blobs)/(?P<ref>[^/]+)")
 
 
@@ -37,7 +44,7 @@ class Fault:
 
     match: str
     method: str = ""  # of one method only
-    ranges: bool | None = None  # of requests with (True) or without (False) a Range header only
+    ranges: bool | str | None = None  # of requests with (True) or without (False) a Range header, or with this in it
     times: int = -1
     status: int = 0  # answer this status with `body`
     body: bytes = b"<html><body>no</body></html>"
@@ -49,6 +56,12 @@ class Fault:
     rate: float = 0.0  # bytes a second
     size: int = -1  # what HEAD claims
     ignore_range: bool = False
+
+
+def _page(title: str) -> bytes:
+    """An error page of nginx."""
+    text = f"<html>\r\n<head><title>{title}</title></head>\r\n<body>\r\n<center><h1>{title}</h1></center>\r\n"
+    return f"{text}<hr><center>nginx</center>\r\n</body>\r\n</html>\r\n".encode()
 
 
 class _Handler(http.server.BaseHTTPRequestHandler):
@@ -66,7 +79,7 @@ class _Handler(http.server.BaseHTTPRequestHandler):
 
     def _handle(self) -> None:
         registry = self.server.registry
-        fault = registry.fault_for(self.command, self.path, "Range" in self.headers)
+        fault = registry.fault_for(self.command, self.path, self.headers.get("Range", ""))
         request = Request(self.command, self.path, self.headers.get("Range", ""), dict(self.headers))
         registry.requests.append(request)
         try:
@@ -83,9 +96,7 @@ class _Handler(http.server.BaseHTTPRequestHandler):
         found = registry.locate(match) if match else None
         if found is None:
             request.status = 404
-            page = b"<html>\r\n<head><title>404 Not Found</title></head>\r\n<body>\r\n"
-            page += b"<center><h1>404 Not Found</h1></center>\r\n<hr><center>nginx</center>\r\n</body>\r\n</html>\r\n"
-            return self._answer(404, {"Content-Type": "text/html"}, page)
+            return self._answer(404, {"Content-Type": "text/html"}, _page("404 Not Found"))
         if match and match["kind"] == "manifests":
             body = found.read_bytes()
             media_type = json.loads(body).get("mediaType", store.MANIFEST)
@@ -141,8 +152,24 @@ class _Handler(http.server.BaseHTTPRequestHandler):
 
     def handle_one_request(self) -> None:
         with contextlib.suppress(ConnectionError, TimeoutError):
+            if (
+                t.cast(io.BufferedReader, self.rfile).peek(1)[:1] == b"\x16"
+            ):  # TLS, on a port that speaks none: no line would ever end
+                return self._bad_request()
             return super().handle_one_request()
         self.close_connection = True
+
+    def _bad_request(self) -> None:
+        """Answers as nginx does, in HTTP whatever was asked; Python's own server would leave out the status line."""
+        self.close_connection = True
+        if not self.server.registry.answers_tls_with_http:
+            self.wfile.write(_page("400 Bad Request"))
+            return
+        self.request_version, self.command, self.requestline = "HTTP/1.1", "GET", ""
+        self._answer(400, {"Content-Type": "text/html", "Connection": "close"}, _page("400 Bad Request"))
+
+    def send_error(self, code: int, message: str | None = None, explain: str | None = None) -> None:
+        self._bad_request()
 
     do_GET = do_HEAD = _handle
 
@@ -159,6 +186,7 @@ class Request:
     status: int = 0
     sent: int = 0
     began: float = dataclasses.field(default_factory=time.time)
+    over: bool = False
 
 
 class _HTTPServer(socketserver.ThreadingMixIn, http.server.HTTPServer):
@@ -193,6 +221,7 @@ class Registry:
         self.requests: list[Request] = []
         self.faults: list[Fault] = []
         self.closing = threading.Event()
+        self.answers_tls_with_http = True  # as nginx does, where a port without TLS is asked for it
         self._lock = threading.Lock()
         self._http = _HTTPServer((host, port), _Handler)
         self._http.registry = self
@@ -213,13 +242,14 @@ class Registry:
     def behave(self) -> None:
         self.faults.clear()
 
-    def fault_for(self, method: str, path: str, ranged: bool) -> Fault:
+    def fault_for(self, method: str, path: str, range_: str) -> Fault:
         with self._lock:
             if self._faults_file:
                 self._read_faults()
             for fault in self.faults:
                 wanted = fault.match in path and fault.times and fault.method in ("", method)
-                if wanted and fault.ranges in (None, ranged):
+                named = isinstance(fault.ranges, str) and fault.ranges in range_
+                if wanted and (named or fault.ranges in (None, bool(range_))):
                     fault.times -= 1
                     return fault
         return Fault("")
@@ -238,9 +268,10 @@ class Registry:
             self.faults = [Fault("", status=500, body=f"{self._faults_file}: {error}\n".encode())]
 
     def note(self, request: Request) -> None:
-        """Writes a request that is over into the log."""
+        """Writes a request into the log once it is over."""
+        request.over = True
         if self._log_file:
-            row = {key: value for key, value in dataclasses.asdict(request).items() if key != "headers"}
+            row = {key: value for key, value in dataclasses.asdict(request).items() if key not in ("headers", "over")}
             with self._lock, open(self._log_file, "a", encoding="utf-8") as stream:
                 stream.write(json.dumps(row) + "\n")
 
@@ -274,16 +305,20 @@ class Registry:
         self._http.serve_forever()
 
 
-def weights(seed: int, size: int | None = None, architecture: str = "llama") -> bytes:
-    """GGUF bytes that depend only on the arguments. Without a size: a model that a real server loads and runs."""
+def weights(seed: int, size: int | None = None, architecture: str = "llama", at_least: int = 0) -> bytes:
+    """GGUF bytes that depend only on the arguments. Without a size: a model that a real server loads and runs.
+
+    :param at_least: bytes that a model without a size has; what is missing follows the tensors, where nobody reads.
+    :param architecture: of a model without a size: `llama`, which generates, `embedding`, or `recorded`.
+    """
     if size is not None:
         return gguf.tiny(size, seed, architecture)
-    data = bytearray(_REAL_GGUF.read_bytes())
-    start = gguf.read_header(str(_REAL_GGUF)).data_start
+    data = bytearray(_REAL[architecture].read_bytes())
+    start = gguf.read_header(str(_REAL[architecture])).data_start
     norm = random.Random(seed)
     for offset in range(start + 64, start + 64 + 4 * 64, 4):  # the low bytes of a few weights
         data[offset] = norm.randrange(256)
-    return bytes(data)
+    return bytes(data) + norm.randbytes(max(0, at_least - len(data)))
 
 
 def make_model(
@@ -296,16 +331,22 @@ def make_model(
     layers: t.Mapping[str, bytes] | None = None,
     config: t.Mapping[str, t.Any] | None = None,
     runner: str = "",
+    at_least: int = 0,
 ) -> str:
     """Writes a model into a store, with more `layers` by kind (system, license ...). Returns its manifest digest."""
     target = store.Store(os.fspath(store_dir), generation)
     found = []
-    everything = {"model": weights(seed, size, architecture), "params": b'{"num_ctx":128}\n', **(layers or {})}
+    everything = {
+        "model": weights(seed, size, architecture, at_least),
+        "params": b'{"num_ctx":128}\n',
+        **(layers or {}),
+    }
     for kind, data in everything.items():
         digest, _new = target.add_blob(data)
         found.append(store.Layer(store.LAYER + kind, digest, len(data)).to_json())
+    family = "llama" if architecture == "embedding" else architecture
     settled = {
-        "model_format": "gguf", "model_family": architecture, "model_families": [architecture], "model_type": "117K",
+        "model_format": "gguf", "model_family": family, "model_families": [family], "model_type": "117K",
         "file_type": "unknown", **(config or {}), "architecture": "amd64", "os": "linux",
     }  # fmt: skip
     body = json.dumps(settled, separators=(",", ":")).encode()

@@ -32,7 +32,6 @@ _WORDS = [
     "at",
     "be",
 ]
-_DEFAULT_TOKENS = 24
 
 Context = t.Callable[[gguf.Header], int]
 
@@ -75,16 +74,17 @@ def context_length(header: gguf.Header, params: dict[str, t.Any], options: dict[
     return min(int(wanted), int(header.arch("context_length") or wanted))
 
 
-def answer(manifest: store.Manifest, prompt: str, options: dict[str, t.Any], fmt: t.Any = None) -> Answer:
+def answer(manifest: store.Manifest, prompt: str, options: dict[str, t.Any], fmt: t.Any, most: int) -> Answer:
+    """An answer of `most` words, unless the options ask for fewer."""
     seed = f"{manifest.digest}\0{prompt}\0{options.get('seed', 0)}"
     rng = random.Random(hashlib.sha256(seed.encode()).digest())
     limit = int(options.get("num_predict") or -1)
-    length = _DEFAULT_TOKENS if limit < 0 else min(limit, _DEFAULT_TOKENS)
+    length = most if limit < 0 else min(limit, most)
     if fmt:
         words = ["{", '"answer"', ":", f'"{rng.choice(_WORDS)}"', "}"]
         length = max(length, len(words))
     else:
-        words = [" " + rng.choice(_WORDS) for _index in range(_DEFAULT_TOKENS)]
+        words = [" " + rng.choice(_WORDS) for _index in range(most)]
         words[0], words[-1] = words[0].strip().capitalize(), "."
     tokens = words[:length]
     reason = "stop" if len(tokens) == len(words) else "length"
@@ -152,7 +152,7 @@ class Runner:
                 raise LoadError(str(error)) from None
             time.sleep(self._conf.load_seconds)
             length = context(header)
-            size = 2 * os.path.getsize(model.blob) + 64 * length + 6033
+            size = 2 * os.path.getsize(model.blob) + 64 * length + (4611 if self._conf.plain else 6033)
             self._evict()
             vram = min(size, self._conf.gpu_mib * 1024 * 1024)
             slots = threading.Semaphore(self._conf.num_parallel)

@@ -29,6 +29,7 @@ class Handler(http.server.BaseHTTPRequestHandler):
     server: _HTTPServer
     disable_nagle_algorithm = True
     body_is_read: bool
+    status: int
 
     # -- answers -------------------------------------------------------------------------------------------------
 
@@ -67,6 +68,7 @@ class Handler(http.server.BaseHTTPRequestHandler):
 
     def _head(self, status: int, content_type: str | None, length: int | None) -> None:
         self.responded = True
+        self.status = status
         self.send_response_only(status)
         for name, value in self.extra_headers.items():
             self.send_header(name, value)
@@ -132,6 +134,7 @@ class Handler(http.server.BaseHTTPRequestHandler):
 
     def handle_one_request(self) -> None:
         self.responded = False
+        self.status = 0
         self.body_is_read = False
         self.extra_headers: dict[str, str] = {}
         try:
@@ -170,8 +173,11 @@ class Handler(http.server.BaseHTTPRequestHandler):
         if not self.close_connection:
             for _block in self.body():
                 pass
-        took = time.monotonic() - started
-        app.access(f"[GIN] {self.command} {path} {took * 1000:.3f}ms")
+        took = f"{(time.monotonic() - started) * 1000:.3f}ms"
+        # With the query string, as the real server writes it.
+        when = datetime.datetime.now(datetime.timezone.utc).strftime("%Y/%m/%d - %H:%M:%S")
+        who = self.client_address[0]
+        app.access(f'[GIN] {when} | {self.status} | {took:>13} | {who:>15} | {self.command:<8} "{self.path}"')
 
     do_GET = do_HEAD = do_POST = do_DELETE = do_PUT = do_PATCH = do_OPTIONS = _handle
 

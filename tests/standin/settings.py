@@ -41,6 +41,8 @@ class Settings:
     def __init__(self, env: t.Mapping[str, str], warn: t.Callable[[str], None] = lambda text: None) -> None:
         self._env = env
         self._warn = warn
+        # A build that stands for another server: it knows no knob of the stand-in's, and its numbers are others.
+        self.plain = bool(env.get("STANDIN_PLAIN"))
         self.scheme, self.host, self.port = self._parse_host()
         self.models = self._models_dir()
         self.noprune = self.flag("OLLAMA_NOPRUNE")
@@ -55,12 +57,17 @@ class Settings:
         self.time_scale = float(self.var("STANDIN_TIME_SCALE") or 1)
         self.token_seconds = float(self.var("STANDIN_TOKEN_SECONDS") or 0)
         self.load_seconds = float(self.var("STANDIN_LOAD_SECONDS") or 0)
+        self.words = 17 if self.plain else 24
+        self.gate = self.var("STANDIN_GATE")
+        self.runner_fails = self.flag("STANDIN_RUNNER_FAILS")
         self.anchor = self.flag("STANDIN_ANCHOR")
         self.migrate = self.flag("STANDIN_MIGRATE")
         self.upstream = self.var("STANDIN_UPSTREAM")  # instead of the public registry, which no test may reach
         self.gpu_library, self.gpu_mib = self._gpu()
 
     def var(self, name: str) -> str:
+        if self.plain and name.startswith("STANDIN_"):
+            return ""
         return self._env.get(name, "").strip().strip("\"'")
 
     def flag(self, name: str) -> bool:

@@ -51,6 +51,14 @@ def resolver() -> str:
     return ""
 
 
+def _answers_http(host: str, port: int) -> bool:
+    """Go looks at the first bytes that come back for a handshake. Python's ssl hides them, so they are asked for."""
+    with contextlib.suppress(OSError), socket.create_connection((host, port), timeout=5) as plain:
+        plain.sendall(b"\x16\x03\x01\x00\x01\x01\r\n")
+        return plain.recv(5, socket.MSG_WAITALL) == b"HTTP/"
+    return False
+
+
 def _cause(error: Exception, host: str, port: int) -> str:
     if isinstance(error, socket.gaierror):
         return f"dial tcp: lookup {host}{resolver()}: no such host"
@@ -59,8 +67,10 @@ def _cause(error: Exception, host: str, port: int) -> str:
     if isinstance(error, ssl.SSLCertVerificationError):
         return f"tls: failed to verify certificate: x509: {error.verify_message}"
     if isinstance(error, ssl.SSLError):
-        if error.reason in ("WRONG_VERSION_NUMBER", "RECORD_LAYER_FAILURE", "HTTP_REQUEST"):
-            return "http: server gave HTTP response to HTTPS client"
+        if error.reason in ("WRONG_VERSION_NUMBER", "RECORD_LAYER_FAILURE", "PACKET_LENGTH_TOO_LONG", "HTTP_REQUEST"):
+            if _answers_http(host, port):
+                return "http: server gave HTTP response to HTTPS client"
+            return "tls: first record does not look like a TLS handshake"
         return "EOF" if error.reason is None or "EOF" in error.reason else f"remote error: tls: {error.reason}"
     if isinstance(error, TimeoutError):
         return "context deadline exceeded"
@@ -158,7 +168,7 @@ class Client:
         headers = {"User-Agent": self.user_agent, "Accept-Encoding": "gzip"}
         if accept:
             headers["Accept"] = accept
-        for _hop in range(11):
+        for _hop in range(10):
             reply = self._once(method, url, headers)
             location = reply.headers.get("Location")
             if reply.status not in _REDIRECTS or not location:
@@ -171,8 +181,9 @@ class Client:
                 self._check_redirect(method, target, origin, host, insecure)
             reply.close()
             url = target
+        # Go names the Location as it was sent.
         limit = "maximum redirects exceeded (10) for directURL" if direct else "stopped after 10 redirects"
-        raise WebError(f'{method.capitalize()} "{url}": {limit}')
+        raise WebError(f'{method.capitalize()} "{location}": {limit}')
 
     def _check_redirect(self, method: str, url: str, origin: str, host: str, insecure: bool) -> None:
         if self.version < (0, 34, 2) or (self.version >= (0, 34, 3) and insecure):
@@ -199,4 +210,4 @@ class Client:
                 return reply
             reply.close()
             url = urllib.parse.urljoin(url, location)
-        raise WebError(f'Get "{url}": stopped after 10 redirects')
+        raise WebError(f'Get "{location}": stopped after 10 redirects')

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import base64
 import json
-import time
 import typing as t
 from pathlib import Path
 
@@ -71,8 +70,7 @@ def scenario(request: pytest.FixtureRequest) -> str:
     return str(request.param)
 
 
-def test_no_scenario_is_missing() -> None:
-    assert len(FIXTURES) == 27
+def test_every_sentence_has_its_kind_of_host() -> None:
     assert set(WHY) <= set(FIXTURES)
 
 
@@ -80,30 +78,40 @@ def test_each_kind_of_host_is_told_apart(run_module: t.Any, tmp_path: Path, scen
     expected, tree = FIXTURES[scenario]["expected"], FIXTURES[scenario]["tree"]
     result = run_module(gpu_info, {"root": str(unpack(tree, tmp_path))})
     assert (result["failed"], result["changed"]) == (False, False), result.get("msg")
-    gpus = result["gpus"]
-    if "vendors" in expected:
-        assert sorted({gpu["vendor"] for gpu in gpus}) == expected["vendors"]
-        assert len(gpus) == expected["count"]
-    if expected.get("state", "none") != "none":
-        assert {gpu["state"] for gpu in gpus} == {expected["state"]}
-        assert result["usable"] == (expected["state"] == "ok")
+    gpus, nvidia = result["gpus"], result["nvidia"]
+    reasons = " ".join(gpu["reason"] or "" for gpu in gpus)
+    seen = {
+        "vendors": sorted({gpu["vendor"] for gpu in gpus}),
+        "count": len(gpus),
+        "usable_vendors": sorted({gpu["vendor"] for gpu in gpus if gpu["usable"]}),
+        "state": " ".join(sorted({gpu["state"] for gpu in gpus})) or "none",
+        "reboot_required": result["reboot_required"],
+        "secure_boot": result["secure_boot"],
+        "platform": result["platform"],
+        "variant": result["variant"],
+        "l4t": result["l4t"],
+        "nvswitch": nvidia["nvswitches"],
+        "driver_version": nvidia["loaded"],
+        "loaded_version": nvidia["loaded"],
+        "library_version": nvidia["installed"],
+        "module_flavour": nvidia["modules"],
+        "amdgpu_dkms": result["amdgpu_dkms"],
+        "library": gpus[-1]["library"] if gpus else None,
+        "gfx": [gpu["gfx_target"] for gpu in gpus if gpu["gfx_target"]],
+        "igpu": [gpu["pci_address"] for gpu in gpus if gpu["integrated"]],
+        "bound_driver": gpus[0]["driver"] if gpus else None,
+        "compute_cap": gpus[0]["compute_capability"] if gpus else None,
+    }
+    for key, value in expected.items():
+        if key == "not_listed":
+            assert not {gpu["pci_id"] for gpu in gpus} & set(value)
+        elif key == "required_min":
+            assert f"{value} or newer" in reasons
+        else:
+            assert seen[key] == value, key
     assert result["usable"] == any(gpu["usable"] for gpu in gpus)
-    assert result["reboot_required"] == expected.get("reboot_required", False)
-    for key, shown in (
-        ("secure_boot", result["secure_boot"]),
-        ("platform", result["platform"]),
-        ("l4t", result["l4t"]),
-        ("nvswitch", result["nvidia"]["nvswitches"]),
-        ("driver_version", result["nvidia"]["loaded"]),
-        ("loaded_version", result["nvidia"]["loaded"]),
-        ("library_version", result["nvidia"]["installed"]),
-        ("module_flavour", result["nvidia"]["modules"]),
-        ("gfx", [gpu["gfx_target"] for gpu in gpus if gpu["gfx_target"]]),
-        ("igpu", [gpu["pci_address"] for gpu in gpus if gpu["integrated"]]),
-        ("bound_driver", gpus[0]["driver"] if gpus else None),
-        ("compute_cap", gpus[0]["compute_capability"] if gpus else None),
-    ):
-        assert expected.get(key, shown) == shown, key
+    if "state" in expected:
+        assert result["usable"] == (expected["state"] == "ok")
     sentences = [gpu["reason"] for gpu in gpus if not gpu["usable"]]
     assert all(gpu["reason"] is None for gpu in gpus if gpu["usable"])
     assert bool(sentences) == (scenario in WHY)
@@ -220,14 +228,3 @@ def test_names_come_from_the_pci_database_where_there_is_one(run_module: t.Any, 
 def test_bad_input_is_one_clear_line(run_module: t.Any, option: str, value: str, message: str) -> None:
     result = run_module(gpu_info, {option: value})
     assert (result["failed"], result["msg"]) == (True, message)
-
-
-def test_a_host_without_a_gpu_is_told_fast(run_module: t.Any, tmp_path: Path) -> None:
-    """The best of three, since tests share the processor."""
-    unpack(FIXTURES["no_gpu"]["tree"], tmp_path)
-    took = []
-    for _attempt in range(3):
-        start = time.perf_counter()
-        assert run_module(gpu_info, {"root": str(tmp_path)})["summary"] == "no GPU"
-        took.append(time.perf_counter() - start)
-    assert min(took) < 0.15

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import os
-import threading
 import time
 import typing as t
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -169,17 +169,18 @@ def test_models_of_the_same_weights_are_one_in_memory(world: World) -> None:
 
 
 def test_a_full_queue_is_told_as_such(tmp_path: Path, run_module: t.Any, version: str) -> None:
-    fill(tmp_path, 2 if version >= "0.40" else 1)
-    env = {"OLLAMA_MAX_QUEUE": "1", "STANDIN_TOKEN_SECONDS": "0.2"}
-    with standin.running(version, tmp_path, env) as server:
-        body = {"model": "a", "prompt": "hello"}
-        busy = threading.Thread(target=lambda: Client(server.url).generate(body, timeout=30))
-        busy.start()
-        time.sleep(0.5)
+    models, gate = tmp_path / "models", tmp_path / "gate"
+    fill(models, 2 if version >= "0.40" else 1)
+    gate.touch()
+    env = {"OLLAMA_MAX_QUEUE": "1", "STANDIN_GATE": str(gate)}
+    with standin.running(version, models, env) as server, ThreadPoolExecutor() as pool:
+        busy = pool.submit(Client(server.url).generate, {"model": "a", "prompt": "hello"}, timeout=60)
+        server.wait_for("waits at the gate")
         result = run_module(loaded, {"api_url": server.url, "name": "b:1b"})
         assert result["failure"]["code"] == "server_busy"
         assert "b:1b" in result["msg"]
-        busy.join()
+        gate.unlink()
+        assert busy.result()["done"]
 
 
 def test_unloading_waits_for_a_running_answer_no_longer_than_allowed(world: World, monkeypatch: t.Any) -> None:

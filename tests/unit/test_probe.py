@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import typing as t
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
@@ -10,6 +11,7 @@ from pathlib import Path
 import pytest
 from ansible_collections.kaido.ollama.plugins.module_utils._client import Client
 from ansible_collections.kaido.ollama.plugins.module_utils._errors import OllamaError
+from ansible_collections.kaido.ollama.plugins.module_utils._journal import last_lines
 from ansible_collections.kaido.ollama.plugins.module_utils._run import Demands, judge
 from ansible_collections.kaido.ollama.plugins.modules import probe
 
@@ -162,6 +164,27 @@ def test_what_is_not_there_or_broken_is_told(start: Start) -> None:
     result = world.run(name="bad")
     assert result["failure"]["code"] == "load_failed"
     assert "exceeds file size" in result["msg"]
+
+
+@pytest.mark.parametrize("unit", [None, "ollama.service"])
+def test_a_runner_that_fails_in_mid_answer_is_named(start: Start, monkeypatch: t.Any, unit: str | None) -> None:
+    monkeypatch.setattr(probe, "last_lines", lambda _unit: ["llama-server: invalid UTF-8", "exit status 1"])
+    world = start(STANDIN_RUNNER_FAILS="1")
+    result = world.run(name="a", unit=unit)
+    assert result["failure"]["code"] == "runner_failed"
+    journal = "; the last lines of its journal: llama-server: invalid UTF-8 | exit status 1" if unit else ""
+    assert result["msg"] == f"a:latest: the runner gave up in mid-answer{journal}"
+    assert world.ps() == {}
+
+
+def test_the_last_lines_of_a_journal_are_printable(tmp_path: Path, monkeypatch: t.Any) -> None:
+    program = tmp_path / "journalctl"
+    program.write_text("#!/bin/sh\necho \"$@\" >&2\nprintf 'one\\033[31m\\ntwo %0300d\\n' 0\n")
+    program.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
+    assert last_lines("ollama.service") == ["one [31m", "two " + "0" * 196]
+    monkeypatch.setenv("PATH", str(tmp_path / "nowhere"))
+    assert last_lines("ollama.service") == []
 
 
 @pytest.mark.parametrize(

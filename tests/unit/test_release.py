@@ -12,7 +12,6 @@ import os
 import subprocess
 import tarfile
 import threading
-import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -148,7 +147,7 @@ def status(code: int) -> Callable[[Any, bytes], bool]:
 def stall(at: int) -> Callable[[Any, bytes], bool]:
     def misbehave(handler: Any, data: bytes) -> bool:
         handler.answer(200, data[:at], claim=len(data))
-        time.sleep(1)
+        handler.rfile.read()  # until the client hangs up
         return True
 
     return misbehave

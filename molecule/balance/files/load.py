@@ -34,7 +34,8 @@ class Load:
 
     def ask(self, prompt: str, stream: bool) -> dict[str, t.Any]:
         """One request on a connection of its own, as most clients make them."""
-        body = {"model": self.arguments.model, "prompt": prompt, "stream": stream}
+        body: dict[str, t.Any] = {"model": self.arguments.model, "prompt": prompt, "stream": stream}
+        body["options"] = {"num_predict": 24}
         headers = {"Content-Type": "application/json", "Authorization": f"Bearer {self.token}"}
         started, first, lines = time.monotonic(), 0.0, []
         row: dict[str, t.Any] = {"at": time.time(), "stream": stream, "became": "lost", "why": ""}
@@ -52,7 +53,7 @@ class Load:
             if not lines or not lines[-1].get("done"):
                 raise OSError("the answer has no end")
             text = "".join(line["response"] for line in lines)
-            row["became"] = "complete" if len(text.split()) == 23 and text.endswith(".") else "wrong"
+            row["became"] = "complete" if text.strip() and lines[-1]["model"] == body["model"] else "wrong"
         except (OSError, http.client.HTTPException, ValueError) as error:
             row["why"] = f"{type(error).__name__}: {error}"
         finally:
@@ -64,6 +65,9 @@ class Load:
         while time.monotonic() < self.ends and not (self.arguments.until and self.arguments.until.exists()):
             row = self.ask(f"client {number} turn {turn}", stream=turn % 2 == 0)
             self.rows.append(row)
+            if self.arguments.beat:
+                with self.arguments.beat.open("a") as file:
+                    file.write(f"{row['became']}\n")
             turn += 1
             # A door that refuses at once must not be asked ten thousand times.
             time.sleep(self.arguments.pause if row["became"] == "complete" else 0.2)
@@ -99,6 +103,7 @@ def main() -> None:
     parser.add_argument("--model", default="tiny")
     parser.add_argument("--seconds", type=float, default=5)
     parser.add_argument("--until", type=Path, help="a file that ends it, too")
+    parser.add_argument("--beat", type=Path, help="a file that gets a line for each answer")
     parser.add_argument("--clients", type=int, default=6)
     parser.add_argument("--pause", type=float, default=0)
     print(json.dumps(Load(parser.parse_args()).run()))

@@ -10,11 +10,12 @@ import typing as t
 from pathlib import Path
 
 import pytest
-import testinfra
 import yaml
+from conftest import get_host, is_stand_in
 
 SCENARIO = Path(os.environ["MOLECULE_SCENARIO_DIRECTORY"])
-LAB = Path(os.environ["MOLECULE_PROJECT_DIRECTORY"]) / ".cache/lab" / f"molecule-{os.environ['MOLECULE_SCENARIO_NAME']}"
+# Only that one takes a twentieth of a second for each word.
+STAND_IN = is_stand_in("0.35.1")
 TOKEN = yaml.safe_load((SCENARIO / "inventory/clients.yml").read_text())["ollama_clients"]["vars"][
     "ollama_client_keys"
 ]["hecate"]
@@ -48,7 +49,7 @@ def test_through_the_gateway(host: t.Any) -> None:
     # Word by word: at once it would be a thousandth of that.
     pieces, first, last = re.findall(r"[\d.]+", outcomes(done.stdout)["ollama", "chat"])[:3]
     assert int(pieces) > 3
-    assert float(last) - float(first) > 0.05 * (int(pieces) - 3) / 2
+    assert not STAND_IN or float(last) - float(first) > 0.05 * (int(pieces) - 3) / 2
 
 
 def test_through_the_forwarder(host: t.Any) -> None:
@@ -57,7 +58,7 @@ def test_through_the_forwarder(host: t.Any) -> None:
     assert done.rc == 0, done.stdout + done.stderr
     assert worked(done.stdout) == ALL
     pieces, first, last = re.findall(r"[\d.]+", outcomes(done.stdout)["ollama", "chat"])[:3]
-    assert float(last) - float(first) > 0.05 * (int(pieces) - 3) / 2
+    assert not STAND_IN or float(last) - float(first) > 0.05 * (int(pieces) - 3) / 2
 
 
 def test_the_command_ollama_asks_hecate(host: t.Any) -> None:
@@ -158,6 +159,6 @@ def test_the_forwarder_listens_on_loopback_alone_and_is_confined(host: t.Any) ->
 
 
 def test_the_gateway_wrote_down_whose_token_it_was(host: t.Any) -> None:
-    hecate = testinfra.get_host("ansible://hecate", ansible_inventory=str(LAB / "inventory"), sudo=True)
+    hecate = get_host("hecate")
     lines = hecate.check_output("journalctl --identifier ollama_gateway --output cat").splitlines()
     assert [line for line in lines if line.split()[2:6] == ["dev1", "POST", "/api/chat", "200"]]

@@ -3,19 +3,15 @@
 from __future__ import annotations
 
 import json
-import os
 import typing as t
-from pathlib import Path
 
 import pytest
-import testinfra
-
-LAB = Path(os.environ["MOLECULE_PROJECT_DIRECTORY"]) / ".cache/lab" / f"molecule-{os.environ['MOLECULE_SCENARIO_NAME']}"
+from conftest import get_host
 
 
 @pytest.fixture(scope="module", params=["dev1", "dev2", "dev3"])
 def host(request: pytest.FixtureRequest) -> t.Any:
-    return testinfra.get_host(f"ansible://{request.param}", ansible_inventory=str(LAB / "inventory"), sudo=True)
+    return get_host(request.param)
 
 
 def test_developers_machines_carry_no_trace_of_the_mirror(host: t.Any) -> None:

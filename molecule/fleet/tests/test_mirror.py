@@ -5,14 +5,11 @@ from __future__ import annotations
 import collections
 import hashlib
 import json
-import os
 import typing as t
-from pathlib import Path
 
 import pytest
-import testinfra
+from conftest import LAB, address, get_host
 
-LAB = Path(os.environ["MOLECULE_PROJECT_DIRECTORY"]) / ".cache/lab" / f"molecule-{os.environ['MOLECULE_SCENARIO_NAME']}"
 BIG = json.loads((LAB / "registry/manifests/registry.ollama.ai/kaido/big/q4").read_bytes())
 LAYER = BIG["layers"][0]
 BLOB = f"/v2/kaido/big/blobs/{LAYER['digest']}"
@@ -22,7 +19,7 @@ LIST = "application/vnd.ollama.manifest.list.v2+json"
 
 @pytest.fixture(scope="module")
 def host() -> t.Any:
-    return testinfra.get_host("ansible://hecate", ansible_inventory=str(LAB / "inventory"), sudo=True)
+    return get_host("hecate")
 
 
 def sent(lines: t.Iterable[str]) -> dict[str, list[int]]:
@@ -33,10 +30,6 @@ def sent(lines: t.Iterable[str]) -> dict[str, list[int]]:
         if address == BLOB:
             total[client][status != "206"] += int(count)
     return total
-
-
-def address(host: t.Any) -> str:
-    return str(host.check_output("hostname -I").split()[0])
 
 
 def answer(host: t.Any, path: str, *options: str) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import io
 import re
 import shutil
@@ -15,7 +16,7 @@ import pytest
 import yaml
 from docker.errors import APIError, ImageNotFound
 
-from tests.lab import PROJECT, LabError, engine, images, lab, registry
+from tests.lab import PROJECT, LabError, demo, engine, images, lab, registry
 from tests.lab.__main__ import parser
 from tests.lab.lab import Lab, Wanted
 from tests.lab.systems import SYSTEMS
@@ -76,7 +77,7 @@ def test_inventory_and_ssh_config(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     one = Lab("one")
     one.dir.mkdir(parents=True)
     one._write_ssh_config({"hecate": "172.30.0.2"})
-    one._write_inventory({"hecate": "172.30.0.2"}, {"0.35.1": f"sha256:{HEX}"})
+    one._write_inventory({"hecate": "172.30.0.2"}, {"lab_release_checksums": {"0.35.1": f"sha256:{HEX}"}})
 
     group = yaml.safe_load((one.inventory / "hosts.yml").read_text())["ollama_servers"]
     assert group["hosts"] == {"hecate": {"ansible_host": "172.30.0.2"}}
@@ -184,3 +185,16 @@ def test_other_checkouts_are_left_alone(tmp_path: Path) -> None:
     assert lab.ours(str(PROJECT))
     assert lab.ours(str(tmp_path / "deleted"))
     assert not lab.ours(str(tmp_path))
+
+
+def test_the_demo_pins_the_depots_models(tmp_path: Path) -> None:
+    registry.fill(tmp_path, {})
+    manifests = tmp_path / "manifests/registry.ollama.ai"
+    digests = {
+        "tiny:latest": hashlib.sha256((manifests / "library/tiny/latest").read_bytes()).hexdigest(),
+        "kaido/tiny2:q8": hashlib.sha256((manifests / "kaido/tiny2/q8").read_bytes()).hexdigest(),
+    }
+    hosts = yaml.safe_load(demo.MODELS.read_text())["ollama_servers"]["hosts"]
+    pinned = [(row["name"], row["digest"]) for host in hosts.values() for row in host["ollama_models"]]
+    assert pinned
+    assert all(digest == f"sha256:{digests[name]}" for name, digest in pinned)

@@ -9,7 +9,6 @@ import json
 import os
 import pathlib
 import ssl
-import time
 import typing as t
 
 import pytest
@@ -84,10 +83,9 @@ def test_a_stalled_part_is_retried_without_limit(registry: Registry) -> None:
 def test_a_blob_url_that_fails_gives_up_after_the_deadline(registry: Registry) -> None:
     name, weights = _make(registry)
     registry.misbehave(weights, method="GET", status=503)
-    started = time.monotonic()
-    with server() as (target, _running):
+    with server() as (target, running):
         assert target.pull(name)[-1] == {"error": "context deadline exceeded"}
-    assert 0.25 < time.monotonic() - started < 5
+        assert sum("backing off and retrying" in line for line in running.log) > 1
 
 
 def test_a_redirect_loop_ends(registry: Registry) -> None:

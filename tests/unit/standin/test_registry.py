@@ -14,6 +14,7 @@ import urllib.request
 import pytest
 
 from tests.conftest import ROOT
+from tests.standin import until
 from tests.standin.registry import make_model
 
 MANIFEST = "/v2/library/model/manifests/latest"
@@ -84,9 +85,8 @@ def test_a_wrong_file_cannot_be_overlooked(program: Program, wrong: t.Any) -> No
 def test_the_log_says_what_was_sent(program: Program) -> None:
     body = program.get(MANIFEST)[1]
     program.get("/nothing")
-    deadline = time.monotonic() + 10
-    while len(lines := program.log.read_text().splitlines()) < 2 and time.monotonic() < deadline:
-        time.sleep(0.01)  # a request is over a little after its answer, so the two may change places
+    # A request is over a little after its answer, so the two may change places.
+    lines = until(lambda: len(found := program.log.read_text().splitlines()) == 2 and found)
     rows = sorted(map(json.loads, lines), key=lambda row: -row["sent"])
     assert all(0 <= time.time() - row.pop("began") < 60 for row in rows)
     assert rows == [

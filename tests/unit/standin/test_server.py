@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import concurrent.futures
+import json
 import os
 import pathlib
 import signal
 import socket
 import subprocess
 import sys
-import time
 import typing as t
 
 import pytest
@@ -94,17 +94,105 @@ def test_without_a_gpu_the_log_says_cpu(tmp_path: pathlib.Path) -> None:
         assert sum("id=cpu library=cpu" in line for line in server.log) == 1
 
 
-def test_a_full_queue_is_503(tmp_path: pathlib.Path) -> None:
-    make_model(tmp_path, "model", 4000)
-    env = {"OLLAMA_MAX_QUEUE": "1", "STANDIN_TOKEN_SECONDS": "0.05"}
-    with standin.running(models_dir=tmp_path, env=env) as server, concurrent.futures.ThreadPoolExecutor() as pool:
+@pytest.fixture
+def gate(tmp_path: pathlib.Path) -> pathlib.Path:
+    """While this file exists, every answer waits after its first word."""
+    path = tmp_path / "gate"
+    path.touch()
+    return path
+
+
+def test_a_full_queue_is_503(tmp_path: pathlib.Path, gate: pathlib.Path) -> None:
+    make_model(tmp_path / "models", "model", 4000)
+    env = {"OLLAMA_MAX_QUEUE": "1", "STANDIN_GATE": str(gate)}
+    with (
+        standin.running(models_dir=tmp_path / "models", env=env) as server,
+        concurrent.futures.ThreadPoolExecutor() as pool,
+    ):
         target = Target(server.url, tmp_path)
-        body = {"model": "model", "prompt": "x", "stream": False, "options": {"num_predict": 6}}
-        replies = list(pool.map(lambda _n: target.call("POST", "/api/generate", body), range(3)))
-    assert sorted(reply.status for reply in replies)[0] == 200
-    refused = [reply for reply in replies if reply.status == 503]
-    assert refused
-    assert "maximum pending requests exceeded" in refused[0].error
+        body = {"model": "model", "prompt": "x", "stream": False}
+        first = pool.submit(target.call, "POST", "/api/generate", body)
+        server.wait_for("waits at the gate")
+        refused = target.call("POST", "/api/generate", body)
+        gate.unlink()
+        assert first.result().status == 200
+    assert refused.status == 503
+    assert "maximum pending requests exceeded" in refused.error
+
+
+@pytest.mark.parametrize(
+    ("path", "prompt"),
+    [
+        ("/api/generate", {"prompt": "x"}),
+        ("/api/chat", {"messages": [{"role": "user", "content": "x"}]}),
+        ("/v1/chat/completions", {"stream": True, "messages": [{"role": "user", "content": "x"}]}),
+    ],
+)
+def test_the_first_word_of_a_stream_comes_before_the_gate_opens(
+    tmp_path: pathlib.Path, gate: pathlib.Path, path: str, prompt: dict[str, t.Any]
+) -> None:
+    make_model(tmp_path / "models", "model", 4000)
+    with standin.running(models_dir=tmp_path / "models", env={"STANDIN_GATE": str(gate)}) as server:
+        connection = Target(server.url, None).connect()
+        connection.request("POST", path, json.dumps({"model": "model", **prompt}))
+        answer = connection.getresponse()
+        assert answer.readline()
+        server.wait_for("waits at the gate")
+        gate.unlink()
+        assert len(answer.read().splitlines()) > 3
+        connection.close()
+
+
+def test_an_answer_at_the_gate_is_given_up_with_its_client(tmp_path: pathlib.Path, gate: pathlib.Path) -> None:
+    make_model(tmp_path / "models", "model", 4000)
+    with standin.running(models_dir=tmp_path / "models", env={"STANDIN_GATE": str(gate)}) as server:
+        connection = Target(server.url, None).connect()
+        connection.request("POST", "/api/generate", json.dumps({"model": "model", "prompt": "x", "stream": False}))
+        server.wait_for("waits at the gate")
+        connection.close()
+        server.wait_for('"/api/generate"')
+
+
+@pytest.mark.parametrize("stream", [False, True])
+def test_a_runner_that_fails_in_mid_answer_leaves_an_answer_that_is_not_done(
+    tmp_path: pathlib.Path, stream: bool
+) -> None:
+    """Seen on a real server, of a model that gives invalid UTF-8: status 200, no error, and no end."""
+    make_model(tmp_path, "model", 4000)
+    with standin.running(models_dir=tmp_path, env={"STANDIN_RUNNER_FAILS": "1"}) as server:
+        reply = Target(server.url, None).call(
+            "POST", "/api/generate", {"model": "model", "prompt": "x", "stream": stream}
+        )
+    assert reply.status == 200
+    rows = [json.loads(line) for line in reply.lines]
+    assert not any(row["done"] or "error" in row for row in rows)
+    assert [row["response"] for row in rows] == ([] if stream else [""])
+
+
+def test_the_log_has_the_query_string_of_a_request() -> None:
+    """As the log of a real server: who puts a token into the query finds it there."""
+    with standin.running() as server:
+        Target(server.url, None).call("GET", "/api/version?token=secret")
+        server.wait_for('GET      "/api/version?token=secret"')
+        [line] = [line for line in server.log if "secret" in line]
+        assert line.startswith("[GIN] ")
+        assert "| 200 |" in line
+
+
+def test_a_plain_build_knows_no_variable_of_the_stand_in(tmp_path: pathlib.Path) -> None:
+    """It stands for a real server in tests of the lab: other numbers, no knobs."""
+    make_model(tmp_path, "model", 4000)
+    shown = []
+    for plain in ({}, {"STANDIN_PLAIN": "1"}):
+        with standin.running(
+            models_dir=tmp_path, env={"STANDIN_RUNNER_FAILS": "1" if plain else "", **plain}
+        ) as server:
+            target = Target(server.url, tmp_path)
+            answer = target.call("POST", "/api/generate", {"model": "model", "prompt": "x", "stream": False}).json()
+            assert answer["done"]
+            shown.append((answer["eval_count"], target.loaded("model")[0]["size"]))
+    assert shown[0][0] != shown[1][0]
+    assert shown[0][1] != shown[1][1]
 
 
 def test_at_most_three_models_stay_loaded(tmp_path: pathlib.Path) -> None:
@@ -122,8 +210,7 @@ def test_a_model_expires(tmp_path: pathlib.Path) -> None:
         target = Target(server.url, tmp_path)
         target.call("POST", "/api/generate", {"model": "model", "keep_alive": "100ms"})
         assert target.loaded("model")
-        time.sleep(0.15)
-        assert not target.loaded("model")
+        standin.until(lambda: not target.loaded("model"), "the model has expired")
 
 
 def test_an_embedding_model_embeds(tmp_path: pathlib.Path) -> None:

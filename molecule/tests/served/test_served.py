@@ -7,14 +7,12 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import socket
 import typing as t
-from pathlib import Path
 
 import pytest
+from conftest import LAB
 
-LAB = Path(os.environ["MOLECULE_PROJECT_DIRECTORY"]) / ".cache/lab" / f"molecule-{os.environ['MOLECULE_SCENARIO_NAME']}"
 MANIFESTS = LAB / "registry/manifests/registry.ollama.ai"
 STORE = "/usr/share/ollama/.ollama/models"
 # NAMESPACE/MODEL/TAG -> the manifest's bytes
