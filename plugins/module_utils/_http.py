@@ -18,9 +18,13 @@ from dataclasses import dataclass
 from urllib.error import HTTPError, URLError
 from urllib.parse import urlsplit
 
-from ansible.module_utils.urls import open_url
-
 from ._errors import OllamaError
+
+try:
+    from ansible.module_utils.urls import open_url
+except ImportError:
+    # The monitoring program runs without Ansible. It needs nothing but plain HTTP.
+    open_url = None  # type: ignore[assignment]
 
 USER_AGENT = "kaido.ollama"
 
@@ -130,7 +134,7 @@ def open_stream(
         data = jsonlib.dumps(json).encode()
         all_headers.setdefault("Content-Type", "application/json")
     try:
-        if url.startswith("http:") and _is_loopback(url):
+        if url.startswith("http:") and (open_url is None or _is_loopback(url)):
             return Stream(url, _open_local(method, url, data, all_headers, timeout))
         raw = open_url(
             url,
