@@ -25,7 +25,8 @@ import zipfile
 from dataclasses import dataclass, field
 
 from ._errors import OllamaError
-from ._findings import DEFAULT_PATH, Findings, write
+from ._findings import DEFAULT_PATH as FINDINGS
+from ._findings import Findings, write
 from ._monitor import OUTPUT, RECORD
 from ._owner import read_regular
 
@@ -58,7 +59,6 @@ class Wanted:
     textfile_dir: str
     exporter: str | None = None
     changes: dict[str, int] = field(default_factory=dict)
-    program: str = PROGRAM
 
 
 def archive(interpreter: str) -> bytes:
@@ -131,13 +131,13 @@ def missing(wanted: Wanted) -> list[str]:
 def differing(wanted: Wanted) -> dict[str, bytes]:
     """Return the files of root's that are missing or differ, with their wanted content; the program is one of them."""
     contents = {path: text.encode() for path, text in wanted.files.items()}
-    contents[wanted.program] = archive(sys.executable)
-    return {path: content for path, content in contents.items() if _differs(path, content, mode_of(wanted, path))}
+    contents[PROGRAM] = archive(sys.executable)
+    return {path: content for path, content in contents.items() if _differs(path, content, mode_of(path))}
 
 
-def mode_of(wanted: Wanted, path: str) -> int:
+def mode_of(path: str) -> int:
     """Return the mode of a file."""
-    return 0o755 if path == wanted.program else 0o644
+    return 0o755 if path == PROGRAM else 0o644
 
 
 def _differs(path: str, content: bytes, mode: int) -> bool:
@@ -177,33 +177,33 @@ def make_link(wanted: Wanted) -> None:
     os.symlink(OUTPUT, path)
 
 
-def record(wanted: Wanted, installed: str | None, path: str = RECORD) -> None:
+def record(wanted: Wanted, installed: str | None) -> None:
     """Note this converge, for the metrics.
 
     :param installed: the package that the role has installed, None for none.
     """
-    before = read_record(path)
+    before = read_record()
     after = {
         "installed": before.get("installed") or time.time(),
         "package": installed or before.get("package"),
         "converged": time.time(),
         "changes": wanted.changes,
     }
-    os.makedirs(os.path.dirname(path), mode=0o755, exist_ok=True)
-    write(path, json.dumps(after, sort_keys=True) + "\n")
+    os.makedirs(STATE_DIR, mode=0o755, exist_ok=True)
+    write(RECORD, json.dumps(after, sort_keys=True) + "\n")
 
 
-def read_record(path: str = RECORD) -> dict[str, t.Any]:
+def read_record() -> dict[str, t.Any]:
     """Return what was noted, {} for nothing."""
     try:
-        return dict(json.loads(read_regular(path, 1 << 20)))
+        return dict(json.loads(read_regular(RECORD, 1 << 20)))
     except (OSError, ValueError, TypeError):
         return {}
 
 
 def inactive() -> list[str]:
-    """Return the timers that do not run or do not start at boot."""
-    found = []
+    """Return the timers that do not run or do not start at boot, and the metrics if there are none."""
+    found = [] if os.path.exists(OUTPUT) else [OUTPUT]
     for timer in TIMERS:
         state = _systemctl("show", "--property", "ActiveState,UnitFileState", timer)[1].split()
         if not {"ActiveState=active", "UnitFileState=enabled"} <= set(state):
@@ -228,12 +228,12 @@ def start() -> None:
         raise OllamaError("metrics_failed", f"{METRICS}.service: {_line(last) or _line(output)}")
 
 
-def problem(path: str = OUTPUT) -> str | None:
+def problem() -> str | None:
     """Return what the last collection could not read, None for nothing."""
     try:
-        text = read_regular(path, 16 << 20).decode("utf-8", "replace")
+        text = read_regular(OUTPUT, 16 << 20).decode("utf-8", "replace")
     except OSError as exc:
-        return f"{path}: {exc.strerror}"
+        return f"{OUTPUT}: {exc.strerror}"
     if "\nkaido_ollama_store_readable 0\n" in text:
         return (
             "ollama_models_dir: the monitoring account cannot read it; expected a directory that ollama_group can read"
@@ -241,14 +241,14 @@ def problem(path: str = OUTPUT) -> str | None:
     return None
 
 
-def damaged(path: str = DEFAULT_PATH) -> dict[str, list[str]]:
+def damaged() -> dict[str, list[str]]:
     """Return the damaged models of the last scheduled verification."""
-    return Findings.load(path).models
+    return Findings.load(FINDINGS).models
 
 
 def present(wanted: Wanted) -> list[str]:
     """Return what is on the host of what `remove` removes."""
-    paths = [*(f"{UNIT_DIR}/{unit}" for unit in UNITS), wanted.program, CONFIG_DIR, RUNTIME_DIR, STATE_DIR]
+    paths = [*(f"{UNIT_DIR}/{unit}" for unit in UNITS), PROGRAM, CONFIG_DIR, RUNTIME_DIR, STATE_DIR]
     link = link_path(wanted)
     return [path for path in paths if os.path.lexists(path)] + ([link] if os.path.islink(link) else [])
 
@@ -264,7 +264,7 @@ def remove(wanted: Wanted) -> None:
         else:
             os.unlink(path)
     with contextlib.suppress(OSError):
-        os.rmdir(os.path.dirname(wanted.program))
+        os.rmdir(os.path.dirname(PROGRAM))
     _systemctl("daemon-reload")
     _systemctl("reset-failed", *(unit for unit in UNITS if unit not in TIMERS))
 

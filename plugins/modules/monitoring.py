@@ -130,7 +130,6 @@ from ansible.module_utils.basic import AnsibleModule
 from ..module_utils import _monitoring
 from ..module_utils._argspec import finish
 from ..module_utils._errors import OllamaError
-from ..module_utils._monitor import OUTPUT
 
 
 def run(params: t.Mapping[str, t.Any], check_mode: bool) -> dict[str, t.Any]:
@@ -146,41 +145,44 @@ def run(params: t.Mapping[str, t.Any], check_mode: bool) -> dict[str, t.Any]:
     )
     if params["state"] == "absent":
         return _remove(wanted, check_mode)
+    result: dict[str, t.Any] = {"changed": False, "missing": [], "files": [], "damaged": {}, "warnings": []}
     try:
-        return _install(wanted, params["installed_package"], check_mode)
+        _install(wanted, params["installed_package"], check_mode, result)
+        return result
     except OSError as exc:
         error = OllamaError("install_failed", f"{exc.filename}: {exc.strerror}")
     except OllamaError as exc:
         error = exc
     if params["required"]:
         raise error
-    return {"changed": False, "missing": [], "files": [], "damaged": {}, "warnings": [error.message]}
+    return dict(result, missing=[], warnings=[*result["warnings"], error.message])
 
 
-def _install(wanted: _monitoring.Wanted, installed: str | None, check_mode: bool) -> dict[str, t.Any]:
+def _install(wanted: _monitoring.Wanted, installed: str | None, check_mode: bool, result: dict[str, t.Any]) -> None:
+    """Install, and put into the result what is changed before it is changed."""
     missing = _monitoring.missing(wanted)
     files = _monitoring.differing(wanted)
     links = _monitoring.link(wanted)
-    starts = bool(files) or bool(missing) or bool(_monitoring.inactive()) or not os.path.exists(OUTPUT)
+    starts = bool(files) or bool(missing) or bool(_monitoring.inactive())
     damaged = _monitoring.damaged()
-    result = {
-        "changed": bool(files or missing or links or starts),
-        "missing": missing,
-        "files": [*files, *([_monitoring.link_path(wanted)] if links else [])],
-        "damaged": damaged,
-        "diff": [_diff(path, content) for path, content in files.items()],
-        "warnings": [
+    result.update(
+        changed=bool(files or missing or links or starts),
+        missing=missing,
+        files=[*files, *([_monitoring.link_path(wanted)] if links else [])],
+        damaged=damaged,
+        diff=[_diff(path, content) for path, content in files.items()],
+        warnings=[
             f"the scheduled verification found damage in {name}: {'; '.join(problems)}; run playbook verify"
             for name, problems in list(damaged.items())[:20]
         ],
-    }
+    )
     if check_mode:
-        return result
+        return
     for path, content in files.items():
-        _monitoring.put(path, content, _monitoring.mode_of(wanted, path))
+        _monitoring.put(path, content, _monitoring.mode_of(path))
     _monitoring.record(wanted, installed)
     if missing:
-        return result
+        return
     if links:
         _monitoring.make_link(wanted)
     # What was unreadable a minute ago may have been repaired since.
@@ -189,7 +191,6 @@ def _install(wanted: _monitoring.Wanted, installed: str | None, check_mode: bool
         problem = _monitoring.problem()
         if problem:
             raise OllamaError("store_unreadable", problem)
-    return result
 
 
 def _diff(path: str, content: bytes) -> dict[str, str]:
