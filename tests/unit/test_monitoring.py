@@ -34,6 +34,7 @@ class World:
     def __init__(self, here: Path, run_module: RunModule) -> None:
         self.here, self.run_module = here, run_module
         self.textfiles = here / "textfiles"
+        self.record = here / "state.d/converge.json"
         self.files = {
             str(here / "etc/config.json"): "{}\n",
             str(here / "units/kaido-ollama-metrics.timer"): "[Timer]\n",
@@ -98,15 +99,15 @@ def test_it_installs_once(world: World) -> None:
 
 def test_a_converge_without_changes_is_recorded_and_is_no_change(world: World) -> None:
     world.run(changes={"models": 2})
-    first = json.loads(Path(_monitoring.RECORD).read_text())
+    first = json.loads(world.record.read_text())
     assert first["changes"] == {"models": 2}
     assert not world.run(changes={"models": 0})["changed"]
-    second = json.loads(Path(_monitoring.RECORD).read_text())
+    second = json.loads(world.record.read_text())
     assert second["changes"] == {"models": 0}
     assert second["installed"] == first["installed"]
     assert second["converged"] > first["converged"]
     world.run(changes={"models": 9}, check=True)
-    assert json.loads(Path(_monitoring.RECORD).read_text()) == second
+    assert json.loads(world.record.read_text()) == second
 
 
 @pytest.mark.parametrize("what", ["content", "mode", "program", "timer", "link", "metrics", "directory"])
@@ -126,7 +127,7 @@ def test_whatever_differs_is_corrected(world: World, what: str) -> None:
         link.unlink()
         link.symlink_to("/nowhere")
     elif what == "metrics":
-        Path(_monitoring.OUTPUT).unlink()
+        (world.here / "run/out.prom").unlink()
     else:
         path.unlink()
         path.symlink_to("/dev/null")
@@ -209,7 +210,8 @@ def test_a_store_that_was_made_readable_is_read_again(world: World) -> None:
 
 def test_damage_that_the_schedule_found_is_reported(world: World) -> None:
     world.run()
-    findings = Findings(_monitoring.FINDINGS, {"sha256:0": Finding([], 1.0, "wrong")}, {"tiny:latest": ["wrong"]})
+    path = str(world.here / "state.d/findings.json")
+    findings = Findings(path, {"sha256:0": Finding([], 1.0, "wrong")}, {"tiny:latest": ["wrong"]})
     findings.save()
     result = world.run()
     assert not result["changed"]
