@@ -18,6 +18,8 @@ def test_the_timers_are_there_to_stay_and_the_units_are_confined(host: t.Any, na
     assert shown["User"] == "ollama-monitoring"
     assert shown["NoNewPrivileges"] == "yes"
     assert shown["ProtectSystem"] == "strict"
+    verdict = host.check_output(f"systemd-analyze security --no-pager {name}.service").splitlines()[-1]
+    assert float(verdict.split(": ")[1].split()[0]) <= 1.6, verdict
     assert host.user("ollama-monitoring").uid != 0
     assert host.user("ollama-monitoring").groups == ["ollama-monitoring"]
 
