@@ -33,6 +33,8 @@ from ._owner import read_regular
 PROGRAM = "/usr/local/lib/kaido-ollama/monitoring.pyz"
 CONFIG_DIR = "/etc/kaido-ollama-monitoring"
 UNIT_DIR = "/etc/systemd/system"
+# Where systemd notes when a persistent timer elapsed.
+STAMP_DIR = "/var/lib/systemd/timers"
 STATE_DIR = os.path.dirname(RECORD)
 RUNTIME_DIR = os.path.dirname(OUTPUT)
 LINK = "kaido_ollama.prom"
@@ -248,7 +250,8 @@ def damaged() -> dict[str, list[str]]:
 
 def present(wanted: Wanted) -> list[str]:
     """Return what is on the host of what `remove` removes."""
-    paths = [*(f"{UNIT_DIR}/{unit}" for unit in UNITS), PROGRAM, CONFIG_DIR, RUNTIME_DIR, STATE_DIR]
+    stamps = [f"{STAMP_DIR}/stamp-{timer}" for timer in TIMERS]
+    paths = [*(f"{UNIT_DIR}/{unit}" for unit in UNITS), *stamps, PROGRAM, CONFIG_DIR, RUNTIME_DIR, STATE_DIR]
     link = link_path(wanted)
     return [path for path in paths if os.path.lexists(path)] + ([link] if os.path.islink(link) else [])
 

@@ -68,7 +68,7 @@ def world(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, run_module: RunModule
     for name, path in {
         "PROGRAM": "lib/kaido-ollama/monitoring.pyz", "CONFIG_DIR": "etc", "UNIT_DIR": "units", "STATE_DIR": "state.d",
         "RECORD": "state.d/converge.json", "RUNTIME_DIR": "run", "OUTPUT": "run/out.prom",
-        "FINDINGS": "state.d/findings.json",
+        "FINDINGS": "state.d/findings.json", "STAMP_DIR": "stamps",
     }.items():  # fmt: skip
         monkeypatch.setattr(_monitoring, name, str(tmp_path / path))
     (tmp_path / "textfiles").mkdir()
@@ -156,11 +156,13 @@ def test_absent_removes_what_was_installed_and_nothing_else(world: World) -> Non
     before = world.tree()
     assert not world.run(state="absent")["changed"]
     world.run()
+    (world.here / "stamps").mkdir()
+    (world.here / "stamps/stamp-kaido-ollama-verification.timer").touch()
     assert world.run(state="absent", check=True)["changed"]
     assert Path(_monitoring.PROGRAM).exists()
     assert world.run(state="absent")["changed"]
     # Directories that other things may be in stay.
-    assert world.tree() - before <= {"lib", "units"}
+    assert world.tree() - before <= {"lib", "units", "stamps"}
     assert not world.run(state="absent")["changed"]
     assert world.run(state="absent")["package"] is None
 
