@@ -23,7 +23,7 @@ from ._store import Blob, Memory, Store, audit, fingerprint
 
 DEFAULT_PATH = "/var/lib/kaido-ollama-monitoring/verification/findings.json"
 SCHEMA = 1
-_LIMIT = 64 << 20
+_LIMIT = 16 << 20
 
 
 @dataclass

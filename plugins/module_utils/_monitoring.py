@@ -42,6 +42,7 @@ METRICS = "kaido-ollama-metrics"
 VERIFICATION = "kaido-ollama-verification"
 UNITS = tuple(f"{name}.{kind}" for name in (METRICS, VERIFICATION) for kind in ("service", "timer"))
 TIMERS = tuple(unit for unit in UNITS if unit.endswith(".timer"))
+_MAX_MODELS = 100
 _PACKAGE = "kaido_ollama_monitoring"
 
 
@@ -244,8 +245,13 @@ def problem() -> str | None:
 
 
 def damaged() -> dict[str, list[str]]:
-    """Return the damaged models of the last scheduled verification."""
-    return Findings.load(FINDINGS).models
+    """Return the damaged models of the last scheduled verification; what is shown of them cannot harm a terminal."""
+    models = sorted(Findings.load(FINDINGS).models.items())[:_MAX_MODELS]
+    return {_printable(name): [_printable(text) for text in texts[:10]] for name, texts in models}
+
+
+def _printable(text: str) -> str:
+    return "".join(letter if letter.isprintable() else "?" for letter in text[:300])
 
 
 def present(wanted: Wanted) -> list[str]:

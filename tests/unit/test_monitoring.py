@@ -221,6 +221,17 @@ def test_damage_that_the_schedule_found_is_reported(world: World) -> None:
     assert "tiny:latest: wrong" in result["warnings"][0]
 
 
+def test_what_an_unprivileged_account_wrote_is_shown_within_bounds(world: World) -> None:
+    world.run()
+    models = {f"\x1b[2Jm{number}\n": ["\x07" * 400] * 12 for number in range(200)}
+    Findings(str(world.here / "state.d/findings.json"), {}, models).save()
+    result = world.run()
+    assert len(result["damaged"]) == 100
+    assert len(result["warnings"]) == 20
+    assert len(json.dumps(result)) < 1_000_000
+    assert all(line.isprintable() for line in [*result["damaged"], *result["warnings"]])
+
+
 def test_it_wants_root(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(os, "geteuid", lambda: 1000)
     assert world.run()["failure"]["code"] == "not_root"
