@@ -8,6 +8,7 @@ BIN := .venv/bin
 PYTHON_BIN := $(BIN)/python
 LINK := .cache/ansible_collections/kaido/ollama
 READY := .venv/.stamp $(LINK)
+PROMTOOL := .cache/promtool/usr/bin/promtool
 # Scenario platform is for one system at a time, most of them from an image registry: `make platforms`.
 SCENARIOS := $(filter-out molecule-platform,$(patsubst molecule/%/molecule.yml,molecule-%,$(wildcard molecule/*/molecule.yml)))
 LINT := ruff mypy yamllint ansible-lint changelog
@@ -61,7 +62,7 @@ ansible-lint: $(READY)
 changelog: $(READY)
 	antsibull-changelog lint
 
-units: $(READY) ## unit tests
+units: $(READY) $(PROMTOOL) ## unit tests
 	$(PYTHON_BIN) -m pytest --quiet --numprocesses 4 --dist worksteal --ignore tests/conformance --ignore tests/bench
 
 conformance: $(READY) ## the stand-in, or with URL=http://host:port any server, behaves as observed
@@ -112,6 +113,9 @@ requirements: ## pin requirements/*.in anew, with hashes, into *.txt
 
 .venv/.stamp: requirements/dev.txt
 	sh scripts/venv.sh
+
+$(PROMTOOL):
+	sh scripts/promtool.sh
 
 $(LINK):
 	mkdir -p $(@D)

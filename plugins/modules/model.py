@@ -343,6 +343,7 @@ from ..module_utils._argspec import API, REGISTRY, STORE, client, finish, regist
 from ..module_utils._bundle import Supply
 from ..module_utils._client import newer_than
 from ..module_utils._errors import OllamaError
+from ..module_utils._findings import doubt
 from ..module_utils._journal import read_compute
 from ..module_utils._model import Models, Options, Wanted, converge, parse_wanted
 from ..module_utils._name import parse
@@ -464,6 +465,7 @@ def _converge(
     with contextlib.ExitStack() as stack:
         supply = stack.enter_context(Supply(params["source"], lists=lists)) if params["source"] else None
         memory = Memory.of(Store(params["models_dir"]), params["state_dir"])
+        doubt(memory)
         models = Models(server, store, memory, options, lists=lists, progress=progress, supply=supply)
         result = converge(models, wanted, server_up=version is not None, check_mode=check_mode)
     if params["expect_address"]:

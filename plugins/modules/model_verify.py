@@ -164,6 +164,7 @@ from ansible.module_utils.basic import AnsibleModule
 from ..module_utils._argspec import API, STORE, client, finish
 from ..module_utils._client import newer_than
 from ..module_utils._errors import OllamaError
+from ..module_utils._findings import doubt
 from ..module_utils._model import Models, Options, Wanted, converge
 from ..module_utils._name import Name, parse
 from ..module_utils._progress import Progress
@@ -200,6 +201,7 @@ def run(params: t.Mapping[str, t.Any], check_mode: bool) -> dict[str, t.Any]:
     )
     store = Store(params["models_dir"])
     memory = Memory.of(store, params["state_dir"])
+    doubt(memory)
     report = first = verify(store, memory, names, mode=params["mode"])
     if not check_mode:
         memory.save_verified(seconds=_SAVE_WAIT)

@@ -1,0 +1,7 @@
+#!/bin/sh
+# Prints what is left of the monitoring.
+find /etc /usr/local /var/lib /opt -name '*kaido-ollama-[mv]*' -o -name monitoring.pyz -o -name kaido_ollama.prom
+for path in /run/kaido-ollama-*; do [ ! -e "$path" ] || echo "$path"; done
+getent passwd ollama-monitoring
+command -v prometheus-node-exporter
+exit 0

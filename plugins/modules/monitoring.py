@@ -1,0 +1,235 @@
+#!/usr/bin/python
+# Copyright (c) 2026, kaido.ollama contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Module monitoring: install or remove the monitoring program with its units."""
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: monitoring
+short_description: Install or remove the monitoring of an Ollama server
+version_added: 0.1.0
+description:
+  - Used by the role P(kaido.ollama.ollama_monitoring#role).
+  - Writes a program that collects metrics for Prometheus and verifies the model store, its configuration and its
+    systemd units, and links the metrics into the directory of node_exporter's textfile collector. The program consists
+    of the code of this collection and needs only the Python of the host.
+  - Records when the host was converged and what was changed. That record does not count as a change.
+author:
+  - kaido.ollama contributors (@kaido)
+extends_documentation_fragment:
+  - kaido.ollama._attributes
+attributes:
+  check_mode:
+    support: full
+  diff_mode:
+    support: full
+    details: The program is named, not shown.
+  idempotent:
+    support: full
+options:
+  state:
+    description: Whether the monitoring is installed or removed.
+    type: str
+    choices: [present, absent]
+    default: present
+  files:
+    description: The configuration and the units, path to content, as a JSON text.
+    type: str
+    default: "{}"
+  user:
+    description: The account of the units.
+    type: str
+    default: ollama-monitoring
+  textfile_directory:
+    description: The directory that the textfile collector of node_exporter reads.
+    type: path
+    default: /var/lib/prometheus/node-exporter
+  exporter_package:
+    description:
+      - The package that brings node_exporter, for a host where O(textfile_directory) is missing.
+      - Without it such a host is a failure.
+    type: str
+  installed_package:
+    description: The package that the role has just installed. It is returned when the monitoring is removed.
+    type: str
+  changes:
+    description: Number of changes of this converge by part, for the metrics.
+    type: dict
+    default: {}
+  required:
+    description: Whether a host that cannot be monitored is a failure. Otherwise it is a warning.
+    type: bool
+    default: true
+notes:
+  - The codes in RV(failure.code) are C(not_root), C(textfile_directory_missing), C(textfile_taken), C(unit_failed),
+    C(metrics_failed), C(store_unreadable) and C(install_failed).
+  - What the scheduled verification found was written by an unprivileged account. It is reported, and never taken as a
+    proof that a blob is intact.
+seealso:
+  - module: kaido.ollama.model_verify
+"""
+
+EXAMPLES = r"""
+- name: Install the monitoring
+  kaido.ollama.monitoring:
+    files: "{{ ollama_monitoring__files | to_json }}"
+    exporter_package: prometheus-node-exporter
+  register: result
+
+- name: Remove the monitoring
+  kaido.ollama.monitoring:
+    state: absent
+"""
+
+RETURN = r"""
+missing:
+  description: What has to be brought before the units can run. Run the module again afterwards.
+  returned: O(state=present)
+  type: list
+  elements: str
+  sample: [package, account]
+files:
+  description: The files that were written or removed.
+  returned: success
+  type: list
+  elements: str
+  sample: [/usr/local/lib/kaido-ollama/monitoring.pyz]
+package:
+  description: The package that the role had installed.
+  returned: O(state=absent)
+  type: str
+  sample: prometheus-node-exporter
+damaged:
+  description: The damaged models of the last scheduled verification, with their problems.
+  returned: O(state=present)
+  type: dict
+  sample: {"tiny:latest": ["model sha256:a909f554de2d has wrong content"]}
+failure:
+  description: Why it failed, or with O(required=false) why the host is not monitored.
+  returned: failure
+  type: dict
+  contains:
+    code:
+      description: A stable name of the kind of failure, see the notes.
+      type: str
+      returned: always
+    message:
+      description: The same as RV(ignore:msg).
+      type: str
+      returned: always
+"""
+
+import json
+import os
+import typing as t
+
+from ansible.module_utils.basic import AnsibleModule
+
+from ..module_utils import _monitoring
+from ..module_utils._argspec import finish
+from ..module_utils._errors import OllamaError
+
+
+def run(params: t.Mapping[str, t.Any], check_mode: bool) -> dict[str, t.Any]:
+    """Install or remove; returns the module's result."""
+    if os.geteuid() != 0:
+        raise OllamaError("not_root", "the monitoring is installed as root; set become: true")
+    wanted = _monitoring.Wanted(
+        files=json.loads(params["files"]),
+        user=params["user"],
+        textfile_dir=params["textfile_directory"],
+        exporter=params["exporter_package"],
+        changes={str(part): int(count) for part, count in params["changes"].items()},
+    )
+    if params["state"] == "absent":
+        return _remove(wanted, check_mode)
+    result: dict[str, t.Any] = {"changed": False, "missing": [], "files": [], "damaged": {}, "warnings": []}
+    try:
+        _install(wanted, params["installed_package"], check_mode, result)
+        return result
+    except OSError as exc:
+        error = OllamaError("install_failed", f"{exc.filename}: {exc.strerror}")
+    except OllamaError as exc:
+        error = exc
+    if params["required"]:
+        raise error
+    return dict(result, missing=[], warnings=[*result["warnings"], error.message])
+
+
+def _install(wanted: _monitoring.Wanted, installed: str | None, check_mode: bool, result: dict[str, t.Any]) -> None:
+    """Install, and put into the result what is changed before it is changed."""
+    missing = _monitoring.missing(wanted)
+    files = _monitoring.differing(wanted)
+    links = _monitoring.link(wanted)
+    starts = bool(files) or bool(missing) or bool(_monitoring.inactive())
+    damaged = _monitoring.damaged()
+    result.update(
+        changed=bool(files or missing or links or starts),
+        missing=missing,
+        files=[*files, *([_monitoring.link_path(wanted)] if links else [])],
+        damaged=damaged,
+        diff=[_diff(path, content) for path, content in files.items()],
+        warnings=[
+            f"the scheduled verification found damage in {name}: {'; '.join(problems)}; run playbook verify"
+            for name, problems in list(damaged.items())[:20]
+        ],
+    )
+    if check_mode:
+        return
+    for path, content in files.items():
+        _monitoring.put(path, content, _monitoring.mode_of(path))
+    _monitoring.record(wanted, installed)
+    if missing:
+        return
+    if links:
+        _monitoring.make_link(wanted)
+    # What was unreadable a minute ago may have been repaired since.
+    if starts or links or _monitoring.problem():
+        _monitoring.start()
+        problem = _monitoring.problem()
+        if problem:
+            raise OllamaError("store_unreadable", problem)
+
+
+def _diff(path: str, content: bytes) -> dict[str, str]:
+    """Return a file's difference for Ansible; the program is named, not shown."""
+    if path.endswith(".pyz"):
+        return {"before_header": path, "after_header": path, "before": "", "after": f"{len(content)} bytes\n"}
+    try:
+        with open(path, encoding="utf-8", errors="replace") as file:
+            before = file.read()
+    except OSError:
+        before = ""
+    return {"before_header": path, "after_header": path, "before": before, "after": content.decode()}
+
+
+def _remove(wanted: _monitoring.Wanted, check_mode: bool) -> dict[str, t.Any]:
+    found = _monitoring.present(wanted)
+    package = _monitoring.read_record().get("package")
+    if found and not check_mode:
+        _monitoring.remove(wanted)
+    return {"changed": bool(found), "files": found, "package": package}
+
+
+def main() -> None:
+    """Run the module."""
+    module = AnsibleModule(
+        argument_spec={
+            "state": {"type": "str", "choices": ["present", "absent"], "default": "present"},
+            "files": {"type": "str", "default": "{}"},
+            "user": {"type": "str", "default": "ollama-monitoring"},
+            "textfile_directory": {"type": "path", "default": "/var/lib/prometheus/node-exporter"},
+            "exporter_package": {"type": "str"},
+            "installed_package": {"type": "str"},
+            "changes": {"type": "dict", "default": {}},
+            "required": {"type": "bool", "default": True},
+        },
+        supports_check_mode=True,
+    )
+    finish(module, run)
+
+
+if __name__ == "__main__":
+    main()
