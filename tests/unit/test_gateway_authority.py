@@ -43,7 +43,7 @@ class Fleet:
         found = set()
         for host in hosts:
             authority = self.file(host, "ca.crt")
-            command = ["openssl", "verify", "-x509_strict", "-CAfile", authority, self.file(host, "tls.crt")]
+            command = ["openssl", "verify", "-x509_strict", "-CAfile", str(authority), str(self.file(host, "tls.crt"))]
             subprocess.run(command, check=True, capture_output=True)
             found.add(authority.read_text())
         return found
