@@ -96,11 +96,16 @@ def collect(config: Config, run: _gpu.Run = _gpu.run_program) -> str:
             collector(config, metrics, seen, run)
             success = 1
         except Exception as exc:  # a dead server, an unreadable store, a strange file: all of them are metrics
-            print(f"{name}: {' '.join(str(exc).split()) or type(exc).__name__}", file=sys.stderr)
+            _complain(f"{name}: {' '.join(str(exc).split()) or type(exc).__name__}")
             success = 0
         metrics.add("collector_success", success, collector=name)
     metrics.add("metrics_timestamp_seconds", time.time())
     return metrics.render()
+
+
+def _complain(line: str) -> None:
+    # To the journal. Names come from the store: they are not always UTF-8, nor always one line.
+    sys.stderr.write("".join(letter if letter.isprintable() else "?" for letter in line) + "\n")
 
 
 def _server(config: Config, metrics: Metrics, seen: _Seen, run: _gpu.Run) -> None:
@@ -109,7 +114,7 @@ def _server(config: Config, metrics: Metrics, seen: _Seen, run: _gpu.Run) -> Non
         seen.version = client.version()
     except (OllamaError, KeyError, TypeError) as exc:
         metrics.add("up", 0)
-        print(f"server: {exc}", file=sys.stderr)
+        _complain(f"server: {exc}")
         return
     metrics.add("up", 1)
     metrics.add("version_info", 1, version=seen.version)
@@ -385,9 +390,9 @@ def verify(config: Config) -> int:
         findings.save()
     except OSError as exc:
         raise OllamaError("findings_unwritable", f"{config.findings}: {exc.strerror}") from None
-    print(f"verified {count} of {len(blobs)} blobs, {len(findings.models)} damaged models")
+    sys.stdout.write(f"verified {count} of {len(blobs)} blobs, {len(findings.models)} damaged models\n")
     for name, problems in findings.models.items():
-        print(f"{name}: {'; '.join(problems)}", file=sys.stderr)
+        _complain(f"{name}: {'; '.join(problems)}")
     return 1 if findings.models else 0
 
 
@@ -401,5 +406,5 @@ def main(arguments: t.Sequence[str] | None = None) -> int:
         config = Config.load(given.config)
         return write_metrics(config) if given.command == "metrics" else verify(config)
     except OllamaError as exc:
-        print(exc.message, file=sys.stderr)
+        _complain(exc.message)
         return 2

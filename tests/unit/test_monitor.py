@@ -105,8 +105,10 @@ def serving(content: dict[str, str], tls: ssl.SSLContext | None = None) -> t.Ite
         if tls:
             server.socket = tls.wrap_socket(server.socket, server_side=True)
         threading.Thread(target=server.serve_forever, daemon=True).start()
-        yield server
-        server.shutdown()
+        try:
+            yield server
+        finally:
+            server.shutdown()
 
 
 @contextlib.contextmanager
@@ -315,6 +317,19 @@ def test_damage_fails_the_run_and_is_a_metric(config: Config, capsys: pytest.Cap
     assert value("verification_success") == 0
     # It repairs nothing.
     assert path.read_bytes() == bytes(path.stat().st_size)
+
+
+def test_names_that_no_server_would_give_are_one_line_each(config: Config, capsys: pytest.CaptureFixture[str]) -> None:
+    [tag] = Path(config.models_dir).glob("manifests*/*/library/tiny/latest")
+    for name in (b"a\nkaido_ollama_up 1", b"\xff\x1b[2J"):
+        Path(os.fsdecode(os.path.join(os.fsencode(tag.parent), name))).write_bytes(b"{")
+    assert _monitor.verify(config) == 1
+    lines = capsys.readouterr().err.splitlines()
+    assert len(lines) == 2
+    assert all(line.isprintable() and "unreadable manifest" in line for line in lines)
+    text = _monitor.collect(config)
+    assert values(text)("up") == 0
+    assert promtool("check", "metrics", stdin=text) == ""
 
 
 def test_a_blob_that_has_changed_is_not_verified_any_more(config: Config) -> None:
