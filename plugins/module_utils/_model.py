@@ -300,7 +300,7 @@ class Models:
             if self.supply:
                 # A bundle is taken as a whole or not at all.
                 raise
-            return Plan(wanted, before, failure=exc)
+            return Plan(wanted, before, failure=exc, notes=plan.notes)
         plan.copies = tuple(
             alias
             for alias in wanted.aliases
