@@ -76,6 +76,7 @@ _SHOW: Shape = {
     "capabilities": [str],
 }
 _ANSWER: Shape = {
+    "done": bool,
     "response": str,
     "thinking": str,
     "error": str,
@@ -117,7 +118,7 @@ def check(value: t.Any, shape: Shape, what: str) -> t.Any:
         if isinstance(value, list):
             return [check(item, shape[0], f"{what}[{index}]") for index, item in enumerate(value) if item is not None]
         raise _unexpected(value, "a list", what)
-    if shape is str and isinstance(value, str):
+    if shape in (str, bool) and isinstance(value, t.cast("type", shape)):
         return value
     if isinstance(value, (int, float)) and not isinstance(value, bool) and abs(value) <= _LARGEST:
         if shape is float:

@@ -357,7 +357,9 @@ class Models:
                 offer = self._best_offer(source, name, right)
             except OllamaError as exc:
                 failures.append(exc)
-                if source == upstream and exc.code in OF_THE_WAY and (not wanted.pin or exc.code == "registry_refused"):
+                # A repair removes what is damaged first: only for content that is known to be there.
+                unsure = exc.code in OF_THE_WAY and not wanted.pin and plan.pull != "repair"
+                if source == upstream and (unsure or exc.code == "registry_refused"):
                     # The server can sign its requests and may have another way out: it is asked itself.
                     plan.candidates.append((source, None))
                     plan.notes += [f"{exc.message}; left to the server"] * (exc.code != "registry_refused")

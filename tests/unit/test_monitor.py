@@ -326,7 +326,7 @@ def test_names_that_no_server_would_give_are_one_line_each(config: Config, capsy
     assert _monitor.verify(config) == 1
     lines = capsys.readouterr().err.splitlines()
     assert len(lines) == 2
-    assert all(line.isprintable() and "unreadable manifest" in line for line in lines)
+    assert all(line.isprintable() and "its name is invalid" in line for line in lines)
     text = _monitor.collect(config)
     assert values(text)("up") == 0
     assert promtool("check", "metrics", stdin=text) == ""

@@ -141,7 +141,9 @@ def test_the_list_holds_what_the_roles_write() -> None:
     }
     assert written
     assert written <= listed
-    units = {path.name.removesuffix(".j2") for path in (ROOT / "roles").glob("*/templates/*.service.j2")}
+    # Role ollama_monitoring removes its own units, which are of another kind: timers start them.
+    roles = [path for path in (ROOT / "roles").glob("*/templates/*.service.j2") if "monitoring" not in str(path)]
+    units = {path.name.removesuffix(".j2") for path in roles}
     assert units == {service.unit for service in SERVICES.values() if service.unit} | {"ollama.service"}
     for path in (ROOT / "roles").glob("*/templates/*.service.j2"):
         assert "__managed }}" in path.read_text()
