@@ -18,8 +18,8 @@ from ansible.errors import AnsibleConnectionFailure
 from ansible.plugins.action import ActionBase
 from ansible.utils.display import Display
 
-from ..module_utils._progress import human
-from ..module_utils._text import message
+from ..module_utils._core.progress import human
+from ..module_utils._core.text import message
 
 MODULE = "kaido.ollama.model"
 # Seconds. A pull of hundreds of GB over a slow line takes days; the module's own deadline is the user's limit.

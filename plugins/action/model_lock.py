@@ -14,11 +14,11 @@ import typing as t
 from ansible.plugins.action import ActionBase
 
 from ..lookup.models_lock import read_lock
-from ..module_utils._argspec import REGISTRY, registry_environment
-from ..module_utils._errors import OllamaError, as_failure
-from ..module_utils._lock import Lock, moves, relock, render
-from ..module_utils._registry import parse_mirror
-from ..module_utils._text import clean
+from ..module_utils._core.errors import OllamaError, as_failure
+from ..module_utils._core.text import clean
+from ..module_utils._models.lockfile import Lock, moves, relock, render
+from ..module_utils._models.registry import parse_mirror
+from ..module_utils._server.argspec import REGISTRY, registry_environment
 
 SPEC: dict[str, t.Any] = {
     "models": {"type": "list", "elements": "raw", "required": True},

@@ -10,9 +10,9 @@ import typing as t
 from ansible.plugins.action import ActionBase
 from ansible.utils.display import Display
 
-from ..module_utils._preflight import vulnerability
-from ..module_utils._progress import human
-from ..module_utils._text import message
+from ..module_utils._core.progress import human
+from ..module_utils._core.text import message
+from ..module_utils._preflight.preflight import vulnerability
 
 TITLES = ("HOST", "OLLAMA", "LISTENS ON", "COMPUTES ON", "MODEL", "DIGEST", "VERIFIED", "SIZE", "SECONDS", "SOURCE")
 

@@ -19,7 +19,7 @@ author:
 positional: first, chosen, renew
 options:
   _input:
-    description: The results of M(kaido.ollama.certificate) for each gateway, each with its name as C(item).
+    description: The results of M(kaido.ollama.gateway_certificate) for each gateway, each with its name as C(item).
     type: list
     elements: dict
     required: true

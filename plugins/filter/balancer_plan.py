@@ -12,8 +12,8 @@ import urllib.parse
 
 from ansible.errors import AnsibleFilterError
 
-from ..module_utils._errors import OllamaError
-from ..module_utils._name import DEFAULT_HOST, DEFAULT_NAMESPACE, DEFAULT_TAG, Name, parse
+from ..module_utils._core.errors import OllamaError
+from ..module_utils._core.name import DEFAULT_HOST, DEFAULT_NAMESPACE, DEFAULT_TAG, Name, parse
 from .booleans import boolean
 
 DOCUMENTATION = r"""

@@ -7,8 +7,8 @@ from __future__ import annotations
 
 import typing as t
 
-from ..module_utils._endpoint import Wanted, plan
-from ..module_utils._errors import OllamaError
+from ..module_utils._core.errors import OllamaError
+from ..module_utils._service.endpoint import Wanted, plan
 
 DOCUMENTATION = r"""
 name: endpoint
@@ -52,7 +52,7 @@ _value:
       type: dict
       returned: when nothing is wrong
     files:
-      description: All files by path, as module M(kaido.ollama.service_look) takes them; with keys in them.
+      description: All files by path, as module M(kaido.ollama.service_info) takes them; with keys in them.
       type: dict
       returned: when nothing is wrong
     needs_gateway_ca:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import typing as t
 
-from ..module_utils._gpu_key import fingerprints
+from ..module_utils._gpu.repository_key import fingerprints
 
 DOCUMENTATION = r"""
 name: openpgp_fingerprints

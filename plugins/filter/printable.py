@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import typing as t
 
-from ..module_utils._text import message
+from ..module_utils._core.text import message
 
 DOCUMENTATION = r"""
 name: printable

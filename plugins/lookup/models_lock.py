@@ -54,8 +54,8 @@ import yaml
 from ansible.errors import AnsibleLookupError
 from ansible.plugins.lookup import LookupBase
 
-from ..module_utils._errors import OllamaError
-from ..module_utils._lock import REWRITE, Lock, digests, parse_lock
+from ..module_utils._core.errors import OllamaError
+from ..module_utils._models.lockfile import REWRITE, Lock, digests, parse_lock
 
 FILE_NAME = "models.lock.yml"
 _SIZE_LIMIT = 4 << 20

@@ -104,7 +104,7 @@ notes:
     V(gpu_firmware), V(gpu_secure_boot), V(gpu_amdgpu_version), V(gpu_amdgpu_integrated), V(gpu_amdgpu_system) and
     V(gpu_amdgpu_kernel).'
 seealso:
-  - module: kaido.ollama.probe
+  - module: kaido.ollama.model_probe
 """
 
 EXAMPLES = r"""
@@ -241,8 +241,8 @@ from dataclasses import asdict
 
 from ansible.module_utils.basic import AnsibleModule
 
-from ..module_utils import _gpu, _gpu_judge, _gpu_plan, _gpu_state
-from ..module_utils._errors import OllamaError, finish
+from ..module_utils._core.errors import OllamaError, finish
+from ..module_utils._gpu import driver_plan, driver_state, facts, support
 
 SPEC: dict[str, t.Any] = {
     "ollama_version": {"type": "str", "default": "0.35.1"},
@@ -277,48 +277,48 @@ def run(params: t.Mapping[str, t.Any], check_mode: bool) -> dict[str, t.Any]:
         )
     if not os.path.isdir(params["root"]):
         raise OllamaError("invalid_option", f"root: {params['root']!r} is not a directory")
-    program = _gpu.run_program if params["root"] == "/" else _gpu.no_program
-    host = _gpu.look(params["root"], program)
-    who = _gpu.account(params["user"])
-    _gpu_judge.judge(
-        host, params["ollama_version"], lambda path: who is not None and _gpu.denied(params["root"], who, path)
+    program = facts.run_program if params["root"] == "/" else facts.no_program
+    host = facts.look(params["root"], program)
+    who = facts.account(params["user"])
+    support.judge(
+        host, params["ollama_version"], lambda path: who is not None and facts.denied(params["root"], who, path)
     )
     shown = asdict(host)
     for key in ("machine", "os_id", "os_like", "os_version", "codename"):
         del shown[key]
-    reasons = _gpu_judge.reboot_reasons(host)
+    reasons = support.reboot_reasons(host)
     usable = [gpu for gpu in host.gpus if gpu.usable]
     result = dict(
         shown,
         changed=False,
         usable=bool(usable),
-        summary=_gpu_judge.summary(host),
+        summary=support.summary(host),
         vram=sum(gpu.vram or 0 for gpu in usable),
-        variant=_gpu_judge.variant(host),
+        variant=support.variant(host),
         reboot_required=bool(reasons),
         reboot_reasons=reasons,
     )
     if params["plan"]:
-        result["plan"] = _plan(_gpu.Tree(params["root"]), host, params["plan"], program)
+        result["plan"] = _plan(facts.Tree(params["root"]), host, params["plan"], program)
     return result
 
 
-def _plan(tree: _gpu.Tree, host: _gpu.Host, asked: t.Mapping[str, t.Any], program: _gpu.Run) -> dict[str, t.Any]:
-    done = _gpu_state.record(tree)
-    wish = _gpu_plan.Wish(**{key: _fixed(value) for key, value in asked.items() if key != "state"})
+def _plan(tree: facts.Tree, host: facts.Host, asked: t.Mapping[str, t.Any], program: facts.Run) -> dict[str, t.Any]:
+    done = driver_state.record(tree)
+    wish = driver_plan.Wish(**{key: _fixed(value) for key, value in asked.items() if key != "state"})
     if asked["state"] == "absent":
-        plan = _gpu_plan.Plan(kernel=wish.kernel or host.kernel)
-        steps = {"remove": f"{_gpu_state.RECORD} says what was installed"} if done else {}
+        plan = driver_plan.Plan(kernel=wish.kernel or host.kernel)
+        steps = {"remove": f"{driver_state.RECORD} says what was installed"} if done else {}
     else:
-        plan = _gpu_plan.plan(wish, _gpu_state.target(tree, host))
-        steps = _gpu_state.todo(tree, host, plan, done, program) if plan.vendor != "none" else {}
+        plan = driver_plan.plan(wish, driver_state.target(tree, host))
+        steps = driver_state.todo(tree, host, plan, done, program) if plan.vendor != "none" else {}
     return dict(
         asdict(plan),
         todo=list(steps),
         reasons=steps,
-        files=[file._asdict() for file in _gpu_state.differing(tree, plan)],
+        files=[file._asdict() for file in driver_state.differing(tree, plan)],
         paths=[file.path for file in plan.files],
-        stale=_gpu_state.stale(plan, done) if steps else [],
+        stale=driver_state.stale(plan, done) if steps else [],
         key=plan.key._asdict() if plan.key else None,
         record=done,
     )

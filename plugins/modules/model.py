@@ -315,7 +315,7 @@ compute:
   type: list
   elements: dict
 ansible_facts:
-  description: As in M(kaido.ollama.service_look).
+  description: As in M(kaido.ollama.service_info).
   returned: with O(expect_address)
   type: dict
 failure:
@@ -339,19 +339,19 @@ import uuid
 
 from ansible.module_utils.basic import AnsibleModule
 
-from ..module_utils._argspec import API, REGISTRY, STORE, client, finish, registry_environment
-from ..module_utils._bundle import Supply
-from ..module_utils._client import newer_than
-from ..module_utils._errors import OllamaError
-from ..module_utils._findings import doubt
-from ..module_utils._journal import read_compute
-from ..module_utils._model import Models, Options, Wanted, converge, parse_wanted
-from ..module_utils._name import parse
-from ..module_utils._progress import Progress
-from ..module_utils._registry import parse_mirror
-from ..module_utils._service import listening
-from ..module_utils._sockets import check as check_address
-from ..module_utils._store import Memory, Store, exclusive, memory_path
+from ..module_utils._core.errors import OllamaError
+from ..module_utils._core.name import parse
+from ..module_utils._core.progress import Progress
+from ..module_utils._core.sockets import check as check_address
+from ..module_utils._models.bundle import BundleSource
+from ..module_utils._models.models import Models, Options, Wanted, converge, parse_wanted
+from ..module_utils._models.registry import parse_mirror
+from ..module_utils._server.api import newer_than
+from ..module_utils._server.argspec import API, REGISTRY, STORE, client, finish, registry_environment
+from ..module_utils._server.journal import read_compute
+from ..module_utils._service.units import listening
+from ..module_utils._store.findings import doubt
+from ..module_utils._store.store import Memory, Store, exclusive, memory_path
 
 # Seconds; a model of 400 GB over a slow line takes its time.
 _LONGEST_WAIT = 24 * 3600.0
@@ -463,7 +463,7 @@ def _converge(
             )
         store = None
     with contextlib.ExitStack() as stack:
-        supply = stack.enter_context(Supply(params["source"], lists=lists)) if params["source"] else None
+        supply = stack.enter_context(BundleSource(params["source"], lists=lists)) if params["source"] else None
         memory = Memory.of(Store(params["models_dir"]), params["state_dir"])
         doubt(memory)
         models = Models(server, store, memory, options, lists=lists, progress=progress, supply=supply)

@@ -188,12 +188,12 @@ import typing as t
 
 from ansible.module_utils.basic import AnsibleModule
 
-from ..module_utils._argspec import API, STORE, client, finish
-from ..module_utils._build import Builder, parse_recipe
-from ..module_utils._client import Client
-from ..module_utils._errors import OllamaError
-from ..module_utils._name import parse
-from ..module_utils._store import Memory, Store, exclusive, memory_path
+from ..module_utils._core.errors import OllamaError
+from ..module_utils._core.name import parse
+from ..module_utils._models.custom import Builder, parse_recipe
+from ..module_utils._server.api import Client
+from ..module_utils._server.argspec import API, STORE, client, finish
+from ..module_utils._store.store import Memory, Store, exclusive, memory_path
 
 SPEC: dict[str, t.Any] = {
     "name": {"type": "str", "required": True},

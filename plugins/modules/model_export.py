@@ -103,11 +103,11 @@ import typing as t
 
 from ansible.module_utils.basic import AnsibleModule
 
-from ..module_utils._argspec import STORE, finish
-from ..module_utils._bundle import File, collect, is_written, write
-from ..module_utils._errors import OllamaError
-from ..module_utils._name import parse, parse_digest
-from ..module_utils._store import Store
+from ..module_utils._core.errors import OllamaError
+from ..module_utils._core.name import parse, parse_digest
+from ..module_utils._models.bundle import File, collect, is_written, write
+from ..module_utils._server.argspec import STORE, finish
+from ..module_utils._store.store import Store
 
 SPEC: dict[str, t.Any] = {
     "models": {"type": "list", "elements": "str", "default": []},

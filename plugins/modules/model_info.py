@@ -129,10 +129,10 @@ import typing as t
 
 from ansible.module_utils.basic import AnsibleModule
 
-from ..module_utils._argspec import API, client, finish
-from ..module_utils._errors import OllamaError
-from ..module_utils._model import list_models
-from ..module_utils._name import parse
+from ..module_utils._core.errors import OllamaError
+from ..module_utils._core.name import parse
+from ..module_utils._models.models import list_models
+from ..module_utils._server.argspec import API, client, finish
 
 SPEC: dict[str, t.Any] = {
     "names": {"type": "list", "elements": "str", "default": []},

@@ -161,16 +161,16 @@ import typing as t
 
 from ansible.module_utils.basic import AnsibleModule
 
-from ..module_utils._argspec import API, STORE, client, finish
-from ..module_utils._client import newer_than
-from ..module_utils._errors import OllamaError
-from ..module_utils._findings import doubt
-from ..module_utils._model import Models, Options, Wanted, converge
-from ..module_utils._name import Name, parse
-from ..module_utils._progress import Progress
-from ..module_utils._registry import parse_mirror
-from ..module_utils._store import Memory, Store, exclusive
-from ..module_utils._verify import Report, failures, verify
+from ..module_utils._core.errors import OllamaError
+from ..module_utils._core.name import Name, parse
+from ..module_utils._core.progress import Progress
+from ..module_utils._models.models import Models, Options, Wanted, converge
+from ..module_utils._models.registry import parse_mirror
+from ..module_utils._server.api import newer_than
+from ..module_utils._server.argspec import API, STORE, client, finish
+from ..module_utils._store.findings import doubt
+from ..module_utils._store.store import Memory, Store, exclusive
+from ..module_utils._store.verification import Report, failures, verify
 
 # Seconds to wait for another run on the same store.
 _WAIT = 600.0

@@ -127,16 +127,16 @@ import typing as t
 
 from ansible.module_utils.basic import AnsibleModule
 
-from ..module_utils import _monitoring
-from ..module_utils._argspec import finish
-from ..module_utils._errors import OllamaError
+from ..module_utils._core.errors import OllamaError
+from ..module_utils._monitor import install
+from ..module_utils._server.argspec import finish
 
 
 def run(params: t.Mapping[str, t.Any], check_mode: bool) -> dict[str, t.Any]:
     """Install or remove; returns the module's result."""
     if os.geteuid() != 0:
         raise OllamaError("not_root", "the monitoring is installed as root; set become: true")
-    wanted = _monitoring.Wanted(
+    wanted = install.Wanted(
         files=json.loads(params["files"]),
         user=params["user"],
         textfile_dir=params["textfile_directory"],
@@ -158,17 +158,17 @@ def run(params: t.Mapping[str, t.Any], check_mode: bool) -> dict[str, t.Any]:
     return dict(result, missing=[], warnings=[*result["warnings"], error.message])
 
 
-def _install(wanted: _monitoring.Wanted, installed: str | None, check_mode: bool, result: dict[str, t.Any]) -> None:
+def _install(wanted: install.Wanted, installed: str | None, check_mode: bool, result: dict[str, t.Any]) -> None:
     """Install, and put into the result what is changed before it is changed."""
-    missing = _monitoring.missing(wanted)
-    files = _monitoring.differing(wanted)
-    links = _monitoring.link(wanted)
-    starts = bool(files) or bool(missing) or bool(_monitoring.inactive())
-    damaged = _monitoring.damaged()
+    missing = install.missing(wanted)
+    files = install.differing(wanted)
+    links = install.link(wanted)
+    starts = bool(files) or bool(missing) or bool(install.inactive())
+    damaged = install.damaged()
     result.update(
         changed=bool(files or missing or links or starts),
         missing=missing,
-        files=[*files, *([_monitoring.link_path(wanted)] if links else [])],
+        files=[*files, *([install.link_path(wanted)] if links else [])],
         damaged=damaged,
         diff=[_diff(path, content) for path, content in files.items()],
         warnings=[
@@ -179,16 +179,16 @@ def _install(wanted: _monitoring.Wanted, installed: str | None, check_mode: bool
     if check_mode:
         return
     for path, content in files.items():
-        _monitoring.put(path, content, _monitoring.mode_of(path))
-    _monitoring.record(wanted, installed)
+        install.put(path, content, install.mode_of(path))
+    install.record(wanted, installed)
     if missing:
         return
     if links:
-        _monitoring.make_link(wanted)
+        install.make_link(wanted)
     # What was unreadable a minute ago may have been repaired since.
-    if starts or links or _monitoring.problem():
-        _monitoring.start()
-        problem = _monitoring.problem()
+    if starts or links or install.problem():
+        install.start()
+        problem = install.problem()
         if problem:
             raise OllamaError("store_unreadable", problem)
 
@@ -205,11 +205,11 @@ def _diff(path: str, content: bytes) -> dict[str, str]:
     return {"before_header": path, "after_header": path, "before": before, "after": content.decode()}
 
 
-def _remove(wanted: _monitoring.Wanted, check_mode: bool) -> dict[str, t.Any]:
-    found = _monitoring.present(wanted)
-    package = _monitoring.read_record().get("package")
+def _remove(wanted: install.Wanted, check_mode: bool) -> dict[str, t.Any]:
+    found = install.present(wanted)
+    package = install.read_record().get("package")
     if found and not check_mode:
-        _monitoring.remove(wanted)
+        install.remove(wanted)
     return {"changed": bool(found), "files": found, "package": package}
 
 

@@ -296,7 +296,7 @@ running:
   sample: true
 services:
   description: The services of this collection of which anything is on the host beside the server, as in
-    M(kaido.ollama.service_look).
+    M(kaido.ollama.service_info).
   returned: success
   type: list
   elements: str
@@ -323,9 +323,12 @@ from dataclasses import replace
 
 from ansible.module_utils.basic import AnsibleModule
 
-from ..module_utils import _gpu_truth, _ownership, _preflight, _release, _service
-from ..module_utils._argspec import finish
-from ..module_utils._errors import OllamaError
+from ..module_utils._core.errors import OllamaError
+from ..module_utils._gpu import verification
+from ..module_utils._preflight import ownership, preflight
+from ..module_utils._release import release as release_module
+from ..module_utils._server.argspec import finish
+from ..module_utils._service import units
 
 
 def run(params: t.Mapping[str, t.Any], check_mode: bool) -> dict[str, t.Any]:
@@ -334,27 +337,27 @@ def run(params: t.Mapping[str, t.Any], check_mode: bool) -> dict[str, t.Any]:
     if params["proxy"]:
         os.environ.update(http_proxy=params["proxy"], https_proxy=params["proxy"])
     own = {name: value for name, value in params.items() if name not in ("proxy", "gpu")}
-    gpu = {} if params["gpu"] == "off" else _gpu_truth.brief(params["version"], params["user"])
-    paths = {name: _ownership.normal(own[name]) for name in ("models_dir", "install_dir")}
+    gpu = {} if params["gpu"] == "off" else verification.brief(params["version"], params["user"])
+    paths = {name: ownership.normal(own[name]) for name in ("models_dir", "install_dir")}
     mount = _mount_required(own["models_mount_required"])
-    wanted = _preflight.Wanted(**{**own, **paths, "models_mount_required": mount, "environment": environment})
-    checked = _preflight.check(wanted)
+    wanted = preflight.Wanted(**{**own, **paths, "models_mount_required": mount, "environment": environment})
+    checked = preflight.check(wanted)
     if os.geteuid() != 0:
         raise OllamaError("not_root", "a server is installed as root; set become: true")
-    host = _preflight.look(wanted, checked.address.port)
-    wanted = replace(wanted, unit=_preflight.unit_for(wanted.unit, host.directories.targets))
+    host = preflight.look(wanted, checked.address.port)
+    wanted = replace(wanted, unit=preflight.unit_for(wanted.unit, host.directories.targets))
     wanted, warnings = _with_variant(wanted, host, gpu.get("variant", ""), params["gpu"])
     fetched, told = _fetch(wanted, host)
     warnings += told
-    release = _preflight.judge(wanted, checked, host, fetched)
-    steps = _preflight.todo(wanted, checked, host, release)
-    warnings += filter(None, [_preflight.vulnerability(host.releases.used)])
+    release = preflight.judge(wanted, checked, host, fetched)
+    steps = preflight.todo(wanted, checked, host, release)
+    warnings += filter(None, [preflight.vulnerability(host.releases.used)])
     return {
         "changed": False,
         "todo": list(steps),
         "reasons": steps,
         "address": str(checked.address),
-        "api_url": checked.address.api_url,
+        "api_url": checked.address.local.url(),
         "environment": checked.environment,
         "release": {
             "version": release.version,
@@ -363,16 +366,16 @@ def run(params: t.Mapping[str, t.Any], check_mode: bool) -> dict[str, t.Any]:
             "missing": [] if host.releases.has(release) else list(release.archives or {}),
             "before": host.releases.used,
         },
-        "adopts": _preflight.adoption(checked, host),
+        "adopts": preflight.adoption(checked, host),
         "directories": list(host.directories.wrong),
         "unit": wanted.unit,
         "account_exists": host.account is not None,
-        "former_user": _preflight.former_user(wanted, host),
+        "former_user": preflight.former_user(wanted, host),
         "gpu": gpu,
         "platform": wanted.platforms.get(host.platform, {}),
         "groups": list(host.device_groups),
         "running": host.service.active,
-        "services": _service.found(),
+        "services": units.found(),
         "warnings": warnings,
     }
 
@@ -381,18 +384,18 @@ def _mount_required(value: t.Any) -> bool | str:
     """Return a truth value, or a path; other texts are refused by the check."""
     known = {"true": True, "yes": True, "false": False, "no": False}
     text = str(value)
-    return known.get(text.lower(), _ownership.normal(text) if text.startswith("/") else text)
+    return known.get(text.lower(), ownership.normal(text) if text.startswith("/") else text)
 
 
 def _with_variant(
-    wanted: _preflight.Wanted, host: _preflight.Host, variant: str, gpu: str
-) -> tuple[_preflight.Wanted, list[str]]:
+    wanted: preflight.Wanted, host: preflight.Host, variant: str, gpu: str
+) -> tuple[preflight.Wanted, list[str]]:
     """Return the wish with the archive that this host's GPU needs; without a checksum it is not for guessing."""
     if not variant or variant in wanted.variants:
         return wanted, []
     more = replace(wanted, variants=(*wanted.variants, variant))
     try:
-        _preflight.checksums_of(more, host)
+        preflight.checksums_of(more, host)
     except OllamaError as exc:
         about_it = f"-{variant}." in str(exc.details.get("archive"))
         if about_it and not wanted.fetch_checksum:
@@ -403,16 +406,16 @@ def _with_variant(
     return more, []
 
 
-def _fetch(wanted: _preflight.Wanted, host: _preflight.Host) -> tuple[dict[str, str], list[str]]:
+def _fetch(wanted: preflight.Wanted, host: preflight.Host) -> tuple[dict[str, str], list[str]]:
     """Return the checksums that had to be asked for, and what to tell about them."""
     try:
-        _preflight.checksums_of(wanted, host)
+        preflight.checksums_of(wanted, host)
         return {}, []
     except OllamaError as exc:
         if exc.code != "unknown_checksum" or not wanted.fetch_checksum:
             raise
-    fetched = _release.fetch_checksums(wanted.base_url, wanted.version, wanted.ca_path)
-    pinned = json.dumps({wanted.version: _preflight.checksums_of(wanted, host, fetched)})
+    fetched = release_module.fetch_checksums(wanted.base_url, wanted.version, wanted.ca_path)
+    pinned = json.dumps({wanted.version: preflight.checksums_of(wanted, host, fetched)})
     return fetched, [f"took checksums from the site of the release; to pin them: ollama_release_checksums: {pinned}"]
 
 

@@ -192,14 +192,14 @@ import typing as t
 
 from ansible.module_utils.basic import AnsibleModule
 
-from ..module_utils import _release
-from ..module_utils._argspec import finish
-from ..module_utils._errors import OllamaError
+from ..module_utils._core.errors import OllamaError
+from ..module_utils._release import release
+from ..module_utils._server.argspec import finish
 
 
 def run(params: t.Mapping[str, t.Any], check_mode: bool) -> dict[str, t.Any]:
     """Bring the release to the wanted state; returns the module's result."""
-    _release.parse_version(params["version"])
+    release.parse_version(params["version"])
     for option in ("keep", "retries"):
         if params[option] < 1:
             raise OllamaError(
@@ -208,24 +208,24 @@ def run(params: t.Mapping[str, t.Any], check_mode: bool) -> dict[str, t.Any]:
     if params["proxy"]:
         # Not by the task's environment: that would show on the host's list of processes.
         os.environ.update(http_proxy=params["proxy"], https_proxy=params["proxy"])
-    wanted = _release.Wanted(
+    wanted = release.Wanted(
         archives=_archives(params),
         **{name: value for name, value in params.items() if name not in ("checksum", "checksums", "variants", "proxy")},
     )
-    with _release.disk_errors(wanted.install_dir):
+    with release.disk_errors(wanted.install_dir):
         return _run(wanted, check_mode)
 
 
-def _run(wanted: _release.Wanted, check_mode: bool) -> dict[str, t.Any]:
-    before = _release.look(wanted.install_dir, wanted.bin_dir)
+def _run(wanted: release.Wanted, check_mode: bool) -> dict[str, t.Any]:
+    before = release.look(wanted.install_dir, wanted.bin_dir)
     if wanted.activate:
-        _release.check_foreign(before, wanted.install_dir, wanted.bin_dir)
-    steps = _release.plan(before, wanted)
-    removed = _release.surplus(before, wanted)
+        release.check_foreign(before, wanted.install_dir, wanted.bin_dir)
+    steps = release.plan(before, wanted)
+    removed = release.surplus(before, wanted)
     known = [*before.releases, wanted.version] if not wanted.activate else [*before.known, wanted.version]
-    received = _release.apply(before, wanted) if steps and not check_mode else 0
+    received = release.apply(before, wanted) if steps and not check_mode else 0
     version = wanted.version if wanted.activate else before.current
-    kept = sorted(set(known) - set(removed), key=_release.parse_version)
+    kept = sorted(set(known) - set(removed), key=release.parse_version)
     return {
         "changed": bool(steps),
         "version": version,
@@ -236,7 +236,7 @@ def _run(wanted: _release.Wanted, check_mode: bool) -> dict[str, t.Any]:
         "removed": removed,
         "actions": list(steps.values()),
         "diff": {
-            "before": {"in_use": before.used, "kept": sorted(before.releases, key=_release.parse_version)},
+            "before": {"in_use": before.used, "kept": sorted(before.releases, key=release.parse_version)},
             "after": {"in_use": version, "kept": kept},
         },
     }
@@ -245,7 +245,7 @@ def _run(wanted: _release.Wanted, check_mode: bool) -> dict[str, t.Any]:
 def _archives(params: t.Mapping[str, t.Any]) -> dict[str, str] | None:
     if not params["checksum"] and not params["checksums"]:
         return None
-    names = _release.assets(platform.machine(), params["variants"])
+    names = release.assets(platform.machine(), params["variants"])
     given = dict(params["checksums"])
     if params["checksum"]:
         given[names[0]] = params["checksum"]
@@ -254,7 +254,7 @@ def _archives(params: t.Mapping[str, t.Any]) -> dict[str, str] | None:
             raise OllamaError(
                 "unknown_checksum", f"checksums: {name} is missing; here are {', '.join(given)}", archive=name
             )
-    return {name: _release.parse_checksum(given[name], what="checksum of " + name) for name in names}
+    return {name: release.parse_checksum(given[name], what="checksum of " + name) for name in names}
 
 
 def main() -> None:
@@ -264,8 +264,8 @@ def main() -> None:
             "version": {"type": "str", "required": True},
             "checksum": {"type": "str"},
             "checksums": {"type": "dict", "default": {}},
-            "variants": {"type": "list", "elements": "str", "choices": list(_release.VARIANTS), "default": []},
-            "base_url": {"type": "str", "default": _release.BASE_URL},
+            "variants": {"type": "list", "elements": "str", "choices": list(release.VARIANTS), "default": []},
+            "base_url": {"type": "str", "default": release.BASE_URL},
             "proxy": {"type": "str", "no_log": True},
             "install_dir": {"type": "path", "default": "/opt/ollama"},
             "bin_dir": {"type": "path", "default": "/usr/local/bin"},

@@ -40,7 +40,7 @@ options:
 notes:
   - The codes in RV(failure.code) are C(not_root), C(service_running) and C(command_failed).
 seealso:
-  - module: kaido.ollama.service_look
+  - module: kaido.ollama.service_info
   - module: kaido.ollama.uninstall
 """
 
@@ -111,23 +111,23 @@ import typing as t
 
 from ansible.module_utils.basic import AnsibleModule
 
-from ..module_utils import _service
-from ..module_utils._argspec import finish
-from ..module_utils._errors import OllamaError
+from ..module_utils._core.errors import OllamaError
+from ..module_utils._server.argspec import finish
+from ..module_utils._service import units
 
 
 def run(params: t.Mapping[str, t.Any], check_mode: bool) -> dict[str, t.Any]:
     """Remove, or predict the removal; returns the module's result."""
     if os.geteuid() != 0:
         raise OllamaError("not_root", "a service is removed as root; set become: true")
-    removal = _service.Removal(params["names"], check_mode=check_mode)
+    removal = units.Removal(params["names"], check_mode=check_mode)
     removal.apply()
     return {
         "changed": bool(removal.actions),
         "actions": removal.actions,
         "kept": removal.kept,
-        "services": _service.found(),
-        "ansible_facts": {"ollama_listening": _service.listening()},
+        "services": units.found(),
+        "ansible_facts": {"ollama_listening": units.listening()},
     }
 
 
@@ -135,7 +135,7 @@ def main() -> None:
     """Run the module."""
     module = AnsibleModule(
         argument_spec={
-            "names": {"type": "list", "elements": "str", "choices": [*_service.SERVICES], "required": True},
+            "names": {"type": "list", "elements": "str", "choices": [*units.SERVICES], "required": True},
         },
         supports_check_mode=True,
     )

@@ -96,27 +96,27 @@ import typing as t
 
 from ansible.module_utils.basic import AnsibleModule
 
-from ..module_utils import _ownership
-from ..module_utils._argspec import finish
-from ..module_utils._errors import OllamaError
-from ..module_utils._owner import Identity
+from ..module_utils._core.errors import OllamaError
+from ..module_utils._core.owner import Identity
+from ..module_utils._preflight import ownership
+from ..module_utils._server.argspec import finish
 
 
 def run(params: t.Mapping[str, t.Any], check_mode: bool) -> dict[str, t.Any]:
     """Inspect and change; returns the module's result."""
     if os.geteuid() != 0:
         raise OllamaError("not_root", "the owner of files is changed as root; set become: true")
-    home, models_dir = (_ownership.normal(params[name]) for name in ("home", "models_dir"))
-    owner = _ownership.Owner(
+    home, models_dir = (ownership.normal(params[name]) for name in ("home", "models_dir"))
+    owner = ownership.Owner(
         account=_identity(params["user"], params["group"], check_mode),
         former=_former(params["former_user"]),
         shared=params["shared"],
     )
-    wrong, problems = _ownership.inspect(home, models_dir, owner)
+    wrong, problems = ownership.inspect(home, models_dir, owner)
     for problem in problems:
         raise OllamaError(problem.code, problem.message, path=problem.path)
     if not check_mode:
-        wrong = tuple(_ownership.mend(home, models_dir, owner))
+        wrong = tuple(ownership.mend(home, models_dir, owner))
     return {"changed": bool(wrong), "paths": list(wrong)}
 
 

@@ -13,8 +13,8 @@ import time
 import typing as t
 from pathlib import Path
 
-from ansible_collections.kaido.ollama.plugins.module_utils._client import Client
-from ansible_collections.kaido.ollama.plugins.module_utils._name import parse
+from ansible_collections.kaido.ollama.plugins.module_utils._core.name import parse
+from ansible_collections.kaido.ollama.plugins.module_utils._server.api import Client
 
 from tests import standin
 from tests.standin.registry import Registry, make_model

@@ -13,7 +13,7 @@ from tests.conftest import ROOT
 def main() -> int:
     """Return pytest's status; 0 without a GPU."""
     # conftest has made the collection importable.
-    from ansible_collections.kaido.ollama.plugins.module_utils import _gpu
+    from ansible_collections.kaido.ollama.plugins.module_utils._gpu import facts as _gpu
 
     found = _gpu.look().gpus
     if not found:

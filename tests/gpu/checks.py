@@ -12,9 +12,9 @@ import time
 import typing as t
 
 import pytest
-from ansible_collections.kaido.ollama.plugins.module_utils._client import Client
-from ansible_collections.kaido.ollama.plugins.module_utils._errors import OllamaError
-from ansible_collections.kaido.ollama.plugins.modules import gpu_info, probe
+from ansible_collections.kaido.ollama.plugins.module_utils._core.errors import OllamaError
+from ansible_collections.kaido.ollama.plugins.module_utils._server.api import Client
+from ansible_collections.kaido.ollama.plugins.modules import gpu_info, model_probe
 
 URL = os.environ.get("OLLAMA_URL", "http://127.0.0.1:11434")
 
@@ -77,6 +77,6 @@ def test_a_model_runs_on_it(run_module: t.Any, found: dict[str, t.Any]) -> None:
         pytest.skip("the server has no model")
     smallest = min(models, key=lambda row: int(row["size"]))["name"]
     asked = {"api_url": URL, "name": smallest, "require_gpu": True, "unit": "ollama.service"}
-    result = run_module(probe, asked)
+    result = run_module(model_probe, asked)
     assert not result["failed"], result["msg"]
     assert (result["vram_share"], result["gpu_problem"]) == (1.0, None)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import typing as t
 
 import pytest
-from ansible_collections.kaido.ollama.plugins.module_utils import _errors
+from ansible_collections.kaido.ollama.plugins.module_utils._core import errors
 
 
 class Module:
@@ -32,5 +32,5 @@ class Module:
 
     def finish(self, run: t.Callable[[t.Any, bool], dict[str, t.Any]]) -> dict[str, t.Any]:
         with pytest.raises(SystemExit):
-            _errors.finish(t.cast("t.Any", self), run)
+            errors.finish(t.cast("t.Any", self), run)
         return self.result

@@ -1,0 +1,127 @@
+# Copyright (c) 2026, kaido.ollama contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The grammar of model names, as Ollama's types/model/name.go and internal/modelref have it. Pure.
+
+PRIVATE to the collection: it may change at any time.
+"""
+
+from __future__ import annotations
+
+import re
+import typing as t
+from dataclasses import dataclass, replace
+
+from .errors import OllamaError
+
+DEFAULT_HOST = "registry.ollama.ai"
+DEFAULT_NAMESPACE = "library"
+DEFAULT_TAG = "latest"
+
+_GRAMMAR = {
+    "host": re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.:-]{0,349}\Z"),
+    "namespace": re.compile(r"[A-Za-z0-9_][A-Za-z0-9_-]{0,79}\Z"),
+    "model": re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,79}\Z"),
+    "tag": re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,79}\Z"),
+}
+_DIGEST = re.compile(r"sha256:[0-9a-f]{64}\Z")
+
+
+@dataclass(frozen=True)
+class Name:
+    """A fully qualified model name: ``host/namespace/model:tag``."""
+
+    host: str
+    namespace: str
+    model: str
+    tag: str
+
+    def __str__(self) -> str:
+        """Return the name as Ollama displays it: defaults dropped, tag always shown."""
+        path = f"{self.namespace}/{self.model}:{self.tag}"
+        if self.host != DEFAULT_HOST:
+            return f"{self.host}/{path}"
+        return path if self.namespace != DEFAULT_NAMESPACE else f"{self.model}:{self.tag}"
+
+    @property
+    def key(self) -> str:
+        """What two spellings of one model have in common: Ollama treats names case-insensitively."""
+        return f"{self.host}/{self.namespace}/{self.model}:{self.tag}".lower()
+
+    @property
+    def is_cloud(self) -> bool:
+        """Whether the tag makes Ollama run the model on somebody else's computer."""
+        tag = self.tag.lower()
+        return tag == "cloud" or tag.endswith("-cloud")
+
+    @property
+    def is_valid(self) -> bool:
+        """Whether each part is one that Ollama accepts; a name from a disk may have any characters."""
+        return all(grammar.match(getattr(self, part)) for part, grammar in _GRAMMAR.items())
+
+    def at(self, host: str) -> Name:
+        """Return the same model at another registry."""
+        return replace(self, host=host)
+
+
+def parse(text: t.Any, *, allow_cloud: bool = False, what: str = "name") -> Name:
+    """Return the fully qualified name that Ollama makes of a text.
+
+    :param allow_cloud: accept tags that run in the cloud (``cloud``, ``…-cloud``).
+    :param what: what to call the value in messages.
+    :raises OllamaError: ``invalid_name``, or ``cloud_model`` for a cloud tag that was not allowed.
+    """
+
+    def invalid(why: str) -> OllamaError:
+        return OllamaError(
+            "invalid_name",
+            f"{what}: {text!r} is not a model name: {why}; allowed is [host/][namespace/]model[:tag]",
+            name=text,
+        )
+
+    if not isinstance(text, str) or not text:
+        raise invalid("it must be a non-empty string")
+    rest = text.split("://", 1)[-1]
+    if "@" in rest:
+        raise invalid("Ollama cannot address models by digest; pin with the option digest instead")
+    path, tag = rest, DEFAULT_TAG
+    if ":" in rest[rest.rfind("/") + 1 :]:
+        path, tag = rest.rsplit(":", 1)
+    parts = path.split("/")
+    if len(parts) > 3:
+        raise invalid("it has more than three path parts")
+    model = parts[-1]
+    namespace = parts[-2] if len(parts) > 1 else DEFAULT_NAMESPACE
+    host = parts[-3] if len(parts) > 2 else DEFAULT_HOST
+    name = Name(host, namespace, model, tag)
+    for part, grammar in _GRAMMAR.items():
+        value = getattr(name, part)
+        if not grammar.match(value):
+            raise invalid(f"the {part} {value!r} is empty, too long or has a character that is not allowed there")
+    if len(parts) == 1 and re.fullmatch(r"[0-9a-f]{64}", model):
+        raise invalid("Ollama 0.40 and newer read 64 hexadecimal digits as a digest")
+    if tag.lower() == "local":
+        raise invalid("the tag 'local' is reserved, Ollama drops it")
+    if name.is_cloud and not allow_cloud:
+        raise OllamaError(
+            "cloud_model",
+            f"{what}: {text!r} runs in the cloud: prompts would leave this host; allow_cloud: true permits that",
+            name=text,
+        )
+    # Both spellings name the public registry: the second is how stores of 0.40 and newer write it.
+    return name.at(DEFAULT_HOST) if name.host.lower() in (DEFAULT_HOST, "ollama.com") else name
+
+
+def parse_digest(text: t.Any, *, what: str = "digest") -> str:
+    """Return a digest as ``sha256:<64 hex>``; the prefix may be missing, case does not matter.
+
+    :raises OllamaError: ``invalid_digest``.
+    """
+    digest = str(text).strip().lower()
+    if not digest.startswith("sha256:"):
+        digest = "sha256:" + digest
+    if not _DIGEST.match(digest):
+        raise OllamaError(
+            "invalid_digest", f"{what}: {text!r} is not a digest; allowed is sha256: and 64 hexadecimal digits"
+        )
+    return digest

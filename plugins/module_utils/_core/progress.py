@@ -1,0 +1,94 @@
+# Copyright (c) 2026, kaido.ollama contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""How far pulls are: kept in a small file that the controller's action plugin reads, and written for people.
+
+PRIVATE to the collection: it may change at any time.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import threading
+import time
+import typing as t
+
+from . import text as text_module
+
+_EVERY = 1.0
+
+
+def human(size: float) -> str:
+    """Return bytes as people write them, in powers of 1000 as Ollama does: ``2.0 GB``."""
+    for unit in ("B", "kB", "MB", "GB"):
+        if size < 999.5 or unit == "GB":
+            return f"{size:.0f} {unit}" if unit == "B" or size >= 99.5 else f"{size:.1f} {unit}"
+        size /= 1000
+    raise AssertionError("unreachable")
+
+
+class Progress:
+    """Collect the progress of several pulls and keep it in a file; thread-safe. Without a path it keeps nothing.
+
+    The file is written every second, also when nothing moves: a reader sees from its ``time`` that the writer lives.
+    """
+
+    def __init__(self, path: str | None = None) -> None:
+        self.path = path
+        self._lock = threading.Lock()
+        self._models: dict[str, dict[str, t.Any]] = {}
+        self._blobs: dict[str, dict[str, int]] = {}
+        self._note = ""
+        self._finished = threading.Event()
+        if path:
+            threading.Thread(target=self._beat, daemon=True).start()
+
+    def expect(self, pulls: t.Iterable[tuple[str, int]]) -> None:
+        """Say what will be pulled: names and sizes in bytes."""
+        with self._lock:
+            for name, size in pulls:
+                self._models[name] = {"total": size, "completed": 0, "status": "waiting"}
+
+    def update(self, name: str, size: int, event: t.Mapping[str, t.Any]) -> None:
+        """Take one line of a pull's stream."""
+        with self._lock:
+            blobs = self._blobs.setdefault(name, {})
+            if event.get("digest"):
+                blobs[event["digest"]] = event.get("completed", 0)
+            done = sum(blobs.values())
+            self._models[name] = {
+                "total": max(size, done),
+                "completed": done,
+                "status": text_module.message(event.get("status", "")),
+            }
+
+    def note(self, text: str) -> None:
+        """Keep a sentence for the user until the next one."""
+        with self._lock:
+            self._note = text_module.message(text)
+
+    def finish(self) -> None:
+        """Say that the result is there or about to be."""
+        self._finished.set()
+        self._write()
+
+    def _beat(self) -> None:
+        while not self._finished.is_set():
+            self._write()
+            self._finished.wait(_EVERY)
+
+    def _write(self) -> None:
+        if not self.path:
+            return
+        with self._lock:
+            text = json.dumps(
+                {"models": self._models, "note": self._note, "finished": self._finished.is_set(), "time": time.time()}
+            )
+            # Progress is a courtesy: it may not stop a pull.
+            with contextlib.suppress(OSError):
+                temporary = f"{self.path}.tmp"
+                with open(temporary, "w", encoding="utf-8") as file:
+                    file.write(text)
+                os.replace(temporary, self.path)

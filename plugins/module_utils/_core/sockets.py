@@ -1,0 +1,119 @@
+# Copyright (c) 2026, kaido.ollama contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Who listens on this host: /proc/net/tcp, and whether the server listens where it was asked to and nowhere else.
+
+PRIVATE to the collection: it may change at any time.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import ipaddress
+import os
+import typing as t
+from dataclasses import dataclass
+
+from .address import SERVER_PORT, Address, parse_address
+from .errors import OllamaError
+
+
+@dataclass(frozen=True)
+class Socket:
+    """A socket that takes connections."""
+
+    address: str
+    port: int
+    uid: int
+    inode: str
+
+    @property
+    def is_loopback(self) -> bool:
+        return ipaddress.ip_address(self.address).is_loopback
+
+    def __str__(self) -> str:
+        return str(Address(self.address, self.port))
+
+
+def listening(root: str = "/") -> t.Iterator[Socket]:
+    """Yield the TCP sockets of this host that listen.
+
+    :param root: where the file system of the host begins; only tests say anything else than /.
+    """
+    for family in ("tcp", "tcp6"):
+        try:
+            with open(os.path.join(root, "proc", "net", family), encoding="ascii") as file:
+                lines = file.read().splitlines()[1:]
+        except FileNotFoundError:
+            continue
+        for line in lines:
+            fields = line.split()
+            address, _colon, port = fields[1].partition(":")
+            if fields[3] == "0A":
+                yield Socket(_decode(address), int(port, 16), int(fields[7]), fields[9])
+
+
+def _decode(text: str) -> str:
+    """Return an address of /proc/net/tcp, which holds it as little-endian 32-bit words."""
+    raw = bytes.fromhex(text)
+    words = b"".join(raw[start : start + 4][::-1] for start in range(0, len(raw), 4))
+    ip = ipaddress.ip_address(words)
+    return str(getattr(ip, "ipv4_mapped", None) or ip)
+
+
+def check(wanted: str, root: str = "/") -> None:
+    """Refuse a server that listens elsewhere than on the wanted address, whatever made it do so.
+
+    :raises OllamaError: ``wrong_address``.
+    """
+    address = parse_address(wanted, SERVER_PORT)
+    sockets = list(listening(root))
+    here = [socket for socket in sockets if socket.port == address.port]
+    wrong = [socket for socket in here if not _is_at(socket, address)]
+    owners = {socket.uid for socket in here} - {0}
+    wrong += [
+        socket for socket in sockets if socket.uid in owners and socket.port != address.port and not socket.is_loopback
+    ]
+    if wrong or not here:
+        found = ", ".join(sorted({str(socket) for socket in wrong})) or "nowhere"
+        raise OllamaError(
+            "wrong_address",
+            f"ollama_settings.host: {wanted!r} was asked for, but the server listens on {found}: "
+            "does a drop-in of the unit set OLLAMA_HOST?",
+            expected=wanted,
+            actual=found,
+        )
+
+
+def _is_at(socket: Socket, address: Address) -> bool:
+    if address.ip is None:
+        # A name: which addresses it has, the host may know in ways that are not visible here.
+        return address.host != "localhost" or socket.is_loopback
+    if address.ip.is_unspecified:
+        return socket.address in ("0.0.0.0", "::")
+    return socket.address == str(address.ip)
+
+
+def overlap(listening: str, address: Address) -> bool:
+    """Return whether a socket on one address keeps another off the same port."""
+    if listening in ("0.0.0.0", "::"):
+        return True
+    ip = address.ip
+    if ip is None:
+        return address.host != "localhost" or listening in ("127.0.0.1", "::1")
+    return ip.is_unspecified or str(ip) == listening
+
+
+def owner(inode: str, root: str = "/") -> int | None:
+    """Return the pid of a process that holds the socket; None where none can be seen."""
+    proc = os.path.join(root, "proc")
+    for pid in os.listdir(proc):
+        if not pid.isdigit():
+            continue
+        with contextlib.suppress(OSError):
+            directory = os.path.join(proc, pid, "fd")
+            for descriptor in os.listdir(directory):
+                with contextlib.suppress(OSError):
+                    if os.readlink(os.path.join(directory, descriptor)) == f"socket:[{inode}]":
+                        return int(pid)
+    return None

@@ -1,0 +1,399 @@
+# Copyright (c) 2026, kaido.ollama contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Models in memory: load them, keep or unload them, and measure how one runs.
+
+PRIVATE to the collection: it may change at any time.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import datetime
+import math
+import re
+import time
+import typing as t
+from dataclasses import dataclass
+
+from .._core.errors import OllamaError
+from .._core.name import Name, parse
+from .._core.progress import human
+from .._server.api import Client
+from .models import list_models
+
+Row = t.Dict[str, t.Any]
+
+FOREVER = -1.0
+_UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0}
+_DURATION = re.compile(r"(?:\d+(?:\.\d+)?(?:ms|s|m|h))+\Z")
+# The server keeps what it keeps forever for 292 years.
+_AGES = 50 * 365 * 86400.0
+# Seconds: when a model's timer is said to be shorter than before, beyond what clocks and rounding make of it.
+_SLACK = 2.0
+# Memory that the scheduler frees a moment after it said so.
+_POLL = 0.1
+
+
+def parse_keep_alive(text: str, *, what: str = "keep_alive") -> float:
+    """Return seconds, or FOREVER; raises ``invalid_option``."""
+    value = str(text).strip().lower()
+    if value in ("forever", "-1"):
+        return FOREVER
+    if re.match(r"\d+(\.\d+)?\Z", value):
+        return float(value)
+    if not _DURATION.match(value):
+        raise OllamaError(
+            "invalid_option",
+            f"{what}: {text!r} is not allowed; allowed is forever, seconds, or a duration such as 1h30m",
+        )
+    return sum(float(number) * _UNITS[unit] for number, unit in re.findall(r"(\d+(?:\.\d+)?)(ms|s|m|h)", value))
+
+
+@dataclass(frozen=True)
+class Memory:
+    """A model's place in the server's memory; all empty where it is not loaded. Sizes are bytes."""
+
+    loaded: bool = False
+    expires: float = 0.0
+    expires_at: str | None = None
+    size: int = 0
+    size_vram: int = 0
+    context_length: int | None = None
+
+    @classmethod
+    def of(cls, row: t.Mapping[str, t.Any]) -> Memory:
+        """Read a row of ``/api/ps``."""
+        return cls(
+            True,
+            _timestamp(row.get("expires_at", "")),
+            row.get("expires_at"),
+            row.get("size", 0),
+            row.get("size_vram", 0),
+            row.get("context_length"),
+        )
+
+    @property
+    def forever(self) -> bool:
+        """Whether it stays until it is unloaded or makes room."""
+        return self.loaded and self.expires - time.time() > _AGES
+
+    @property
+    def vram_share(self) -> float | None:
+        """Which part of it is in GPU memory."""
+        return round(self.size_vram / (self.size or 1), 3) if self.loaded else None
+
+    def __str__(self) -> str:
+        return "loaded forever" if self.forever else "loaded for a time" if self.loaded else "not loaded"
+
+
+def _timestamp(text: str) -> float:
+    """Return the seconds since 1970 of the server's time, whose fraction has more digits than Python 3.8 reads."""
+    match = re.match(r"(\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d)(?:\.\d+)?(Z|[+-]\d\d:\d\d)\Z", text)
+    try:
+        if match:
+            zone = match.group(2).replace("Z", "+00:00")
+            return datetime.datetime.fromisoformat(match.group(1) + zone).timestamp()
+    except (ValueError, OverflowError):
+        pass
+    raise OllamaError(
+        "bad_answer", f"/api/ps: invalid time {text[:80]!r}; expected a form such as 2026-11-22T14:54:24Z"
+    )
+
+
+class LoadedModels:
+    """The models in the memory of one server.
+
+    :param timeout: seconds that a load, an unload or an answer may take.
+    """
+
+    def __init__(self, client: Client, *, timeout: float) -> None:
+        self.client = client
+        self.timeout = timeout
+        self.installed = list_models(client)
+
+    def require(self, names: t.Iterable[Name]) -> None:
+        """Raise ``not_found`` for models that are not installed."""
+        missing = [str(name) for name in names if name.key not in self.installed]
+        if missing:
+            raise OllamaError(
+                "not_found",
+                f"{', '.join(missing)}: not installed on {self.client.base_url}; have it with kaido.ollama.model first",
+                missing=missing,
+            )
+
+    def look(self, name: Name) -> Memory:
+        """Return a model's place in memory; names that share a manifest share it, too."""
+        known = self.installed.get(name.key)
+        rows = self.client.running() if known else []
+        for key in ("name", "digest"):
+            for row in rows:
+                if known and row.get(key) == known.get(key):
+                    return Memory.of(row)
+        return Memory()
+
+    def look_after_load(self, name: Name) -> Memory:
+        """Look as `look` does, and also for another model of the same weights: the server loads these only once."""
+        memory = self.look(name)
+        rows = [] if memory.loaded else self.client.running()
+        weights = self._weights(name) if rows else ""
+        for row in rows:
+            # A name that is none is nobody's.
+            with contextlib.suppress(OllamaError):
+                if weights and self._weights(parse(row["name"], allow_cloud=True)) == weights:
+                    return Memory.of(row)
+        return memory
+
+    def _weights(self, name: Name) -> str:
+        try:
+            shown = self.client.show(name) or {}
+        except OllamaError:
+            # It is damaged.
+            return ""
+        found = re.search(r"^FROM (\S+)$", str(shown.get("modelfile")), re.MULTILINE)
+        return found.group(1) if found else ""
+
+    def unload(self, name: Name) -> None:
+        """Unload a model and wait until it is gone: a request that runs ends first."""
+        self.load(name, 0)
+        end = time.monotonic() + self.timeout
+        while self.look(name).loaded:
+            if time.monotonic() >= end:
+                raise OllamaError("still_loaded", f"{name}: still in memory {self.timeout:g} s after it was unloaded")
+            time.sleep(_POLL)
+
+    def load(self, name: Name, keep: float) -> bool:
+        """Load a model and set how long it stays, by a request without any input; returns whether it only embeds."""
+        try:
+            self._say(self.client.generate, {"model": str(name), "keep_alive": _duration(keep)}, "load_failed")
+        except OllamaError as exc:
+            if "does not support generate" not in exc.message:
+                raise
+            # An embedding model, or one so damaged that the server does not know what it can.
+            body = {"model": str(name), "input": "", "keep_alive": _duration(keep)}
+            self._say(self.client.embed, body, "load_failed")
+            return True
+        return False
+
+    def generate(self, name: Name, prompt: str, keep: float, options: t.Mapping[str, t.Any]) -> Row:
+        """Ask a model.
+
+        :raises OllamaError: ``server_error`` for an error, ``runner_failed`` where it breaks off: status
+            200 and ``done`` false are all that the server tells of a runner that failed in mid-answer.
+        """
+        body = {"model": str(name), "prompt": prompt, "keep_alive": _duration(keep), "options": dict(options)}
+        answer = self._say(self.client.generate, body, "server_error")
+        if answer.get("done") is False:
+            raise OllamaError("runner_failed", f"{name}: the runner gave up in mid-answer")
+        return answer
+
+    def embed(self, name: Name, text: str, keep: float) -> Row:
+        """Have a model embed a text; errors as in `generate`."""
+        body = {"model": str(name), "input": text, "keep_alive": _duration(keep)}
+        return self._say(self.client.embed, body, "server_error")
+
+    def _say(self, method: t.Callable[..., Row], body: Row, code: str) -> Row:
+        """Call the server and give its errors the codes that mean something here."""
+        try:
+            answer = method(body, timeout=self.timeout)
+        except OllamaError as exc:
+            status = exc.details.get("status")
+            if status is None and exc.code != "stalled":
+                raise
+            code = {404: "not_found", 503: "server_busy"}.get(status or 0, code)
+            text = f"no answer within {self.timeout:g} s" if exc.code == "stalled" else exc.message
+            raise OllamaError(code, f"{body['model']}: {text}", **exc.details) from None
+        if answer.get("error"):
+            raise OllamaError(code, f"{body['model']}: the server returned: {answer['error']}")
+        return answer
+
+
+def _duration(seconds: float) -> int | str:
+    return -1 if seconds < 0 else 0 if not seconds else f"{seconds:.3f}s"
+
+
+def keep_loaded(
+    runs: LoadedModels | None, names: t.Sequence[Name], keep: float | None, *, check_mode: bool
+) -> dict[str, t.Any]:
+    """Have models in memory for so long, or with None not in memory; returns the module's result.
+
+    :param runs: None in check mode on a host that has no server yet.
+    :raises OllamaError: what went wrong, with the ``result`` of what was done before.
+    """
+    before = {name: runs.look(name) if runs else Memory() for name in names}
+    if check_mode or not runs:
+        wish = Memory() if keep is None else Memory(True, time.time() + (2 * _AGES if keep < 0 else keep))
+        result = _result(before, dict.fromkeys(names, wish))
+        missing = [str(name) for name in names if keep is not None and not (runs and name.key in runs.installed)]
+        if missing:
+            result["warnings"] = [f"{', '.join(missing)}: not installed yet, as if it were by then"]
+        return result
+    if keep is not None:
+        runs.require(names)
+    after = dict(before)
+    failure: OllamaError | None = None
+    try:
+        for name in names:
+            if keep is None and before[name].loaded:
+                runs.unload(name)
+            elif keep is not None and not (keep < 0 and before[name].forever):
+                # A finite timer is set anew: how long it was meant to be cannot be seen.
+                runs.load(name, keep)
+    except OllamaError as exc:
+        failure = exc
+    try:
+        after = {name: runs.look(name) if keep is None else runs.look_after_load(name) for name in names}
+    except OllamaError as exc:
+        failure = failure or exc
+    gone = [str(name) for name in names if keep is not None and not after[name].loaded]
+    if gone and not failure:
+        failure = OllamaError(
+            "evicted",
+            f"{', '.join(gone)}: loaded, but unloaded again to make room: the server keeps fewer models at a time"
+            " (memory, max_loaded_models)",
+            evicted=gone,
+        )
+    result = _result(before, after)
+    if failure:
+        raise OllamaError(failure.code, failure.message, **dict(failure.details, result=result))
+    return result
+
+
+def _result(before: t.Mapping[Name, Memory], after: t.Mapping[Name, Memory]) -> dict[str, t.Any]:
+    rows = []
+    for name, old in before.items():
+        new = after[name]
+        rows.append(
+            {
+                "name": str(name),
+                "loaded": new.loaded,
+                "forever": new.forever,
+                "expires_at": new.expires_at,
+                "size": new.size,
+                "size_vram": new.size_vram,
+                "vram_share": new.vram_share,
+                "context_length": new.context_length,
+                "changed": str(old) != str(new) or (not new.forever and new.expires < old.expires - _SLACK),
+            }
+        )
+    return {
+        "changed": any(row["changed"] for row in rows),
+        "models": rows,
+        "diff": {
+            "before": {str(name): str(memory) for name, memory in before.items()},
+            "after": {str(name): str(memory) for name, memory in after.items()},
+        },
+    }
+
+
+@dataclass(frozen=True)
+class Demands:
+    """What a probe must find; a rate of 0 demands nothing."""
+
+    gpu: bool = False
+    tokens_per_second: float = 0.0
+
+
+def probe(
+    runs: LoadedModels,
+    name: Name,
+    prompt: str,
+    *,
+    tokens: int,
+    seed: int,
+    keep: float | None,
+    witness: t.Callable[[], None] = lambda: None,
+) -> dict[str, t.Any]:
+    """Load a model, ask it, and say how that went; afterwards it is in memory as before, or for as long as asked.
+
+    :param witness: called while the model is in memory, after it has answered.
+    :raises OllamaError: ``load_failed``, ``server_error``, ``server_busy``, ``empty_answer``.
+    """
+    before = runs.look(name)
+    # Whoever keeps the model loaded finds it as it was, give or take the probe's time.
+    left = FOREVER if before.forever else max(60.0, math.ceil(before.expires - time.time()))
+    final = keep if keep is not None else None if before.loaded else 0.0
+
+    def leave() -> None:
+        if final == 0 and runs.look(name).loaded:
+            runs.unload(name)
+        elif final:
+            runs.load(name, final)
+
+    try:
+        started = time.monotonic()
+        embedder = runs.load(name, left)
+        load_seconds = time.monotonic() - started
+        if embedder:
+            answer = runs.embed(name, prompt, left)
+        else:
+            answer = runs.generate(name, prompt, left, {"temperature": 0, "seed": seed, "num_predict": tokens})
+        now = runs.look_after_load(name)
+        witness()
+    except OllamaError:
+        with contextlib.suppress(OllamaError):
+            leave()
+        raise
+    leave()
+    result = {
+        "name": str(name),
+        "was_loaded": before.loaded,
+        "load_seconds": round(load_seconds, 3),
+        "size": now.size,
+        "size_vram": now.size_vram,
+        "vram_share": now.vram_share,
+        "context_length": now.context_length,
+        **(_embedded(answer) if embedder else _answered(answer)),
+    }
+    if not (result["dimensions"] if embedder else result["response"]):
+        raise OllamaError("empty_answer", f"{name}: it runs, but its answer is empty", result=result)
+    return result
+
+
+def _answered(answer: t.Mapping[str, t.Any]) -> dict[str, t.Any]:
+    text = str(answer.get("response") or "").strip() or str(answer.get("thinking") or "").strip()
+    return {
+        "response": text[:500],
+        "dimensions": None,
+        "prompt_tokens_per_second": _rate(answer.get("prompt_eval_count"), answer.get("prompt_eval_duration")),
+        "answer_tokens_per_second": _rate(answer.get("eval_count"), answer.get("eval_duration")),
+    }
+
+
+def _embedded(answer: t.Mapping[str, t.Any]) -> dict[str, t.Any]:
+    vectors: list[list[float]] = answer.get("embeddings") or [[]]
+    intact = all(isinstance(x, (int, float)) and math.isfinite(x) for x in vectors[0]) and any(vectors[0])
+    worked = (answer.get("total_duration") or 0) - (answer.get("load_duration") or 0)
+    return {
+        "response": None,
+        "dimensions": len(vectors[0]) if intact else 0,
+        "prompt_tokens_per_second": _rate(answer.get("prompt_eval_count"), worked),
+        "answer_tokens_per_second": None,
+    }
+
+
+def _rate(count: t.Any, nanoseconds: t.Any) -> float | None:
+    """Return tokens a second; None where the server did not say, as for a prompt that it had cached."""
+    return round(count / nanoseconds * 1e9, 1) if count and nanoseconds and nanoseconds > 0 else None
+
+
+def judge(result: t.Mapping[str, t.Any], demands: Demands, problem: str | None = None) -> None:
+    """Raise ``on_cpu``, ``partly_on_cpu``, ``gpu_disagrees`` or ``too_slow`` where the demands are not met.
+
+    :param problem: what others know about it, in place of the server's own figures.
+    """
+    name, size, vram = result["name"], result["size"], result["size_vram"]
+    if demands.gpu and (vram < size or problem):
+        what = f"{human(vram)} of {human(size)} ({100 * vram / (size or 1):.0f} %) are in GPU memory"
+        what = problem or (f"only {what}" if vram else f"it runs on the CPU: {what}")
+        code = "on_cpu" if not vram else "partly_on_cpu" if vram < size else "gpu_disagrees"
+        raise OllamaError(code, f"{name}: {what}; require_gpu wants all of it", result=result)
+    if demands.tokens_per_second:
+        rate = result["prompt_tokens_per_second" if result["response"] is None else "answer_tokens_per_second"]
+        if rate is None or rate < demands.tokens_per_second:
+            raise OllamaError(
+                "too_slow",
+                f"{name}: {'an unknown number of' if rate is None else f'{rate:g}'} tokens/s;"
+                f" min_tokens_per_second wants {demands.tokens_per_second:g}",
+                result=result,
+            )

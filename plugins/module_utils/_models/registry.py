@@ -1,0 +1,224 @@
+# Copyright (c) 2026, kaido.ollama contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What a registry offers under a tag: digest and sizes, for about one kilobyte of traffic.
+
+PRIVATE to the collection: it may change at any time.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import re
+import time
+import typing as t
+from dataclasses import dataclass
+from urllib.parse import urlsplit
+
+from .._core.errors import OllamaError
+from .._core.http import Response, parse_json, request
+from .._core.name import DEFAULT_HOST, Name
+from .._store.store import MANIFEST, MANIFEST_LIST, Manifest, Variant, parse_manifest
+
+# A look-up that fails so says nothing about the model, only about the way from this process to the registry; the
+# server may have another way, and signs its requests.
+OF_THE_WAY = ("registry_unreachable", "registry_refused", "tls")
+# Statuses that are over a moment later, and how often and how long (seconds) to wait for that.
+_PASSING = (408, 425, 429, 502, 503, 504)
+_PAUSES = (1.0, 3.0)
+_LONGEST_PAUSE = 15.0
+
+sleep = time.sleep
+
+
+@dataclass(frozen=True)
+class Source:
+    """A registry to pull from: the host part of a model's name there, and whether it speaks plain HTTP."""
+
+    host: str
+    insecure: bool = False
+
+    @property
+    def url(self) -> str:
+        """The registry's base URL."""
+        return f"{'http' if self.insecure else 'https'}://{self.host}"
+
+    def __str__(self) -> str:
+        return self.host if self.host == DEFAULT_HOST else self.url
+
+
+def parse_mirror(text: t.Any, *, what: str = "mirrors") -> Source:
+    """Return the source that a URL such as ``http://hecate.lan:11480`` names; raises ``invalid_mirror``."""
+    try:
+        url = urlsplit(str(text))
+        valid = (
+            url.scheme in ("http", "https")
+            and url.hostname
+            and (url.port is None or url.port > 0)
+            and not (url.path.strip("/") or url.query or url.fragment or "@" in url.netloc)
+        )
+    except ValueError:
+        valid = False
+    if not valid:
+        raise OllamaError(
+            "invalid_mirror", f"{what}: invalid value {text!r}; expected http://host[:port] or https://host[:port]"
+        )
+    # Without a port a name's host part would mean 443, or 80 for plain HTTP, to the server as well.
+    return Source(url.netloc, insecure=url.scheme == "http")
+
+
+@dataclass(frozen=True)
+class Offer:
+    """What a tag is at a registry right now.
+
+    :ivar digest: of the tag's manifest, be it a list or not.
+    :ivar chosen: the manifest that a server would run.
+    :ivar variants: digests of all variants, the chosen one first; empty for a plain manifest.
+    :ivar originals: digests of the variants that newer servers convert from, and older ones can run.
+    :ivar tag: what to pull it as where that is not the model's own tag.
+    """
+
+    digest: str
+    chosen: Manifest
+    variants: tuple[str, ...] = ()
+    originals: tuple[str, ...] = ()
+    tag: str | None = None
+
+    def satisfies(self, pin: str) -> bool:
+        """Return whether pulling this offer gives what a pin asks for."""
+        return pin in (self.digest, self.chosen.digest)
+
+    @property
+    def blobs(self) -> dict[str, int]:
+        """Digest and size of every blob that a pull needs."""
+        return {blob.digest: blob.size for blob in self.chosen.blobs}
+
+
+def look_up(
+    source: Source,
+    name: Name,
+    *,
+    lists: bool,
+    timeout: float = 30.0,
+    environment: t.Mapping[str, str] | None = None,
+    until: float = float("inf"),
+) -> Offer:
+    """Ask a registry for a tag's manifest, as a server would.
+
+    :param lists: accept manifest lists, as servers of 0.40 and newer do.
+    :param timeout: seconds that one answer may take; there are up to three tries for each of up to two requests.
+    :param environment: variables of `_way`, in place of this process's own.
+    :param until: when, on the monotonic clock, there has to be an answer.
+    :raises OllamaError: ``tag_missing``, ``tag_unsuitable`` where the registry refuses only this tag,
+        ``registry_refused``, ``registry_unreachable``, ``registry_unsuitable``, ``bad_manifest``, ``tls`` or
+        ``deadline``.
+    """
+    ask = _Question(f"{name} at {source}", timeout, environment, until)
+    base = f"{source.url}/v2/{name.namespace}/{name.model}"
+    url = f"{base}/manifests/{name.tag}"
+    body = ask.get(url, ", ".join([MANIFEST_LIST] * lists + [MANIFEST]))
+    digest = "sha256:" + hashlib.sha256(body).hexdigest()
+    try:
+        parsed = _parse(body)
+        if isinstance(parsed, Manifest):
+            return Offer(digest, parsed)
+        # A child is fetched as a blob; its name is its hash, so a lie cannot pass.
+        child_body = ask.get(f"{base}/blobs/{parsed[0].digest}", "*/*")
+        child = _parse(child_body)
+        if not isinstance(child, Manifest) or child.digest != parsed[0].digest:
+            raise OllamaError("bad_manifest", f"the variant {parsed[0].digest[:19]} is not what its digest says")
+    except OllamaError as exc:
+        text = exc.message if exc.message.startswith(ask.what) else f"{ask.what}: {exc.message}"
+        raise OllamaError(exc.code, text, url=url) from None
+    originals = tuple(variant.digest for variant in parsed if variant.runner == "ggml")
+    return Offer(digest, child, tuple(variant.digest for variant in parsed), originals)
+
+
+def _parse(body: bytes) -> Manifest | tuple[Variant, ...]:
+    try:
+        return parse_manifest(body)
+    except (OverflowError, RecursionError) as exc:
+        raise OllamaError("bad_manifest", f"unreadable manifest: {exc}") from None
+
+
+@dataclass(frozen=True)
+class _Question:
+    """Requests about one tag at one registry."""
+
+    what: str
+    timeout: float
+    environment: t.Mapping[str, str] | None
+    until: float
+
+    def get(self, url: str, accept: str) -> bytes:
+        """Return the body of a 200, after up to three tries."""
+        for pause in (*_PAUSES, None):
+            try:
+                answer = self._request(url, accept)
+            except OllamaError as exc:
+                if exc.code != "connection_lost" or pause is None or not self._wait(pause):
+                    raise self._unreachable(exc, url) from None
+                continue
+            if answer.status == 200:
+                return answer.body
+            if answer.status not in _PASSING or pause is None or not self._wait(_asked_pause(answer, pause)):
+                raise self._refused(answer, url)
+        raise AssertionError("unreachable")
+
+    def _request(self, url: str, accept: str) -> Response:
+        return request(
+            "GET",
+            url,
+            headers={"Accept": accept},
+            timeout=self.timeout,
+            read_limit=4 << 20,
+            environment=self.environment,
+            until=self.until,
+        )
+
+    def _wait(self, seconds: float) -> bool:
+        """Wait before another try; returns False where the deadline comes first."""
+        if time.monotonic() + seconds >= self.until:
+            return False
+        sleep(seconds)
+        return True
+
+    def _unreachable(self, exc: OllamaError, url: str) -> OllamaError:
+        if exc.code in ("redirect_refused", "bad_answer"):
+            return OllamaError("registry_unsuitable", f"{self.what}: {exc.message}", url=url)
+        if time.monotonic() >= self.until:
+            return OllamaError("deadline", f"{self.what}: the deadline is over: {exc.message}", url=url)
+        if exc.code == "tls":
+            hint = "set ollama_settings.ssl_cert_file (SSL_CERT_FILE of registry_environment) for a private authority"
+            return OllamaError("tls", f"{self.what}: {exc.message}; {hint}", url=url)
+        hint = "set ollama_settings.https_proxy (HTTPS_PROXY of registry_environment) where a proxy is needed"
+        return OllamaError("registry_unreachable", f"cannot ask for {self.what}: {exc.message}; {hint}", url=url)
+
+    def _refused(self, answer: Response, url: str) -> OllamaError:
+        status, sentence = answer.status, _sentence(answer)
+        if status == 404:
+            return OllamaError("tag_missing", f"{self.what}: the registry has no such model or tag", url=url)
+        if status in (401, 403, 407):
+            return OllamaError("registry_refused", f"{self.what}: the registry answered {status}{sentence}", url=url)
+        if 400 <= status < 500 and status not in _PASSING:
+            return OllamaError("tag_unsuitable", f"{self.what}: the registry refuses it ({status}){sentence}", url=url)
+        return OllamaError("registry_unreachable", f"{self.what}: the registry answered {status}{sentence}", url=url)
+
+
+def _sentence(answer: Response) -> str:
+    """Return what a registry says about its refusal, in one of the forms that there are."""
+    text = answer.text(2000)
+    with contextlib.suppress(ValueError, KeyError, TypeError, IndexError, AttributeError):
+        data = parse_json(text)
+        found = data.get("error") or data.get("message") or data["errors"][0]["message"]
+        text = found if isinstance(found, str) else text
+    return f": {text[:400]}" if text and not text.lstrip().startswith("<") else ""
+
+
+def _asked_pause(answer: Response, pause: float) -> float:
+    """Return the seconds that a registry asks to wait, within limits."""
+    asked = answer.headers.get("retry-after", "").strip()
+    if re.match(r"\d{1,9}\Z", asked):
+        return min(max(pause, float(asked)), _LONGEST_PAUSE)
+    return pause

@@ -1,0 +1,302 @@
+# Copyright (c) 2026, kaido.ollama contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Install and remove the monitoring program with its units: compare everything with the host, change what differs.
+
+PRIVATE to the collection: it may change at any time.
+"""
+
+from __future__ import annotations
+
+import ast
+import contextlib
+import importlib.util
+import io
+import json
+import os
+import pwd
+import shutil
+import stat
+import subprocess
+import sys
+import time
+import typing as t
+import zipfile
+from dataclasses import dataclass, field
+
+from .._core.errors import OllamaError
+from .._core.owner import read_regular
+from .._store.findings import DEFAULT_PATH as FINDINGS
+from .._store.findings import Findings, write
+from .program import OUTPUT, RECORD
+
+PROGRAM = "/usr/local/lib/kaido-ollama/monitoring.pyz"
+CONFIG_DIR = "/etc/kaido-ollama-monitoring"
+UNIT_DIR = "/etc/systemd/system"
+# Where systemd notes when a persistent timer elapsed.
+STAMP_DIR = "/var/lib/systemd/timers"
+STATE_DIR = os.path.dirname(RECORD)
+RUNTIME_DIR = os.path.dirname(OUTPUT)
+LINK = "kaido_ollama.prom"
+METRICS = "kaido-ollama-metrics"
+VERIFICATION = "kaido-ollama-verification"
+UNITS = tuple(f"{name}.{kind}" for name in (METRICS, VERIFICATION) for kind in ("service", "timer"))
+TIMERS = tuple(unit for unit in UNITS if unit.endswith(".timer"))
+_MAX_MODELS = 100
+_PACKAGE = "kaido_ollama_monitoring"
+
+
+@dataclass
+class Wanted:
+    """What shall be on the host.
+
+    :ivar files: path -> content, all of root's and readable by everybody.
+    :ivar user: the account of the units.
+    :ivar textfile_dir: the directory that node_exporter reads.
+    :ivar exporter: the node_exporter that the role would install, None for none.
+    :ivar changes: part -> number of changes of this converge.
+    """
+
+    files: dict[str, str]
+    user: str
+    textfile_dir: str
+    exporter: str | None = None
+    changes: dict[str, int] = field(default_factory=dict)
+
+
+def archive(interpreter: str) -> bytes:
+    """Return the monitoring program: the code with which this module was shipped, as one file.
+
+    The same code gives the same bytes on every host: nothing is compressed, and no time is in it.
+    """
+    files = {f"{_PACKAGE}/{path}": text for path, text in sources("_monitor.program").items()}
+    files[f"{_PACKAGE}/__init__.py"] = ""
+    files["__main__.py"] = f"import sys\n\nfrom {_PACKAGE}._monitor.program import main\n\nsys.exit(main())\n"
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w", zipfile.ZIP_STORED) as bundle:
+        for name, text in sorted(files.items()):
+            entry = zipfile.ZipInfo(name)
+            entry.create_system, entry.external_attr = 3, 0o644 << 16
+            bundle.writestr(entry, text)
+    return f"#!{interpreter}\n".encode() + buffer.getvalue()
+
+
+def sources(name: str) -> dict[str, str]:
+    """Return the source of a module below module_utils, and of all that it imports from there, by path.
+
+    :param name: dotted, from module_utils on: ``_monitor.program``.
+    """
+    top = str(__package__).rpartition(".")[0]
+    found: dict[str, str] = {}
+    todo = [name]
+    while todo:
+        part = todo.pop()
+        package = part.rpartition(".")[0]
+        path = f"{part.replace('.', '/')}.py"
+        if path in found:
+            continue
+        # Both a file and the archive in which Ansible sends modules have it.
+        spec = importlib.util.find_spec(f"{top}.{part}")
+        text = t.cast(t.Any, spec).loader.get_source(f"{top}.{part}") if spec else None
+        if text is None:
+            raise OllamaError("incomplete_collection", f"module_utils {part} is missing; install the collection again")
+        found[path] = text
+        found[f"{package}/__init__.py"] = ""
+        for node in ast.walk(ast.parse(text)):
+            if isinstance(node, ast.ImportFrom) and node.level in (1, 2):
+                here = package if node.level == 1 else ""
+                module = ".".join(filter(None, (here, node.module)))
+                # From a package modules are imported, from a module its contents.
+                todo += [f"{module}.{alias.name}" for alias in node.names] if module.count(".") == 0 else [module]
+    return found
+
+
+def link_path(wanted: Wanted) -> str:
+    """Return the path of the link by which node_exporter finds the metrics."""
+    return os.path.join(wanted.textfile_dir, LINK)
+
+
+def missing(wanted: Wanted) -> list[str]:
+    """Return what the role has to bring before the units can run: package, account.
+
+    :raises OllamaError: ``textfile_directory_missing``, ``textfile_taken``.
+    """
+    steps = []
+    if not os.path.isdir(wanted.textfile_dir):
+        if wanted.exporter is None:
+            raise OllamaError(
+                "textfile_directory_missing",
+                f"ollama_monitoring_textfile_directory: {wanted.textfile_dir} does not exist; expected the directory "
+                "of node_exporter's textfile collector, or ollama_monitoring_install_exporter: true",
+            )
+        steps.append("package")
+    link = link_path(wanted)
+    if os.path.lexists(link) and not os.path.islink(link):
+        raise OllamaError("textfile_taken", f"{link}: not a link of this role; expected no such file, remove it")
+    try:
+        pwd.getpwnam(wanted.user)
+    except KeyError:
+        steps.append("account")
+    return steps
+
+
+def differing(wanted: Wanted) -> dict[str, bytes]:
+    """Return the files of root's that are missing or differ, with their wanted content; the program is one of them."""
+    contents = {path: text.encode() for path, text in wanted.files.items()}
+    contents[PROGRAM] = archive(sys.executable)
+    return {path: content for path, content in contents.items() if _differs(path, content, mode_of(path))}
+
+
+def mode_of(path: str) -> int:
+    """Return the mode of a file."""
+    return 0o755 if path == PROGRAM else 0o644
+
+
+def _differs(path: str, content: bytes, mode: int) -> bool:
+    try:
+        info = os.lstat(path)
+        with open(path, "rb") as file:
+            found = file.read(len(content) + 1)
+    except OSError:
+        return True
+    return (found, stat.S_IMODE(info.st_mode), info.st_uid) != (content, mode, os.geteuid())
+
+
+def put(path: str, content: bytes, mode: int) -> None:
+    """Write a file of root's atomically, with its directory."""
+    os.makedirs(os.path.dirname(path), mode=0o755, exist_ok=True)
+    temporary = f"{path}.new"
+    with contextlib.suppress(FileNotFoundError):
+        os.unlink(temporary)
+    handle = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode)
+    with os.fdopen(handle, "wb") as file:
+        file.write(content)
+        os.fchmod(file.fileno(), mode)
+    os.replace(temporary, path)
+
+
+def link(wanted: Wanted) -> bool:
+    """Return whether the link has to be made."""
+    path = link_path(wanted)
+    return not os.path.islink(path) or os.readlink(path) != OUTPUT
+
+
+def make_link(wanted: Wanted) -> None:
+    """Make the link, in place of an earlier one."""
+    path = link_path(wanted)
+    with contextlib.suppress(FileNotFoundError):
+        os.unlink(path)
+    os.symlink(OUTPUT, path)
+
+
+def record(wanted: Wanted, installed: str | None) -> None:
+    """Note this converge, for the metrics.
+
+    :param installed: the package that the role has installed, None for none.
+    """
+    before = read_record()
+    after = {
+        "installed": before.get("installed") or time.time(),
+        "package": installed or before.get("package"),
+        "converged": time.time(),
+        "changes": wanted.changes,
+    }
+    os.makedirs(STATE_DIR, mode=0o755, exist_ok=True)
+    write(RECORD, json.dumps(after, sort_keys=True) + "\n")
+
+
+def read_record() -> dict[str, t.Any]:
+    """Return what was noted, {} for nothing."""
+    try:
+        return dict(json.loads(read_regular(RECORD, 1 << 20)))
+    except (OSError, ValueError, TypeError):
+        return {}
+
+
+def inactive() -> list[str]:
+    """Return the timers that do not run or do not start at boot, and the metrics if there are none."""
+    found = [] if os.path.exists(OUTPUT) else [OUTPUT]
+    for timer in TIMERS:
+        state = _systemctl("show", "--property", "ActiveState,UnitFileState", timer)[1].split()
+        if not {"ActiveState=active", "UnitFileState=enabled"} <= set(state):
+            found.append(timer)
+    return found
+
+
+def start() -> None:
+    """Load the units, start the timers, and write the metrics once.
+
+    :raises OllamaError: ``unit_failed``, ``metrics_failed``.
+    """
+    for arguments in (("daemon-reload",), ("enable", "--quiet", *TIMERS), ("restart", *TIMERS)):
+        status, output = _systemctl(*arguments)
+        if status != 0:
+            raise OllamaError("unit_failed", f"systemctl {arguments[0]}: {_line(output)}")
+    status, output = _systemctl("start", f"{METRICS}.service")
+    if status != 0:
+        last = _run("journalctl", "--unit", METRICS, "--lines=1", "--output=cat", "--identifier=kaido-ollama-metrics")[
+            1
+        ]
+        raise OllamaError("metrics_failed", f"{METRICS}.service: {_line(last) or _line(output)}")
+
+
+def problem() -> str | None:
+    """Return what the last collection could not read, None for nothing."""
+    try:
+        text = read_regular(OUTPUT, 16 << 20).decode("utf-8", "replace")
+    except OSError as exc:
+        return f"{OUTPUT}: {exc.strerror}"
+    if "\nkaido_ollama_store_readable 0\n" in text:
+        return (
+            "ollama_models_dir: the monitoring account cannot read it; expected a directory that ollama_group can read"
+        )
+    return None
+
+
+def damaged() -> dict[str, list[str]]:
+    """Return the damaged models of the last scheduled verification; what is shown of them cannot harm a terminal."""
+    models = sorted(Findings.load(FINDINGS).models.items())[:_MAX_MODELS]
+    return {_printable(name): [_printable(text) for text in texts[:10]] for name, texts in models}
+
+
+def _printable(text: str) -> str:
+    return "".join(letter if letter.isprintable() else "?" for letter in text[:300])
+
+
+def present(wanted: Wanted) -> list[str]:
+    """Return what is on the host of what `remove` removes."""
+    stamps = [f"{STAMP_DIR}/stamp-{timer}" for timer in TIMERS]
+    paths = [*(f"{UNIT_DIR}/{unit}" for unit in UNITS), *stamps, PROGRAM, CONFIG_DIR, RUNTIME_DIR, STATE_DIR]
+    link = link_path(wanted)
+    return [path for path in paths if os.path.lexists(path)] + ([link] if os.path.islink(link) else [])
+
+
+def remove(wanted: Wanted) -> None:
+    """Stop the units and remove all files; the record goes last, so that an interrupted removal is finished later."""
+    _systemctl("disable", "--quiet", "--now", *TIMERS)
+    _systemctl("stop", *(unit for unit in UNITS if unit not in TIMERS))
+    paths = present(wanted)
+    for path in sorted(paths, key=lambda path: path == STATE_DIR):
+        if os.path.isdir(path) and not os.path.islink(path):
+            shutil.rmtree(path)
+        else:
+            os.unlink(path)
+    with contextlib.suppress(OSError):
+        os.rmdir(os.path.dirname(PROGRAM))
+    _systemctl("daemon-reload")
+    _systemctl("reset-failed", *(unit for unit in UNITS if unit not in TIMERS))
+
+
+def _systemctl(*arguments: str) -> tuple[int, str]:
+    return _run("systemctl", *arguments)
+
+
+def _run(*argv: str) -> tuple[int, str]:
+    done = subprocess.run(
+        argv, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, timeout=300, check=False
+    )
+    return done.returncode, done.stdout.decode("utf-8", "replace")
+
+
+def _line(text: str) -> str:
+    return " ".join(text.split())[:300]

@@ -1,0 +1,48 @@
+# Copyright (c) 2026, kaido.ollama contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Options that several modules share; their documentation is in the fragments `api`, `api.registry` and `api.store`.
+
+PRIVATE to the collection: it may change at any time.
+"""
+
+from __future__ import annotations
+
+import typing as t
+
+from .._core import proxy
+from .._core.errors import OllamaError, finish
+from .._store.store import DEFAULT_MODELS_DIR
+from .api import DEFAULT_URL, Client
+
+__all__ = ["API", "REGISTRY", "STORE", "client", "finish", "registry_environment"]
+
+API: dict[str, t.Any] = {
+    "api_url": {"type": "str", "default": DEFAULT_URL},
+    "api_timeout": {"type": "float", "default": 30.0},
+    "ca_path": {"type": "path"},
+}
+REGISTRY: dict[str, t.Any] = {"registry_environment": {"type": "dict", "default": {}}}
+STORE: dict[str, t.Any] = {
+    "models_dir": {"type": "path", "default": DEFAULT_MODELS_DIR},
+    "state_dir": {"type": "path"},
+}
+
+
+def registry_environment(params: t.Mapping[str, t.Any]) -> dict[str, str]:
+    """Return the variables for requests to registries: this process's own, and over them those of the option.
+
+    :raises OllamaError: ``invalid_option``, ``bad_proxy``.
+    """
+    given = proxy.parse_environment(params["registry_environment"], what="registry_environment")
+    return {**proxy.own_environment(), **given}
+
+
+def client(params: t.Mapping[str, t.Any]) -> Client:
+    """Return the client that the shared options describe; raises ``invalid_url``."""
+    if not str(params["api_url"]).startswith(("http://", "https://")):
+        raise OllamaError(
+            "invalid_url",
+            f"api_url: invalid URL {params['api_url']!r}; expected http://host:port or https://host:port",
+        )
+    return Client(params["api_url"], timeout=params["api_timeout"], ca_path=params["ca_path"])

@@ -1,0 +1,141 @@
+# Copyright (c) 2026, kaido.ollama contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What the scheduled verification found in a store, and which blob it reads next.
+
+An unprivileged account writes the findings. Whoever reads them as root may take them as a hint to read a blob again,
+never as a proof that a blob is intact.
+
+PRIVATE to the collection: it may change at any time.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import tempfile
+import typing as t
+from dataclasses import dataclass, field
+
+from .._core.owner import read_regular
+from .store import Blob, Memory, Store, audit, fingerprint
+
+DEFAULT_PATH = "/var/lib/kaido-ollama-monitoring/verification/findings.json"
+SCHEMA = 1
+_LIMIT = 16 << 20
+
+
+@dataclass
+class Finding:
+    """The result of the last time that a blob was read.
+
+    :ivar problem: what is wrong with it, None for an intact blob.
+    :ivar seen: the fingerprint of the file then; a file with another one counts as not verified.
+    :ivar verified_at: seconds since the epoch.
+    """
+
+    seen: list[int]
+    verified_at: float
+    problem: str | None = None
+
+
+@dataclass
+class Findings:
+    """The findings of a store.
+
+    :ivar models: damaged models -> their problems.
+    :ivar finished: when the last verification ended, seconds since the epoch; 0 for never.
+    """
+
+    path: str
+    blobs: dict[str, Finding] = field(default_factory=dict)
+    models: dict[str, list[str]] = field(default_factory=dict)
+    finished: float = 0.0
+
+    @classmethod
+    def load(cls, path: str) -> Findings:
+        """Read a file; one that is missing, damaged or of another schema counts as empty."""
+        found = cls(path)
+        try:
+            data = json.loads(read_regular(path, _LIMIT))
+            if data["schema"] != SCHEMA:
+                return found
+            for digest, row in data["blobs"].items():
+                problem = None if row["problem"] is None else str(row["problem"])
+                found.blobs[str(digest)] = Finding([int(n) for n in row["seen"]], float(row["verified_at"]), problem)
+            found.models = {str(name): [str(text) for text in texts] for name, texts in data["models"].items()}
+            found.finished = float(data["finished"])
+        except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
+            return cls(path)
+        return found
+
+    def save(self) -> None:
+        """Write the file atomically; raises OSError."""
+        blobs = {digest: vars(row) for digest, row in sorted(self.blobs.items())}
+        data = {"schema": SCHEMA, "finished": self.finished, "models": self.models, "blobs": blobs}
+        write(self.path, json.dumps(data, indent=1, sort_keys=True) + "\n")
+
+    def state(self, store: Store, blob: Blob) -> tuple[str, float]:
+        """Return verified, damaged or unverified, and when the blob was last read or else last changed.
+
+        Reads no content: what is missing or has another size is damaged in any case.
+        """
+        try:
+            info = os.stat(store.blob_path(blob.digest))
+        except OSError:
+            return "damaged", 0.0
+        row = self.blobs.get(blob.digest)
+        known = row if row and row.seen == fingerprint(info) else None
+        when = known.verified_at if known else info.st_ctime
+        if store.stat_damage(blob) or (known and known.problem):
+            return "damaged", when
+        return ("verified" if known else "unverified"), when
+
+    def verify(self, store: Store, blobs: t.Iterable[Blob], share: float, now: t.Callable[[], float]) -> int:
+        """Read blobs, those first that wait longest, and keep the findings after each; returns the number read.
+
+        :param share: percent of the bytes of the store after which no further blob is begun; at least one is read.
+        """
+        wanted = {blob.digest: blob for blob in blobs}
+        self.blobs = {digest: row for digest, row in self.blobs.items() if digest in wanted}
+        left = sum(blob.size for blob in wanted.values()) * share / 100
+
+        def urgency(blob: Blob) -> tuple[bool, float]:
+            state, when = self.state(store, blob)
+            return state == "verified", when
+
+        count = 0
+        for blob in sorted(wanted.values(), key=urgency):
+            if count and left < blob.size:
+                break
+            memory = Memory(os.devnull)
+            damage = audit(store, [blob], memory, mode="full", threads=1).damage.get(blob.digest)
+            with contextlib.suppress(OSError):
+                seen = memory.verified.get(blob.digest) or fingerprint(os.stat(store.blob_path(blob.digest)))
+                self.blobs[blob.digest] = Finding(seen, now(), str(damage) if damage else None)
+            self.save()
+            count += 1
+            left -= blob.size
+        return count
+
+
+def doubt(memory: Memory, path: str = DEFAULT_PATH) -> None:
+    """Let the next audit read those blobs again that the scheduled verification found damaged."""
+    for digest, row in Findings.load(path).blobs.items():
+        if row.problem:
+            memory.verified.pop(digest, None)
+
+
+def write(path: str, text: str) -> None:
+    """Replace a file atomically, readable by everybody; raises OSError and leaves nothing behind."""
+    handle, temporary = tempfile.mkstemp(dir=os.path.dirname(path), prefix=".new-")
+    try:
+        with os.fdopen(handle, "w", encoding="utf-8", errors="replace") as file:
+            file.write(text)
+            os.fchmod(file.fileno(), 0o644)
+        os.replace(temporary, path)
+    except BaseException:
+        with contextlib.suppress(OSError):
+            os.unlink(temporary)
+        raise

@@ -1,0 +1,111 @@
+# Copyright (c) 2026, kaido.ollama contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Audit a model store from the disk alone, and say what is wrong with it.
+
+PRIVATE to the collection: it may change at any time.
+"""
+
+from __future__ import annotations
+
+import typing as t
+from dataclasses import dataclass
+
+from .._core.errors import OllamaError
+from .._core.name import Name, parse
+from .store import Entry, Memory, Store, audit
+
+
+@dataclass
+class Report:
+    """The findings; the row of an intact model has no problems.
+
+    :ivar repairable: the damaged models with a name that a server accepts.
+    """
+
+    models: list[dict[str, t.Any]]
+    repairable: list[Name]
+    orphans: list[dict[str, t.Any]]
+    partials: list[dict[str, t.Any]]
+    blobs: int
+    hashed_blobs: int
+    hashed_bytes: int
+
+    @property
+    def damaged(self) -> list[str]:
+        """Names of the models that are not what their digests say."""
+        return [row["name"] for row in self.models if row["problems"]]
+
+    def to_dict(self) -> dict[str, t.Any]:
+        """Return the report as a module's result."""
+        return {
+            "models": self.models,
+            "damaged": self.damaged,
+            "orphans": self.orphans,
+            "partials": self.partials,
+            "blobs": self.blobs,
+            "hashed_blobs": self.hashed_blobs,
+            "hashed_bytes": self.hashed_bytes,
+        }
+
+
+def verify(store: Store, memory: Memory, names: t.Sequence[Name], *, mode: str, threads: int | None = None) -> Report:
+    """Audit some models, or all if no names are given.
+
+    :param mode: ``changed`` or ``full``, as for the store's audit.
+    :raises OllamaError: ``not_found`` for a name that the store has not, ``store_unreadable``.
+    """
+    if not store.readable:
+        raise OllamaError(
+            "store_unreadable",
+            f"models_dir: cannot read {store.root}; expected a model store that its owner can read, and become: true",
+        )
+    every = store.entries()
+    chosen = every
+    if names:
+        by_key = {entry.name.key: entry for entry in every}
+        unknown = [str(name) for name in names if name.key not in by_key]
+        if unknown:
+            raise OllamaError("not_found", f"names: {', '.join(unknown)}: no such model in {store.root}", names=unknown)
+        chosen = [by_key[name.key] for name in names]
+    seen = audit(store, [blob for entry in chosen for blob in entry.blobs], memory, mode=mode, threads=threads)
+
+    def row(entry: Entry) -> dict[str, t.Any]:
+        damage = [seen.damage[blob.digest] for blob in entry.blobs if blob.digest in seen.damage]
+        problems = ([entry.problem] if entry.problem else []) + [str(item) for item in damage]
+        return {
+            "name": str(entry.name),
+            "digest": entry.digest or None,
+            "size": entry.size,
+            "problems": problems,
+            "damage": [item.to_dict() for item in damage],
+        }
+
+    return Report(
+        models=(models := [row(entry) for entry in chosen]),
+        repairable=[e.name for e, found in zip(chosen, models) if found["problems"] and _can_be_pulled(e.name)],
+        orphans=store.orphans(every),
+        partials=store.partials(),
+        blobs=len({blob.digest for entry in chosen for blob in entry.blobs}),
+        hashed_blobs=seen.hashed_blobs,
+        hashed_bytes=seen.hashed_bytes,
+    )
+
+
+def _can_be_pulled(name: Name) -> bool:
+    try:
+        return parse(str(name), allow_cloud=True) == name
+    except OllamaError:
+        return False
+
+
+def failures(report: Report, fail_on: t.Collection[str]) -> list[str]:
+    """Return one sentence for each finding of the kinds that count as failure."""
+    found: list[str] = []
+    if "damage" in fail_on:
+        found += [f"{row['name']}: {problem}" for row in report.models for problem in row["problems"]]
+    if "orphans" in fail_on and report.orphans:
+        found.append(f"{len(report.orphans)} files that no model needs, such as {report.orphans[0]['file'][:19]}")
+    if "partials" in fail_on and report.partials:
+        found.append(f"{len(report.partials)} unfinished downloads, such as {report.partials[0]['digest'][:19]}")
+    return found

@@ -1,0 +1,184 @@
+"""The action plugin model: live progress through a real ansible-playbook, on this host, against the stand-in."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import yaml
+from ansible_collections.kaido.ollama.plugins.action.model import is_state, progress_line
+from ansible_collections.kaido.ollama.plugins.module_utils._core.progress import Progress, human
+
+from tests import standin
+from tests.conftest import ROOT
+from tests.standin.registry import Registry, make_model
+
+SIZE = 6_000_000
+
+
+@pytest.mark.parametrize(
+    ("size", "text"),
+    [(0, "0 B"), (999, "999 B"), (1000, "1.0 kB"), (475_413, "475 kB"), (2_019_393_189, "2.0 GB"), (999_600, "1.0 MB")],
+)
+def test_sizes_are_written_as_people_do(size: int, text: str) -> None:
+    assert human(size) == text
+
+
+def test_a_line_says_how_far_and_how_long() -> None:
+    row = {"total": 2_000_000_000, "completed": 500_000_000, "status": "pulling 0123"}
+    waiting = {"total": 1_000_000_000, "completed": 0, "status": "waiting"}
+    state = {"models": {"a:1b": row, "b:1b": waiting}, "note": ""}
+    assert progress_line(state, 100e6) == "a:1b  16 %  500 MB of 3.0 GB  100 MB/s  0:25 left"
+    assert progress_line(state, 0) == "a:1b  16 %  500 MB of 3.0 GB"
+    assert progress_line(state, 0.1e6).endswith("6:56:40 left")
+    row["completed"], waiting["completed"], row["status"] = 2_000_000_000, 1_000_000_000, "verifying sha256 digest"
+    assert progress_line(state, 100e6) == "a:1b  100 %  3.0 GB of 3.0 GB  verifying sha256 digest"
+    assert progress_line({"models": {}, "note": "waiting for another run"}, 0) == "waiting for another run"
+
+
+def test_progress_is_kept_and_ends(tmp_path: Path) -> None:
+    path = tmp_path / "progress"
+    progress = Progress(str(path))
+    progress.expect([("a", 100)])
+    progress.update("a", 100, {"status": "pulling x", "digest": "sha256:x", "total": 90, "completed": 40})
+    progress.finish()
+    state = json.loads(path.read_text())
+    assert state["models"] == {"a": {"total": 100, "completed": 40, "status": "pulling x"}}
+    assert state["finished"] is True
+
+
+class Play:
+    """Run one task of module model by ansible-playbook on this host."""
+
+    def __init__(self, folder: Path, server: standin.Running, registry: Registry) -> None:
+        self.folder = folder
+        self.arguments = {
+            "name": f"{registry.host}/library/big",
+            "insecure": True,
+            "api_url": server.url,
+            "models_dir": os.fspath(server.models_dir),
+            "state_dir": str(folder / "state"),
+        }
+
+    def __call__(self, *options: str, task: dict[str, object] | None = None, **arguments: object) -> tuple[int, str]:
+        module = {"kaido.ollama.model": {**self.arguments, **arguments}, "register": "done", **(task or {})}
+        show = {
+            "ansible.builtin.debug": {"msg": "actions={{ done.models[0].actions | default([]) }}"},
+            "ignore_errors": True,
+        }
+        play = {"hosts": "localhost", "connection": "local", "gather_facts": False, "tasks": [module, show]}
+        path = self.folder / "play.yml"
+        path.write_text(json.dumps([play]))
+        environment = {
+            **os.environ,
+            "ANSIBLE_COLLECTIONS_PATH": str(ROOT / ".cache"),
+            "ANSIBLE_LOCALHOST_WARNING": "false",
+            "ANSIBLE_ASYNC_DIR": str(self.folder / "async"),
+            "ANSIBLE_HOME": str(self.folder / "ansible"),
+        }
+        command = [str(Path(sys.executable).with_name("ansible-playbook")), "-i", "localhost,", "-e"]
+        command += [f"ansible_python_interpreter={sys.executable}", *options, str(path)]
+        done = subprocess.run(command, capture_output=True, text=True, env=environment, timeout=120, check=False)
+        return done.returncode, done.stdout + done.stderr
+
+
+@pytest.fixture
+def play(tmp_path: Path) -> Iterator[Play]:
+    make_model(tmp_path / "upstream", "big", size=SIZE)
+    with Registry(tmp_path / "upstream") as registry, standin.running(models_dir=tmp_path / "models") as server:
+        registry.misbehave("/blobs/", ranges=True, rate=SIZE / 6)
+        yield Play(tmp_path, server, registry)
+
+
+LINE = re.compile(r"^localhost: \S+/library/big:latest  \d+ %  \S+ [kM]B of 6\.0 MB", re.MULTILINE)
+
+
+def test_a_pull_shows_its_progress_and_a_second_run_shows_nothing(play: Play) -> None:
+    code, output = play("--check")
+    assert code == 0, output
+    assert "would be pulled" in output
+    assert not LINE.search(output)
+    code, output = play()
+    assert code == 0, output
+    assert len(LINE.findall(output)) >= 1
+    assert "changed=1" in output
+    assert "6.0 MB fetched" in output
+    assert list((play.folder / "async").iterdir()) == []
+    assert not list((play.folder / "state").glob("*.progress*"))
+    code, output = play("-vvv")
+    assert code == 0, output
+    assert not LINE.search(output)
+    assert "changed=0" in output
+    assert output.count("Using module file") == 1
+
+
+def test_async_of_the_users_own_still_works(play: Play) -> None:
+    code, output = play(task={"async": 60, "poll": 1})
+    assert code == 0, output
+    assert "changed=1" in output
+    assert not LINE.search(output)
+
+
+def test_a_failing_pull_fails_the_task_with_its_code(play: Play) -> None:
+    code, output = play(deadline=1)
+    assert code == 2, output
+    assert re.search(r'"?code"?: "?deadline', output), output
+    assert "the deadline is over" in output
+
+
+def test_a_warning_does_not_stop_a_pull(play: Play, monkeypatch: pytest.MonkeyPatch) -> None:
+    """ansible-core 2.19 has warnings as objects, older ones as text."""
+    monkeypatch.setenv("https_proxy", "http://127.0.0.1:9")
+    mirror = "http://" + str(play.arguments["name"]).split("/", maxsplit=1)[0]
+    code, output = play(name="big", insecure=False, mirrors=[mirror], mirrors_trusted=True)
+    assert code == 0, output
+    assert "the digest that a mirror offers is trusted" in " ".join(output.split())
+
+
+def test_the_role_gives_look_ups_the_way_out_of_the_server(play: Play) -> None:
+    """Settings and environment of the server alike; the password of a proxy is not shown, however verbose the run."""
+    role = yaml.safe_load((ROOT / "roles/ollama/vars/main.yml").read_text())
+    variables = {
+        "ollama__preflight": {
+            "environment": {"HTTPS_PROXY": "http://p.lan:1", "NO_PROXY": "a.lan,b.lan", "OLLAMA_HOST": "x"}
+        },
+        "ollama_environment": {"http_proxy": "http://u:hunter2@q.lan:2", "SSL_CERT_FILE": "/ca.pem", "TOKEN": "no"},
+    }
+    # A name that is none ends the module before any registry is asked.
+    _code, shown = play(
+        "-vvv",
+        task={"vars": variables},
+        registry_environment=role["ollama__registry_environment"],
+        name="no name",
+    )
+    assert "hunter2" not in shown
+    for text in ("HTTPS_PROXY: http://p.lan:1", "http_proxy: http://***@q.lan:2", "NO_PROXY: a.lan,b.lan"):
+        assert text in shown
+    assert "TOKEN" not in shown
+    assert "invalid_name" in shown
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"models": []},
+        {"models": {"a": 1}},
+        {"models": {"a": {"total": "x", "completed": 1, "status": ""}}},
+        {"models": {"a": {"total": 1, "completed": -1, "status": ""}}},
+        {"models": {"a": {"total": True, "completed": 1, "status": ""}}},
+        {"models": {"a": {"total": 1, "completed": 1}}},
+        {"note": None},
+        {"finished": 1},
+        {"time": "now"},
+    ],
+)
+def test_a_progress_file_of_another_form_is_not_read(change: dict[str, object]) -> None:
+    state = {"models": {"a": {"total": 2, "completed": 1, "status": "x"}}, "note": "", "finished": False, "time": 1.5}
+    assert is_state(state)
+    assert not is_state({**state, **change})

@@ -1,0 +1,420 @@
+"""The lock file: written from a registry over real HTTP, read by the lookup, held to by module model."""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import subprocess
+import sys
+import typing as t
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import yaml
+from ansible.errors import AnsibleLookupError
+from ansible_collections.kaido.ollama.plugins.action.model_lock import write_lock
+from ansible_collections.kaido.ollama.plugins.lookup.models_lock import LookupModule, read_lock
+from ansible_collections.kaido.ollama.plugins.module_utils._core.errors import OllamaError
+from ansible_collections.kaido.ollama.plugins.module_utils._core.name import Name, parse
+from ansible_collections.kaido.ollama.plugins.module_utils._models import lockfile
+from ansible_collections.kaido.ollama.plugins.module_utils._models import models as models_module
+from ansible_collections.kaido.ollama.plugins.module_utils._models.lockfile import Locked, declared, parse_lock, render
+from ansible_collections.kaido.ollama.plugins.module_utils._models.registry import Offer, Source, look_up
+from ansible_collections.kaido.ollama.plugins.module_utils._server.api import Client
+from ansible_collections.kaido.ollama.plugins.modules import model
+
+from tests import standin
+from tests.conftest import ROOT
+from tests.standin.registry import Registry, make_list, make_model
+
+HEX = "ab" * 32
+DAY, NEXT_DAY = "2026-11-22", "2026-11-23"
+
+
+class World:
+    """An upstream registry with two models, and a lock file."""
+
+    def __init__(self, tmp_path: Path) -> None:
+        self.upstream_dir = tmp_path / "upstream"
+        self.path = tmp_path / "models.lock.yml"
+        self.digests = {name: self.publish(name, seed) for seed, name in enumerate(["a", "b:1b"])}
+        self.upstream = Registry(self.upstream_dir)
+        self.asked: list[tuple[str, bool]] = []
+
+    def publish(self, name: str, seed: int, **more: t.Any) -> str:
+        return "sha256:" + make_model(self.upstream_dir, name, size=40_000, seed=seed, **more)
+
+    def lock(self, *models: t.Any, today: str = DAY, check: bool = False, **options: t.Any) -> t.Any:
+        defaults = {"mirrors": [], "mirrors_trusted": False, "insecure": False, "registry_environment": {}}
+        args = {"models": list(models), "path": str(self.path), **defaults, **options}
+        return write_lock(args, today=today, check_mode=check)
+
+
+@pytest.fixture
+def world(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[World]:
+    world = World(tmp_path)
+
+    def local(source: Source, name: Name, *, lists: bool, **options: t.Any) -> Offer:
+        """Ask the upstream of this test instead of the public registry."""
+        world.asked.append((str(name), lists))
+        if source.host != "registry.ollama.ai":
+            return look_up(source, name, lists=lists, **options)
+        return look_up(Source(world.upstream.host, insecure=True), name, lists=lists, **options)
+
+    monkeypatch.setattr(lockfile, "look_up", local)
+    monkeypatch.setattr(models_module, "look_up", local)
+    with world.upstream:
+        yield world
+
+
+# --- writing
+
+
+def test_check_apply_check_apply(world: World) -> None:
+    models = ["a", {"name": "B:1B".lower(), "aliases": ["default-chat"]}, "A:latest".lower()]
+    forecast = world.lock(*models, check=True)
+    assert not world.path.exists()
+    done = world.lock(*models)
+    assert (forecast["changed"], done["changed"]) == (True, True)
+    assert forecast["diff"] == done["diff"]
+    assert done["diff"]["before"] == ""
+    assert done["diff"]["after"] == world.path.read_text()
+    assert done["models"]["b:1b"]["digest"] == world.digests["b:1b"]
+    written = yaml.safe_load(world.path.read_text())
+    assert written == done["models"]
+    assert list(written) == ["a:latest", "b:1b"], "once each, and no alias"
+    assert written["a:latest"]["date"] == DAY
+    assert written["a:latest"]["size"] > 40_000
+    for check in (True, False):
+        again = world.lock(*models, check=check, today=NEXT_DAY)
+        assert (again["changed"], again["moves"]) == (False, [])
+        assert again["diff"]["before"] == again["diff"]["after"]
+
+
+def test_a_tag_that_moved_is_shown_and_dated(world: World) -> None:
+    world.lock("a", "b:1b")
+    new = world.publish("a", 9)
+    forecast = world.lock("a", "b:1b", check=True, today=NEXT_DAY)
+    done = world.lock("a", "b:1b", today=NEXT_DAY)
+    assert forecast["diff"] == done["diff"]
+    assert done["moves"] == [f"a:latest moved from {world.digests['a'][:19]} of {DAY} to {new[:19]}"]
+    assert world.digests["a"] in done["diff"]["before"]
+    assert new in done["diff"]["after"]
+    lock = read_lock(str(world.path))
+    assert (lock["a:latest"].digest, lock["a:latest"].date, lock["b:1b"].date) == (new, NEXT_DAY, DAY)
+
+
+def test_models_come_and_go(world: World) -> None:
+    world.lock("a")
+    done = world.lock("b:1b", {"name": "a", "state": "absent"})
+    assert done["moves"] == ["a:latest is no longer declared", f"b:1b is new: {world.digests['b:1b'][:19]}"]
+    assert list(read_lock(str(world.path))) == ["b:1b"]
+    world.lock()
+    assert read_lock(str(world.path)) == {}
+
+
+def test_the_lock_holds_what_every_server_can_be_held_to(world: World) -> None:
+    """Of a list of variants it is the one that a server chooses: a server before 0.40 is given only that."""
+    world.publish("v-ggml", 1, runner="ggml")
+    chosen = world.publish("v-llama", 2, runner="llamacpp")
+    listed = "sha256:" + make_list(world.upstream_dir, "multi", {"ggml": "v-ggml", "llamacpp": "v-llama"})
+    done = world.lock("multi")
+    assert done["models"]["multi:latest"]["digest"] == chosen != listed
+    assert done["warnings"] == []
+    assert sorted(world.asked) == [("multi:latest", False), ("multi:latest", True)]
+
+
+def test_a_registry_that_serves_newer_servers_something_else_is_told(world: World, monkeypatch: t.Any) -> None:
+    def odd(source: Source, name: Name, *, lists: bool, **_options: t.Any) -> Offer:
+        return look_up(Source(world.upstream.host, insecure=True), parse("b:1b" if lists else "a"), lists=lists)
+
+    monkeypatch.setattr(lockfile, "look_up", odd)
+    done = world.lock("a")
+    assert done["models"]["a:latest"]["digest"] == world.digests["a"]
+    assert world.digests["b:1b"] in done["warnings"][0]
+
+
+def test_all_failures_are_told_and_the_file_stays(world: World) -> None:
+    world.lock("a")
+    before = world.path.read_text()
+    with pytest.raises(OllamaError) as info:
+        world.lock("a", "nope", "nix:1")
+    assert info.value.code == "tag_missing"
+    assert "nope" in info.value.message
+    assert "nix:1" in info.value.message
+    assert world.path.read_text() == before
+    assert sorted(os.listdir(world.path.parent)) == ["models.lock.yml", "upstream"]
+
+
+def test_a_pin_has_to_be_on_offer(world: World) -> None:
+    assert world.lock({"name": "a", "digest": world.digests["a"]})["changed"]
+    with pytest.raises(OllamaError) as info:
+        world.lock({"name": "a", "digest": HEX})
+    assert info.value.code == "digest_not_offered"
+    assert HEX in info.value.message
+    assert world.digests["a"] in info.value.message
+
+
+def test_mirrors_are_asked_where_upstream_is_silent(world: World, tmp_path: Path) -> None:
+    with Registry(world.upstream_dir) as mirror:
+        world.upstream.misbehave("", status=503)
+        with pytest.raises(OllamaError) as info:
+            world.lock("a")
+        assert info.value.code == "registry_unreachable"
+        with pytest.raises(OllamaError, match="ollama_mirrors_trusted") as info:
+            world.lock("a", mirrors=[f"http://{mirror.host}"])
+        assert info.value.code == "mirror_unverified"
+        done = world.lock("a", mirrors=[f"http://{mirror.host}"], mirrors_trusted=True)
+        assert done["models"]["a:latest"]["digest"] == world.digests["a"]
+        assert mirror.host in done["warnings"][0]
+        assert "503" in done["warnings"][0]
+
+
+def test_a_file_that_cannot_be_written_is_told(world: World) -> None:
+    world.path = world.path.parent / "nowhere" / "models.lock.yml"
+    with pytest.raises(OllamaError) as info:
+        world.lock("a")
+    assert info.value.code == "lock_unwritable"
+    assert str(world.path) in info.value.message
+
+
+def test_hosts_that_disagree_on_a_pin_are_told() -> None:
+    a, b = "sha256:" + HEX, "sha256:" + "cd" * 32
+    assert list(declared(["x", {"name": "x", "digest": a}, {"name": "X"}]).values()) == [a]
+    with pytest.raises(OllamaError, match="hosts pin it to"):
+        declared([{"name": "x", "digest": a}, {"name": "x", "digest": b}])
+
+
+# --- reading
+
+# Ten lines that are 2 ** 10 names when they are written out, and so on.
+_BOMB = "".join(f"y{new}: &{new} [*{old}, *{old}]\n" for old, new in zip("abcdefghi", "bcdefghij", strict=True))
+GOOD = f'"a:latest":\n  digest: sha256:{HEX}\n  size: 5\n  date: "{DAY}"\n'
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("", "it holds nothing, not a mapping"),
+        ("- a\n", "it holds list, not a mapping"),
+        ("a: [\n", "it is not YAML in line"),
+        ("<<<<<<< HEAD\n" + GOOD, "it is not YAML in line"),
+        ("\x00", "it is not YAML"),
+        (GOOD.replace(HEX, HEX[:-1]), "a:latest.digest: 'sha256:aba"),
+        (GOOD.replace(HEX, HEX[:-1] + "x"), "is not a digest"),
+        (GOOD.replace("size: 5", "size: big"), "a:latest: invalid size 'big'; expected a number of bytes"),
+        (GOOD.replace("size: 5", "size: true"), "a:latest: invalid size True"),
+        (GOOD.replace(DAY, "yesterday"), "a:latest: invalid date 'yesterday'"),
+        (GOOD.replace("size:", "bytes:"), "a:latest: invalid value ['bytes', 'date', 'digest']; expected"),
+        (GOOD + "  pinned: true\n", "expected exactly the keys digest, size, date"),
+        ("a: sha256:x\n", "a:latest: invalid value 'sha256:x'; expected exactly"),
+        ("a b: {}\n", "'a b' is not a model name"),
+        ("1:30: {}\n", "not a model name"),
+        (GOOD + GOOD.replace("a:latest", "a"), "a:latest: duplicate entry"),
+        ("[" * 5000, "it is too deep"),
+        ("a: " + "[" * 5000 + "]" * 5000, "it is too deep"),
+        ("a: " + "{b: " * 300 + "}" * 300, "a:latest: "),
+        ("x: &a [a, b]\n" + _BOMB, "expected exactly the keys"),
+        ("x: &a [a, b]\n" + _BOMB + "  \n" + GOOD.replace("sha256:" + HEX, "*j"), "expected exactly the keys"),
+        (GOOD.replace(f'"{DAY}"', "2026-13-45"), "unreadable characters or values"),
+        (GOOD.replace("size: 5", "size: " + "9" * 5000), "it is"),
+        (GOOD.replace("size: 5", "size: 0x" + "f" * 5000), "it is no lock file"),
+        (GOOD.replace("size: 5", "size: .inf"), "invalid size inf"),
+        (GOOD.replace(f'"{DAY}"', "[1]"), "invalid date [1]"),
+        (GOOD.replace("sha256:" + HEX, "[x]"), "invalid digest ['x']"),
+        ("? [a]\n: b\n", "it is not YAML"),
+        ("&a a: *a\nb: &b [*b]\n", "expected exactly the keys"),
+        ("!!python/object:os.system {}\n", "it is not YAML"),
+        ("a: !!int x\n", "it is not YAML"),
+        ("x" * (5 << 20), "it is larger than 4 MiB"),
+    ],
+)
+def test_a_damaged_lock_is_one_line(tmp_path: Path, text: str, words: str) -> None:
+    path = tmp_path / "models.lock.yml"
+    path.write_text(text)
+    with pytest.raises(OllamaError) as info:
+        read_lock(str(path))
+    assert info.value.code == "invalid_lock"
+    assert words in info.value.message
+    assert info.value.message.startswith(f"{path}: ")
+    assert "kaido.ollama.lock" in info.value.message
+    assert "\n" not in info.value.message
+    with pytest.raises(OllamaError):
+        write_lock(
+            {"models": [], "path": str(path), "mirrors": [], "mirrors_trusted": False, "insecure": False},
+            today=DAY,
+            check_mode=False,
+        )
+    assert path.read_text() == text, "a damaged lock is not overwritten: somebody has to look"
+
+
+def test_mutated_locks_end_in_one_coded_line(tmp_path: Path) -> None:
+    dice = random.Random(20261126)
+    pieces = [
+        "[",
+        "{",
+        "&a ",
+        "*a",
+        "? ",
+        ": ",
+        "\n",
+        "\t",
+        "- ",
+        "!!set ",
+        "!!timestamp x",
+        "!!binary x",
+        "0o7",
+        "~",
+        "'",
+    ]
+    path = tmp_path / "models.lock.yml"
+    outcomes = set()
+    for _number in range(600):
+        text = render({name: Locked("sha256:" + HEX, 7, DAY) for name in ("a:latest", "b:1")})
+        for _time in range(dice.choice([1, 2, 4])):
+            start = dice.randrange(len(text))
+            text = text[:start] + dice.choice(pieces) * dice.choice([1, 1, 2000]) + text[start + dice.randrange(3) :]
+        path.write_text(text)
+        try:
+            read_lock(str(path))
+            outcomes.add("read")
+        except OllamaError as exc:
+            outcomes.add(exc.code if "\n" not in exc.message else exc.message)
+    assert outcomes == {"read", "invalid_lock"}
+
+
+@pytest.mark.parametrize("kind", ["fifo", "directory", "device"])
+def test_a_lock_that_is_no_file(tmp_path: Path, kind: str) -> None:
+    path = tmp_path / "models.lock.yml"
+    if kind == "fifo":
+        os.mkfifo(path)
+    elif kind == "directory":
+        path.mkdir()
+    else:
+        path.symlink_to("/dev/zero")
+    with pytest.raises(AnsibleLookupError, match="cannot be read: "):
+        look(None, tmp_path)
+    with pytest.raises(AnsibleLookupError, match="expected a path or a mapping"):
+        look([1], tmp_path)
+
+
+def test_what_is_written_is_read() -> None:
+    lock = {"1:30": Locked("sha256:" + HEX, 7, DAY), "hf.co/u/r:Q4_K_M": Locked("sha256:" + HEX, 8, DAY)}
+    assert parse_lock(yaml.safe_load(render(lock)), what="x") == lock
+    assert parse_lock(yaml.safe_load(render({})), what="x") == {}
+
+
+def look(term: t.Any, inventory_dir: Path, models: t.Any = ()) -> dict[str, str]:
+    [result] = LookupModule().run([term], {"inventory_dir": str(inventory_dir)}, models=list(models))
+    return result
+
+
+def test_the_lookup_finds_the_file_beside_the_inventory(tmp_path: Path) -> None:
+    assert look(None, tmp_path) == {}
+    assert look("", tmp_path) == {}
+    path = tmp_path / "models.lock.yml"
+    path.write_text(GOOD)
+    locked = {"a:latest": f"sha256:{HEX}"}
+    assert look(None, tmp_path, ["a"]) == locked
+    assert look(str(path), Path("/nowhere"), ["A".lower()]) == locked
+    assert look(yaml.safe_load(GOOD), Path("/nowhere")) == locked
+    assert look({}, tmp_path, ["b"]) == {}, "an empty mapping switches the lock off"
+    with pytest.raises(AnsibleLookupError, match=r"other\.yml: cannot be read: No such file"):
+        look(str(tmp_path / "other.yml"), tmp_path)
+
+
+def test_a_declared_model_without_a_line_is_an_error(tmp_path: Path) -> None:
+    (tmp_path / "models.lock.yml").write_text(GOOD)
+    with pytest.raises(AnsibleLookupError, match=r"no line for b:latest, c:1"):
+        look(None, tmp_path, ["b", "a", "c:1", {"name": "d", "state": "absent"}, {"name": "e", "digest": HEX}])
+
+
+# --- holding hosts to it
+
+
+@pytest.mark.parametrize("version", ["0.35.1", "0.40.2"])
+def test_hosts_get_what_is_locked(world: World, tmp_path: Path, run_module: t.Any, version: str) -> None:
+    """Also for a list of variants, and after a server of 0.40 has converted the model by itself."""
+    world.publish("v", 1, runner="ggml")
+    if version >= "0.40":
+        make_list(world.upstream_dir, "multi", {"ggml": "v"})
+    else:
+        world.publish("multi", 1, runner="ggml")
+    world.lock("a", "multi")
+    lock = {name: row.digest for name, row in read_lock(str(world.path)).items()}
+    env = {"STANDIN_UPSTREAM": f"http://{world.upstream.host}", "STANDIN_TIME_SCALE": "0.01", "STANDIN_MIGRATE": "1"}
+    (tmp_path / "models").mkdir()
+    with standin.running(version, tmp_path / "models", env) as server:
+        places = {"models_dir": str(tmp_path / "models"), "state_dir": str(tmp_path / "state")}
+        params = {"api_url": server.url, "models": ["a", "multi"], "lock": lock, **places}
+        done = run_module(model, params)
+        assert (done["failed"], done["changed"]) == (False, True), done
+        for name in ("a", "multi"):
+            Client(server.url).generate({"model": name}, timeout=10)
+        assert not run_module(model, params)["changed"]
+        assert not run_module(model, params, check=True)["changed"]
+        # The tag moves on; the lock holds. A model that is gone cannot be had any more, and that is said.
+        moved = world.publish("a", 9)
+        assert not run_module(model, {**params, "models": [{"name": "a", "state": "latest"}]})["changed"]
+        Client(server.url).delete(parse("a"))
+        stale = run_module(model, params)
+        assert stale["failure"]["code"] == "digest_not_offered"
+        assert lock["a:latest"] in stale["msg"]
+        assert moved in stale["msg"]
+        world.lock("a", "multi")
+        fresh = {name: row.digest for name, row in read_lock(str(world.path)).items()}
+        assert not run_module(model, {**params, "lock": fresh})["failed"]
+
+
+# --- the playbook
+
+
+def test_the_playbook_writes_beside_the_inventory(tmp_path: Path) -> None:
+    upstream = tmp_path / "upstream"
+    make_model(upstream, "a", size=40_000)
+    make_model(upstream, "b:1b", size=40_000, seed=1)
+    with Registry(upstream) as registry:
+        names = [f"{registry.host}/library/{name}" for name in ("a:latest", "b:1b")]
+        hosts = {
+            "one": {"ollama_models": [names[0], {"name": names[1], "state": "absent"}]},
+            "two": {"ollama_models": names},
+            "three": {},
+        }
+        inventory = tmp_path / "inventory" / "hosts.yml"
+        inventory.parent.mkdir()
+        inventory.write_text(json.dumps({"ollama_servers": {"hosts": hosts}}))
+        # No model registry with a certificate can be reached from here.
+        text = (ROOT / "playbooks" / "lock.yml").read_text()
+        name = "kaido.ollama.model_lock:\n"
+        assert text.count(name) == 1
+        playbook = tmp_path / "lock.yml"
+        playbook.write_text(text.replace(name, name + "        insecure: true\n"))
+        lock = inventory.parent / "models.lock.yml"
+
+        def ansible(program: str, *arguments: t.Any, ok: bool = True) -> str:
+            command = [Path(sys.executable).parent / program, "-i", inventory, *arguments]
+            done = subprocess.run(
+                command, cwd=ROOT, capture_output=True, text=True, check=False, stdin=subprocess.DEVNULL, timeout=120
+            )
+            assert (done.returncode == 0) is ok, done.stdout + done.stderr
+            return done.stdout
+
+        def play(*more: str) -> str:
+            return ansible("ansible-playbook", playbook, "--diff", *more)
+
+        # The hosts do not exist: nothing may connect to them.
+        output = play("--limit", "one", "--check")
+        assert "+  digest: sha256:" in output
+        assert not lock.exists()
+        output = play("--limit", "one")
+        assert set(read_lock(str(lock))) == set(names)
+        assert "changed=1" in output
+        assert "changed=0" in play()
+        locked = "msg={{ lookup('kaido.ollama.models_lock', none, models=ollama_models)[ollama_models[1]] }}"
+        output = ansible("ansible", "two", "-m", "ansible.builtin.debug", "-a", locked)
+        assert read_lock(str(lock))[names[1]].digest in output
+        lock.write_text("a: [\n")
+        output = ansible("ansible", "two", "-m", "ansible.builtin.debug", "-a", locked, ok=False)
+        assert f"{lock}: it is not YAML in line 2" in output

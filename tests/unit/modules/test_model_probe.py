@@ -1,0 +1,244 @@
+"""Module probe against the stand-in, in both generations of the store."""
+
+from __future__ import annotations
+
+import os
+import typing as t
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from pathlib import Path
+
+import pytest
+from ansible_collections.kaido.ollama.plugins.module_utils._core.errors import OllamaError
+from ansible_collections.kaido.ollama.plugins.module_utils._models.loaded import Demands, judge
+from ansible_collections.kaido.ollama.plugins.module_utils._server.api import Client
+from ansible_collections.kaido.ollama.plugins.module_utils._server.journal import last_lines
+from ansible_collections.kaido.ollama.plugins.modules import model_probe
+
+from tests import standin
+from tests.unit.modules.test_model_loaded import fill
+
+GIB = 1 << 30
+
+
+class World:
+    def __init__(self, server: standin.Running, run_module: t.Any) -> None:
+        self.client = Client(server.url)
+        self._run_module = run_module
+
+    def run(self, *, check: bool = False, **params: t.Any) -> dict[str, t.Any]:
+        result: dict[str, t.Any] = self._run_module(
+            model_probe, {"api_url": self.client.base_url, **params}, check=check
+        )
+        assert not result.get("changed")
+        return result
+
+    def ps(self) -> dict[str, str]:
+        return {row["name"]: row["expires_at"] for row in self.client.running()}
+
+
+Start = Callable[..., World]
+
+
+@pytest.fixture(params=["0.35.1", "0.40.2"])
+def start(request: pytest.FixtureRequest, tmp_path: Path, run_module: t.Any) -> Iterator[Start]:
+    fill(tmp_path, 2 if request.param >= "0.40" else 1)
+    with ExitStack() as stack:
+        yield lambda **env: World(stack.enter_context(standin.running(request.param, tmp_path, env)), run_module)
+
+
+def test_a_model_that_runs_is_measured_and_leaves_no_trace(start: Start) -> None:
+    world = start(STANDIN_TOKEN_SECONDS="0.01", STANDIN_LOAD_SECONDS="0.3")
+    for check in (True, False, True, False):
+        result = world.run(name="A", check=check)
+        assert not result["failed"], result
+        assert result["probed"] is not check
+        assert result["name"] == "A:latest"
+        assert world.ps() == {}, "it was not in memory before"
+    assert result["was_loaded"] is False
+    assert 0.3 <= result["load_seconds"] < 3
+    assert 0 < result["answer_tokens_per_second"] <= 200
+    assert result["prompt_tokens_per_second"] > 0
+    assert result["vram_share"] == 0.0
+    assert result["size"] > 0
+    assert result["context_length"] == 128
+    assert len(result["response"].split()) == 23
+    assert result["dimensions"] is None
+    assert result["compute"] == []
+
+
+def test_the_same_question_gets_the_same_answer(start: Start) -> None:
+    world = start()
+    first = world.run(name="a", max_tokens=5)
+    assert first["response"] == world.run(name="a", max_tokens=5)["response"]
+    assert first["response"] != world.run(name="a", max_tokens=5, seed=7)["response"]
+    assert len(first["response"].split()) == 5
+
+
+def test_an_embedding_model_embeds(start: Start) -> None:
+    world = start(STANDIN_GPU="cuda:24564")
+    result = world.run(name="embed", require_gpu=True)
+    assert not result["failed"], result
+    assert (result["dimensions"], result["response"], result["answer_tokens_per_second"]) == (64, None, None)
+    assert world.ps() == {}
+
+
+def test_memory_is_left_as_it_was_or_as_asked(start: Start) -> None:
+    world = start()
+    world.client.generate({"model": "a", "keep_alive": -1}, timeout=5)
+    assert world.run(name="a")["was_loaded"]
+    assert world.ps()["a:latest"] > "2100"
+    world.client.generate({"model": "a", "keep_alive": "3h"}, timeout=5)
+    before = world.ps()["a:latest"]
+    world.run(name="a")
+    assert abs(_minute(world.ps()["a:latest"]) - _minute(before)) <= 1
+    world.run(name="a", keep_alive="0")
+    assert world.ps() == {}
+    world.run(name="a", keep_alive="forever")
+    assert world.ps()["a:latest"] > "2100"
+
+
+def _minute(text: str) -> int:
+    return int(text[11:13]) * 60 + int(text[14:16])
+
+
+def test_a_gpu_is_there_or_missing(start: Start) -> None:
+    result = start(STANDIN_GPU="cuda:24564").run(name="a", require_gpu=True)
+    assert (result["failed"], result["vram_share"]) == (False, 1.0)
+    result = start().run(name="a", require_gpu=True)
+    assert result["failure"]["code"] == "on_cpu"
+    assert "0 B of" in result["msg"]
+    assert "(0 %)" in result["msg"]
+    assert result["vram_share"] == 0.0
+    assert result["response"], "what was found is part of the failure"
+
+
+@pytest.mark.parametrize(
+    ("vram", "demands", "code", "text"),
+    [
+        (4 * GIB, Demands(gpu=True), None, ""),
+        (4 * GIB - 1, Demands(gpu=True), "partly_on_cpu", "(100 %)"),
+        (GIB, Demands(gpu=True), "partly_on_cpu", "1.1 GB of 4.3 GB (25 %)"),
+        (0, Demands(gpu=True), "on_cpu", "0 B of 4.3 GB (0 %)"),
+        (0, Demands(), None, ""),
+        (0, Demands(tokens_per_second=12.5), None, ""),
+        (0, Demands(tokens_per_second=12.6), "too_slow", "12.5 tokens/s; min_tokens_per_second wants 12.6"),
+        (0, Demands(gpu=True, tokens_per_second=99), "on_cpu", ""),
+    ],
+)
+def test_what_a_probe_must_find(vram: int, demands: Demands, code: str | None, text: str) -> None:
+    found = {
+        "name": "a:latest", "size": 4 * GIB, "size_vram": vram, "response": "Hi",
+        "answer_tokens_per_second": 12.5, "prompt_tokens_per_second": 99.0,
+    }  # fmt: skip
+    if code is None:
+        judge(found, demands)
+        return
+    with pytest.raises(OllamaError) as info:
+        judge(found, demands)
+    assert info.value.code == code
+    assert text in info.value.message
+
+
+@pytest.mark.parametrize(("rate", "fails"), [(99.0, False), (5.0, True), (None, True)])
+def test_an_embedding_model_is_as_fast_as_it_reads(rate: float | None, fails: bool) -> None:
+    found = {
+        "name": "e", "size": 1, "size_vram": 1, "response": None,
+        "answer_tokens_per_second": None, "prompt_tokens_per_second": rate,
+    }  # fmt: skip
+    if fails:
+        with pytest.raises(OllamaError, match="tokens/s"):
+            judge(found, Demands(tokens_per_second=6))
+    else:
+        judge(found, Demands(tokens_per_second=6))
+
+
+def test_too_slow_is_a_failure(start: Start) -> None:
+    world = start(STANDIN_TOKEN_SECONDS="0.02")
+    result = world.run(name="a", min_tokens_per_second=1000, max_tokens=4)
+    assert result["failure"]["code"] == "too_slow"
+    assert world.ps() == {}
+
+
+def test_what_is_not_there_or_broken_is_told(start: Start) -> None:
+    world = start()
+    assert world.run(name="nope")["failure"]["code"] == "not_found"
+    result = world.run(name="bad")
+    assert result["failure"]["code"] == "load_failed"
+    assert "exceeds file size" in result["msg"]
+
+
+@pytest.mark.parametrize("unit", [None, "ollama.service"])
+def test_a_runner_that_fails_in_mid_answer_is_named(start: Start, monkeypatch: t.Any, unit: str | None) -> None:
+    monkeypatch.setattr(model_probe, "last_lines", lambda _unit: ["llama-server: invalid UTF-8", "exit status 1"])
+    world = start(STANDIN_RUNNER_FAILS="1")
+    result = world.run(name="a", unit=unit)
+    assert result["failure"]["code"] == "runner_failed"
+    journal = "; the last lines of its journal: llama-server: invalid UTF-8 | exit status 1" if unit else ""
+    assert result["msg"] == f"a:latest: the runner gave up in mid-answer{journal}"
+    assert world.ps() == {}
+
+
+def test_the_last_lines_of_a_journal_are_printable(tmp_path: Path, monkeypatch: t.Any) -> None:
+    program = tmp_path / "journalctl"
+    program.write_text("#!/bin/sh\necho \"$@\" >&2\nprintf 'one\\033[31m\\ntwo %0300d\\n' 0\n")
+    program.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
+    assert last_lines("ollama.service") == ["one [31m", "two " + "0" * 196]
+    monkeypatch.setenv("PATH", str(tmp_path / "nowhere"))
+    assert last_lines("ollama.service") == []
+
+
+@pytest.mark.parametrize(
+    ("answer", "code"),
+    [
+        ({"response": "", "eval_count": 1}, "empty_answer"),
+        ({"response": "  \n"}, "empty_answer"),
+        ({}, "empty_answer"),
+        ({"error": "llama runner process has terminated"}, "server_error"),
+        ({"response": "", "thinking": "Hmm"}, None),
+    ],
+)
+def test_an_answer_is_looked_at(start: Start, monkeypatch: t.Any, answer: dict[str, t.Any], code: str | None) -> None:
+    """Answers that the stand-in never gives; loading is still its own."""
+    world = start()
+    generate = Client.generate
+
+    def odd(self: Client, body: dict[str, t.Any], *, timeout: float) -> dict[str, t.Any]:
+        return answer if body.get("prompt") else generate(self, body, timeout=timeout)
+
+    monkeypatch.setattr(Client, "generate", odd)
+    result = world.run(name="a")
+    assert result.get("failure", {}).get("code") == code
+    assert world.ps() == {}
+
+
+@pytest.mark.parametrize("vector", [[], [0.0, 0.0], [float("nan"), 1.0], ["x"]])
+def test_an_embedding_is_looked_at(start: Start, monkeypatch: t.Any, vector: list[t.Any]) -> None:
+    world = start()
+    embed = Client.embed
+
+    def odd(self: Client, body: dict[str, t.Any], *, timeout: float) -> dict[str, t.Any]:
+        return {"embeddings": [vector]} if body["input"] else embed(self, body, timeout=timeout)
+
+    monkeypatch.setattr(Client, "embed", odd)
+    assert world.run(name="embed")["failure"]["code"] == "empty_answer"
+
+
+@pytest.mark.parametrize(
+    ("params", "code"),
+    [
+        ({"name": "a b"}, "invalid_name"),
+        ({"name": "gpt:cloud"}, "cloud_model"),
+        ({"name": "a", "max_tokens": 0}, "invalid_option"),
+        ({"name": "a", "prompt": " "}, "invalid_option"),
+        ({"name": "a", "keep_alive": "long"}, "invalid_option"),
+        ({"name": "a", "min_tokens_per_second": -1}, "invalid_option"),
+        ({"name": "a", "api_url": "ftp://x"}, "invalid_url"),
+        ({"name": "a", "api_url": "http://127.0.0.1:1", "startup_timeout": 0}, "unreachable"),
+    ],
+)
+def test_bad_input_is_one_line(run_module: t.Any, params: dict[str, t.Any], code: str) -> None:
+    result = run_module(model_probe, params)
+    assert result["failure"]["code"] == code
+    assert "\n" not in result["msg"]

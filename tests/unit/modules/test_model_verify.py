@@ -1,0 +1,145 @@
+"""Module model_verify: from the disk alone, and repairing against the stand-in."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import typing as t
+from pathlib import Path
+
+import pytest
+from ansible_collections.kaido.ollama.plugins.modules import model_verify
+
+from tests import standin
+from tests.conftest import ROOT
+from tests.standin.registry import Registry
+
+FIXTURES = ROOT / "tests" / "fixtures"
+WEIGHTS = "a909f554de2d9f495deb26ab065ecc27aa053c2ba9b004cad87101aaf0bfc917"
+
+Verify = t.Callable[..., dict[str, t.Any]]
+
+
+@pytest.fixture(params=["store-v1", "store-v2"])
+def models_dir(request: pytest.FixtureRequest, tmp_path: Path) -> Path:
+    return Path(shutil.copytree(FIXTURES / request.param, tmp_path / "models", symlinks=True))
+
+
+@pytest.fixture
+def verify(models_dir: Path, tmp_path: Path, run_module: t.Any) -> Verify:
+    def run(*, check: bool = False, **params: t.Any) -> dict[str, t.Any]:
+        defaults = {
+            "models_dir": str(models_dir),
+            "state_dir": str(tmp_path / "state"),
+            "api_url": "http://127.0.0.1:1",
+        }
+        result: dict[str, t.Any] = run_module(model_verify, {**defaults, **params}, check=check)
+        return result
+
+    return run
+
+
+def damage(models_dir: Path) -> Path:
+    path = models_dir / "blobs" / f"sha256-{WEIGHTS}"
+    path.write_bytes(bytes(path.stat().st_size))
+    return path
+
+
+def test_a_sound_store_needs_no_server(verify: Verify) -> None:
+    result = verify()
+    assert not result["failed"], result
+    assert not result["changed"]
+    assert result["damaged"] == []
+    assert {"tiny:latest", "kaido/tiny2:q8"} <= {row["name"] for row in result["models"]}
+    assert result["hashed_blobs"] == result["blobs"]
+
+
+def test_check_mode_writes_nothing(verify: Verify, tmp_path: Path) -> None:
+    assert not verify(check=True)["failed"]
+    assert not (tmp_path / "state").exists()
+
+
+def test_a_second_look_reads_nothing_unless_told(verify: Verify) -> None:
+    verify()
+    assert verify()["hashed_bytes"] == 0
+    assert verify(mode="full")["hashed_bytes"] > 900_000
+
+
+def test_damage_fails_and_is_named(verify: Verify, models_dir: Path) -> None:
+    damage(models_dir)
+    result = verify()
+    assert result["failure"]["code"] == "verify_failed"
+    assert f"tiny:latest: model sha256:{WEIGHTS[:12]} has wrong content" in result["msg"]
+    assert "tiny:latest" in result["damaged"]
+    assert "kaido/tiny2:q8" not in result["damaged"]
+    assert verify(fail_on=[])["damaged"] == result["damaged"]
+
+
+def test_only_the_named_models_are_looked_at(verify: Verify, models_dir: Path) -> None:
+    damage(models_dir)
+    assert not verify(names=["kaido/tiny2:q8"])["failed"]
+    assert verify(names=["tiny"])["failed"]
+    result = verify(names=["nope"])
+    assert (result["failure"]["code"], "nope:latest" in result["msg"]) == ("not_found", True)
+
+
+def test_leftovers_fail_when_asked(verify: Verify, models_dir: Path) -> None:
+    (models_dir / "blobs" / "stray.txt").write_text("x")
+    (models_dir / "blobs" / ("sha256-" + "1" * 64 + "-partial")).write_bytes(b"abc")
+    result = verify()
+    assert not result["failed"]
+    assert {"file": "stray.txt", "size": 1} in result["orphans"]
+    assert result["partials"][0]["age_seconds"] >= 0
+    assert verify(fail_on=["orphans"])["failed"]
+    assert verify(fail_on=["partials"])["failed"]
+
+
+def test_the_report_is_a_file(verify: Verify, models_dir: Path, tmp_path: Path) -> None:
+    damage(models_dir)
+    path = tmp_path / "report.json"
+    verify(report_file=str(path), check=True, fail_on=[])
+    assert not path.exists()
+    verify(report_file=str(path), fail_on=[])
+    assert "tiny:latest" in json.loads(path.read_text())["damaged"]
+    result = verify(report_file=str(tmp_path / "none" / "report.json"), fail_on=[])
+    assert result["failure"]["code"] == "report_unwritable"
+
+
+def test_no_store_is_one_line(verify: Verify, tmp_path: Path) -> None:
+    result = verify(models_dir=str(tmp_path / "none"))
+    assert result["failure"]["code"] == "store_unreadable"
+    assert str(tmp_path / "none") in result["msg"]
+
+
+@pytest.mark.parametrize("part", ["weights", "manifest"])
+def test_repair_is_forecast_done_and_then_nothing(verify: Verify, models_dir: Path, part: str, tmp_path: Path) -> None:
+    version = "0.40.2" if (models_dir / "manifests-v2").exists() else "0.35.1"
+    if part == "weights":
+        damage(models_dir)
+    else:
+        [path] = models_dir.glob("manifests*/*/library/tiny/latest")
+        path.unlink()
+        path.write_bytes(b"")
+    with Registry(FIXTURES / "store-v1") as registry, standin.running(version, models_dir) as server:
+        options = {"api_url": server.url, "repair": True, "mirrors": [f"http://{registry.host}"], "names": ["tiny"]}
+        if part == "manifest":
+            # Nothing is left that says which digest it was.
+            assert verify(**options)["failure"]["code"] == "mirror_unverified"
+        options["mirrors_trusted"] = True
+        forecast = verify(check=True, **options)
+        assert forecast["changed"]
+        assert forecast["damaged"] == ["tiny:latest"]
+        done = verify(**options)
+        assert not done["failed"], done
+        assert done["repaired"] == ["tiny:latest"]
+        assert done["damaged"] == []
+        assert not verify(check=True, **options)["changed"]
+        assert not verify(**options)["changed"]
+    assert not verify(mode="full", names=["tiny"])["failed"]
+
+
+def test_repair_without_a_server_is_one_line(verify: Verify, models_dir: Path) -> None:
+    path = damage(models_dir)
+    result = verify(repair=True)
+    assert result["failure"]["code"] == "unreachable"
+    assert path.exists(), "nothing is removed that cannot be fetched"

@@ -1,0 +1,117 @@
+"""What a service still lacks, from what there is; and the module on this machine."""
+
+from __future__ import annotations
+
+import grp
+import json
+import os
+import socket
+import time
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from ansible_collections.kaido.ollama.plugins.module_utils._service import units
+from ansible_collections.kaido.ollama.plugins.module_utils._service.units import File, Host, Wanted
+from ansible_collections.kaido.ollama.plugins.modules import service_info
+
+from tests.unit.conftest import RunModule
+
+UNIT = "/etc/systemd/system/x.service"
+CONF = "/etc/x/x.conf"
+NOW = time.time()
+WANTED = Wanted(unit="x.service", user="x", programs=["/usr/sbin/x"], files={UNIT: File("u"), CONF: File("c")})
+DONE = Host(changed={UNIT: NOW - 50, CONF: NOW - 50}, active=True, enabled=True, started=NOW - 40, reloaded=NOW - 40)
+
+
+@pytest.mark.parametrize(
+    ("host", "steps"),
+    [
+        (DONE, []),
+        (
+            Host(missing=("/usr/sbin/x",), has_user=False, differing=(UNIT, CONF)),
+            ["packages", "account", "files", "restart"],
+        ),
+        (replace(DONE, differing=(CONF,)), ["files", "reload"]),
+        (replace(DONE, differing=(UNIT,)), ["files", "restart"]),
+        (replace(DONE, active=False), ["restart"]),
+        (replace(DONE, enabled=False), ["restart"]),
+        (replace(DONE, sick="http 502"), ["restart"]),
+        # Runs that were cut short before their handlers
+        (replace(DONE, changed={UNIT: NOW - 50, CONF: NOW - 30}), ["reload"]),
+        (replace(DONE, changed={UNIT: NOW - 30, CONF: NOW - 50}), ["restart"]),
+        (replace(DONE, changed={UNIT: NOW - 50, CONF: NOW - 30}, reloaded=NOW - 20), []),
+        # A clock that was set back
+        (replace(DONE, changed={UNIT: NOW + 500, CONF: NOW + 500}), []),
+    ],
+)
+def test_only_what_is_missing_is_to_be_done(host: Host, steps: list[str]) -> None:
+    found = units.todo(WANTED, host)
+    assert list(found) == steps
+    assert all(found.values())
+
+
+def test_a_file_of_others_that_is_newer_wants_a_reload(tmp_path: Path) -> None:
+    (tmp_path / "tls.crt").write_text("renewed")
+    host = units.look(Wanted(reads=[str(tmp_path / "tls.crt"), str(tmp_path / "none")]))
+    assert list(host.changed) == [str(tmp_path / "tls.crt")]
+
+
+def test_files_alone_need_no_service() -> None:
+    assert list(units.todo(Wanted(files={CONF: File("c")}), Host(differing=(CONF,)))) == ["files"]
+
+
+def run_on(run_module: RunModule, monkeypatch: pytest.MonkeyPatch, **params: object) -> dict[str, object]:
+    monkeypatch.setattr(os, "geteuid", lambda: 0)
+    return run_module(service_info, params)
+
+
+def test_files_are_compared_by_content_and_mode(
+    run_module: RunModule, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    path = tmp_path / "file"
+    path.write_text("secret\n")
+    path.chmod(0o600)
+    owner = os.stat(path)
+    # Whoever runs the tests stands for root.
+    real = os.fstat
+    monkeypatch.setattr(os, "fstat", lambda fd: os.stat_result([*real(fd)[:4], 0, *real(fd)[5:10]]))
+    group = grp.getgrgid(owner.st_gid).gr_name
+    wanted = {"content": "secret\n", "mode": "0600", "group": group}
+
+    def differing(**changes: str) -> object:
+        return run_on(run_module, monkeypatch, files=json.dumps({str(path): {**wanted, **changes}}))["files"]
+
+    assert differing() == []
+    for change in ({"content": "other\n"}, {"mode": "0640"}, {"group": "no-such-group"}):
+        assert differing(**change) == [str(path)]
+    path.unlink()
+    assert differing() == [str(path)]
+
+
+def test_what_must_not_be_there_is_found(
+    run_module: RunModule, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    (tmp_path / "link").symlink_to("nowhere")
+    files = {str(tmp_path / name): {"content": None} for name in ("link", "never")}
+    found = run_on(run_module, monkeypatch, files=json.dumps({str(tmp_path): {"content": None}, **files}))
+    assert found["files"] == [str(tmp_path), str(tmp_path / "link")]
+    assert found["todo"] == ["files"]
+
+
+def test_a_port_in_use_is_refused_with_who_uses_it(run_module: RunModule, monkeypatch: pytest.MonkeyPatch) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        port = server.getsockname()[1]
+        result = run_on(
+            run_module, monkeypatch, unit="x.service", listen=[f"0.0.0.0:{port}"], listen_variable="ollama_gateway_port"
+        )
+        elsewhere = run_on(run_module, monkeypatch, listen=[f"127.0.0.2:{port}"])
+    assert result["failure"]["code"] == "port_taken"  # type: ignore[index]
+    assert str(result["msg"]).startswith(f"ollama_gateway_port: {port} is in use: ")
+    assert f"(pid {os.getpid()})" in str(result["msg"])
+    assert not elsewhere["failed"]
+
+
+def test_it_wants_root(run_module: RunModule, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(os, "geteuid", lambda: 1000)
+    assert run_module(service_info, {})["failure"]["code"] == "not_root"

@@ -1,0 +1,39 @@
+"""The packages of module_utils import only from packages below; docs/architecture.md lists all of their files."""
+
+from __future__ import annotations
+
+import ast
+import re
+from pathlib import Path
+
+import pytest
+
+from tests.conftest import ROOT
+
+UTILS = ROOT / "plugins" / "module_utils"
+FILES = sorted(path for path in UTILS.rglob("*.py") if path.name != "__init__.py")
+
+
+def documented() -> dict[str, set[str]]:
+    """The packages of the table in docs/architecture.md, from the top down, with their files."""
+    text = (ROOT / "docs" / "architecture.md").read_text()
+    table = text.split("## Layers of `plugins/module_utils`", 1)[1].split("\n## ", 1)[0]
+    rows = re.findall(r"^\| `(_\w+)` \| (.*) \|$", table, re.MULTILINE)
+    return {package: set(re.findall(r"`(\w+)`", files)) for package, files in rows}
+
+
+def test_the_table_lists_every_file() -> None:
+    there: dict[str, set[str]] = {}
+    for path in FILES:
+        there.setdefault(path.parent.name, set()).add(path.stem)
+    assert documented() == there
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(UTILS)))
+def test_imports_go_down(path: Path) -> None:
+    order = list(documented())
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.ImportFrom) and node.level == 2:
+            package = (node.module or "").split(".")[0]
+            assert order.index(package) > order.index(path.parent.name), f"{path.name} imports {package}"
+        assert not (isinstance(node, ast.ImportFrom) and node.level > 2)
