@@ -326,7 +326,7 @@ from ansible.module_utils.basic import AnsibleModule
 from ..module_utils._core.errors import OllamaError
 from ..module_utils._gpu import verification
 from ..module_utils._preflight import ownership, preflight
-from ..module_utils._release import release as release_module
+from ..module_utils._release.download import fetch_checksums
 from ..module_utils._server.argspec import finish
 from ..module_utils._service import units
 
@@ -414,7 +414,7 @@ def _fetch(wanted: preflight.Wanted, host: preflight.Host) -> tuple[dict[str, st
     except OllamaError as exc:
         if exc.code != "unknown_checksum" or not wanted.fetch_checksum:
             raise
-    fetched = release_module.fetch_checksums(wanted.base_url, wanted.version, wanted.ca_path)
+    fetched = fetch_checksums(wanted.base_url, wanted.version, wanted.ca_path)
     pinned = json.dumps({wanted.version: preflight.checksums_of(wanted, host, fetched)})
     return fetched, [f"took checksums from the site of the release; to pin them: ollama_release_checksums: {pinned}"]
 

@@ -341,7 +341,7 @@ def checksums_of(wanted: Wanted, host: Host, fetched: t.Mapping[str, str] | None
 
 def judge(
     wanted: Wanted, checked: Checked, host: Host, fetched: t.Mapping[str, str] | None = None
-) -> release_module.Wanted:
+) -> release_module.ReleaseRequest:
     """Refuse what cannot be met on this host; returns the release that is wanted on it. Pure.
 
     :raises OllamaError: naming what is in the way.
@@ -350,7 +350,7 @@ def judge(
         raise OllamaError(
             "unsupported_init", "this host does not run systemd as its init system; allowed are hosts that do"
         )
-    release = release_module.Wanted(
+    release = release_module.ReleaseRequest(
         version=wanted.version,
         archives=checksums_of(wanted, host, fetched),
         base_url=wanted.base_url,
@@ -616,7 +616,7 @@ def _is_ours(listener: Listener, host: Host) -> bool:
     return listener.unit or (listener.pid is None and same_account and host.service.active)
 
 
-def todo(wanted: Wanted, checked: Checked, host: Host, release: release_module.Wanted) -> dict[str, str]:
+def todo(wanted: Wanted, checked: Checked, host: Host, release: release_module.ReleaseRequest) -> dict[str, str]:
     """Return the steps that are missing, in order, each with a reason for people. Pure."""
     steps: dict[str, str] = {}
     actions = release_module.plan(host.releases, release)
@@ -656,7 +656,7 @@ def missing_groups(host: Host) -> list[str]:
     return [group for group in host.device_groups if host.account is None or group not in host.account.groups]
 
 
-def _restart_reason(host: Host, release: release_module.Wanted, steps: t.Mapping[str, str]) -> str | None:
+def _restart_reason(host: Host, release: release_module.ReleaseRequest, steps: t.Mapping[str, str]) -> str | None:
     changed = [step for step in ("account", "unit", "environment") if step in steps]
     if not host.service.active:
         return "the server is not running"
@@ -688,7 +688,7 @@ def look(wanted: Wanted, port: int, root: str = "/", systemctl: t.Callable[[], s
     environment = _read(at(ENVIRONMENT_PATH))
     current = os.path.join(wanted.install_dir, "current")
     configuration = (UNIT_PATH, ENVIRONMENT_PATH, current, os.path.join(current, release_module.MARKER))
-    releases = release_module.look(at(wanted.install_dir), at(wanted.bin_dir))
+    releases = release_module.read_state(at(wanted.install_dir), at(wanted.bin_dir))
     service = _server(systemctl or _systemctl, root)
     unit = _read(at(UNIT_PATH))
     entry = _passwd(wanted.user)
@@ -696,7 +696,7 @@ def look(wanted: Wanted, port: int, root: str = "/", systemctl: t.Callable[[], s
     return Host(
         machine=platform.machine(),
         has_systemd=os.path.isdir(at("/run/systemd/system")),
-        has_zstd=unpack.has_zstd(path),
+        has_zstd=unpack.has_zstd(),
         package_manager=next((name for name in _PACKAGE_MANAGERS if shutil.which(name, path=path)), None),
         releases=releases,
         account=None if entry is None else _account(entry, wanted, root),
