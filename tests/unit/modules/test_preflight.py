@@ -99,8 +99,8 @@ def refusal(wanted: Wanted, host: Host = BARE) -> OllamaError:
             "vulnerable_version",
             ["ollama_version", "'0.34.4'", "0.35.0", "CVE-2026-103663", "ollama_allow_vulnerable"],
         ),
-        ({"version": "v0.35.1"}, "bad_version", ["ollama_version", "'v0.35.1'"]),
-        ({"version": "latest"}, "bad_version", ["ollama_version", "'latest'"]),
+        ({"version": "v0.35.1"}, "invalid_version", ["ollama_version", "'v0.35.1'"]),
+        ({"version": "latest"}, "invalid_version", ["ollama_version", "'latest'"]),
         ({"version": "0.36.0", "checksums": {}}, "unknown_checksum", ["'0.36.0'", "ollama_release_checksum"]),
         ({"checksum": "abc"}, "invalid_checksum", ["ollama_release_checksum", "'abc'", "64"]),
         ({"settings": {"keepalive": "5m"}}, "unknown_setting", ["ollama_settings.keepalive", "keep_alive"]),
@@ -625,7 +625,7 @@ def test_fetching_is_asked_for_and_told(run_module: RunModule, monkeypatch: pyte
         asked.append(arguments)
         return {BASE: SUM}
 
-    monkeypatch.setattr(release, "fetch_checksums", fetch)
+    monkeypatch.setattr(preflight, "fetch_checksums", fetch)
     assert run_module(preflight, arguments(checksum=""))["failure"]["code"] == "unknown_checksum"
     assert asked == []
     result = run_module(preflight, arguments(checksum="", fetch_checksum=True, base_url="https://m"))
