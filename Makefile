@@ -1,4 +1,5 @@
-# Everything a contributor does. `make` alone lists the targets; each runs without asking anything.
+# SPDX-License-Identifier: GPL-3.0-or-later
+# The tasks of a contributor. `make` lists the targets; none of them asks a question.
 
 SHELL := /bin/sh
 .DEFAULT_GOAL := help
@@ -9,15 +10,15 @@ PYTHON_BIN := $(BIN)/python
 LINK := .cache/ansible_collections/kaido/ollama
 READY := .venv/.stamp $(LINK)
 PROMTOOL := .cache/promtool/usr/bin/promtool
-# Scenario platform is for one system at a time, most of them from an image registry: `make platforms`.
+# `make platforms` runs scenario platform, once for each system; most systems come from an image registry.
 SCENARIOS := $(filter-out molecule-platform,$(patsubst molecule/%/molecule.yml,molecule-%,$(wildcard molecule/*/molecule.yml)))
-LINT := ruff mypy yamllint ansible-lint changelog
+LINT := ruff mypy yamllint ansible-lint changelog words
 CHECK := units $(LINT) conformance
-# Two run at a time, so the longest come first.
+# Two scenarios run at a time; the longest are first.
 FIRST := molecule-default molecule-gpu_nvidia
 TEST := $(FIRST) $(CHECK) sanity importer $(filter-out $(FIRST),$(SCENARIOS))
 
-# Whatever these tools write stays in .cache, where `make clean` finds it.
+# The output of these tools is in .cache, which `make clean` removes.
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 export PYTHONPYCACHEPREFIX := $(CURDIR)/.cache/pycache
 export HYPOTHESIS_STORAGE_DIRECTORY := $(CURDIR)/.cache/hypothesis
@@ -29,22 +30,22 @@ export LC_ALL := C.UTF-8
 help: ## list the targets
 	@awk 'BEGIN { FS = ":.*## " } /^##@/ { printf "\n%s\n", substr($$0, 5) } /^[a-zA-Z0-9_.%-]+:.*## / { printf "  make %-20s %s\n", $$1, $$2 }' Makefile
 
-demo: $(READY) ## build the lab, provision its hosts, and show what answers
-	$(PYTHON_BIN) -m tests.lab demo
+demo: $(READY) ## create a lab, configure its hosts and show the result; NAME=x for a lab beside another one
+	$(PYTHON_BIN) -m tests.lab demo $(NAME)
 
-clean: ## remove all that make made: the lab, .venv, .cache, dist, test output; nothing else
+clean: ## remove the output of make: labs, .venv, .cache, dist, test output
 	@if [ -x $(PYTHON_BIN) ]; then $(PYTHON_BIN) -m tests.lab clean; fi
 	rm -rf .venv .cache dist .ansible tests/output
 
 ##@ Check a change
-.PHONY: check test lint $(CHECK) test-gpu docs sanity importer molecule platforms
-check: $(READY) ## lint, units and conformance: for the inner loop, about 2 minutes
+.PHONY: check test lint $(CHECK) test-gpu docs sanity importer matrix molecule platforms
+check: $(READY) ## lint, unit tests and conformance tests, about 2 minutes
 	@$(PYTHON_BIN) -m scripts.run_parts $(CHECK)
 
-test: $(READY) ## everything; one table at the end
+test: $(READY) ## all tests, with a table of the results
 	@$(PYTHON_BIN) -m scripts.run_parts --jobs 2 $(TEST)
 
-lint: $(LINT) ## ruff, mypy, yamllint, ansible-lint, changelog fragments
+lint: $(LINT) ## ruff, mypy, yamllint, ansible-lint, changelog fragments, words
 
 ruff: $(READY)
 	ruff check --output-format concise
@@ -62,47 +63,53 @@ ansible-lint: $(READY)
 changelog: $(READY)
 	antsibull-changelog lint
 
+words: $(READY) ## words that are not standard English of the field
+	$(PYTHON_BIN) -m scripts.words
+
 units: $(READY) $(PROMTOOL) ## unit tests
 	$(PYTHON_BIN) -m pytest --quiet --numprocesses 4 --dist worksteal --ignore tests/conformance --ignore tests/bench
 
-conformance: $(READY) ## the stand-in, or with URL=http://host:port any server, behaves as observed
+conformance: $(READY) ## conformance tests of the stand-in; URL=http://host:port for a real server
 	$(PYTHON_BIN) -m pytest --quiet tests/conformance $(if $(URL),--url $(URL))
 
-test-gpu: $(READY) ## what needs a real GPU; OLLAMA_URL=http://host:port names a server
+test-gpu: $(READY) ## tests on a real GPU; OLLAMA_URL=http://host:port for a server
 	$(PYTHON_BIN) -m tests.gpu
 
-docs: $(READY) ## ansible-doc renders every module and role
+docs: $(READY) ## check that ansible-doc renders every module and role
 	$(PYTHON_BIN) -m pytest --quiet tests/unit/test_collection.py -k ansible_doc
 
-sanity: $(READY) ## ansible-test sanity; T='--test pep8' for one of its tests
+sanity: $(READY) ## ansible-test sanity; T='--test pep8' for a single test
 	$(PYTHON_BIN) -m scripts.sanity $(T)
 
-importer: dist ## Galaxy's importer accepts the Galaxy artifact
+importer: $(READY) dist ## check the Galaxy artifact with Galaxy's importer
 	$(PYTHON_BIN) -m scripts.importer
 
-molecule: $(SCENARIOS) ## every Molecule scenario; molecule-<name> runs one
+matrix: $(READY) ## units and sanity on every supported ansible-core, with a table of the results
+	$(PYTHON_BIN) -m scripts.matrix $(V)
+
+molecule: $(SCENARIOS) ## all Molecule scenarios; molecule-<name> for a single one
 molecule-%: $(READY)
 	MOLECULE_EPHEMERAL_DIRECTORY=$(CURDIR)/.cache/molecule/$* molecule test --scenario-name $*
 
-platforms: $(READY) ## scenarios platform and adopt on every system; platform-<system> takes one
+platforms: $(READY) ## scenarios platform and adopt on every system; platform-<system> for a single one
 	@$(PYTHON_BIN) -m scripts.run_parts $(addprefix platform-,$(shell $(PYTHON_BIN) -m tests.lab systems))
 platform-%: $(READY)
 	@$(PYTHON_BIN) -m tests.lab build $*
 	@KAIDO_SYSTEM=$* $(MAKE) --no-print-directory molecule-platform molecule-adopt
 
-##@ Make something
+##@ Build
 .PHONY: dist bench format requirements
-dist: $(READY) ## the artifacts: dist/, and dist/galaxy/ with role 17_ollama named as Galaxy allows
-	$(PYTHON_BIN) -m scripts.dist
+dist: $(if $(shell PATH='$(PATH)' command -v ansible-galaxy),,$(READY)) ## build dist/*.tar.gz, and dist/galaxy/*.tar.gz with role 17_ollama as server; needs only ansible-core
+	python3 -m scripts.dist
 
-bench: $(READY) ## print how fast and how small it is
+bench: $(READY) ## print benchmarks
 	$(PYTHON_BIN) -m tests.bench
 
-format: $(READY) ## let ruff rewrite the Python files
+format: $(READY) ## format the Python files with ruff
 	ruff check --fix
 	ruff format
 
-requirements: ## pin requirements/*.in anew, with hashes, into *.txt
+requirements: ## update the pinned versions and hashes in requirements/*.txt
 	python3 -m venv --clear .cache/uv
 	.cache/uv/bin/pip install --quiet uv
 	for name in dev clients; do \

@@ -1,6 +1,8 @@
-"""Build both artifacts: dist/ holds the whole collection, dist/galaxy/ what Galaxy accepts.
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Build both artifacts: dist/ has the collection, dist/galaxy/ the variant for Galaxy.
 
-Galaxy refuses a role whose name starts with a digit: there, the role 17_ollama is called server.
+Galaxy refuses roles whose name starts with a digit: in its artifact, role 17_ollama has the name server. The first
+artifact has the files of a plain `ansible-galaxy collection build` in a clean clone.
 """
 
 from __future__ import annotations
@@ -18,20 +20,24 @@ FOR_GALAXY = "server"
 
 
 def rename_for_galaxy(source: Path) -> None:
-    """Give the numbered role its other name, in its folder and wherever playbooks and pages call it."""
+    """Rename the role whose name starts with a digit: its folder, and its name in playbooks and pages."""
     (source / "roles" / NUMBERED).rename(source / "roles" / FOR_GALAXY)
     for path in [*source.rglob("*.yml"), *source.rglob("*.md")]:
         path.write_text(path.read_text().replace(f"kaido.ollama.{NUMBERED}", f"kaido.ollama.{FOR_GALAXY}"))
 
 
 def build(source: Path, target: Path) -> None:
-    """Build what lies in `source` into the folder `target`."""
-    command = [str(Path(sys.executable).parent / "ansible-galaxy"), "collection", "build", str(source)]
-    subprocess.run([*command, "--output-path", str(target)], stdin=subprocess.DEVNULL, check=True)
+    """Build the collection in `source` to the folder `target`."""
+    own = Path(sys.executable).parent / "ansible-galaxy"
+    program = str(own) if own.exists() else shutil.which("ansible-galaxy")
+    if not program:
+        raise SystemExit("dist: ansible-galaxy is not installed; install ansible-core, or run make .venv/.stamp")
+    command = [program, "collection", "build", str(source), "--output-path", str(target), "--force"]
+    subprocess.run(command, stdin=subprocess.DEVNULL, check=True)
 
 
 def main() -> None:
-    """Build from a copy, so that only what git knows or would add can get in."""
+    """Build from a copy of the tracked files and of those that git would add."""
     shutil.rmtree(DIST, ignore_errors=True)
     source = tree.ROOT / ".cache" / "dist"
     tree.copy(source)

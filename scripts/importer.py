@@ -1,4 +1,5 @@
-"""Put the Galaxy artifact through Galaxy's own importer, and fail on its warnings as well."""
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Check the Galaxy artifact with Galaxy's importer; its warnings are failures, too."""
 
 from __future__ import annotations
 
@@ -14,12 +15,12 @@ WORK = tree.ROOT / ".cache" / "importer"
 
 
 def main() -> int:
-    """0 if the importer has nothing to object to."""
+    """Return 0 if the importer reports nothing."""
     (artifact,) = (DIST / "galaxy").glob("*.tar.gz")
     WORK.mkdir(parents=True, exist_ok=True)
     done = subprocess.run(
         [sys.executable, "-m", "galaxy_importer.main", str(artifact)],
-        cwd=WORK,  # it leaves its result here
+        cwd=WORK,  # the importer writes its result here
         env={**os.environ, "GALAXY_IMPORTER_CHECK_REQUIRED_TAGS": "true"},
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
@@ -28,10 +29,10 @@ def main() -> int:
         check=False,
     )
     print(done.stdout, end="")
-    objections = re.findall(r"^(?:WARNING|ERROR|CRITICAL)\b.*", done.stdout, re.MULTILINE)
-    if objections:
-        print(f"{artifact.name}: {len(objections)} objections, the first: {objections[0]}", file=sys.stderr)
-    return int(bool(done.returncode or objections))
+    findings = re.findall(r"^(?:WARNING|ERROR|CRITICAL)\b.*", done.stdout, re.MULTILINE)
+    if findings:
+        print(f"{artifact.name}: {len(findings)} findings, the first: {findings[0]}", file=sys.stderr)
+    return int(bool(done.returncode or findings))
 
 
 if __name__ == "__main__":

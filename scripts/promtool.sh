@@ -1,6 +1,7 @@
 #!/bin/sh
-# Put promtool into .cache/promtool: the one of this machine, or that of Debian's package prometheus. The package is
-# unpacked and not installed, since it would start a server.
+# SPDX-License-Identifier: GPL-3.0-or-later
+# Install promtool to .cache/promtool: a link to the installed program, or the one of Debian's package prometheus. The
+# package is only unpacked: its installation would start a server.
 set -eu
 
 here=.cache/promtool
@@ -9,7 +10,7 @@ if command -v promtool >/dev/null; then
     ln -sf "$(command -v promtool)" "$here/usr/bin/promtool"
     exit
 fi
-manually="Install promtool, which comes with Prometheus, then run make again"
+manually="Install promtool, a part of Prometheus, then run make again"
 if ! command -v apt-get >/dev/null; then
     echo "promtool not found. $manually" >&2
     exit 1

@@ -1,6 +1,7 @@
-"""Run make targets, go on after a failure, and end with one table of seconds and results.
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Run make targets, continue after failures, and print a table of durations and results.
 
-`--jobs N` runs N at a time, in their order; what each prints is shown as a whole when it has ended.
+`--jobs N` runs N at a time, in their order; the output of each target is printed when the target has ended.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 
 def table(results: list[tuple[str, float, int]], took: float) -> str:
-    """Show each part's seconds and result, then the whole."""
+    """Return the table: duration and result of each part, then the total."""
     width = max(len(name) for name, _seconds, _code in results)
     failed = sum(code != 0 for _name, _seconds, code in results)
     rows = [
@@ -26,7 +27,7 @@ def table(results: list[tuple[str, float, int]], took: float) -> str:
 
 
 def run(part: str, alone: bool) -> tuple[str, float, int]:
-    """Run one part; returns its name, seconds and exit status."""
+    """Run one part; return its name, seconds and exit status."""
     started = time.monotonic()
     print(f"\n=== {part}{'' if alone else ': begins'}", flush=True)
     done = subprocess.run(
@@ -45,7 +46,7 @@ def run(part: str, alone: bool) -> tuple[str, float, int]:
 
 
 def main(arguments: list[str]) -> int:
-    """Run the parts; 0 only if every one of them passed."""
+    """Run the parts; return 0 if all passed."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--jobs", type=int, default=1, metavar="N")
     parser.add_argument("parts", nargs="+", metavar="TARGET")

@@ -1,13 +1,15 @@
-"""Run `ansible-test sanity` on a copy of the working tree; only pinned packages from the Python index are fetched.
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Run `ansible-test sanity` on a copy of the working tree; it downloads only pinned packages of the Python index.
 
-ansible-test insists on a path ending in ansible_collections/kaido/ollama and refuses a symbolic link, hence the copy.
-Its home is put into .cache: there it keeps the virtual environments that make a second run fast.
-No test is left out, pylint included; shellcheck runs where that program is installed (its package brings a binary).
+ansible-test requires a path that ends in ansible_collections/kaido/ollama and refuses symbolic links, hence the copy.
+Its home is in .cache: it contains the virtual environments that make a second run fast.
+All tests run, including pylint; shellcheck only where that program is installed.
 """
 
 from __future__ import annotations
 
 import ast
+import importlib.util
 import os
 import re
 import subprocess
@@ -19,7 +21,7 @@ from scripts import tree
 CACHE = tree.ROOT / ".cache" / "sanity"
 COLLECTION = CACHE / "ansible_collections" / "kaido" / "ollama"
 
-# ansible-test bootstraps pip by a script from ci-files.testing.ansible.com; Python comes with one as well.
+# In place of the script that ansible-test downloads to install pip: Python includes pip.
 GET_PIP = """\
 import runpy
 import subprocess
@@ -32,32 +34,41 @@ runpy.run_module("pip", run_name="__main__")
 
 
 def pip_settings() -> str:
-    """The user's pip settings (indexes, certificates): ansible-test hides them, as it does the environment."""
+    """The user's pip settings (indexes, certificates), which ansible-test does not pass on."""
     listed = subprocess.run(
         [sys.executable, "-m", "pip", "config", "list"], check=True, stdout=subprocess.PIPE, text=True
     ).stdout
-    # The environment's, named :env:, win: they sort before global.
+    # Those of the environment, :env:, have priority; they are sorted before global.
     found = re.findall(r"^(?:global|:env:)\.([\w-]+)=('.*')$", listed, re.MULTILINE)
     settings = {key: ast.literal_eval(value) for key, value in reversed(found)}
     return "\n".join(["[global]", *(f"{key} = {value}" for key, value in {**settings, "quiet": "1"}.items()), ""])
 
 
+def pip_versions() -> list[str]:
+    """The versions of pip that this ansible-test installs: the names of its cached scripts contain them."""
+    spec = importlib.util.find_spec("ansible_test")
+    (package,) = (spec.submodule_search_locations or []) if spec else []
+    source = Path(package) / "_internal" / "python_requirements.py"
+    return re.findall(r"\bpip='([\d.]+)'", source.read_text(encoding="utf-8"))
+
+
 def main(arguments: list[str]) -> int:
-    """Run all tests, or what the arguments ask for: --test import --target-python 3.8, where that Python exists."""
+    """Run all tests, or those of the arguments, such as --test import --target-python 3.8."""
     tree.copy(COLLECTION)
-    # Without a repository of its own, ansible-test asks the one around it, which ignores .cache: it would test nothing.
+    # Without a repository of the copy, ansible-test uses the surrounding one, which ignores .cache, and tests no file.
     subprocess.run(["git", "init", "--quiet", str(COLLECTION)], check=True)
     home = CACHE / "home"
-    get_pip = home / ".ansible" / "test" / "cache" / "get_pip_24_2.py"
-    get_pip.parent.mkdir(parents=True, exist_ok=True)
-    get_pip.write_text(GET_PIP)
+    cache = home / ".ansible" / "test" / "cache"
+    cache.mkdir(parents=True, exist_ok=True)
+    for version in pip_versions():
+        (cache / f"get_pip_{version.replace('.', '_')}.py").write_text(GET_PIP)
     pip_conf = home / ".config" / "pip" / "pip.conf"
     pip_conf.parent.mkdir(parents=True, exist_ok=True)
     pip_conf.write_text(pip_settings())
     command = [str(Path(sys.executable).parent / "ansible-test"), "sanity", "--color", "no"]
     command += ["--controller", "origin:python=default"]
     if "--target-python" not in arguments:
-        # Its own choice is every python3.x it finds, and it fails on one that pyenv shows but has switched off.
+        # By default it selects every python3.x that it finds, and fails on those that pyenv lists but does not enable.
         command += ["--target-python", "default"]
     return subprocess.run(
         [*command, *arguments],

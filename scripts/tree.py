@@ -1,4 +1,5 @@
-"""Copy what git knows or would add (so neither .venv nor leftovers) to where a tool wants the collection to lie."""
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Copy the tracked files, and those that git would add, to the path where a tool expects the collection."""
 
 from __future__ import annotations
 

@@ -1,6 +1,7 @@
-"""Check texts for words that only this project used: readers know the field's terms.
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Check texts for words and phrases that are not standard English of the field.
 
-`python -m scripts.words` prints each finding as path:line and the standard term, and exits with 1 if there is one.
+`python -m scripts.words [FILE…]` prints each finding as path:line with the standard term; the exit status is then 1.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
-# Pattern -> what to write. Task, play and handler names have rules of their own below.
+# Pattern -> standard term.
 WORDS = {
     r"\bdoors?\b": "gateway, reverse proxy",
     r"\banew\b": "again, reload",
@@ -35,9 +36,29 @@ WORDS = {
     r"\bforecasts?\b": "predict, predicted changes",
     r"\bhas no plan for\b": "unsupported system",
     r"\bdoes not belong into\b": "unexpected file",
+    r"\bflip(?:s|ped|ping)?\b": "switch",
+    r"\b[Ww]ish(?:es|ed)?\b": "request, requested configuration",
+    r"\b(?:go|goes|going) back\b": "rollback, roll back",
+    r"\bwelcome\b": "allowed",
+    r"\bhonest(?:ly)?\b": "verify",
+    r"\blook(?:s|ed)? (?:whether|again)\b": "check, check again",
+    r"\b[Tt]here twice\b": "duplicate",
+    r"\bhas another content\b": "checksum mismatch",
+    r"\b[Aa]sk(?:s|ed)? nobody\b": "has no authentication, sends no request",
+    r"\b[Ss]peaks? (?:plain |only )?(?:HTTPS?|TLS)\b": "use HTTP",
+    r"\b(?:is|are|was|were|be) told\b": "is reported",
+    r"\b[Rr]equests a second\b": "requests per second",
+    r"\bmore is not free\b": "not enough free GPU memory",
+    r"\bnot right after all was done\b": "did not reach the desired state",
+    r"\b(?:say|says|said) so\b": "report",
+    r"\bon (?:its|their) way\b": "in progress",
+    r"\b(?:[Hh]old|holds) \S+ to its\b": "verify",
 }
-# First words of names of plays, tasks, blocks and handlers.
-NAMES = r"(?:Have|Say|Tell|Ask|Look|See|Let|Leave|Know|Forget|Take|Keep|Make|Bring|Give|Go|Prove|Refuse|What|Who)\b"
+# First words that names of plays, tasks, blocks and handlers may not have.
+NAMES = (
+    r"(?:Have|Say|Tell|Ask|Look|See|Let|Leave|Know|Forget|Take|Keep|Make|Bring|Give|Go|Prove|Refuse|Speak|Away|Remember"
+    r"|What|Who|Whose|Which|Where|How|That|It|Nothing)\b"
+)
 TASK_NAME = re.compile(rf"^\s*-?\s*name:\s+[\"']?(?:[\w .-]+ \| )?({NAMES}.*)")
 SKIP = re.compile(
     r"(?:^|/)(?:fixtures|LICENSE|CODE_OF_CONDUCT\.md)|^scripts/words\.py$|^tests/unit/scripts/test_words\.py$|^docs/decisions/0017"

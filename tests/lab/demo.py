@@ -18,8 +18,8 @@ HOSTS = {"hecate": "debian12", "dev1": "debian13"}
 MODELS = Path(__file__).with_name("demo.yml")
 
 
-def run() -> int:
-    lab = Lab("demo")
+def run(name: str) -> int:
+    lab = Lab(name)
     lab.up(Wanted(HOSTS))
     play = Path(sys.executable).with_name("ansible-playbook")
     paths = (play, lab.inventory, MODELS, PROJECT / "playbooks" / "site.yml")

@@ -76,7 +76,7 @@ def test_a_whole_forged_line_counts_only_in_the_block_of_devices() -> None:
 def test_the_journal_of_the_present_start_is_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Only lines whose unit and start the journal itself vouches for; an endless journal ends."""
     programs = {
-        "systemctl": f"#!/bin/sh\necho {'a1' * 16}\n",
+        "systemctl": f"#!/bin/sh\necho InvocationID={'a1' * 16}\n",
         "journalctl": f'#!/bin/sh\necho "$@" > {tmp_path}/asked\ncat {tmp_path}/log\nexec yes {"x" * 60}\n',
     }
     for name, text in programs.items():

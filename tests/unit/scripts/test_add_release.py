@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
 """The tool that adds releases to the table of checksums."""
 
 from __future__ import annotations
@@ -38,7 +39,7 @@ def run(tmp_path: Path, version: str, sums: str, api: str) -> int:
     return add_release.main([version, "--sums", str(tmp_path / "sums"), "--api", str(tmp_path / "api")])
 
 
-def test_a_release_is_added_in_its_place(table: Path, tmp_path: Path) -> None:
+def test_release_is_added_in_order(table: Path, tmp_path: Path) -> None:
     before = table.read_text()
     assert run(tmp_path, "0.36.0", sums_text(SUMS), api_text(SUMS)) == 0
     after = table.read_text()
@@ -50,7 +51,7 @@ def test_a_release_is_added_in_its_place(table: Path, tmp_path: Path) -> None:
     assert table.read_text() == after
 
 
-def test_the_table_is_written_as_the_tool_writes_it(table: Path, tmp_path: Path) -> None:
+def test_format_of_the_table_is_that_of_the_tool(table: Path, tmp_path: Path) -> None:
     known = yaml.safe_load(table.read_text())["ollama__checksums"]["0.35.1"]
     before = table.read_text()
     assert run(tmp_path, "0.35.1", sums_text(known), api_text(known)) == 0
@@ -58,31 +59,31 @@ def test_the_table_is_written_as_the_tool_writes_it(table: Path, tmp_path: Path)
 
 
 @pytest.mark.parametrize(
-    ("version", "sums", "api", "says"),
+    ("version", "sums", "api", "message"),
     [
-        ("v0.36.0", SUMS, SUMS, "not a version"),
-        ("0.36.0", SUMS, {**SUMS, ROCM: "e" * 64}, f"{ROCM}: sha256sum.txt says {'c' * 64}, GitHub's API says"),
-        ("0.36.0", SUMS, {AMD64: "a" * 64, ARM64: "b" * 64}, "GitHub's API says None"),
+        ("v0.36.0", SUMS, SUMS, "invalid version"),
+        ("0.36.0", SUMS, {**SUMS, ROCM: "e" * 64}, f"{ROCM}: checksums differ: {'c' * 64} in sha256sum.txt"),
+        ("0.36.0", SUMS, {AMD64: "a" * 64, ARM64: "b" * 64}, "None in GitHub's API"),
         ("0.36.0", {AMD64: "a" * 64}, {AMD64: "a" * 64}, f"{ARM64}: not in this release"),
-        ("0.36.0", {**SUMS, AMD64: "xyz"}, SUMS, "'xyz' is not a sha256"),
-        ("0.35.1", SUMS, SUMS, "upstream now says"),
+        ("0.36.0", {**SUMS, AMD64: "xyz"}, SUMS, "invalid checksum 'xyz'"),
+        ("0.35.1", SUMS, SUMS, "upstream"),
     ],
 )
-def test_doubt_changes_nothing(
+def test_contradictions_change_nothing(
     table: Path,
     tmp_path: Path,
     capsys: pytest.CaptureFixture[str],
     version: str,
     sums: dict[str, str],
     api: dict[str, str],
-    says: str,
+    message: str,
 ) -> None:
     before = table.read_text()
     assert run(tmp_path, version, sums_text(sums), api_text(api)) == 1
-    assert says in capsys.readouterr().err
+    assert message in capsys.readouterr().err
     assert table.read_text() == before
 
 
-def test_only_tls(table: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_plain_http_is_refused(table: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert add_release.main(["0.36.0", "--sums", "http://mirror/sha256sum.txt"]) == 1
     assert "https://" in capsys.readouterr().err
