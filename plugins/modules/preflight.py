@@ -153,7 +153,7 @@ options:
     type: bool
     default: false
 notes:
-  - The codes in RV(failure.code) are C(not_root), C(bad_version), C(vulnerable_version), C(unknown_checksum),
+  - The codes in RV(failure.code) are C(not_root), C(invalid_version), C(vulnerable_version), C(unknown_checksum),
     C(invalid_checksum), C(insecure_checksum), C(unknown_setting), C(bad_setting), C(bad_environment), C(unknown_limit),
     C(bad_limit), C(bad_option), C(open_network), C(invalid_name), C(cloud_model), C(invalid_model),
     C(invalid_digest), C(duplicate_model), C(invalid_mirror), C(unsupported_architecture),
