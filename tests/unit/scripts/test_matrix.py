@@ -1,0 +1,64 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The matrix of ansible-core versions: reasons of what cannot run, and the table."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import pytest
+
+from scripts import matrix, sanity, tree
+
+VERSION = matrix.Version("2.16", "ansible-core~=2.16.0", ("9.9", "9.8"))
+
+
+def test_version_without_python_is_not_run() -> None:
+    row = matrix.examine(VERSION)
+    assert row == matrix.Row("2.16", "-", dict.fromkeys(matrix.TESTS, "not run: no Python 9.9 or 9.8"))
+
+
+def test_version_that_cannot_be_installed_is_not_run(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(matrix, "find_python", lambda _version: sys.executable)
+    monkeypatch.setattr(matrix, "prepare", lambda _version, _python: "No matching distribution")
+    assert set(matrix.examine(VERSION).results.values()) == {"not run: No matching distribution"}
+
+
+@pytest.mark.parametrize(("program", "result"), [("true", "pass"), ("false", "FAIL (exit 1)")])
+def test_result_of_a_test(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, program: str, result: str) -> None:
+    monkeypatch.setattr(matrix, "find_python", lambda _version: sys.executable)
+    monkeypatch.setattr(matrix, "prepare", lambda _version, _python: None)
+    monkeypatch.setattr(matrix, "commands", lambda _version: {test: [program] for test in matrix.TESTS})
+    monkeypatch.setattr(matrix, "CACHE", tmp_path)
+    monkeypatch.setattr(tree, "ROOT", tmp_path)
+    (tmp_path / "2.16").mkdir()
+    assert matrix.examine(VERSION).results == dict.fromkeys(matrix.TESTS, result)
+
+
+def test_table() -> None:
+    rows = [matrix.Row("2.16", "3.11", {"units": "pass", "sanity": "not run: no network"})]
+    assert matrix.table(rows).splitlines() == [
+        "| ansible-core | Python | units | sanity |",
+        "|---|---|---|---|",
+        "| 2.16 | 3.11 | pass | not run: no network |",
+    ]
+
+
+def test_pins_are_those_of_the_development_environment() -> None:
+    assert all("==" in pin for pin in matrix.pins(matrix.PACKAGES))
+
+
+def test_unknown_version(capsys: pytest.CaptureFixture[str]) -> None:
+    assert matrix.main(["2.15"]) == 2
+    assert capsys.readouterr().err.startswith("matrix: invalid version 2.15; expected 2.16, 2.19")
+
+
+def test_python_is_found() -> None:
+    version = f"{sys.version_info[0]}.{sys.version_info[1]}"
+    assert matrix.find_python(version)
+    assert matrix.find_python("9.9") is None
+
+
+def test_sanity_provides_pip_for_this_ansible_test() -> None:
+    assert all(version[0].isdigit() for version in sanity.pip_versions())
+    assert sanity.pip_versions()
