@@ -177,3 +177,33 @@ def test_roles_called_by_playbooks_are_in_both_artifacts(tmp_path: Path) -> None
         assert called
         assert called <= there
     assert not [name for name in there if name[0].isdigit()]
+
+
+@pytest.mark.parametrize("mode", ["--check", "--diff"])
+def test_controller_prints_no_secret(tmp_path: Path, mode: str) -> None:
+    """Up to ansible-core 2.21 modules mask secrets, from 2.22 on the controller does: this is what a user sees."""
+    arguments = {
+        "version": "0.35.1",
+        "checksum": "0" * 64,
+        "base_url": "http://releases.invalid",
+        "proxy": "http://me:hunter2@127.0.0.1:9",
+        "install_dir": str(tmp_path / "opt"),
+        "bin_dir": str(tmp_path / "bin"),
+        "retries": 1,
+    }
+    done = subprocess.run(
+        [
+            *(Path(sys.executable).parent / "ansible", "localhost", "-m", "kaido.ollama.release", mode, "-vvv"),
+            *("-a", json.dumps(arguments), "-e", f"ansible_python_interpreter={sys.executable}"),
+        ],
+        cwd=ROOT,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        check=False,
+    )
+    assert "http://releases.invalid" in done.stdout, done.stdout
+    assert ("FAILED" in done.stdout) == (mode == "--diff"), done.stdout
+    assert "hunter2" not in done.stdout
+    assert "_ansible_new_secrets" not in done.stdout

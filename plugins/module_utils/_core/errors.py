@@ -1,7 +1,7 @@
 # Copyright (c) 2026, kaido.ollama contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The one exception of this collection: a sentence for users, a stable code for programs; and where it ends.
+"""The exception of this collection, with a message for users and a stable code for programs, and the end of a module.
 
 PRIVATE to the collection: it may change at any time.
 """
@@ -18,6 +18,7 @@ from . import text as text_module
 if t.TYPE_CHECKING:
     from ansible.module_utils.basic import AnsibleModule
 
+MASKED = "VALUE_SPECIFIED_IN_NO_LOG_PARAMETER"
 _ERRNO = {
     errno.ENOSPC: "disk_full",
     errno.EDQUOT: "disk_full",
@@ -28,12 +29,12 @@ _ERRNO = {
 
 
 class OllamaError(Exception):
-    """A failure that the user can act on.
+    """A failure with a remedy.
 
-    :param code: stable, documented name of the kind of failure, for example ``digest_mismatch``.
-    :param message: what is wrong, with which value, and what would be right; kept as one printable line without
-        credentials, whatever texts of servers, registries or files are in it.
-    :param details: JSON-serialisable facts for programs, kept under ``failure`` in a module's result.
+    :param code: stable name of the kind of failure, for example ``digest_mismatch``; docs/failure-codes.md lists all.
+    :param message: the reason, the value and the expected one; it becomes one printable line without credentials,
+        whatever texts of servers, registries or files are in it.
+    :param details: JSON-serialisable facts for programs, under ``failure`` in the result of a module.
     """
 
     def __init__(self, code: str, message: str, **details: t.Any) -> None:
@@ -50,10 +51,10 @@ class OllamaError(Exception):
 
 
 def as_failure(exc: Exception) -> OllamaError:
-    """Return the coded failure that any exception stands for; `OllamaError` itself stays as it is.
+    """Return an exception as a coded failure; an `OllamaError` is returned unchanged.
 
-    Codes of the others: ``disk_full``, ``read_only``, ``permission_denied``, ``os_error`` for what the system refused,
-    and ``internal_error`` for an error of this collection.
+    Errors of the system have the codes ``disk_full``, ``read_only``, ``permission_denied`` and ``os_error``; any other
+    exception is an ``internal_error`` of this collection.
     """
     if isinstance(exc, OllamaError):
         return exc
@@ -70,18 +71,23 @@ def as_failure(exc: Exception) -> OllamaError:
 
 
 def _place(exc: BaseException) -> str:
-    """Return the file and line that an exception comes from."""
+    """Return the file and line that raised an exception."""
     frames = traceback.extract_tb(exc.__traceback__, limit=-1)
-    return f"{os.path.basename(frames[0].filename)}:{frames[0].lineno}" if frames else "an unknown place"
+    return f"{os.path.basename(frames[0].filename)}:{frames[0].lineno}" if frames else "an unknown line"
+
+
+def _without_secrets(params: t.Mapping[str, t.Any], spec: t.Mapping[str, t.Any]) -> dict[str, t.Any]:
+    """Return the options of a call without the values of secret ones: ansible-core 2.22 returns them."""
+    return {name: MASKED if value and spec.get(name, {}).get("no_log") else value for name, value in params.items()}
 
 
 def finish(module: AnsibleModule, run: t.Callable[[t.Mapping[str, t.Any], bool], dict[str, t.Any]]) -> t.NoReturn:
-    """Run a module's function and end the module: the one place where errors become failures.
+    """Run the function of a module and end the module; exceptions become failures here only.
 
-    Whatever is shown (messages, warnings, results, the options of the call) is printable and without credentials. A
-    traceback is only kept where it is shown at a verbosity of 3 or more.
+    Messages, warnings, results and the options of the call are printable and without credentials. A traceback is
+    returned only at a verbosity of 3 or more.
 
-    :param run: takes the parameters and the check mode; returns the result.
+    :param run: takes the parameters and whether check mode is on; returns the result.
     """
     failure: OllamaError | None = None
     extra: dict[str, t.Any] = {}
@@ -101,7 +107,8 @@ def finish(module: AnsibleModule, run: t.Callable[[t.Mapping[str, t.Any], bool],
         answer = text_module.clean(result)
     for warning in answer.pop("warnings", []):
         module.warn(text_module.message(str(warning)))
-    answer.setdefault("invocation", {"module_args": text_module.clean(module.params)})
+    arguments = _without_secrets(module.params, getattr(module, "argument_spec", {}))
+    answer.setdefault("invocation", {"module_args": text_module.clean(arguments)})
     if failure:
         module.fail_json(**answer)
     module.exit_json(**answer)

@@ -688,6 +688,7 @@ def test_through_a_proxy(host: Host, monkeypatch: pytest.MonkeyPatch) -> None:
     result = host.release("0.35.1", base_url="http://releases.lan", proxy=proxy)
     assert (result["failed"], host.version()) == (False, "0.35.1")
     assert "hunter2" not in json.dumps(result)
+    assert proxy not in json.dumps(result)
 
 
 @pytest.mark.parametrize(
