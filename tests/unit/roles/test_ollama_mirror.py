@@ -23,12 +23,6 @@ PLAY = [
         "vars": {"ollama_mirrors": ["http://declared:1"]},
         "vars_files": [str(ROOT / "roles/ollama/vars/main.yml")],
         "tasks": [
-            # The role's own task, not a copy of it.
-            next(
-                task
-                for task in yaml.safe_load((ROOT / "roles/ollama/tasks/models.yml").read_text())
-                if "ollama__fleet_mirrors" in task.get("ansible.builtin.set_fact", {})
-            ),
             {"ansible.builtin.debug": {"var": "ollama__mirrors"}},
         ],
     }
