@@ -45,7 +45,7 @@ class Provider:
 
 PROVIDERS = {
     "local": Provider("ollama", "", "/v1", needs_key=False),
-    "hecate": Provider("ollama", "", "/v1"),
+    "gateway": Provider("ollama", "", "/v1"),
     "openai": Provider("openai", "https://api.openai.com/v1", ""),
     "anthropic": Provider("anthropic", "https://api.anthropic.com", "/v1"),
     "google": Provider("google", "https://generativelanguage.googleapis.com", "/v1beta/openai"),
@@ -82,7 +82,7 @@ class Wanted:
 
     def has_gateways_ca(self, name: str) -> bool:
         """Return whether this is the inventory's gateway, to be trusted by its own authority."""
-        return name == "hecate" and self.gateway_has_ca and not self.own(name, "url") and not self.own(name, "ca")
+        return name == "gateway" and self.gateway_has_ca and not self.own(name, "url") and not self.own(name, "ca")
 
 
 def plan(wanted: Wanted) -> dict[str, t.Any]:
@@ -100,7 +100,7 @@ def plan(wanted: Wanted) -> dict[str, t.Any]:
         ca = wanted.gateway_ca if wanted.has_gateways_ca(name) else wanted.own(name, "ca")
         files[f"{DIRECTORY}/keys/{name}"] = {"content": key, "mode": "0640", "group": wanted.group}
         files[f"{DIRECTORY}/ca/{name}.crt"] = {"content": ca if used and ca else None}
-    forwards = bool(wanted.provider == "hecate" and wanted.forwarder)
+    forwards = bool(wanted.provider == "gateway" and wanted.forwarder)
     host = wanted.forwarder if forwards else described[0]["base_url"] if wanted.provider == "local" else None
     profile = f': "${{OLLAMA_HOST:={host}}}"\nexport OLLAMA_HOST\n' if host else None
     files[PROFILE] = {"content": profile}
@@ -177,11 +177,11 @@ def _model(wanted: Wanted, name: str, option: str) -> str:
 
 def _url(wanted: Wanted, name: str) -> str:
     own = wanted.own(name, "url")
-    found = {"local": wanted.local_url, "hecate": wanted.gateway_url}.get(name, PROVIDERS[name].url)
+    found = {"local": wanted.local_url, "gateway": wanted.gateway_url}.get(name, PROVIDERS[name].url)
     if not own and not found:
         raise _bad(
-            "ollama_client_provider: hecate: there is no gateway in the inventory; set ollama_gateway_enabled: true "
-            "for a host of the group ollama_servers or ollama_gateways, or ollama_client_providers.hecate.url"
+            "ollama_client_provider: gateway: there is no gateway in the inventory; set ollama_gateway_enabled: true "
+            "for a host of the group ollama_servers or ollama_gateways, or ollama_client_providers.gateway.url"
         )
     where = f"ollama_client_providers.{name}.url" if own else f"the URL of {name}"
     url = own or found
