@@ -11,8 +11,13 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from ansible_collections.kaido.ollama.plugins.module_utils._service import units
-from ansible_collections.kaido.ollama.plugins.module_utils._service.units import File, Host, Wanted
+from ansible_collections.kaido.ollama.plugins.module_utils._service.pending import (
+    ManagedFile,
+    ServiceSpec,
+    ServiceState,
+    pending_steps,
+)
+from ansible_collections.kaido.ollama.plugins.module_utils._service.survey import survey
 from ansible_collections.kaido.ollama.plugins.modules import service_info
 
 from tests.unit.conftest import RunModule
@@ -20,8 +25,12 @@ from tests.unit.conftest import RunModule
 UNIT = "/etc/systemd/system/x.service"
 CONF = "/etc/x/x.conf"
 NOW = time.time()
-WANTED = Wanted(unit="x.service", user="x", programs=["/usr/sbin/x"], files={UNIT: File("u"), CONF: File("c")})
-DONE = Host(changed={UNIT: NOW - 50, CONF: NOW - 50}, active=True, enabled=True, started=NOW - 40, reloaded=NOW - 40)
+WANTED = ServiceSpec(
+    unit="x.service", user="x", programs=["/usr/sbin/x"], files={UNIT: ManagedFile("u"), CONF: ManagedFile("c")}
+)
+DONE = ServiceState(
+    changed={UNIT: NOW - 50, CONF: NOW - 50}, active=True, enabled=True, started=NOW - 40, reloaded=NOW - 40
+)
 
 
 @pytest.mark.parametrize(
@@ -29,14 +38,14 @@ DONE = Host(changed={UNIT: NOW - 50, CONF: NOW - 50}, active=True, enabled=True,
     [
         (DONE, []),
         (
-            Host(missing=("/usr/sbin/x",), has_user=False, differing=(UNIT, CONF)),
+            ServiceState(missing=("/usr/sbin/x",), has_user=False, differing=(UNIT, CONF)),
             ["packages", "account", "files", "restart"],
         ),
         (replace(DONE, differing=(CONF,)), ["files", "reload"]),
         (replace(DONE, differing=(UNIT,)), ["files", "restart"]),
         (replace(DONE, active=False), ["restart"]),
         (replace(DONE, enabled=False), ["restart"]),
-        (replace(DONE, sick="http 502"), ["restart"]),
+        (replace(DONE, unhealthy="http 502"), ["restart"]),
         # Runs that were cut short before their handlers
         (replace(DONE, changed={UNIT: NOW - 50, CONF: NOW - 30}), ["reload"]),
         (replace(DONE, changed={UNIT: NOW - 30, CONF: NOW - 50}), ["restart"]),
@@ -45,20 +54,22 @@ DONE = Host(changed={UNIT: NOW - 50, CONF: NOW - 50}, active=True, enabled=True,
         (replace(DONE, changed={UNIT: NOW + 500, CONF: NOW + 500}), []),
     ],
 )
-def test_only_what_is_missing_is_to_be_done(host: Host, steps: list[str]) -> None:
-    found = units.todo(WANTED, host)
+def test_only_what_is_missing_is_to_be_done(host: ServiceState, steps: list[str]) -> None:
+    found = pending_steps(WANTED, host)
     assert list(found) == steps
     assert all(found.values())
 
 
 def test_a_file_of_others_that_is_newer_wants_a_reload(tmp_path: Path) -> None:
     (tmp_path / "tls.crt").write_text("renewed")
-    host = units.look(Wanted(reads=[str(tmp_path / "tls.crt"), str(tmp_path / "none")]))
+    host = survey(ServiceSpec(reads=[str(tmp_path / "tls.crt"), str(tmp_path / "none")]))
     assert list(host.changed) == [str(tmp_path / "tls.crt")]
 
 
 def test_files_alone_need_no_service() -> None:
-    assert list(units.todo(Wanted(files={CONF: File("c")}), Host(differing=(CONF,)))) == ["files"]
+    assert list(pending_steps(ServiceSpec(files={CONF: ManagedFile("c")}), ServiceState(differing=(CONF,)))) == [
+        "files"
+    ]
 
 
 def run_on(run_module: RunModule, monkeypatch: pytest.MonkeyPatch, **params: object) -> dict[str, object]:
@@ -107,7 +118,7 @@ def test_a_port_in_use_is_refused_with_who_uses_it(run_module: RunModule, monkey
         )
         elsewhere = run_on(run_module, monkeypatch, listen=[f"127.0.0.2:{port}"])
     assert result["failure"]["code"] == "port_taken"  # type: ignore[index]
-    assert str(result["msg"]).startswith(f"ollama_gateway_port: {port} is in use: ")
+    assert str(result["msg"]).startswith(f"ollama_gateway_port: port {port} is in use by ")
     assert f"(pid {os.getpid()})" in str(result["msg"])
     assert not elsewhere["failed"]
 
