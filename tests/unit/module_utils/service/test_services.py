@@ -24,6 +24,7 @@ from ansible_collections.kaido.ollama.plugins.module_utils._service import units
 from ansible_collections.kaido.ollama.plugins.module_utils._service.pending import (
     ServiceSpec,
     ServiceState,
+    pending_steps,
 )
 from ansible_collections.kaido.ollama.plugins.module_utils._service.removal import Removal
 from ansible_collections.kaido.ollama.plugins.module_utils._service.units import SERVICES
