@@ -142,13 +142,12 @@ def rendered(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
     folder = tmp_path_factory.mktemp("balancer")
     servers = {"ollama_servers": {"hosts": HOSTS, "vars": {"ollama_gateway_enabled": True}}}
     doors = {"ollama_gateways": {"hosts": {"door": {"ollama_gateway_enabled": True}}}}
-    block = yaml.safe_load((ROLE / "tasks" / "balancer.yml").read_text())[0]
     play = {
         "hosts": "hecate:door",
         "gather_facts": False,
         "connection": "local",
         "vars_files": [str(ROLE / "defaults" / "main.yml"), str(ROLE / "vars" / "main.yml")],
-        "vars": {**block["vars"], "ansible_python_interpreter": sys.executable},
+        "vars": {"role_path": str(ROLE), "ansible_python_interpreter": sys.executable},
         "tasks": [
             {
                 "ansible.builtin.copy": {

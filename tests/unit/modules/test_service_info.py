@@ -11,6 +11,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+import yaml
 from ansible_collections.kaido.ollama.plugins.module_utils._service.pending import (
     ManagedFile,
     ServiceSpec,
@@ -20,6 +21,7 @@ from ansible_collections.kaido.ollama.plugins.module_utils._service.pending impo
 from ansible_collections.kaido.ollama.plugins.module_utils._service.survey import survey
 from ansible_collections.kaido.ollama.plugins.modules import service_info
 
+from tests.conftest import ROOT
 from tests.unit.conftest import RunModule
 
 UNIT = "/etc/systemd/system/x.service"
@@ -126,3 +128,42 @@ def test_a_port_in_use_is_refused_with_who_uses_it(run_module: RunModule, monkey
 def test_it_wants_root(run_module: RunModule, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(os, "geteuid", lambda: 1000)
     assert run_module(service_info, {})["failure"]["code"] == "not_root"
+
+
+def test_a_copy_is_compared_with_its_source(
+    run_module: RunModule, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """Without a further call for a certificate that may have been renewed."""
+    source, copy = tmp_path / "source.crt", tmp_path / "tls.crt"
+    source.write_text("PEM")
+    copy.write_text("PEM")
+    copy.chmod(0o640)
+    real = os.fstat
+    monkeypatch.setattr(os, "fstat", lambda fd: os.stat_result([*real(fd)[:4], 0, *real(fd)[5:10]]))
+    group = grp.getgrgid(copy.stat().st_gid).gr_name
+    row = {str(copy): {"source": str(source), "mode": "0640", "group": group}}
+    assert run_on(run_module, monkeypatch, files=json.dumps(row))["files"] == []
+    source.write_text("RENEWED")
+    assert run_on(run_module, monkeypatch, files=json.dumps(row))["files"] == [str(copy)]
+    source.unlink()
+    missing = run_on(run_module, monkeypatch, files=json.dumps(row))
+    assert missing["failure"]["code"] == "missing_file"  # type: ignore[index]
+    assert str(missing["msg"]).startswith(f"{source}: cannot be read on this host")
+
+
+def test_an_address_of_another_host_is_refused(run_module: RunModule, monkeypatch: pytest.MonkeyPatch) -> None:
+    result = run_on(run_module, monkeypatch, listen=["192.0.2.1:11443"], listen_variable="ollama_gateway_port")
+    assert result["failure"]["code"] == "invalid_address"  # type: ignore[index]
+    expected = "ollama_gateway_address: invalid value '192.0.2.1'; expected an address of this host"
+    assert result["msg"] == expected
+
+
+def test_paths_come_from_the_table_of_platforms(
+    run_module: RunModule, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    table = yaml.safe_load((ROOT / "roles/ollama/vars/platforms.yml").read_text())["ollama__platforms"]
+    assert all({"nologin", "nginx", "haproxy", "ca_bundle"} <= set(row) for row in table.values())
+    own = dict.fromkeys(table, {"nginx": "/no/nginx"})
+    found = run_on(run_module, monkeypatch, programs=["@nginx@"], platforms={**own, "debian": {"nginx": "/no/nginx"}})
+    assert found["todo"] == ["packages"]
+    assert found["reasons"] == {"packages": "/no/nginx: not installed"}

@@ -56,14 +56,13 @@ def render(folder: Path, *, fleet: bool = False, **variables: t.Any) -> Path:
         ],
         **variables,
     }
-    block = yaml.safe_load((ROLE / "tasks" / "balancer.yml").read_text())[0]
     files = "{{ ollama_gateway__files" + (" | combine(ollama_gateway__balancer_files)" if fleet else "") + " }}"
     play = {
         "hosts": "hecate",
         "gather_facts": False,
         "connection": "local",
         "vars_files": [str(ROLE / "vars" / "main.yml")],
-        "vars": {**block["vars"], "files": files, "ansible_python_interpreter": sys.executable},
+        "vars": {"files": files, "role_path": str(ROLE), "ansible_python_interpreter": sys.executable},
         "tasks": [
             {
                 "ansible.builtin.copy": {
@@ -74,7 +73,7 @@ def render(folder: Path, *, fleet: bool = False, **variables: t.Any) -> Path:
                 "loop": "{{ files.keys() }}",
                 "no_log": True,
             },
-            {"ansible.builtin.debug": {"var": "ollama_gateway__faults"}},
+            {"ansible.builtin.debug": {"var": "ollama_gateway__errors"}},
         ],
     }
     defaults = yaml.safe_load((ROLE / "defaults" / "main.yml").read_text())
@@ -97,7 +96,7 @@ def render(folder: Path, *, fleet: bool = False, **variables: t.Any) -> Path:
         check=False,
     )
     assert done.returncode == 0, done.stdout + done.stderr
-    assert '"ollama_gateway__faults": []' in done.stdout, done.stdout
+    assert '"ollama_gateway__errors": []' in done.stdout, done.stdout
     return folder
 
 

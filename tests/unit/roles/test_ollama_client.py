@@ -21,7 +21,7 @@ PLAY = [
         "hosts": "dev1",
         "gather_facts": False,
         "connection": "local",
-        "vars": {"ansible_python_interpreter": "{{ ansible_playbook_python }}"},
+        "vars": {"ansible_python_interpreter": "{{ ansible_playbook_python }}", "role_path": str(ROLE)},
         "vars_files": [str(ROLE / "defaults/main.yml"), str(ROLE / "vars/main.yml"), "mine.yml"],
         "tasks": [
             {
