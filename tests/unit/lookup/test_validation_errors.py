@@ -1,5 +1,6 @@
 """Bad input of the roles beside the server: one line each, with variable, value and what is expected."""
 
+# mypy: disable-error-code=var-annotated
 from __future__ import annotations
 
 import json

@@ -21,7 +21,7 @@ class Answer(BaseHTTPRequestHandler):
     """An Ollama server behind a gateway, and a provider with other routes."""
 
     status = 200
-    body = {"models": [{"name": "tiny:latest"}, {"name": "kaido/embed:q8"}]}
+    body: t.ClassVar = {"models": [{"name": "tiny:latest"}, {"name": "kaido/embed:q8"}]}
 
     def do_GET(self) -> None:
         accepted = self.headers.get("Authorization") == f"Bearer {TOKEN}" or self.headers.get("x-api-key") == TOKEN
@@ -66,8 +66,8 @@ def test_an_endpoint_that_works(url: str) -> None:
     ("changes", "token", "said", "certain"),
     [
         ({}, "wrong-token-0123456789", "ollama_client_keys.gateway: {url} does not accept the token", True),
-        ({"model": "other"}, TOKEN, "ollama_client_providers.gateway.model: invalid value 'other'; expected a model of {url}: "
-         "kaido/embed:q8, tiny:latest", True),
+        ({"model": "other"}, TOKEN, "ollama_client_providers.gateway.model: invalid value 'other'; "
+         "expected a model of {url}: kaido/embed:q8, tiny:latest", True),
         ({"embedding_model": "x"}, TOKEN, "ollama_client_providers.gateway.embedding_model: invalid value 'x'", True),
         ({"api": "openai"}, TOKEN, "provider gateway: {url} does not list the model tiny", False),
     ],
