@@ -1,7 +1,7 @@
 # Copyright (c) 2026, kaido.ollama contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""A filter that tells which of a gateway's servers are asked for which models, from the inventory alone."""
+"""A filter that assigns models to the servers of a gateway, from the inventory alone."""
 
 from __future__ import annotations
 
@@ -17,11 +17,12 @@ from ..module_utils._service.fleet import Fleet
 
 DOCUMENTATION = r"""
 name: balancer_plan
-short_description: Tell which of a gateway's servers are asked for which models
+short_description: Assign models to the servers of a gateway
 version_added: 0.1.0
 description:
   - Internal to the role P(kaido.ollama.ollama_gateway#role). Reads the variables of the other hosts from the inventory;
-    no host is asked.
+    no host
+    is contacted.
 author:
   - kaido.ollama contributors (@kaido)
 positional: hostvars, me
@@ -42,7 +43,7 @@ options:
 """
 
 EXAMPLES = r"""
-- name: Whom would this gateway ask?
+- name: Show the servers of this gateway
   ansible.builtin.debug:
     msg: "{{ ['hecate', 'big2'] | kaido.ollama.balancer_plan(hostvars, inventory_hostname) }}"
 """
@@ -128,9 +129,9 @@ def _declared(host: str, rows: t.Sequence[t.Any]) -> list[Name]:
 
 def _server(name: str, hostvars: t.Mapping[str, Variables], me: str) -> dict[str, t.Any]:
     if name not in hostvars:
-        raise _wrong(f"{name!r} is not in the inventory")
+        raise _wrong(f"invalid value {name!r}; expected hosts of the inventory")
     if not _NAME.match(name):
-        raise _wrong(f"{name!r} has a character that HAProxy does not allow; allowed are letters, digits and _ . : -")
+        raise _wrong(f"invalid value {name!r}; expected letters, digits and _ . : -, which HAProxy allows in names")
     variables = hostvars[name]
     parallel = _parallel(name, variables.get("ollama_settings") or {})
     server: dict[str, t.Any] = {"name": name, "own": name == me, "parallel": parallel}
@@ -138,7 +139,7 @@ def _server(name: str, hostvars: t.Mapping[str, Variables], me: str) -> dict[str
         return server
     inventory = Fleet({}, hostvars)
     if not inventory.is_enabled(name, "ollama_gateway_enabled"):
-        raise _wrong(f"{name} has no gateway of its own; set its ollama_gateway_enabled: true")
+        raise _wrong(f"invalid value {name!r}; expected hosts with ollama_gateway_enabled: true")
     address = parse_url(inventory.gateway_url(name))[1]
     # HAProxy compares names only, and a certificate of the private authority has the inventory's.
     return {**server, "address": str(address), "certificate": address.host if address.ip is None else name}
@@ -165,7 +166,7 @@ def _filter(pool: t.Sequence[str], hostvars: t.Mapping[str, Variables], me: str)
 
 
 class FilterModule:
-    """What Ansible asks for the filters of this file."""
+    """The filters of this file."""
 
     def filters(self) -> dict[str, t.Callable[..., t.Any]]:
         """Return them by name."""

@@ -117,7 +117,7 @@ def _gateway(values: Variables, fleet: Variables, host: Variables) -> list[str]:
     ]
     enabled = boolean(values["ollama_gateway_enabled"])
     if values["ollama_gateway_tokens"] or enabled:
-        found += token_errors.faults(values["ollama_gateway_tokens"])
+        found += token_errors.token_errors(values["ollama_gateway_tokens"])
     if int(values["ollama_gateway_port"]) == int(values["ollama_gateway_stats_port"]):
         found.append("ollama_gateway_stats_port: the same as ollama_gateway_port; expected another port")
     if found or not enabled:

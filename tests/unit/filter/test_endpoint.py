@@ -162,25 +162,25 @@ REFUSED = [
     ({"keys": {}}, "ollama_client_keys.gateway: missing"),
     ({"keys": {"gateway": None}}, "ollama_client_keys.gateway: missing"),
     ({"keys": {"gateway": "sk-1"}, "fallback": "openai"}, "ollama_client_keys.openai: missing"),
-    *(({"keys": {"gateway": bad}}, "ollama_client_keys.gateway: not a key (not shown)")
+    *(({"keys": {"gateway": bad}}, "ollama_client_keys.gateway: invalid value (not shown)")
       for bad in ("sk-a b", "sk-a\n", "\nsk-a", 'sk-"', "sk-$a", "sk-a;", "=sk-a", "sk-ä")),
-    ({"gateway_url": ""}, "ollama_client_provider: gateway: there is no gateway in the inventory"),
-    ({"fallback": "gateway"}, "ollama_client_fallback: 'gateway' is the provider itself"),
+    ({"gateway_url": ""}, "ollama_client_provider: invalid value 'gateway'; expected a gateway in the inventory"),
+    ({"fallback": "gateway"}, "ollama_client_fallback: invalid value 'gateway'; expected another"),
     ({"providers": {}}, "ollama_client_providers.gateway.model: missing"),
     ({"providers": {"gateway": None}}, "ollama_client_providers.gateway.model: missing"),
     ({"fallback": "google", "providers": {"gateway": {"model": "m"}}}, "ollama_client_providers.google.model: missing"),
-    *((provider("openai", model=bad), f"ollama_client_providers.openai.model: {bad!r} is not")
+    *((provider("openai", model=bad), f"ollama_client_providers.openai.model: invalid value {bad!r}; expected")
       for bad in ("a b", "$(id)", "a\nb", "`id`", "-m", "m\n", "~m")),
-    (provider("openai", embedding_model="a b"), "ollama_client_providers.openai.embedding_model: 'a b' is not"),
-    *((provider("openai", url=bad), f"ollama_client_providers.openai.url: {bad!r} is not allowed")
+    (provider("openai", embedding_model="a b"), "ollama_client_providers.openai.embedding_model: invalid value 'a b'"),
+    *((provider("openai", url=bad), f"ollama_client_providers.openai.url: invalid value {bad!r}; expected https://HOST")
       for bad in ("ftp://x", "x.lan", "https://", "https://x/?***", "https://x/#a", "https://x:0", "https://x:99999",
                   "https://x\n", "https://x/$a", "https://[x")),
-    *((provider("openai", url=bad), f"ollama_client_providers.openai.url: {bad!r} would send prompts and keys in clear")
+    *((provider("openai", url=bad), f"ollama_client_providers.openai.url: invalid value {bad!r}; expected https:")
       for bad in ("http://x.lan", "http://10.0.0.1", "http://localhost.evil.lan")),
-    ({"gateway_url": "http://hecate:11443"}, "the URL of gateway: 'http://hecate:11443' would send"),
-    (provider("openai", url="https://sk-u:sk-p@x"), "ollama_client_providers.openai.url: has a user or password in it"),
-    (provider("gateway", url="https://x/y"), "ollama_client_providers.gateway.url: 'https://x/y' has a path"),
-    (provider("openai", ca="/etc/ca.crt"), "ollama_client_providers.openai.ca: not a certificate"),
+    ({"gateway_url": "http://hecate:11443"}, "the URL of gateway: invalid value 'http://hecate:11443'; expected"),
+    (provider("openai", url="https://sk-u:sk-p@x"), "ollama_client_providers.openai.url: invalid value (not shown)"),
+    (provider("gateway", url="https://x/y"), "ollama_client_providers.gateway.url: invalid value 'https://x/y'"),
+    (provider("openai", ca="/etc/ca.crt"), "ollama_client_providers.openai.ca: invalid value; expected the text"),
 ]  # fmt: skip
 
 

@@ -23,7 +23,7 @@ import pytest
 import yaml
 from ansible.errors import AnsibleFilterError
 from ansible_collections.kaido.ollama.plugins.filter import fleet as filters
-from ansible_collections.kaido.ollama.plugins.filter.token_errors import faults
+from ansible_collections.kaido.ollama.plugins.filter.token_errors import token_errors
 from ansible_collections.kaido.ollama.plugins.module_utils._service import certificates
 
 from tests.conftest import ROOT
@@ -259,8 +259,8 @@ def shared() -> t.Iterator[Gateway]:
 def test_every_name_works_or_is_refused_before_anything_is_written(tmp_path: Path) -> None:
     rows = [{"name": name, "token": f"{index:03}-{'x' * 20}", "scope": "user"} for index, name in enumerate(NAMES)]
     # Each on its own: the names differ in case only, too.
-    accepted = [row for row in rows if not faults([row])]
-    refused = {row["name"] for row in rows if faults([row])}
+    accepted = [row for row in rows if not token_errors([row])]
+    refused = {row["name"] for row in rows if token_errors([row])}
     assert {"default", "include", "hostnames", "volatile", "a" * 64} <= {row["name"] for row in accepted}
     assert {"~alice", "\\default", "$host", "a;b", '"a"', "\u00e4rger", "a" * 65, "a\nb", "-"} <= refused
     unique = list({row["name"].lower(): row for row in accepted}.values())

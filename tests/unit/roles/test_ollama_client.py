@@ -99,7 +99,9 @@ def test_the_gateway_is_found(tmp_path: Path, groups: dict[str, t.Any], url: str
 
 def test_there_is_no_gateway(tmp_path: Path) -> None:
     groups = {"others": {"x": GATE}, "ollama_servers": {"hecate": {"ollama_gateway_enabled": "no"}}}
-    assert plan_of(tmp_path, groups)["problem"].startswith("ollama_client_provider: gateway: there is no gateway")
+    assert plan_of(tmp_path, groups)["problem"].startswith(
+        "ollama_client_provider: invalid value 'gateway'; expected a gateway in"
+    )
     # Which concerns nobody else; the local server is where role ollama was told.
     mine = {**MINE, "ollama_client_provider": "local", "ollama_settings": {"host": "0.0.0.0:11500"}}
     assert plan_of(tmp_path, {}, yaml.safe_dump(mine))["endpoint"]["base_url"] == "http://127.0.0.1:11500"
