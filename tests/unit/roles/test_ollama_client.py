@@ -166,4 +166,4 @@ def test_a_gateway_that_is_down_keeps_the_installed_certificate(tmp_path: Path, 
         assert "its authority was not queried" in done.stdout
         assert "THE CERTIFICATE" in done.stdout
     else:
-        assert "hecate: the gateway cannot be reached, and this host has no certificate" in done.stdout
+        assert "hecate: the gateway cannot be reached, and this host does not have the certificate" in done.stdout
