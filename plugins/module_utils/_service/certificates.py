@@ -265,7 +265,7 @@ def is_signed_by(certificate: str, authority: str) -> bool:
 
 
 def why_not(certificate: str, key: str, names: t.Sequence[str], authority: str, now: float) -> str | None:
-    """Return why a certificate of the private authority has to be made anew; None when it is good."""
+    """Return why a certificate of the private authority has to be made again; None when it is good."""
     if not certificate or not key:
         return "there is none"
     try:

@@ -101,7 +101,7 @@ def test_where_another_gateway_is(variables: dict[str, t.Any], address: str, cer
 def test_a_server_gets_no_more_at_a_time_than_it_can_do(settings: dict[str, t.Any], parallel: int) -> None:
     hostvars = fleet(hecate=[])
     hostvars["hecate"]["ollama_settings"] = settings
-    assert plan(["hecate"], hostvars, "door")["servers"][0]["parallel"] == parallel
+    assert plan(["hecate"], hostvars, "edge")["servers"][0]["parallel"] == parallel
 
 
 @pytest.mark.parametrize(
@@ -142,12 +142,12 @@ HOSTS = {
 
 @pytest.fixture(scope="module")
 def rendered(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
-    """The files of hecate, and of a door that has no server of its own, by host and name."""
+    """The files of hecate, and of a edge that has no server of its own, by host and name."""
     folder = tmp_path_factory.mktemp("balancer")
     servers = {"ollama_servers": {"hosts": HOSTS, "vars": {"ollama_gateway_enabled": True}}}
-    doors = {"ollama_gateways": {"hosts": {"door": {"ollama_gateway_enabled": True}}}}
+    gateways_alone = {"ollama_gateways": {"hosts": {"edge": {"ollama_gateway_enabled": True}}}}
     play = {
-        "hosts": "hecate:door",
+        "hosts": "hecate:edge",
         "gather_facts": False,
         "connection": "local",
         "vars_files": [str(ROLE / "defaults" / "main.yml"), str(ROLE / "vars" / "main.yml")],
@@ -164,7 +164,7 @@ def rendered(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
         ],
     }
     (folder / "templates").symlink_to(ROLE / "templates")
-    ansible(folder, {**servers, **doors}, play)
+    ansible(folder, {**servers, **gateways_alone}, play)
     return {path.name: path.read_text() for path in folder.glob("*-*") if path.is_file()}
 
 
@@ -216,8 +216,8 @@ def test_the_configuration_of_a_server_that_is_a_gateway(rendered: dict[str, str
     assert "kaido/tiny2:q8 models-2" in mapped
 
 
-def test_the_configuration_of_a_door_alone(rendered: dict[str, str]) -> None:
-    text = rendered["door-haproxy.cfg"]
+def test_the_configuration_of_a_gateway_without_a_server(rendered: dict[str, str]) -> None:
+    text = rendered["edge-haproxy.cfg"]
     assert "backend own" not in text
     assert "127.0.0.1:11434" not in text
     assert len(lines(text, "peers")) == len(lines(text, "inference-models-1")) == 3
@@ -239,18 +239,20 @@ SERVERS = {"hecate": True, "big2": True, "dev1": False}
 
 
 @pytest.mark.parametrize(
-    ("servers", "doors", "told"),
+    ("servers", "gateways_alone", "told"),
     [
-        # Shared by default by all servers that are gateways; a door without a server of its own is one, too.
-        (SERVERS, {"door": []}, {"big2": ["hecate", "big2", "door"], "dev1": []}),
-        (SERVERS, {"door": ["big2"]}, {"hecate": ["hecate", "big2"], "big2": ["hecate", "big2", "door"]}),
+        # Shared by default by all servers that are gateways; a edge without a server of its own is one, too.
+        (SERVERS, {"edge": []}, {"big2": ["hecate", "big2", "edge"], "dev1": []}),
+        (SERVERS, {"edge": ["big2"]}, {"hecate": ["hecate", "big2"], "big2": ["hecate", "big2", "edge"]}),
         ({"hecate": True, "dev1": False}, {}, {"hecate": [], "dev1": []}),
     ],
 )
 def test_the_gateways_to_drain_a_server_in(
-    servers: dict[str, bool], doors: dict[str, list[str]], told: dict[str, list[str]]
+    servers: dict[str, bool], gateways_alone: dict[str, list[str]], told: dict[str, list[str]]
 ) -> None:
     hosts: dict[str, dict[str, t.Any]] = {name: {"ollama_gateway_enabled": value} for name, value in servers.items()}
-    hosts |= {name: {"ollama_gateway_enabled": True, "ollama_gateway_servers": pool} for name, pool in doors.items()}
-    record = Fleet({"ollama_servers": [*servers], "ollama_gateways": [*doors]}, hosts).record()
+    hosts |= {
+        name: {"ollama_gateway_enabled": True, "ollama_gateway_servers": pool} for name, pool in gateways_alone.items()
+    }
+    record = Fleet({"ollama_servers": [*servers], "ollama_gateways": [*gateways_alone]}, hosts).record()
     assert {host: member(record, host)["drained_by"] for host in told} == told

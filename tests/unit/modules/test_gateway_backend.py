@@ -87,13 +87,13 @@ Serve = t.Callable[[t.Any], Path]
 def test_check_apply_check_apply(version: str, serve: Serve, run_module: RunModule) -> None:
     haproxy = HAProxy(version, "ready")
     params = {"server": "big2", "state": "drained", "socket": str(serve(haproxy)), "wait": 5}
-    forecast = run_module(gateway_backend, params, check=True)
+    predicted = run_module(gateway_backend, params, check=True)
     assert haproxy.orders == []
     done = run_module(gateway_backend, params)
     # One order, to the one that the others follow.
     assert haproxy.orders == ["set server check-peers/big2 state drain"]
-    assert (forecast["changed"], done["changed"]) == (True, True), done
-    assert forecast["diff"] == done["diff"]
+    assert (predicted["changed"], done["changed"]) == (True, True), done
+    assert predicted["diff"] == done["diff"]
     assert done["diff"]["before"]["inference-1"] == "ready"
     assert {row["state"] for row in done["backends"]} == {"drained"}
     assert (done["sessions"], done["up"], len(done["backends"])) == (0, True, 5)
@@ -156,7 +156,7 @@ def test_maintenance_counts_as_drained(serve: Serve, run_module: RunModule, flag
     [
         ({"server": "big9"}, "unknown_server", "'big9' is not a server"),
         ({"server": "a/b"}, "invalid_option", "server: invalid value 'a/b'"),
-        ({"server": "a; disable frontend door"}, "invalid_option", "server: "),
+        ({"server": "a; disable frontend edge"}, "invalid_option", "server: "),
         ({"server": "a\nquit"}, "invalid_option", "server: "),
         ({"server": ""}, "invalid_option", "server: invalid value ''"),
         ({"wait": -1}, "invalid_option", "wait: invalid value -1"),

@@ -77,7 +77,7 @@ GATE = {"ollama_gateway_enabled": True}
     ("groups", "url", "tls", "ca"),
     [
         ({"ollama_servers": {"off": None, "hecate": GATE}}, "https://hecate:11443", "hecate", True),
-        ({"ollama_servers": {"s": GATE}, "ollama_gateways": {"door": GATE}}, "https://door:11443", "door", True),
+        ({"ollama_servers": {"s": GATE}, "ollama_gateways": {"edge": GATE}}, "https://edge:11443", "edge", True),
         (
             # The authority signs for the inventory's name too, and nginx compares names only.
             {"ollama_servers": {"hecate": {**GATE, "ansible_host": "192.0.2.1", "ollama_gateway_port": 443}}},
