@@ -89,7 +89,7 @@ def _problem(why: str) -> dict[str, t.Any]:
 
 
 class FilterModule:
-    """What Ansible asks for the filters of this file."""
+    """The filters of this file."""
 
     def filters(self) -> dict[str, t.Callable[..., t.Any]]:
         """Return them by name."""

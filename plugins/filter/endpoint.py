@@ -1,28 +1,28 @@
 # Copyright (c) 2026, kaido.ollama contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""A filter that turns the variables of role ollama_client into the files that services read, or says what is wrong."""
+"""A filter that turns the variables of role ollama_client into the files that services read."""
 
 from __future__ import annotations
 
 import typing as t
 
 from ..module_utils._core.errors import OllamaError
-from ..module_utils._service.endpoint import Wanted, plan
+from ..module_utils._service.endpoint import EndpointSpec, plan
 
 DOCUMENTATION = r"""
 name: endpoint
 short_description: Describe an LLM endpoint for services
 version_added: 0.1.0
 description:
-  - Internal to the role P(kaido.ollama.ollama_client#role). Checks its variables and returns the files that they
-    become.
-  - A filter, because keys then go through no task's arguments or result.
+  - Internal to the role P(kaido.ollama.ollama_client#role). Validates its variables and returns the files with
+    the description.
+  - It is a filter so that keys are in no arguments and no result of a task.
 author:
   - kaido.ollama contributors (@kaido)
 options:
   _input:
-    description: The variables without C(ollama_client_), and what the role found in the inventory.
+    description: The variables without C(ollama_client_), and what the inventory defines.
     type: dict
     required: true
 """
@@ -40,42 +40,42 @@ EXAMPLES = r"""
 
 RETURN = r"""
 _value:
-  description: What is wrong, or what is to be written.
+  description: The problem, or the files.
   type: dict
   contains:
     problem:
-      description: What is wrong, in one line; empty where nothing is.
+      description: The problem in one line; empty without one.
       type: str
       returned: always
     endpoint:
       description: The description; V(null) where the provider is V(none).
       type: dict
-      returned: when nothing is wrong
+      returned: success
     files:
-      description: All files by path, as module M(kaido.ollama.service_info) takes them; with keys in them.
+      description: All files by path, in the form of M(kaido.ollama.service_info), including keys.
       type: dict
-      returned: when nothing is wrong
+      returned: success
     needs_gateway_ca:
       description: Whether the certificate of the gateway's private authority is to be fetched.
       type: bool
-      returned: when nothing is wrong
+      returned: success
     forwards:
-      description: Whether there is to be a forwarder.
+      description: Whether the host gets a forwarder.
       type: bool
-      returned: when nothing is wrong
+      returned: success
 """
 
 
 def endpoint(wanted: t.Mapping[str, t.Any]) -> dict[str, t.Any]:
-    """Return the plan, or the problem: an exception would reach people only wrapped in others."""
+    """Return the plan, or the problem: Ansible wraps exceptions of filters in several lines."""
     try:
-        return {"problem": "", **plan(Wanted(**wanted))}
+        return {"problem": "", **plan(EndpointSpec(**wanted))}
     except OllamaError as exc:
         return {"problem": exc.message}
 
 
 class FilterModule:
-    """What Ansible asks for the filters of this file."""
+    """The filters of this file."""
 
     def filters(self) -> dict[str, t.Callable[..., t.Any]]:
         """Return them by name."""

@@ -2,19 +2,19 @@
 # Copyright (c) 2026, kaido.ollama contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Take a server out of a gateway's balancer, or back in, and wait until that is so."""
+"""Drain a server in the balancer of a gateway, or enable it again."""
 
 from __future__ import annotations
 
 DOCUMENTATION = r"""
 module: gateway_backend
-short_description: Take a server out of a gateway's balancer, or back in
+short_description: Drain or enable a server in the balancer of a gateway
 version_added: 0.1.0
 description:
-  - Talks to the HAProxy that P(kaido.ollama.ollama_gateway#role) runs, on its own host, as root, through its admin
-    socket. The server is named as in the inventory, and is meant in all backends at once.
-  - A server that is drained gets no new requests, and finishes those that it has. Requests that wait go elsewhere.
-  - HAProxy forgets it when it is restarted or reloaded; then the server is ready.
+  - Uses the admin socket of the HAProxy that P(kaido.ollama.ollama_gateway#role) runs, as root on its host. The server
+    has its name of the inventory. The state applies to all backends.
+  - A drained server gets no new requests and completes those in progress. Waiting requests go to other servers.
+  - A restart or reload of HAProxy resets the state to ready.
 author:
   - kaido.ollama contributors (@kaido)
 extends_documentation_fragment:
@@ -22,14 +22,14 @@ extends_documentation_fragment:
 attributes:
   check_mode:
     support: full
-    details: Waits for nothing.
+    details: It does not wait.
   diff_mode:
     support: full
   idempotent:
     support: full
 options:
   server:
-    description: Its name in the inventory.
+    description: The name of the server in the inventory.
     type: str
     required: true
   state:
@@ -41,9 +41,9 @@ options:
     required: true
   wait:
     description:
-      - Seconds to wait, when draining, until the server has finished its requests; otherwise until the balancer has
-        found it answering. It is a failure if that takes longer.
-      - V(0) means not to wait for that.
+      - Seconds to wait until the server has completed its requests (V(drained)), or until its health checks pass
+        (V(ready)). The module fails if that takes longer.
+      - V(0) does not wait.
     type: float
     default: 300
   socket:
@@ -51,21 +51,21 @@ options:
     type: path
     default: /run/ollama-balancer/admin.sock
 notes:
-  - The codes in RV(failure.code) are V(invalid_option), V(unreachable) where no HAProxy answers, V(unknown_server),
-    V(busy) where requests are left at the end, V(down) where the server does not answer its checks, V(refused) and
-    V(bad_answer).
+  - The codes in RV(failure.code) are V(invalid_option), V(unreachable) if no HAProxy answers, V(unknown_server),
+    V(busy) if requests are still in progress at the end, V(down) if the health checks of the server fail, V(refused)
+    and V(bad_answer).
 seealso:
   - module: kaido.ollama.model_probe
 """
 
 EXAMPLES = r"""
-- name: Let big2 finish what it has
+- name: Drain big2
   kaido.ollama.gateway_backend:
     server: big2
     state: drained
   delegate_to: hecate
 
-- name: And back
+- name: Enable big2
   kaido.ollama.gateway_backend:
     server: big2
     state: ready
@@ -75,21 +75,21 @@ EXAMPLES = r"""
 
 RETURN = r"""
 sessions:
-  description: How many requests the server has from this balancer.
-  returned: when HAProxy answered
+  description: The number of requests in progress from this balancer.
+  returned: if HAProxy answers
   type: int
 up:
-  description: Whether the server answers its checks.
-  returned: when HAProxy answered
+  description: Whether the health checks of the server pass.
+  returned: if HAProxy answers
   type: bool
 backends:
-  description: The same for each backend that has the server.
-  returned: when HAProxy answered
+  description: The state in each backend of the server.
+  returned: if HAProxy answers
   type: list
   elements: dict
   contains:
     name:
-      description: Its name.
+      description: The name of the backend.
       returned: always
       type: str
     state:
@@ -97,15 +97,15 @@ backends:
       returned: always
       type: str
     up:
-      description: Whether the server answers its checks.
+      description: Whether the health checks of the server pass.
       returned: always
       type: bool
     sessions:
-      description: Requests of this backend.
+      description: Requests in progress in this backend.
       returned: always
       type: int
 failure:
-  description: What went wrong, for programs.
+  description: The reason of the failure.
   returned: failure
   type: dict
   contains:
@@ -114,7 +114,7 @@ failure:
       returned: always
       type: str
     message:
-      description: The same sentence as in RV(ignore:msg).
+      description: The same as RV(ignore:msg).
       returned: always
       type: str
 """
@@ -136,9 +136,9 @@ def run(params: t.Mapping[str, t.Any], check_mode: bool) -> dict[str, t.Any]:
     server, wanted = params["server"], params["state"]
     # Both end up in a command line.
     if not server or any(char in "/; \\#\"'" or not char.isprintable() for char in server):
-        raise OllamaError("invalid_option", f"server: {server!r} is no name of a server")
+        raise OllamaError("invalid_option", f"server: invalid value {server!r}; expected the name of a server")
     if params["wait"] < 0:
-        raise OllamaError("invalid_option", f"wait: {params['wait']} is not allowed; allowed is 0 or more")
+        raise OllamaError("invalid_option", f"wait: invalid value {params['wait']}; expected seconds, at least 0")
     balancer = Socket(params["socket"])
     before = rows = balancer.look(server)
     if check_mode:
@@ -168,11 +168,11 @@ def run(params: t.Mapping[str, t.Any], check_mode: bool) -> dict[str, t.Any]:
 def _too_late(server: str, wanted: str, wait: float, result: dict[str, t.Any]) -> OllamaError:
     if wanted == "ready":
         return OllamaError(
-            "down", f"{server}: does not answer the checks of this balancer within {wait:g} s", result=result
+            "down", f"{server}: the health checks of this balancer do not pass within {wait:g} s", result=result
         )
     return OllamaError(
         "busy",
-        f"{server}: still has {result['sessions']} requests after {wait:g} s, and gets no new ones",
+        f"{server}: {result['sessions']} requests are still in progress after {wait:g} s; it gets no new ones",
         result=result,
     )
 

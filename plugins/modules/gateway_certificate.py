@@ -116,7 +116,7 @@ signed:
   returned: success
   type: str
 reason:
-  description: Why the certificate was made anew, or is to be; empty when it is good.
+  description: Why the certificate was made again, or is to be; empty when it is good.
   returned: success
   type: str
   sample: it ends soon

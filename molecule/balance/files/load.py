@@ -69,7 +69,7 @@ class Load:
                 with self.arguments.beat.open("a") as file:
                     file.write(f"{row['became']}\n")
             turn += 1
-            # A door that refuses at once must not be asked ten thousand times.
+            # A gateway that refuses at once must not get thousands of requests.
             time.sleep(self.arguments.pause if row["became"] == "complete" else 0.2)
 
     def run(self) -> dict[str, t.Any]:

@@ -19,7 +19,7 @@ LIMITS = {"hecate": 1, "big2": 2, "big3": 1}
 needs_gate = pytest.mark.skipif(not is_stand_in("0.34.4"), reason="needs the gate of the stand-in")
 
 
-class Door:
+class Gateway:
     """A gateway, from outside."""
 
     def __init__(self, name: str) -> None:
@@ -51,21 +51,21 @@ class Door:
         }
 
 
-@pytest.fixture(scope="module", params=["hecate", "door"])
-def door(request: pytest.FixtureRequest) -> Door:
-    return Door(request.param)
+@pytest.fixture(scope="module", params=["hecate", "edge"])
+def edge(request: pytest.FixtureRequest) -> Gateway:
+    return Gateway(request.param)
 
 
 def load(url: str, **options: t.Any) -> dict[str, t.Any]:
     arguments = " ".join(f"--{key} {value}" for key, value in options.items())
     program = "python3 /usr/local/bin/load.py --ca /etc/ollama-gateway/ca.crt --token-file /usr/local/etc/token"
-    found: dict[str, t.Any] = json.loads(get_host("door").check_output(f"{program} {url} {arguments}"))
+    found: dict[str, t.Any] = json.loads(get_host("edge").check_output(f"{program} {url} {arguments}"))
     return found
 
 
 @needs_gate
 def test_requests_wait_at_the_balancer_and_go_to_who_is_free() -> None:
-    hecate = Door("hecate")
+    hecate = Gateway("hecate")
     backend = "inference-models-2"
     servers = [get_host(name) for name in LIMITS]
 
@@ -91,7 +91,7 @@ def test_requests_wait_at_the_balancer_and_go_to_who_is_free() -> None:
 
 
 def test_a_load_is_answered_by_all_and_never_by_more_than_a_server_does() -> None:
-    hecate = Door("hecate")
+    hecate = Gateway("hecate")
     before = hecate.asked()
     found = load("https://hecate:11443", clients=10, seconds=5)
     assert found["complete"] == found["requests"] > 15, found
@@ -102,42 +102,42 @@ def test_a_load_is_answered_by_all_and_never_by_more_than_a_server_does() -> Non
 
 def test_one_after_the_other_goes_to_all() -> None:
     """Least connections: who has none is asked in turns."""
-    hecate = Door("hecate")
+    hecate = Gateway("hecate")
     before = hecate.asked()
     assert load("https://hecate:11443", clients=1, seconds=4)["lost"] == 0
     assert all(count > before[name] for name, count in hecate.asked().items())
 
 
 @pytest.mark.parametrize("path", ["/api/generate", "/api/show", "/v1/completions"])
-def test_a_model_is_only_asked_where_it_is_declared(door: Door, path: str) -> None:
-    before = door.asked()
+def test_a_model_is_only_asked_where_it_is_declared(edge: Gateway, path: str) -> None:
+    before = edge.asked()
     options = {"prompt": "x", "stream": False, "options": {"num_predict": 1}, "max_tokens": 1}
     for name in ["kaido/tiny2:q8", "KAIDO/tiny2:Q8", "registry.ollama.ai/kaido/tiny2:q8", "default-chat"] * 3:
-        answer = door.ask("POST", path, json={"model": name, **options})
+        answer = edge.ask("POST", path, json={"model": name, **options})
         assert answer.status_code == 200, answer.text
-    asked = door.asked()
+    asked = edge.asked()
     assert (asked["hecate"], asked["big3"]) == (before["hecate"], before["big3"])
     assert asked["big2"] == before["big2"] + (0 if path == "/api/show" else 12)
 
 
-def test_what_no_model_decides_is_answered_by_who_has_most(door: Door) -> None:
+def test_what_no_model_decides_is_answered_by_who_has_most(edge: Gateway) -> None:
     for path in ["/api/tags", "/v1/models"]:
-        texts = {door.ask("GET", path).text for _turn in range(4)}
+        texts = {edge.ask("GET", path).text for _turn in range(4)}
         assert len(texts) == 1
         assert "default-chat" in texts.pop()
-    before = door.asked()
-    assert door.ask("POST", "/api/generate", json={"model": "nobody"}).status_code == 404
-    asked = door.asked()
+    before = edge.asked()
+    assert edge.ask("POST", "/api/generate", json={"model": "nobody"}).status_code == 404
+    asked = edge.asked()
     assert {name: asked[name] - before[name] for name in asked} == {"hecate": 0, "big2": 1, "big3": 0}
-    assert door.ask("GET", "/api/version").json() == {"version": "0.35.0"}
+    assert edge.ask("GET", "/api/version").json() == {"version": "0.35.0"}
 
 
 @needs_gate
 def test_who_waits_too_long_is_told_so() -> None:
-    door = Door("door")
+    edge = Gateway("edge")
     with gate(*[get_host(name) for name in LIMITS]) as opened, ThreadPoolExecutor(8) as pool:
         body = {"model": "tiny", "prompt": "x", "stream": False}
-        answers = [pool.submit(door.ask, "POST", "/api/generate", json=body) for _client in range(8)]
+        answers = [pool.submit(edge.ask, "POST", "/api/generate", json=body) for _client in range(8)]
         until(lambda: sum(answer.done() for answer in answers) == 8 - sum(LIMITS.values()))
         refused = [answer.result() for answer in answers if answer.done()]
         opened()
@@ -148,7 +148,7 @@ def test_who_waits_too_long_is_told_so() -> None:
 
 @needs_gate
 def test_who_leaves_gives_up_the_place() -> None:
-    hecate = Door("hecate")
+    hecate = Gateway("hecate")
     body = {"model": "kaido/tiny2:q8", "prompt": "x", "stream": False}
 
     def now(server: str, column: str) -> int:
@@ -168,7 +168,7 @@ def test_who_leaves_gives_up_the_place() -> None:
     assert "kaido/tiny2:q8 inference-models-1/<NOSRV> status=-1 end=CQ" in log
 
 
-@pytest.mark.parametrize("name", ["hecate", "big2", "door"])
+@pytest.mark.parametrize("name", ["hecate", "big2", "edge"])
 def test_statistics_and_orders_are_for_the_host_alone(name: str) -> None:
     there = get_host(name)
     with pytest.raises(ConnectionRefusedError):
@@ -210,12 +210,12 @@ def test_it_is_confined(name: str) -> None:
 @pytest.mark.parametrize("hop", ["1", "own", "f" * 64])
 def test_a_client_is_no_gateway(hop: str) -> None:
     """The model is on big2 alone: a request that passes the balancer of hecate would not find it."""
-    gateway = Door("hecate")
+    gateway = Gateway("hecate")
     answer = gateway.ask("POST", "/api/show", json={"model": "kaido/tiny2:q8"}, extra={"X-Ollama-Hop": hop})
     assert answer.status_code == (502 if len(hop) == 64 else 200), answer.text
 
 
-def test_the_door_alone_has_no_server(door: Door) -> None:
-    rows = {server for backend, server in Door("door").statistics() if backend == "own"}
+def test_the_edge_alone_has_no_server(edge: Gateway) -> None:
+    rows = {server for backend, server in Gateway("edge").statistics() if backend == "own"}
     assert rows == set()
-    assert not get_host("door").service("ollama").is_running
+    assert not get_host("edge").service("ollama").is_running

@@ -84,7 +84,7 @@ def check_names(names: t.Iterable[str], variable: str) -> list[str]:
         if not _is_address(name) and not _NAME.match(name):
             raise OllamaError(
                 "bad_option",
-                f"{variable}: {name!r} is no name for a certificate; allowed is a DNS name or an IP address",
+                f"{variable}: invalid value {name!r}; expected a DNS name or an IP address",
                 variable=variable,
             )
         found.append(str(ipaddress.ip_address(name)) if _is_address(name) else name.lower())
@@ -143,16 +143,17 @@ def judge(certificate: Certificate, key: str, names: t.Sequence[str], what: str,
     if certificate.begins > now:
         begins = time.strftime("%Y-%m-%d %H:%M UTC", time.gmtime(certificate.begins))
         raise OllamaError(
-            "certificate_not_yet_valid", f"{what}: the certificate is not valid before {begins}; is the clock right?"
+            "certificate_not_yet_valid",
+            f"{what}: the certificate is not valid before {begins}; check the clock of the host",
         )
     if public_key_of(key, what) != certificate.public_key:
-        raise OllamaError("certificate_mismatch", f"{what}: the key is not the certificate's")
+        raise OllamaError("certificate_mismatch", f"{what}: the key does not belong to the certificate")
     missing = [name for name in names if not covers(certificate, name)]
     if missing:
         raise OllamaError(
             "certificate_wrong_name",
-            f"{what}: the certificate is not for {', '.join(missing)}, which clients call this gateway, "
-            f"but for {', '.join(sorted(certificate.names)) or 'no name at all'}; see ollama_gateway_url",
+            f"{what}: the certificate does not contain {', '.join(missing)}, the name in the URL of the gateway, "
+            f"but {', '.join(sorted(certificate.names)) or 'no names'}; see ollama_gateway_url",
         )
     return [f"{what}: the certificate expires on {when}"] if certificate.ends < now + WARN_DAYS * DAY else []
 
@@ -264,7 +265,7 @@ def is_signed_by(certificate: str, authority: str) -> bool:
 
 
 def why_not(certificate: str, key: str, names: t.Sequence[str], authority: str, now: float) -> str | None:
-    """Return why a certificate of the private authority has to be made anew; None when it is good."""
+    """Return why a certificate of the private authority has to be made again; None when it is good."""
     if not certificate or not key:
         return "there is none"
     try:
@@ -322,6 +323,6 @@ def _openssl(*arguments: str, stdin: str = "", **files: str) -> str:
         except subprocess.TimeoutExpired:
             raise OllamaError("openssl_failed", f"openssl {arguments[0]} did not end within 60 s") from None
     if done.returncode:
-        lines = done.stderr.decode("utf-8", "replace").strip().splitlines() or ["it does not say why"]
+        lines = done.stderr.decode("utf-8", "replace").strip().splitlines() or ["no reason given"]
         raise OllamaError("openssl_failed", f"openssl {arguments[0]} failed: {lines[0]}")
     return done.stdout.decode("ascii", "replace")

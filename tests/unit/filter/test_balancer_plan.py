@@ -14,6 +14,7 @@ import yaml
 from ansible_collections.kaido.ollama.plugins.filter.balancer_plan import _filter, plan, spellings
 from ansible_collections.kaido.ollama.plugins.module_utils._core.errors import OllamaError
 from ansible_collections.kaido.ollama.plugins.module_utils._core.name import parse
+from ansible_collections.kaido.ollama.plugins.module_utils._service.fleet import Fleet, member
 
 from tests.conftest import ROOT
 
@@ -100,14 +101,18 @@ def test_where_another_gateway_is(variables: dict[str, t.Any], address: str, cer
 def test_a_server_gets_no_more_at_a_time_than_it_can_do(settings: dict[str, t.Any], parallel: int) -> None:
     hostvars = fleet(hecate=[])
     hostvars["hecate"]["ollama_settings"] = settings
-    assert plan(["hecate"], hostvars, "door")["servers"][0]["parallel"] == parallel
+    assert plan(["hecate"], hostvars, "edge")["servers"][0]["parallel"] == parallel
 
 
 @pytest.mark.parametrize(
     ("pool", "change", "says"),
     [
-        (["h1", "nowhere"], {}, "ollama_gateway_servers: 'nowhere' is not in the inventory"),
-        (["h1", "h2"], {"ollama_gateway_enabled": False}, "ollama_gateway_servers: h2 has no gateway of its own"),
+        (["h1", "nowhere"], {}, "ollama_gateway_servers: invalid value 'nowhere'; expected hosts of the inventory"),
+        (
+            ["h1", "h2"],
+            {"ollama_gateway_enabled": False},
+            "ollama_gateway_servers: invalid value 'h2'; expected hosts with ollama_gateway_enabled",
+        ),
         (["h1", "h2"], {"ollama_models": ["a b"]}, "ollama_models of h2: 'a b' is not a model name"),
         (["h1", "h2"], {"ollama_models": [{"state": "latest"}]}, "ollama_models of h2: None is not a model name"),
     ],
@@ -122,7 +127,7 @@ def test_bad_input_names_variable_and_host(pool: list[str], change: dict[str, t.
 def test_a_name_that_haproxy_cannot_have() -> None:
     from ansible.errors import AnsibleFilterError
 
-    with pytest.raises(AnsibleFilterError, match="'big 2' has a character"):
+    with pytest.raises(AnsibleFilterError, match="invalid value 'big 2'; expected letters"):
         _filter(["big 2"], fleet(**{"big 2": []}), "hecate")
 
 
@@ -137,17 +142,16 @@ HOSTS = {
 
 @pytest.fixture(scope="module")
 def rendered(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
-    """The files of hecate, and of a door that has no server of its own, by host and name."""
+    """The files of hecate, and of a edge that has no server of its own, by host and name."""
     folder = tmp_path_factory.mktemp("balancer")
     servers = {"ollama_servers": {"hosts": HOSTS, "vars": {"ollama_gateway_enabled": True}}}
-    doors = {"ollama_gateways": {"hosts": {"door": {"ollama_gateway_enabled": True}}}}
-    block = yaml.safe_load((ROLE / "tasks" / "balancer.yml").read_text())[0]
+    gateways_alone = {"ollama_gateways": {"hosts": {"edge": {"ollama_gateway_enabled": True}}}}
     play = {
-        "hosts": "hecate:door",
+        "hosts": "hecate:edge",
         "gather_facts": False,
         "connection": "local",
         "vars_files": [str(ROLE / "defaults" / "main.yml"), str(ROLE / "vars" / "main.yml")],
-        "vars": {**block["vars"], "ansible_python_interpreter": sys.executable},
+        "vars": {"role_path": str(ROLE), "ansible_python_interpreter": sys.executable},
         "tasks": [
             {
                 "ansible.builtin.copy": {
@@ -160,7 +164,7 @@ def rendered(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
         ],
     }
     (folder / "templates").symlink_to(ROLE / "templates")
-    ansible(folder, {**servers, **doors}, play)
+    ansible(folder, {**servers, **gateways_alone}, play)
     return {path.name: path.read_text() for path in folder.glob("*-*") if path.is_file()}
 
 
@@ -212,8 +216,8 @@ def test_the_configuration_of_a_server_that_is_a_gateway(rendered: dict[str, str
     assert "kaido/tiny2:q8 models-2" in mapped
 
 
-def test_the_configuration_of_a_door_alone(rendered: dict[str, str]) -> None:
-    text = rendered["door-haproxy.cfg"]
+def test_the_configuration_of_a_gateway_without_a_server(rendered: dict[str, str]) -> None:
+    text = rendered["edge-haproxy.cfg"]
     assert "backend own" not in text
     assert "127.0.0.1:11434" not in text
     assert len(lines(text, "peers")) == len(lines(text, "inference-models-1")) == 3
@@ -235,28 +239,20 @@ SERVERS = {"hecate": True, "big2": True, "dev1": False}
 
 
 @pytest.mark.parametrize(
-    ("servers", "doors", "told"),
+    ("servers", "gateways_alone", "told"),
     [
-        # Shared by default by all servers that are gateways; a door without a server of its own is one, too.
-        (SERVERS, {"door": []}, {"big2": ["hecate", "big2", "door"], "dev1": []}),
-        (SERVERS, {"door": ["big2"]}, {"hecate": ["hecate", "big2"], "big2": ["hecate", "big2", "door"]}),
+        # Shared by default by all servers that are gateways; a edge without a server of its own is one, too.
+        (SERVERS, {"edge": []}, {"big2": ["hecate", "big2", "edge"], "dev1": []}),
+        (SERVERS, {"edge": ["big2"]}, {"hecate": ["hecate", "big2"], "big2": ["hecate", "big2", "edge"]}),
         ({"hecate": True, "dev1": False}, {}, {"hecate": [], "dev1": []}),
     ],
 )
-def test_who_is_told_before_an_update(
-    tmp_path: Path, servers: dict[str, bool], doors: dict[str, list[str]], told: dict[str, list[str]]
+def test_the_gateways_to_drain_a_server_in(
+    servers: dict[str, bool], gateways_alone: dict[str, list[str]], told: dict[str, list[str]]
 ) -> None:
-    block = yaml.safe_load((ROLE / "tasks" / "drain.yml").read_text())[0]
-    hosts = {
-        "ollama_servers": {"hosts": {name: {"ollama_gateway_enabled": value} for name, value in servers.items()}},
-        "ollama_gateways": {
-            "hosts": {
-                name: {"ollama_gateway_enabled": True, "ollama_gateway_servers": pool} for name, pool in doors.items()
-            }
-        },
+    hosts: dict[str, dict[str, t.Any]] = {name: {"ollama_gateway_enabled": value} for name, value in servers.items()}
+    hosts |= {
+        name: {"ollama_gateway_enabled": True, "ollama_gateway_servers": pool} for name, pool in gateways_alone.items()
     }
-    task = {"ansible.builtin.debug": {"msg": "{{ inventory_hostname }}={{ ollama_gateway__told | to_json }}"}}
-    play = {"hosts": "ollama_servers", "gather_facts": False, "vars": block["vars"], "tasks": [task]}
-    output = ansible(tmp_path, hosts, play)
-    found = {host: yaml.safe_load(text.replace("\\", "")) for host, text in re.findall(r'"msg": "(\w+)=(.*)"', output)}
-    assert {host: found[host] for host in told} == told
+    record = Fleet({"ollama_servers": [*servers], "ollama_gateways": [*gateways_alone]}, hosts).record()
+    assert {host: member(record, host)["drained_by"] for host in told} == told

@@ -87,13 +87,13 @@ Serve = t.Callable[[t.Any], Path]
 def test_check_apply_check_apply(version: str, serve: Serve, run_module: RunModule) -> None:
     haproxy = HAProxy(version, "ready")
     params = {"server": "big2", "state": "drained", "socket": str(serve(haproxy)), "wait": 5}
-    forecast = run_module(gateway_backend, params, check=True)
+    predicted = run_module(gateway_backend, params, check=True)
     assert haproxy.orders == []
     done = run_module(gateway_backend, params)
     # One order, to the one that the others follow.
     assert haproxy.orders == ["set server check-peers/big2 state drain"]
-    assert (forecast["changed"], done["changed"]) == (True, True), done
-    assert forecast["diff"] == done["diff"]
+    assert (predicted["changed"], done["changed"]) == (True, True), done
+    assert predicted["diff"] == done["diff"]
     assert done["diff"]["before"]["inference-1"] == "ready"
     assert {row["state"] for row in done["backends"]} == {"drained"}
     assert (done["sessions"], done["up"], len(done["backends"])) == (0, True, 5)
@@ -111,7 +111,7 @@ def test_draining_waits_for_what_is_in_flight(version: str, serve: Serve, run_mo
     late = run_module(gateway_backend, {**params, "wait": 0.3})
     assert late["failure"]["code"] == "busy"
     assert (late["sessions"], late["changed"]) == (2, False), late
-    assert "still has 2 requests after 0.3 s" in late["msg"]
+    assert "2 requests are still in progress after 0.3 s" in late["msg"]
     assert run_module(gateway_backend, {**params, "wait": 0})["sessions"] == 2
     haproxy.finishes_after = haproxy.looks + 2
     assert run_module(gateway_backend, params)["sessions"] == 0
@@ -155,11 +155,11 @@ def test_maintenance_counts_as_drained(serve: Serve, run_module: RunModule, flag
     ("params", "code", "says"),
     [
         ({"server": "big9"}, "unknown_server", "'big9' is not a server"),
-        ({"server": "a/b"}, "invalid_option", "server: 'a/b'"),
-        ({"server": "a; disable frontend door"}, "invalid_option", "server: "),
+        ({"server": "a/b"}, "invalid_option", "server: invalid value 'a/b'"),
+        ({"server": "a; disable frontend edge"}, "invalid_option", "server: "),
         ({"server": "a\nquit"}, "invalid_option", "server: "),
-        ({"server": ""}, "invalid_option", "server: ''"),
-        ({"wait": -1}, "invalid_option", "wait: -1"),
+        ({"server": ""}, "invalid_option", "server: invalid value ''"),
+        ({"wait": -1}, "invalid_option", "wait: invalid value -1"),
         ({"socket": "/nonexistent/admin.sock"}, "unreachable", "no HAProxy answers at /nonexistent/admin.sock"),
     ],
 )

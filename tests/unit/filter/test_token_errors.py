@@ -1,0 +1,49 @@
+"""Which tokens a gateway takes, and that no refusal says one."""
+
+from __future__ import annotations
+
+import typing as t
+
+import pytest
+from ansible_collections.kaido.ollama.plugins.filter.token_errors import token_errors
+
+TOKEN = "0123456789abcdef~+/-._=="
+GOOD = {"name": "alice", "token": TOKEN, "scope": "user"}
+
+
+def test_valid_tokens_have_no_error() -> None:
+    assert token_errors([GOOD, {"name": "ops@2026.11", "token": TOKEN.upper(), "scope": "admin"}]) == []
+
+
+@pytest.mark.parametrize(
+    ("rows", "fault"),
+    [
+        ([], "empty; expected at least one mapping"),
+        ([{**GOOD, "token": ""}], "alice: invalid token (not shown); expected a value"),
+        ([{**GOOD, "token": TOKEN[:10] + " " + TOKEN}], "alice: invalid token (not shown); expected no spaces"),
+        ([{**GOOD, "token": TOKEN + "\n"}], "alice: invalid token (not shown); expected no spaces"),
+        ([{**GOOD, "token": TOKEN + '"; }'}], "alice: invalid token (not shown); expected no spaces"),
+        ([{**GOOD, "token": 'x";}' + TOKEN}], "alice: invalid token (not shown); expected letters"),
+        ([{**GOOD, "token": "=" + TOKEN}], "alice: invalid token (not shown); expected letters"),
+        ([{**GOOD, "token": TOKEN[:19]}], "alice: invalid token (not shown); expected at least 20"),
+        ([GOOD, {**GOOD, "name": "bob"}], "alice and bob have the same token"),
+        ([GOOD, {**GOOD, "name": "Alice", "token": TOKEN.upper()}], "duplicate name Alice"),
+        ([{**GOOD, "name": TOKEN + " x"}], "row 1: invalid name (not shown); expected letters"),
+        ([{**GOOD, "name": "-"}], "row 1: invalid name (not shown); expected letters"),
+        ([{**GOOD, "scope": "root"}], "alice: invalid scope; expected user or admin"),
+        ([{**GOOD, "name": None}], "row 1: invalid name (not shown); expected letters"),
+        ([{**GOOD, "name": True}], "row 1: invalid name (not shown); expected letters"),
+        ([{"token": TOKEN, "scope": "user"}], "row 1: invalid name (not shown); expected letters"),
+        ([{**GOOD, "token": None}], "alice: invalid token (not shown); expected a value"),
+        ([{**GOOD, "token": "a" * 1025}], "alice: invalid token (not shown); expected at most 1024"),
+        ([TOKEN], "row 1: invalid value (not shown); expected a mapping"),
+        ([GOOD, None], "row 2: invalid value (not shown); expected a mapping"),
+    ],
+)
+def test_each_error_is_one_line_without_the_token(rows: list[t.Any], fault: str) -> None:
+    found = token_errors(rows)
+    assert len(found) == 1
+    assert found[0].startswith("ollama_gateway_tokens: ")
+    assert fault in found[0]
+    assert "\n" not in found[0]
+    assert TOKEN[:10] not in found[0]
