@@ -325,7 +325,10 @@ from ansible.module_utils.basic import AnsibleModule
 
 from ..module_utils._core.errors import OllamaError
 from ..module_utils._gpu import verification
-from ..module_utils._preflight import ownership, preflight
+from ..module_utils._preflight import adoption, host_facts, host_request, pending, suitability, unit_file
+from ..module_utils._preflight.host_facts import HostFacts
+from ..module_utils._preflight.host_request import HostRequest
+from ..module_utils._preflight.paths import normal
 from ..module_utils._release import release as release_module
 from ..module_utils._server.argspec import finish
 from ..module_utils._service import units
@@ -338,41 +341,41 @@ def run(params: t.Mapping[str, t.Any], check_mode: bool) -> dict[str, t.Any]:
         os.environ.update(http_proxy=params["proxy"], https_proxy=params["proxy"])
     own = {name: value for name, value in params.items() if name not in ("proxy", "gpu")}
     gpu = {} if params["gpu"] == "off" else verification.brief(params["version"], params["user"])
-    paths = {name: ownership.normal(own[name]) for name in ("models_dir", "install_dir")}
+    paths = {name: normal(own[name]) for name in ("models_dir", "install_dir")}
     mount = _mount_required(own["models_mount_required"])
-    wanted = preflight.Wanted(**{**own, **paths, "models_mount_required": mount, "environment": environment})
-    checked = preflight.check(wanted)
+    request = HostRequest(**{**own, **paths, "models_mount_required": mount, "environment": environment})
+    valid = host_request.validate(request)
     if os.geteuid() != 0:
         raise OllamaError("not_root", "a server is installed as root; set become: true")
-    host = preflight.look(wanted, checked.address.port)
-    wanted = replace(wanted, unit=preflight.unit_for(wanted.unit, host.directories.targets))
-    wanted, warnings = _with_variant(wanted, host, gpu.get("variant", ""), params["gpu"])
-    fetched, told = _fetch(wanted, host)
+    host = host_facts.gather(request, valid.address.port)
+    request = replace(request, unit=unit_file.unit_with_targets(request.unit, host.directories.targets))
+    request, warnings = _with_variant(request, host, gpu.get("variant", ""), params["gpu"])
+    fetched, told = _fetch(request, host)
     warnings += told
-    release = preflight.judge(wanted, checked, host, fetched)
-    steps = preflight.todo(wanted, checked, host, release)
-    warnings += filter(None, [preflight.vulnerability(host.releases.used)])
+    release = suitability.check_host(request, valid, host, fetched)
+    steps = pending.pending_steps(request, valid, host, release)
+    warnings += filter(None, [host_request.vulnerability(host.releases.used)])
     return {
         "changed": False,
         "todo": list(steps),
         "reasons": steps,
-        "address": str(checked.address),
-        "api_url": checked.address.local.url(),
-        "environment": checked.environment,
+        "address": str(valid.address),
+        "api_url": valid.address.local.url(),
+        "environment": valid.environment,
         "release": {
             "version": release.version,
-            "variants": list(wanted.variants),
+            "variants": list(request.variants),
             "checksums": release.archives,
             "missing": [] if host.releases.has(release) else list(release.archives or {}),
             "before": host.releases.used,
         },
-        "adopts": preflight.adoption(checked, host),
+        "adopts": adoption.adoption(valid, host),
         "directories": list(host.directories.wrong),
-        "unit": wanted.unit,
+        "unit": request.unit,
         "account_exists": host.account is not None,
-        "former_user": preflight.former_user(wanted, host),
+        "former_user": host_facts.former_user(request, host),
         "gpu": gpu,
-        "platform": wanted.platforms.get(host.platform, {}),
+        "platform": request.platforms.get(host.platform, {}),
         "groups": list(host.device_groups),
         "running": host.service.active,
         "services": units.found(),
@@ -384,38 +387,36 @@ def _mount_required(value: t.Any) -> bool | str:
     """Return a truth value, or a path; other texts are refused by the check."""
     known = {"true": True, "yes": True, "false": False, "no": False}
     text = str(value)
-    return known.get(text.lower(), ownership.normal(text) if text.startswith("/") else text)
+    return known.get(text.lower(), normal(text) if text.startswith("/") else text)
 
 
-def _with_variant(
-    wanted: preflight.Wanted, host: preflight.Host, variant: str, gpu: str
-) -> tuple[preflight.Wanted, list[str]]:
+def _with_variant(request: HostRequest, host: HostFacts, variant: str, gpu: str) -> tuple[HostRequest, list[str]]:
     """Return the wish with the archive that this host's GPU needs; without a checksum it is not for guessing."""
-    if not variant or variant in wanted.variants:
-        return wanted, []
-    more = replace(wanted, variants=(*wanted.variants, variant))
+    if not variant or variant in request.variants:
+        return request, []
+    more = replace(request, variants=(*request.variants, variant))
     try:
-        preflight.checksums_of(more, host)
+        suitability.checksums_of(more, host)
     except OllamaError as exc:
         about_it = f"-{variant}." in str(exc.details.get("archive"))
-        if about_it and not wanted.fetch_checksum:
-            why = f"this host's GPU needs the archive {variant} of {wanted.version}, and without it the CPU is used"
+        if about_it and not request.fetch_checksum:
+            why = f"this host's GPU needs the archive {variant} of {request.version}, and without it the CPU is used"
             if gpu == "required":
                 raise OllamaError(exc.code, f"{why}: {exc.message}", **exc.details) from None
-            return wanted, [f"{why}: {exc.message}"]
+            return request, [f"{why}: {exc.message}"]
     return more, []
 
 
-def _fetch(wanted: preflight.Wanted, host: preflight.Host) -> tuple[dict[str, str], list[str]]:
+def _fetch(request: HostRequest, host: HostFacts) -> tuple[dict[str, str], list[str]]:
     """Return the checksums that had to be asked for, and what to tell about them."""
     try:
-        preflight.checksums_of(wanted, host)
+        suitability.checksums_of(request, host)
         return {}, []
     except OllamaError as exc:
-        if exc.code != "unknown_checksum" or not wanted.fetch_checksum:
+        if exc.code != "unknown_checksum" or not request.fetch_checksum:
             raise
-    fetched = release_module.fetch_checksums(wanted.base_url, wanted.version, wanted.ca_path)
-    pinned = json.dumps({wanted.version: preflight.checksums_of(wanted, host, fetched)})
+    fetched = release_module.fetch_checksums(request.base_url, request.version, request.ca_path)
+    pinned = json.dumps({request.version: suitability.checksums_of(request, host, fetched)})
     return fetched, [f"took checksums from the site of the release; to pin them: ollama_release_checksums: {pinned}"]
 
 

@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 from ansible_collections.kaido.ollama.plugins.module_utils._core.errors import OllamaError
 from ansible_collections.kaido.ollama.plugins.module_utils._preflight import uninstall as uninstall_module
-from ansible_collections.kaido.ollama.plugins.module_utils._preflight.uninstall import Wanted
+from ansible_collections.kaido.ollama.plugins.module_utils._preflight.uninstall import UninstallRequest
 from ansible_collections.kaido.ollama.plugins.modules import uninstall
 
 from tests.unit.conftest import RunModule
@@ -82,9 +82,9 @@ class Host:
             self.active = False
         return ""
 
-    def uninstall(self, **wanted: Any) -> tuple[uninstall_module.Plan, dict[str, str]]:
-        asked = Wanted(**wanted)
-        seen = uninstall_module.look(asked, str(self.root), self.systemctl)
+    def uninstall(self, **wanted: Any) -> tuple[uninstall_module.UninstallPlan, dict[str, str]]:
+        asked = UninstallRequest(**wanted)
+        seen = uninstall_module.gather(asked, str(self.root), self.systemctl)
         plan = uninstall_module.plan(seen, asked)
         late = uninstall_module.Removal(seen, asked, str(self.root), self.run).apply(plan.steps)
         return plan, {**plan.kept, **late}
@@ -270,8 +270,8 @@ def test_the_module(host: Host, run_module: RunModule, monkeypatch: pytest.Monke
     monkeypatch.setattr("os.geteuid", lambda: 1000)
     assert run_module(uninstall, {})["failure"]["code"] == "not_root"
     monkeypatch.setattr("os.geteuid", lambda: 0)
-    seen = uninstall_module.look(Wanted(), str(host.root), host.systemctl)
-    monkeypatch.setattr(uninstall_module, "look", lambda _wanted: seen)
+    seen = uninstall_module.gather(UninstallRequest(), str(host.root), host.systemctl)
+    monkeypatch.setattr(uninstall_module, "gather", lambda _wanted: seen)
     before = host.files()
     forecast = run_module(uninstall, {}, check=True)
     assert host.files() == before
