@@ -43,6 +43,11 @@ options:
     description: The known checksums of the wanted release, by archive name.
     type: dict
     default: {}
+  known_checksums:
+    description: The known checksums of all releases, by version and archive. With them O(checksum) is refused if it is
+      that of another release.
+    type: dict
+    default: {}
   fetch_checksum:
     description:
       - Whether a checksum that is not known may be taken from the release's C(sha256sum.txt), over TLS only,
@@ -63,6 +68,11 @@ options:
     type: str
     choices: [required, preferred, 'off']
     default: 'off'
+  gpu_driver_pending:
+    description: Whether the driver of the GPU is only predicted, as in check mode, so that O(gpu=required)
+      accepts a GPU that cannot be used yet.
+    type: bool
+    default: false
   ca_path:
     description: A file with certificate authorities to trust, for a server of your own.
     type: path
@@ -111,8 +121,8 @@ options:
     elements: raw
     default: []
   lock:
-    description: Their digests by name, as in M(kaido.ollama.model).
-    type: dict
+    description: Their digests by name, or the path of a lock file on the controller, as C(ollama_models_lock).
+    type: raw
     default: {}
   mirrors:
     description: The registries to try first, C(ollama_mirrors).
@@ -155,7 +165,8 @@ options:
 notes:
   - The codes in RV(failure.code) are C(not_root), C(bad_version), C(vulnerable_version), C(unknown_checksum),
     C(invalid_checksum), C(insecure_checksum), C(unknown_setting), C(bad_setting), C(bad_environment), C(unknown_limit),
-    C(bad_limit), C(bad_option), C(open_network), C(invalid_name), C(cloud_model), C(invalid_model),
+    C(bad_limit), C(bad_option), C(no_gpu), C(invalid_variable), C(unsupported_python), C(unsupported_ansible),
+    C(invalid_lock), C(open_network), C(invalid_name), C(cloud_model), C(invalid_model),
     C(invalid_digest), C(duplicate_model), C(invalid_mirror), C(unsupported_architecture),
     C(unsupported_variant), C(unsupported_init), C(foreign_install), C(foreign_store), C(store_migration), C(disk_full),
     C(not_mounted), C(no_zstd), C(port_taken), C(account_unsuitable), C(account_changed), C(drop_in_account),
@@ -209,6 +220,13 @@ environment:
   type: dict
   sample:
     OLLAMA_HOST: 127.0.0.1:11434
+settings_changes:
+  description: The variables that change in the environment file of the server, one line each. Values of O(environment)
+    are hidden.
+  returned: success
+  type: list
+  elements: str
+  sample: ["OLLAMA_KEEP_ALIVE: 5m -> 30m"]
 release:
   description: The release for this host.
   returned: success
@@ -328,7 +346,6 @@ from ..module_utils._gpu import verification
 from ..module_utils._preflight import adoption, host_facts, host_request, pending, suitability, unit_file
 from ..module_utils._preflight.host_facts import HostFacts
 from ..module_utils._preflight.host_request import HostRequest
-from ..module_utils._preflight.paths import normal
 from ..module_utils._release import release as release_module
 from ..module_utils._server.argspec import finish
 from ..module_utils._service import units
@@ -336,19 +353,16 @@ from ..module_utils._service import units
 
 def run(params: t.Mapping[str, t.Any], check_mode: bool) -> dict[str, t.Any]:
     """Validate, look and compare; returns the module's result."""
-    environment = json.loads(params["environment"])
     if params["proxy"]:
         os.environ.update(http_proxy=params["proxy"], https_proxy=params["proxy"])
-    own = {name: value for name, value in params.items() if name not in ("proxy", "gpu")}
     gpu = {} if params["gpu"] == "off" else verification.brief(params["version"], params["user"])
-    paths = {name: normal(own[name]) for name in ("models_dir", "install_dir")}
-    mount = _mount_required(own["models_mount_required"])
-    request = HostRequest(**{**own, **paths, "models_mount_required": mount, "environment": environment})
+    request = host_request.from_options(params)
     valid = host_request.validate(request)
     if os.geteuid() != 0:
         raise OllamaError("not_root", "a server is installed as root; set become: true")
     host = host_facts.gather(request, valid.address.port)
     request = replace(request, unit=unit_file.unit_with_targets(request.unit, host.directories.targets))
+    _check_gpu(params["gpu"], gpu, params["gpu_driver_pending"])
     request, warnings = _with_variant(request, host, gpu.get("variant", ""), params["gpu"])
     fetched, told = _fetch(request, host)
     warnings += told
@@ -362,6 +376,7 @@ def run(params: t.Mapping[str, t.Any], check_mode: bool) -> dict[str, t.Any]:
         "address": str(valid.address),
         "api_url": valid.address.local.url(),
         "environment": valid.environment,
+        "settings_changes": pending.settings_changes(valid, host),
         "release": {
             "version": release.version,
             "variants": list(request.variants),
@@ -383,11 +398,16 @@ def run(params: t.Mapping[str, t.Any], check_mode: bool) -> dict[str, t.Any]:
     }
 
 
-def _mount_required(value: t.Any) -> bool | str:
-    """Return a truth value, or a path; other texts are refused by the check."""
-    known = {"true": True, "yes": True, "false": False, "no": False}
-    text = str(value)
-    return known.get(text.lower(), normal(text) if text.startswith("/") else text)
+def _check_gpu(gpu: str, found: t.Mapping[str, t.Any], driver_pending: bool) -> None:
+    """Refuse a host that lacks the GPU which is required, before a release or a model is downloaded."""
+    if gpu != "required" or (found["count"] and (found["usable"] or driver_pending)):
+        return
+    raise OllamaError(
+        "no_gpu",
+        f"ollama_gpu: required, but this host has {found['summary']}; set ollama_gpu: preferred to serve from the CPU"
+        + (", or gpu_driver_vendor to install a driver" if found["count"] else ""),
+        variable="ollama_gpu",
+    )
 
 
 def _with_variant(request: HostRequest, host: HostFacts, variant: str, gpu: str) -> tuple[HostRequest, list[str]]:
@@ -429,9 +449,11 @@ def main() -> None:
             "models_dir": {"type": "str", "required": True},
             "checksum": {"type": "str", "default": ""},
             "checksums": {"type": "dict", "default": {}},
+            "known_checksums": {"type": "dict", "default": {}},
             "fetch_checksum": {"type": "bool", "default": False},
             "variants": {"type": "list", "elements": "str", "default": []},
             "gpu": {"type": "str", "choices": ["required", "preferred", "off"], "default": "off"},
+            "gpu_driver_pending": {"type": "bool", "default": False},
             "ca_path": {"type": "path"},
             "proxy": {"type": "str", "no_log": True},
             "base_url": {"type": "str", "default": "https://github.com/ollama/ollama/releases/download"},
@@ -443,7 +465,7 @@ def main() -> None:
             "shared": {"type": "bool", "default": False},
             "platforms": {"type": "dict", "default": {}},
             "models": {"type": "list", "elements": "raw", "default": []},
-            "lock": {"type": "dict", "default": {}},
+            "lock": {"type": "raw", "default": {}},
             "mirrors": {"type": "list", "elements": "str", "default": []},
             "install_dir": {"type": "str", "default": "/opt/ollama"},
             "bin_dir": {"type": "path", "default": "/usr/local/bin"},

@@ -23,6 +23,7 @@ from .unit_file import UNIT_PATH, environment_of, is_foreign
 
 
 def check_adoption(request: HostRequest, host: HostFacts) -> None:
+    _check_install_dir(request, host)
     release_module.check_foreign(host.releases, request.install_dir, request.bin_dir)
     if host.other_program:
         raise OllamaError(
@@ -58,6 +59,21 @@ def check_adoption(request: HostRequest, host: HostFacts) -> None:
             f"elsewhere: {way}",
             variable="ollama_models_dir",
             store=store,
+        )
+
+
+def _check_install_dir(request: HostRequest, host: HostFacts) -> None:
+    """Refuse another directory for releases than the one from which the server of this collection runs."""
+    if host.unit is None or is_foreign(host.unit):
+        return
+    found = re.search(r"^ExecStart=(/\S+)/current/bin/ollama serve$", host.unit, re.MULTILINE)
+    if found and found[1] != request.install_dir:
+        raise OllamaError(
+            "install_dir_changed",
+            f"ollama_install_dir: invalid value {request.install_dir!r}; expected {found[1]!r}, where the releases of "
+            f"this host are; to move them, run playbook kaido.ollama.uninstall with ollama_install_dir: {found[1]} "
+            "(models stay), then this one again",
+            variable="ollama_install_dir",
         )
 
 

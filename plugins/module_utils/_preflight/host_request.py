@@ -10,9 +10,13 @@ from __future__ import annotations
 
 import contextlib
 import difflib
+import json
+import math
 import re
 import typing as t
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
+
+from ansible.module_utils.parsing.convert_bool import boolean
 
 from .._core.address import Address
 from .._core.errors import OllamaError
@@ -20,12 +24,16 @@ from .._models.models import parse_wanted
 from .._models.registry import parse_mirror
 from .._release import release as release_module
 from .._server import settings as settings_module
-from .paths import check_paths
+from .paths import check_paths, normal
 
 OLDEST_SAFE = (0, 35, 0)
 # The path traversal in /api/pull is in these; older versions have other vulnerabilities.
 CVE = "CVE-2026-103663"
 FIRST_WITH_CVE = (0, 34, 2)
+_BOOLEANS = (
+    *("fetch_checksum", "shared", "allow_vulnerable_version", "allow_open_network"),
+    "accept_store_migration",
+)
 _USER_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_.-]{0,31}\Z")
 # Accounts that others share, and groups whose rights are those of root.
 _USERS_OF_OTHERS = ("root", "nobody")
@@ -52,6 +60,10 @@ LIMITS: dict[str, tuple[str, str]] = {
     "OOMScoreAdjust": (r"-?([0-9]{1,3}|1000)", "500"),
     "TasksMax": (r"infinity|\d+%?", "512"),
 }
+
+
+# Below these values the server cannot start or cannot load any model.
+_LEAST = {"MemoryMax": "256M", "MemoryHigh": "256M", "TasksMax": "64", "LimitNOFILE": "1024"}
 
 
 @dataclass(frozen=True)
@@ -98,6 +110,24 @@ class ValidRequest:
     raw_environment: dict[str, str]
 
 
+def from_options(options: t.Mapping[str, t.Any]) -> HostRequest:
+    """Return the request that options of the module preflight make, given as text or already converted. Pure."""
+    given = {field.name: options[field.name] for field in fields(HostRequest) if options.get(field.name) is not None}
+    for name, value in given.items():
+        if name in ("models_dir", "install_dir", "home", "bin_dir"):
+            given[name] = normal(str(value))
+        elif name in _BOOLEANS:
+            given[name] = boolean(value, strict=True)
+    mount = given.get("models_mount_required", False)
+    if not isinstance(mount, bool):
+        text = str(mount)
+        known = {"true": True, "yes": True, "false": False, "no": False}
+        given["models_mount_required"] = known.get(text.lower(), normal(text) if text.startswith("/") else text)
+    if isinstance(given.get("environment"), str):
+        given["environment"] = json.loads(given["environment"])
+    return HostRequest(**{**given, "keep": int(given.get("keep", 2))})
+
+
 def validate(request: HostRequest) -> ValidRequest:
     """Refuse a wish that no host could meet. Pure.
 
@@ -113,14 +143,14 @@ def validate(request: HostRequest) -> ValidRequest:
         )
     if request.keep < 1:
         raise OllamaError(
-            "bad_option", f"ollama_release_keep: {request.keep} is not allowed; allowed is a number of at least 1"
+            "bad_option", f"ollama_release_keep: invalid value {request.keep}; expected a whole number of at least 1"
         )
     check_paths(request.models_dir, request.install_dir, request.home)
     _check_mount(request)
     _check_names(request)
     check_limits(request.limits)
-    address = settings_module.address(request.settings, allow_open_network=request.allow_open_network)
     environment, raw = settings_module.merge(request.settings, request.environment, request.models_dir)
+    address = settings_module.address(request.settings, allow_open_network=request.allow_open_network)
     check_models(request, allow_cloud=environment.get("OLLAMA_NO_CLOUD") == "0")
     return ValidRequest(address, environment, raw)
 
@@ -172,8 +202,20 @@ def check_models(request: HostRequest, *, allow_cloud: bool) -> None:
             raise
         text = exc.message.replace("allow_cloud: true", "ollama_settings.no_cloud: false")
         raise OllamaError(exc.code, text, **exc.details) from None
+    _check_absent(request.models)
     for url in request.mirrors:
         parse_mirror(url, what="ollama_mirrors")
+
+
+def _check_absent(models: t.Sequence[t.Any]) -> None:
+    for index, item in enumerate(models):
+        unused = [key for key in ("digest", "aliases") if isinstance(item, dict) and item.get(key)]
+        if unused and item.get("state") == "absent":
+            raise OllamaError(
+                "invalid_model",
+                f"ollama_models[{index}].{unused[0]}: invalid value {item[unused[0]]!r}; expected no {unused[0]} with "
+                "state: absent",
+            )
 
 
 def check_limits(limits: t.Mapping[str, t.Any]) -> None:
@@ -182,10 +224,27 @@ def check_limits(limits: t.Mapping[str, t.Any]) -> None:
         where = f"ollama_unit_limits.{name}"
         if name not in LIMITS:
             close = difflib.get_close_matches(str(name), LIMITS, n=1)
-            hint = f"did you mean {close[0]}?" if close else "allowed are " + ", ".join(LIMITS)
-            raise OllamaError("unknown_limit", f"{where}: {hint} (anything else goes into a drop-in)", variable=where)
+            hint = f"expected {close[0]}" if close else "expected one of " + ", ".join(LIMITS)
+            raise OllamaError(
+                "unknown_limit",
+                f"{where}: unknown limit; {hint} (other directives belong in a drop-in)",
+                variable=where,
+            )
         pattern, example = LIMITS[name]
         if isinstance(value, bool) or not re.match(f"({pattern})\\Z", str(value)):
             raise OllamaError(
-                "bad_limit", f"{where}: {value!r} is not allowed; allowed is for example {example}", variable=where
+                "bad_limit", f"{where}: invalid value {value!r}; expected for example {example}", variable=where
             )
+        least = _LEAST.get(name)
+        if least and _amount(str(value)) < _amount(least):
+            raise OllamaError(
+                "bad_limit",
+                f"{where}: invalid value {value!r}; expected at least {least}, below which the server does not start",
+                variable=where,
+            )
+
+
+def _amount(text: str) -> float:
+    """Return the number that a limit stands for; a percentage of the host's memory counts as no limit."""
+    match = re.match(r"(\d+(?:\.\d+)?)([KMGT]?)\Z", text.split(":")[0])
+    return float(match[1]) * 1024 ** " KMGT".index(match[2] or " ") if match else math.inf

@@ -55,6 +55,20 @@ def pending_steps(
     return steps
 
 
+def settings_changes(valid: ValidRequest, host: HostFacts) -> list[str]:
+    """Return the variables of the environment file that change, one line each; only values of settings are shown."""
+    before, after = host.environment or {}, {**valid.environment, **valid.raw_environment}
+
+    def shown(name: str, values: t.Mapping[str, str]) -> str:
+        if name not in values:
+            return "(not set)"
+        # A variable that is only in the file may have come from ollama_environment.
+        return values[name] if name in valid.environment else "(hidden)"
+
+    names = sorted(name for name in {*before, *after} if before.get(name) != after.get(name))
+    return [f"{name}: {shown(name, before)} -> {shown(name, after)}" for name in names]
+
+
 def _restart_reason(host: HostFacts, release: release_module.Wanted, steps: t.Mapping[str, str]) -> str | None:
     changed = [step for step in ("account", "unit", "environment") if step in steps]
     if not host.service.active:

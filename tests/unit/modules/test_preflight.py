@@ -479,7 +479,7 @@ def test_the_archive_for_an_amd_gpu_is_chosen(
 ) -> None:
     monkeypatch.setattr("os.geteuid", lambda: 0)
     monkeypatch.setattr(host_facts, "gather", lambda *_: BARE)
-    monkeypatch.setattr(verification, "brief", lambda *_: {"count": 1, "variant": "rocm"})
+    monkeypatch.setattr(verification, "brief", lambda *_: {"count": 1, "usable": True, "variant": "rocm"})
     result = run_module(preflight, arguments(gpu=gpu, checksums=sums))
     if variants is None:
         assert result["failure"]["code"] == "unknown_checksum"
@@ -507,7 +507,7 @@ def test_the_module_tells_what_it_could_go_back_to(run_module: RunModule, monkey
     ("limits", "code", "words"),
     [
         ({"MemoryMaxx": "1G"}, "unknown_limit", ["ollama_unit_limits.MemoryMaxx", "MemoryMax?"]),
-        ({"ExecStart": "/bin/sh"}, "unknown_limit", ["allowed are", "CPUQuota"]),
+        ({"ExecStart": "/bin/sh"}, "unknown_limit", ["expected one of", "CPUQuota"]),
         ({"MemoryMax": "lots"}, "bad_limit", ["ollama_unit_limits.MemoryMax", "'lots'", "32G"]),
         ({"MemoryMax": "1G\nExecStartPre=/bin/sh"}, "bad_limit", ["MemoryMax"]),
         ({"CPUQuota": 400}, "bad_limit", ["400%"]),
