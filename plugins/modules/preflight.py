@@ -346,7 +346,7 @@ from ..module_utils._gpu import verification
 from ..module_utils._preflight import adoption, host_facts, host_request, pending, suitability, unit_file
 from ..module_utils._preflight.host_facts import HostFacts
 from ..module_utils._preflight.host_request import HostRequest
-from ..module_utils._release import release as release_module
+from ..module_utils._release.download import fetch_checksums
 from ..module_utils._server.argspec import finish
 from ..module_utils._service import units
 
@@ -435,7 +435,7 @@ def _fetch(request: HostRequest, host: HostFacts) -> tuple[dict[str, str], list[
     except OllamaError as exc:
         if exc.code != "unknown_checksum" or not request.fetch_checksum:
             raise
-    fetched = release_module.fetch_checksums(request.base_url, request.version, request.ca_path)
+    fetched = fetch_checksums(request.base_url, request.version, request.ca_path)
     pinned = json.dumps({request.version: suitability.checksums_of(request, host, fetched)})
     return fetched, [f"took checksums from the site of the release; to pin them: ollama_release_checksums: {pinned}"]
 

@@ -2,7 +2,7 @@
 # Copyright (c) 2026, kaido.ollama contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Module release: one version of Ollama on a host, from an archive with a known checksum."""
+"""Module release: install one version of Ollama from archives with known checksums."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ module: release
 short_description: Install and switch releases of Ollama
 version_added: 0.1.0
 description:
-  - Downloads the archives of a release, compares their checksums, unpacks them beside the release in use, looks
-    whether it is whole and runs its C(ollama --version); only then it flips the link C(current), atomically.
-  - Whatever fails leaves the release in use as it was. The next run continues an interrupted download.
-  - Going back to a release that was kept downloads nothing.
-  - What the vendor's script installed beside the directory O(bin_dir) is taken over. It becomes a release that was
-    kept, and its libraries are removed from where they were. Models are not touched.
-  - A running server notices nothing; restart it afterwards.
+  - Downloads the archives of a release, verifies their checksums, unpacks them beside the release in use, checks that
+    the result is complete and runs its C(ollama --version). Only then the link C(current) is switched, atomically.
+  - A failure leaves the release in use as it was. The next run resumes an interrupted download.
+  - A rollback to a release that was kept downloads nothing.
+  - An installation of Ollama's own script in the parent directory of O(bin_dir) is taken over. It becomes a release
+    that is kept, and its libraries are removed from their directory. Models are not changed.
+  - A running server is not affected; restart it afterwards.
 author:
   - kaido.ollama contributors (@kaido)
 extends_documentation_fragment:
@@ -25,36 +25,36 @@ extends_documentation_fragment:
 attributes:
   check_mode:
     support: full
-    details: Nothing is downloaded, so a missing archive or a wrong checksum shows only in a real run.
+    details: Nothing is downloaded, so a missing archive or a wrong checksum is found only outside of check mode.
   diff_mode:
     support: full
   idempotent:
     support: full
 options:
   version:
-    description: The release, for example V(0.35.1).
+    description: Version of the release, for example V(0.35.1).
     type: str
     required: true
   checksum:
     description:
-      - The checksum of the base archive, V(sha256:) and 64 hexadecimal digits.
-      - With neither this nor O(checksums), only a release that is on the host already can be switched to.
+      - Checksum of the base archive, V(sha256:) and 64 hexadecimal digits.
+      - With neither this option nor O(checksums), only releases that are already on the host are available.
     type: str
   checksums:
-    description: Checksums by archive, for example of V(ollama-linux-amd64-rocm.tar.zst).
+    description: Checksums by archive name, for example V(ollama-linux-amd64-rocm.tar.zst).
     type: dict
     default: {}
   variants:
     description:
-      - Archives that lie over the base one, V(rocm) and V(mlx) for amd64, V(jetpack5) and V(jetpack6) for arm64.
-      - Adding one to a release that is there downloads only that one.
+      - Archives to unpack over the base archive, V(rocm) and V(mlx) for amd64, V(jetpack5) and V(jetpack6) for arm64.
+      - Adding a variant to an installed release downloads only the archive of the variant.
     type: list
     elements: str
     choices: [rocm, mlx, jetpack5, jetpack6]
     default: []
   base_url:
     description:
-      - Where releases are; below it the layout is upstream's, C(v<version>/<archive>).
+      - Base URL of the archives; below it the layout is that of upstream, C(v<version>/<archive>).
       - With C(file:///), a directory on the host, or the directory C(releases) in a bundle that
         M(kaido.ollama.model_export) wrote, for example V(file:///media/usb/llm.tar/releases). An archive that a user
         other than root can change is copied to O(install_dir) first.
@@ -62,41 +62,40 @@ options:
     default: https://github.com/ollama/ollama/releases/download
   proxy:
     description:
-      - The proxy for the download, for example V(http://proxy.lan:3128).
+      - Proxy for the download, for example V(http://proxy.lan:3128).
       - Otherwise the environment variables C(https_proxy), C(http_proxy) and C(no_proxy) of the task apply.
     type: str
   install_dir:
-    description: Where releases live. Only root may be able to change this directory and its parents.
+    description: Directory of the releases. Only root may be able to change this directory and its parents.
     type: path
     default: /opt/ollama
   bin_dir:
-    description: Where the link C(ollama) to the program is made. The directory's owner and mode stay as they are.
+    description: Directory of the link C(ollama) to the program. Its owner and mode are not changed.
     type: path
     default: /usr/local/bin
   keep:
-    description: How many releases stay on the host, the one in use included; V(1) leaves none to go back to.
+    description: Number of releases to keep, including the one in use; with V(1) no rollback is possible.
     type: int
     default: 2
   activate:
-    description: Whether to make it the release in use; V(false) only brings it onto the host.
+    description: Whether to switch to the release; with V(false) it is only installed.
     type: bool
     default: true
   timeout:
-    description: Seconds for which the download may stand still.
+    description: Seconds without received data after which the download is interrupted.
     type: float
     default: 60
   retries:
-    description: Attempts in a row without progress before the download is given up.
+    description: Consecutive attempts without progress after which the download fails.
     type: int
     default: 5
   ca_path:
-    description: A file with certificate authorities to trust, for a server of your own.
+    description: File with the certificate authorities to trust, for a release site with a private authority.
     type: path
 requirements:
-  - the library C(libzstd.so.1), which package managers need themselves, or the program C(zstd) on the host, when there
-    is something to install
+  - the library C(libzstd.so.1), on which package managers depend, or the program C(zstd), to install a release
 notes:
-  - The codes in RV(failure.code) are C(bad_version), C(invalid_checksum), C(unknown_checksum), C(bad_option),
+  - The codes in RV(failure.code) are C(invalid_version), C(invalid_checksum), C(unknown_checksum), C(invalid_option),
     C(unsupported_architecture), C(unsupported_variant), C(foreign_install), C(release_missing), C(download_refused),
     C(server_error), C(unreachable), C(stalled), C(connection_lost), C(tls), C(checksum_mismatch), C(disk_full),
     C(no_zstd), C(bad_archive), C(incomplete_release), C(wrong_version), C(install_dir_unsafe),
@@ -134,50 +133,50 @@ EXAMPLES = r"""
 
 RETURN = r"""
 version:
-  description: The release in use afterwards.
+  description: Version of the release in use after the module has run.
   returned: success
   type: str
   sample: 0.35.1
 version_before:
-  description: The release that was in use before; V(null) when there was none.
+  description: Version of the release in use before; V(null) where there was none.
   returned: success
   type: str
   sample: 0.34.4
 path:
-  description: Where the wanted release is.
+  description: Directory of the requested release.
   returned: success
   type: str
   sample: /opt/ollama/releases/0.35.1
 bytes_downloaded:
-  description: What was transferred, repeated parts included.
+  description: Transferred bytes, including repeated parts.
   returned: success
   type: int
   sample: 1439658961
 kept:
-  description: The releases on the host afterwards.
+  description: Releases on the host after the module has run.
   returned: success
   type: list
   elements: str
   sample: [0.34.4, 0.35.1]
 removed:
-  description: The releases that were, or in check mode would be, removed.
+  description: Releases that were removed, or would be removed in check mode.
   returned: success
   type: list
   elements: str
   sample: []
 actions:
-  description: What was, or in check mode would be, done, in words.
+  description: Human-readable description of the changes that were made, or would be made in check mode.
   returned: success
   type: list
   elements: str
   sample: [switch from 0.34.4 to 0.35.1]
 failure:
-  description: Why it failed.
+  description: Reason of the failure.
   returned: failure
   type: dict
   contains:
     code:
-      description: A stable name of the kind of failure, see the notes.
+      description: Stable name of the kind of failure, see the notes.
       type: str
       returned: always
     message:
@@ -193,48 +192,45 @@ import typing as t
 from ansible.module_utils.basic import AnsibleModule
 
 from ..module_utils._core.errors import OllamaError
-from ..module_utils._release import release
+from ..module_utils._release import install, release
+from ..module_utils._release.directories import disk_errors
 from ..module_utils._server.argspec import finish
 
 
 def run(params: t.Mapping[str, t.Any], check_mode: bool) -> dict[str, t.Any]:
-    """Bring the release to the wanted state; returns the module's result."""
+    """Install, switch and remove releases as the parameters request; return the module's result."""
     release.parse_version(params["version"])
     for option in ("keep", "retries"):
         if params[option] < 1:
-            raise OllamaError(
-                "bad_option", f"{option}: {params[option]} is not allowed; allowed is a number of at least 1"
-            )
+            raise OllamaError("invalid_option", f"{option}: invalid value {params[option]}; expected at least 1")
     if params["proxy"]:
-        # Not by the task's environment: that would show on the host's list of processes.
+        # Not in the environment of the task: the process list of the host would show it.
         os.environ.update(http_proxy=params["proxy"], https_proxy=params["proxy"])
-    wanted = release.Wanted(
+    request = release.ReleaseRequest(
         archives=_archives(params),
         **{name: value for name, value in params.items() if name not in ("checksum", "checksums", "variants", "proxy")},
     )
-    with release.disk_errors(wanted.install_dir):
-        return _run(wanted, check_mode)
+    with disk_errors(request.install_dir):
+        change = install.pending(request)
+        if change.steps and not check_mode:
+            change = install.apply(request)
+    return _result(request, change)
 
 
-def _run(wanted: release.Wanted, check_mode: bool) -> dict[str, t.Any]:
-    before = release.look(wanted.install_dir, wanted.bin_dir)
-    if wanted.activate:
-        release.check_foreign(before, wanted.install_dir, wanted.bin_dir)
-    steps = release.plan(before, wanted)
-    removed = release.surplus(before, wanted)
-    known = [*before.releases, wanted.version] if not wanted.activate else [*before.known, wanted.version]
-    received = release.apply(before, wanted) if steps and not check_mode else 0
-    version = wanted.version if wanted.activate else before.current
-    kept = sorted(set(known) - set(removed), key=release.parse_version)
+def _result(request: release.ReleaseRequest, change: install.Change) -> dict[str, t.Any]:
+    before = change.state
+    known = [*(before.known if request.activate else before.releases), request.version]
+    version = request.version if request.activate else before.current
+    kept = sorted(set(known) - set(change.removed), key=release.parse_version)
     return {
-        "changed": bool(steps),
+        "changed": bool(change.steps),
         "version": version,
         "version_before": before.used,
-        "path": wanted.path,
-        "bytes_downloaded": received,
+        "path": request.path,
+        "bytes_downloaded": change.received,
         "kept": kept,
-        "removed": removed,
-        "actions": list(steps.values()),
+        "removed": change.removed,
+        "actions": list(change.steps.values()),
         "diff": {
             "before": {"in_use": before.used, "kept": sorted(before.releases, key=release.parse_version)},
             "after": {"in_use": version, "kept": kept},
@@ -252,9 +248,9 @@ def _archives(params: t.Mapping[str, t.Any]) -> dict[str, str] | None:
     for name in names:
         if name not in given:
             raise OllamaError(
-                "unknown_checksum", f"checksums: {name} is missing; here are {', '.join(given)}", archive=name
+                "unknown_checksum", f"checksums: no checksum for {name}; found {', '.join(given)}", archive=name
             )
-    return {name: release.parse_checksum(given[name], what="checksum of " + name) for name in names}
+    return {name: release.parse_checksum(given[name], what=f"checksum of {name}") for name in names}
 
 
 def main() -> None:

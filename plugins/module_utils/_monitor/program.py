@@ -186,7 +186,7 @@ def _store(config: Config, metrics: Metrics, seen: _Seen, run: facts.Run) -> Non
 
 
 def _releases(config: Config, metrics: Metrics, seen: _Seen, run: facts.Run) -> None:
-    state = release.look(config.install_dir, "/usr/local/bin")
+    state = release.read_state(config.install_dir, "/usr/local/bin")
     for version in state.known:
         metrics.add("release_info", 1, version=version, state="current" if version == state.used else "kept")
     seen.version = seen.version or state.used

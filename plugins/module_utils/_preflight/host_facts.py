@@ -13,13 +13,11 @@ import grp
 import os
 import platform
 import pwd
-import shutil
-import subprocess
-import time
 import typing as t
 from dataclasses import dataclass, field, replace
 
-from .._core import sockets
+from .._core import command, fs, sockets, systemd
+from .._core.host import find_user, parse_os_release
 from .._core.owner import Identity
 from .._release import release as release_module
 from .._release import unpack
@@ -32,8 +30,11 @@ from .survey import Survey, survey
 from .unit_file import ENVIRONMENT_PATH, UNIT, UNIT_PATH, environment_of, is_foreign
 
 # Those for which ansible-core has a module; pacman's, zypper's and apk's are in another collection.
+_PROPERTIES = (
+    *("ActiveState", "UnitFileState", "ExecMainStartTimestampMonotonic", "User", "Environment", "EnvironmentFiles"),
+    "DropInPaths",
+)
 _PACKAGE_MANAGERS = ("apt-get", "dnf")
-_SYSTEM_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 _VENDOR_GROUPS = ("video", "render")
 _DEVICES = ("dev/kfd", "dev/dri", "dev/nvidia0", "dev/nvidiactl", "dev/nvidia-uvm")
 # Where a package of the distribution, or somebody who unpacked a release by hand, puts the program.
@@ -112,30 +113,31 @@ class HostFacts:
     """The key of HostRequest.platforms that fits, or ''."""
 
 
-def gather(request: HostRequest, port: int, root: str = "/", systemctl: t.Callable[[], str] | None = None) -> HostFacts:
+def gather(
+    request: HostRequest, port: int, root: str = "/", properties: t.Mapping[str, str] | None = None
+) -> HostFacts:
     """Read what there is on this host; changes nothing.
 
     :param root: where the file system of the host begins; only tests say anything else than /.
-    :param systemctl: what prints the properties of the unit; only tests give one.
+    :param properties: the properties of the unit; only tests set them.
     """
 
     def at(path: str) -> str:
         return os.path.join(root, path.lstrip("/"))
 
-    path = os.environ.get("PATH", "") + os.pathsep + _SYSTEM_PATH
-    environment = _read(at(ENVIRONMENT_PATH))
+    environment = fs.read_text(at(ENVIRONMENT_PATH))
     current = os.path.join(request.install_dir, "current")
     configuration = (UNIT_PATH, ENVIRONMENT_PATH, current, os.path.join(current, release_module.MARKER))
-    releases = release_module.look(at(request.install_dir), at(request.bin_dir))
-    service = _server(systemctl or _systemctl, root)
-    unit = _read(at(UNIT_PATH))
-    entry = _passwd(request.user)
+    releases = release_module.read_state(at(request.install_dir), at(request.bin_dir))
+    service = _server(systemd.show(UNIT, _PROPERTIES) if properties is None else properties, root)
+    unit = fs.read_text(at(UNIT_PATH))
+    entry = find_user(request.user)
     other = at(_OTHER_PROGRAM)
     return HostFacts(
         machine=platform.machine(),
         has_systemd=os.path.isdir(at("/run/systemd/system")),
-        has_zstd=unpack.has_zstd(path),
-        package_manager=next((name for name in _PACKAGE_MANAGERS if shutil.which(name, path=path)), None),
+        has_zstd=unpack.has_zstd(),
+        package_manager=next((name for name in _PACKAGE_MANAGERS if command.find(name)), None),
         releases=releases,
         account=None if entry is None else _account(entry, request, root),
         device_groups=_device_groups(root),
@@ -144,8 +146,8 @@ def gather(request: HostRequest, port: int, root: str = "/", systemctl: t.Callab
         ),
         unit=unit,
         drop_ins={
-            **{path: _read(at(path)) or "" for path in service.drop_ins if not path.startswith(UNIT_PATH + ".d/")},
-            **{os.path.basename(path): _read(at(path)) or "" for path in _drop_ins(root)[1:]},
+            (os.path.basename(path) if path.startswith(UNIT_PATH + ".d/") else path): fs.read_text(at(path)) or ""
+            for path in (*service.drop_ins, *_drop_ins(root)[1:])
         },
         environment=None if environment is None else settings_module.parse_environment_file(environment),
         environment_is_private=_is_private(at(ENVIRONMENT_PATH)),
@@ -157,51 +159,27 @@ def gather(request: HostRequest, port: int, root: str = "/", systemctl: t.Callab
         other_program=_OTHER_PROGRAM
         if os.path.exists(other) and os.path.realpath(other) != os.path.realpath(at(request.bin_dir) + "/ollama")
         else None,
-        platform=platform_of(_read(at("/etc/os-release")) or "", request.platforms),
+        platform=platform_of(fs.read_text(at("/etc/os-release")) or "", request.platforms),
     )
 
 
 def platform_of(os_release: str, platforms: t.Container[str]) -> str:
     """Return the key that fits best: debian12, then debian, then what it is like; '' when none does. Pure."""
-    values = {}
-    for line in os_release.splitlines():
-        name, _equals, value = line.partition("=")
-        values[name] = value.strip().strip("\"'")
+    values = parse_os_release(os_release)
     own, version = values.get("ID", ""), values.get("VERSION_ID", "")
     keys = [own + version, own + version.split(".")[0], own, *values.get("ID_LIKE", "").split()]
     return next((key for key in keys if key in platforms), "")
 
 
-def _systemctl() -> str:
-    properties = (
-        "ActiveState,UnitFileState,ExecMainStartTimestampMonotonic,User,Environment,EnvironmentFiles,DropInPaths"
-    )
-    try:
-        done = subprocess.run(
-            ["systemctl", "show", "--property", properties, UNIT],
-            stdout=subprocess.PIPE,
-            stderr=subprocess.DEVNULL,
-            timeout=30,
-            check=False,
-        )
-    except (OSError, subprocess.TimeoutExpired):
-        return ""
-    return done.stdout.decode("utf-8", "replace")
-
-
-def _server(systemctl: t.Callable[[], str], root: str) -> ServerFacts:
-    values: dict[str, str] = {}
+def _server(values: t.Mapping[str, str], root: str) -> ServerFacts:
     files: dict[str, str] = {}
-    for name, _equals, value in (line.partition("=") for line in systemctl().splitlines()):
-        if name == "EnvironmentFiles":
-            path = value.split(" (")[0]
-            files.update(settings_module.parse_environment_file(_read(path) or "", strict=False))
-        values[name] = value
-    started = int(values.get("ExecMainStartTimestampMonotonic") or 0) / 1e6
+    for line in values.get("EnvironmentFiles", "").splitlines():
+        path = line.split(" (")[0]
+        files.update(settings_module.parse_environment_file(fs.read_text(path) or "", strict=False))
     return ServerFacts(
         active=values.get("ActiveState") == "active",
         enabled=values.get("UnitFileState") == "enabled",
-        started=time.time() - (time.monotonic() - started),
+        started=systemd.since_boot(values.get("ExecMainStartTimestampMonotonic")),
         user=values.get("User", ""),
         drop_ins=tuple(values.get("DropInPaths", "").split()),
         environment={**environment_of("Environment=" + values.get("Environment", "")), **files},
@@ -219,13 +197,6 @@ def _drop_ins(root: str) -> list[str]:
     return [directory, *(os.path.join(directory, name) for name in names)]
 
 
-def _passwd(user: str) -> pwd.struct_passwd | None:
-    try:
-        return pwd.getpwnam(user)
-    except KeyError:
-        return None
-
-
 def is_managed(account: AccountFacts, request: HostRequest) -> bool:
     """Return whether an account was made for a server, by this collection or by the vendor's script."""
     return account.local and 0 < account.uid < 1000 and account.home == request.home
@@ -233,7 +204,7 @@ def is_managed(account: AccountFacts, request: HostRequest) -> bool:
 
 def _account(entry: pwd.struct_passwd, request: HostRequest, root: str) -> AccountFacts:
     names = (_group_name(gid) for gid in os.getgrouplist(entry.pw_name, entry.pw_gid))
-    local = any(line.split(":")[0] == entry.pw_name for line in (_read(root + "/etc/passwd") or "").splitlines())
+    local = any(line.split(":")[0] == entry.pw_name for line in (fs.read_text(root + "/etc/passwd") or "").splitlines())
     account = AccountFacts(
         uid=entry.pw_uid,
         groups=frozenset(name for name in names if name),
@@ -250,10 +221,10 @@ def _account(entry: pwd.struct_passwd, request: HostRequest, root: str) -> Accou
 def _processes(uid: int, root: str) -> t.Iterator[str]:
     """Yield the processes of an account that do not belong to the server."""
     proc = os.path.join(root, "proc")
-    for pid in sorted(name for name in _names(proc) if name.isdigit()):
+    for pid in sorted(name for name in fs.list_directory(proc) if name.isdigit()):
         with contextlib.suppress(OSError):
-            if os.stat(f"{proc}/{pid}").st_uid == uid and f"/{UNIT}" not in (_read(f"{proc}/{pid}/cgroup") or ""):
-                yield f"{(_read(f'{proc}/{pid}/comm') or '?').strip()} (pid {pid})"
+            if os.stat(f"{proc}/{pid}").st_uid == uid and f"/{UNIT}" not in fs.readable_text(f"{proc}/{pid}/cgroup"):
+                yield f"{fs.readable_text(f'{proc}/{pid}/comm').strip() or '?'} (pid {pid})"
 
 
 def former_user(request: HostRequest, host: HostFacts) -> str:
@@ -268,7 +239,7 @@ def former_user_of(request: HostRequest, unit: str | None, service: ServerFacts)
 def _store_owner(
     request: HostRequest, entry: pwd.struct_passwd | None, unit: str | None, service: ServerFacts
 ) -> ownership.Owner:
-    former = _passwd(former_user_of(request, unit, service))
+    former = find_user(former_user_of(request, unit, service))
     return ownership.Owner(
         account=None if entry is None else Identity(entry.pw_uid, entry.pw_gid),
         former=frozenset() if former is None else frozenset({former.pw_uid}),
@@ -304,24 +275,9 @@ def _listeners(port: int, root: str) -> t.Iterator[PortListener]:
             address=found.address,
             uid=found.uid,
             pid=pid,
-            program=(_read(os.path.join(root, "proc", str(pid), "comm")) or "").strip() or None,
-            unit=f"/{UNIT}" in (_read(os.path.join(root, "proc", str(pid), "cgroup")) or ""),
+            program=fs.readable_text(os.path.join(root, "proc", str(pid), "comm")).strip() or None,
+            unit=f"/{UNIT}" in fs.readable_text(os.path.join(root, "proc", str(pid), "cgroup")),
         )
-
-
-def _names(path: str) -> list[str]:
-    try:
-        return os.listdir(path)
-    except OSError:
-        return []
-
-
-def _read(path: str) -> str | None:
-    try:
-        with open(path, encoding="utf-8", errors="replace") as file:
-            return file.read()
-    except (FileNotFoundError, NotADirectoryError):
-        return None
 
 
 def _mtime(path: str) -> float:

@@ -19,7 +19,7 @@ from .unit_file import ENVIRONMENT_PATH, UNIT_PATH
 
 
 def pending_steps(
-    request: HostRequest, valid: ValidRequest, host: HostFacts, release: release_module.Wanted
+    request: HostRequest, valid: ValidRequest, host: HostFacts, release: release_module.ReleaseRequest
 ) -> dict[str, str]:
     """Return the steps that are missing, in order, each with a reason for people. Pure."""
     steps: dict[str, str] = {}
@@ -69,7 +69,7 @@ def settings_changes(valid: ValidRequest, host: HostFacts) -> list[str]:
     return [f"{name}: {shown(name, before)} -> {shown(name, after)}" for name in names]
 
 
-def _restart_reason(host: HostFacts, release: release_module.Wanted, steps: t.Mapping[str, str]) -> str | None:
+def _restart_reason(host: HostFacts, release: release_module.ReleaseRequest, steps: t.Mapping[str, str]) -> str | None:
     changed = [step for step in ("account", "unit", "environment") if step in steps]
     if not host.service.active:
         return "the server is not running"

@@ -11,13 +11,13 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-import re
 import shutil
 import stat
 import typing as t
 from dataclasses import dataclass
 
 from .._core.errors import OllamaError
+from .._core.host import is_mount_point
 from .._core.owner import Identity, acting_as, owner_of, read_regular
 from .._release import release as release_module
 from . import ownership
@@ -73,7 +73,7 @@ def gather_store(request: HostRequest, releases: release_module.State, root: str
         generation=generation,
         largest=largest,
         free=shutil.disk_usage(there).free,
-        mounted=not required or _is_mount_point(os.path.join(root, point.lstrip("/"))),
+        mounted=not required or is_mount_point(os.path.join(root, point.lstrip("/"))),
     )
 
 
@@ -114,21 +114,3 @@ def _model_size(manifest: str) -> int:
         return min(sum(max(0, int(layer["size"])) for layer in layers), _MAX_MODEL_BYTES)
     except (OSError, ValueError, TypeError, KeyError, OverflowError, RecursionError):
         return 0
-
-
-def _is_mount_point(path: str) -> bool:
-    """Return whether a file system of its own begins at a directory: a mount, a bind mount, or a subvolume."""
-    real = os.path.realpath(path)
-    with contextlib.suppress(OSError):
-        if os.stat(real).st_dev != os.stat(os.path.dirname(real)).st_dev:
-            return True
-        mounts = (_read("/proc/self/mountinfo")).splitlines()
-        return real in (
-            re.sub(r"\\([0-7]{3})", lambda found: chr(int(found[1], 8)), line.split()[4]) for line in mounts
-        )
-    return False
-
-
-def _read(path: str) -> str:
-    with open(path, encoding="utf-8", errors="replace") as file:
-        return file.read()

@@ -51,7 +51,7 @@ def checksums_of(request: HostRequest, host: HostFacts, fetched: t.Mapping[str, 
 
 def check_host(
     request: HostRequest, valid: ValidRequest, host: HostFacts, fetched: t.Mapping[str, str] | None = None
-) -> release_module.Wanted:
+) -> release_module.ReleaseRequest:
     """Refuse what cannot be met on this host; returns the release that is request on it. Pure.
 
     :raises OllamaError: naming what is in the way.
@@ -60,7 +60,7 @@ def check_host(
         raise OllamaError(
             "unsupported_init", "this host does not run systemd as its init system; allowed are hosts that do"
         )
-    release = release_module.Wanted(
+    release = release_module.ReleaseRequest(
         version=request.version,
         archives=checksums_of(request, host, fetched),
         base_url=request.base_url,

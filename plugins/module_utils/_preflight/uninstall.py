@@ -14,11 +14,12 @@ import grp
 import os
 import pwd
 import shutil
-import subprocess
 import typing as t
 from dataclasses import dataclass
 
+from .._core import command, fs, systemd
 from .._core.errors import OllamaError
+from .._core.host import find_group, find_user
 from .._release import release as release_module
 from .account_files import AccountFiles
 from .opened import shown
@@ -30,6 +31,7 @@ OTHER_SERVICES = ("ollama-forwarder", "ollama-mirror", "ollama-balancer", "ollam
 MARKER = "kaido.ollama"
 _OTHER_PLACES = ("/etc/{}", "/var/cache/{}", "/var/lib/{}")
 _CLIENT_FILES = ("/etc/kaido-ollama", "/etc/profile.d/kaido-ollama.sh")
+_STOP_TIMEOUT = 300.0
 _SYSTEM_UIDS = range(1, 1000)
 _SHELLS = ("/nologin", "/false")
 
@@ -87,32 +89,31 @@ class UninstallPlan:
     kept: dict[str, str]
 
 
-def gather(request: UninstallRequest, root: str = "/", systemctl: t.Callable[..., str] | None = None) -> InstalledFacts:
+def gather(request: UninstallRequest, root: str = "/", properties: t.Mapping[str, str] | None = None) -> InstalledFacts:
     """Read what there is on this host; changes nothing.
 
     :param root: where the file system of the host begins; only tests say anything else than /.
-    :param systemctl: runs systemctl and returns what it prints; only tests give one.
+    :param properties: the properties of the unit; only tests set them.
     """
 
     def at(path: str) -> str:
         return os.path.join(root, path.lstrip("/"))
 
-    shown = (systemctl or run_systemctl)("show", "--property=ActiveState,UnitFileState,FragmentPath", UNIT)
-    values = dict(line.split("=", 1) for line in shown.splitlines() if "=" in line)
+    values = systemd.show(UNIT, ["ActiveState", "UnitFileState"]) if properties is None else properties
     tree = AccountFiles(request.home, request.models_dir, root)
-    user = _find(pwd.getpwnam, request.user)
+    user = find_user(request.user)
     return InstalledFacts(
         service=values.get("ActiveState") in ("active", "activating", "failed", "reloading")
         or values.get("UnitFileState") == "enabled",
-        unit=_read(at(UNIT_PATH)),
+        unit=fs.read_text(at(UNIT_PATH)),
         drop_ins=UNIT_PATH + ".d" if os.path.isdir(at(UNIT_PATH + ".d")) else None,
-        link=_readlink(os.path.join(at(request.bin_dir), "ollama")),
-        releases=release_module.look(at(request.install_dir), at(request.bin_dir)),
+        link=fs.read_link(os.path.join(at(request.bin_dir), "ollama")),
+        releases=release_module.read_state(at(request.install_dir), at(request.bin_dir)),
         has_releases=any(_release_files(at(request.install_dir))),
         has_environment=os.path.exists(at(ENVIRONMENT_PATH)),
         has_state=os.path.isdir(at(STATE_DIR)),
         user=user,
-        group=_find(grp.getgrnam, request.group),
+        group=find_group(request.group),
         others={
             name: tuple(path for path in (place.format(name) for place in _OTHER_PLACES) if os.path.lexists(at(path)))
             for name in OTHER_SERVICES
@@ -200,10 +201,10 @@ class Removal:
     """
 
     def __init__(
-        self, host: InstalledFacts, request: UninstallRequest, root: str = "/", run: t.Callable[..., str] | None = None
+        self, host: InstalledFacts, request: UninstallRequest, root: str = "/", run: t.Callable[..., None] | None = None
     ) -> None:
         self.host, self.request, self.root = host, request, root
-        self.execute = run or _run
+        self.execute = run or _execute
         self.kept: dict[str, str] = {}
         """What turned out to stay, and why."""
 
@@ -232,7 +233,7 @@ class Removal:
             os.unlink(unit)
             self.execute("systemctl", "daemon-reload")
             self.execute("systemctl", "reset-failed", f"{name}.service", check=False)
-        user = _find(pwd.getpwnam, name)
+        user = find_user(name)
         if user is not None and user.pw_uid in _SYSTEM_UIDS and user.pw_shell.endswith(_SHELLS):
             self.execute("userdel", name)
 
@@ -284,9 +285,9 @@ class Removal:
 
     def group(self) -> None:
         # userdel may have removed it already; where it is somebody's main group, it must stay.
-        if _find(grp.getgrnam, self.request.group):
+        if find_group(self.request.group):
             self.execute("groupdel", self.request.group, check=False)
-            if _find(grp.getgrnam, self.request.group):
+            if find_group(self.request.group):
                 self.kept[f"group {self.request.group}"] = "it is another account's main group"
 
     def _remove_home(self) -> None:
@@ -309,11 +310,11 @@ class Removal:
 
 def _release_files(path: str) -> t.Iterator[str]:
     """Yield what the module release makes in its directory."""
-    for name in _listdir(os.path.join(path, "releases")):
+    for name in fs.list_directory(os.path.join(path, "releases")):
         release = os.path.join(path, "releases", name)
         if name.startswith((".unpack-", ".remove-")) or os.path.exists(os.path.join(release, release_module.MARKER)):
             yield release
-    for name in _listdir(os.path.join(path, "download")):
+    for name in fs.list_directory(os.path.join(path, "download")):
         if name.startswith("sha256-"):
             yield os.path.join(path, "download", name)
     yield from (
@@ -337,64 +338,23 @@ def _staying(at: t.Callable[[str], str]) -> t.Iterator[tuple[str, str]]:
 
 def _is_of_ours(name: str, at: t.Callable[[str], str]) -> bool:
     """Return whether this collection wrote a unit, or, where there is none, what is in the directory in /etc."""
-    unit = _read(at(_unit_path(name)))
+    unit = fs.read_text(at(_unit_path(name)))
     if unit is not None:
         return MARKER in unit
     directory = at(f"/etc/{name}")
     # The private authority of a gateway that was turned off.
-    files = [f"{directory}/{item}" for item in _listdir(directory)]
-    return any(path.endswith("/ca.key") or MARKER in (_read(path) or "") for path in files if os.path.isfile(path))
+    paths = [f"{directory}/{item}" for item in fs.list_directory(directory)]
+    files = [path for path in paths if os.path.isfile(path)]
+    return any(path.endswith("/ca.key") or MARKER in (fs.read_text(path) or "") for path in files)
 
 
 def _unit_path(name: str) -> str:
     return f"/etc/systemd/system/{name}.service"
 
 
-def run_systemctl(*arguments: str) -> str:
-    """Return what systemctl prints; nothing on a host without it."""
-    try:
-        return _run("systemctl", *arguments, check=False)
-    except FileNotFoundError:
-        return ""
-
-
-def _run(*command: str, check: bool = True) -> str:
-    done = subprocess.run(command, capture_output=True, check=False)
-    if check and done.returncode:
-        said = done.stderr.decode("utf-8", "replace").strip().splitlines()
-        raise OllamaError("command_failed", f"{' '.join(command)}: {said[-1] if said else done.returncode}")
-    return done.stdout.decode("utf-8", "replace")
-
-
-_T = t.TypeVar("_T")
-
-
-def _find(function: t.Callable[[str], _T], name: str) -> _T | None:
-    try:
-        return function(name)
-    except KeyError:
-        return None
-
-
-def _read(path: str) -> str | None:
-    try:
-        with open(path, encoding="utf-8", errors="replace") as file:
-            return file.read()
-    except FileNotFoundError:
-        return None
-
-
-def _readlink(path: str) -> str | None:
-    try:
-        return os.readlink(path)
-    except FileNotFoundError:
-        return None
-    except OSError:
-        return ""
-
-
-def _listdir(path: str) -> list[str]:
-    try:
-        return sorted(os.listdir(path))
-    except (FileNotFoundError, NotADirectoryError):
-        return []
+def _execute(*argv: str, check: bool = True) -> None:
+    """Run a program; systemctl may wait as long as the unit takes to stop."""
+    if check:
+        command.check(argv, timeout=_STOP_TIMEOUT)
+    else:
+        command.attempt(argv, timeout=_STOP_TIMEOUT)

@@ -1,7 +1,7 @@
 # Copyright (c) 2026, kaido.ollama contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Unpack the archives of a release: root-owned, and nothing outside of the directory that was named.
+"""Unpack the archives of a release: the files belong to root and are all below one directory.
 
 PRIVATE to the collection: it may change at any time.
 """
@@ -12,11 +12,10 @@ import contextlib
 import ctypes
 import errno
 import os
-import shutil
-import subprocess
 import tarfile
 import typing as t
 
+from .._core import command
 from .._core.errors import OllamaError
 from .._core.owner import open_regular
 from .._core.text import printable
@@ -24,7 +23,7 @@ from .._core.text import printable
 Archive = t.Tuple[str, t.IO[bytes]]
 """The name of an archive, for messages, and its content, open and already verified."""
 
-# What a damaged or malicious archive makes tarfile raise; which of these depends on the version of Python.
+# The exceptions of tarfile for a damaged or malicious archive; they differ between versions of Python.
 TAR_ERRORS = (tarfile.TarError, EOFError, ValueError, OverflowError, LookupError, RecursionError)
 
 _CHUNK = 1 << 20
@@ -42,19 +41,16 @@ _BAD_NAMES = (
 )
 
 
-def has_zstd(path: str | None = None) -> bool:
-    """Return whether this host can unpack a release: by the program zstd, or by the library that apt, dnf and rpm need.
-
-    :param path: the directories to look for the program in, ``$PATH`` by default.
-    """
-    return shutil.which("zstd", path=path) is not None or _load_library() is not None
+def has_zstd() -> bool:
+    """Return whether this host can unpack a release: with the program zstd, or with the library of package managers."""
+    return command.find("zstd") is not None or _load_library() is not None
 
 
 def unpack(archives: t.Sequence[Archive], root: str) -> None:
-    """Unpack .tar.zst files over each other as root-owned files; what would reach outside of the directory is refused.
+    """Unpack .tar.zst files over each other, as files of root; members that leave the directory are refused.
 
     :raises OllamaError: ``bad_archive`` or ``no_zstd``.
-    :raises OSError: where the directory cannot be written to.
+    :raises OSError: where the directory is not writable.
     """
     unpacker = _Unpacker(root)
     for name, file in archives:
@@ -69,13 +65,13 @@ def unpack(archives: t.Sequence[Archive], root: str) -> None:
                 raise _broken(name, str(exc)) from None
             except OSError as exc:
                 if exc.errno in _BAD_NAMES:
-                    raise _broken(name, f"a name in it is not possible: {exc.strerror}") from None
+                    raise _broken(name, f"invalid member name: {exc.strerror}") from None
                 raise
     unpacker.check_links()
 
 
 def _broken(name: str, why: str) -> OllamaError:
-    return OllamaError("bad_archive", f"{name} cannot be unpacked: {why}")
+    return OllamaError("bad_archive", f"{name}: cannot unpack the archive: {why}")
 
 
 class _Readable(t.Protocol):
@@ -85,23 +81,16 @@ class _Readable(t.Protocol):
 @contextlib.contextmanager
 def _decompress(name: str, file: t.IO[bytes]) -> t.Iterator[_Readable]:
     """Yield the decompressed content of an open file. It is never opened again by its name."""
-    program = shutil.which("zstd")
-    if not program:
+    if not command.find("zstd"):
         library = _load_library()
         if not library:
             raise OllamaError("no_zstd", "neither the program zstd nor libzstd.so.1 is installed; install zstd")
         yield _Chunks(_stream(library, name, file))
         return
-    with subprocess.Popen(
-        [program, "-dcq"], stdin=file, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, close_fds=True
-    ) as process:
-        stdout = t.cast("t.IO[bytes]", process.stdout)
-        try:
-            yield stdout
-        finally:
-            stdout.close()
-    if process.returncode:
-        raise _broken(name, f"zstd exited with {process.returncode}")
+    with command.stream(["zstd", "-dcq"], stdin=file) as running:
+        yield running.stdout
+    if running.status:
+        raise _broken(name, f"zstd failed with exit status {running.status}")
 
 
 class _Buffer(ctypes.Structure):
@@ -111,7 +100,7 @@ class _Buffer(ctypes.Structure):
 
 
 class _Chunks:
-    """What tarfile needs of a stream."""
+    """A readable stream for tarfile."""
 
     def __init__(self, chunks: t.Iterator[bytes]) -> None:
         self._chunks = chunks
@@ -153,7 +142,7 @@ def _stream(library: ctypes.CDLL, name: str, file: t.IO[bytes]) -> t.Iterator[by
                 if out.position:
                     yield ctypes.string_at(target, out.position)
         if left:
-            raise _broken(name, "it is cut off")
+            raise _broken(name, "it is truncated")
     finally:
         library.ZSTD_freeDStream(stream)
 
@@ -166,7 +155,7 @@ def open_archive(path: str) -> tuple[t.IO[bytes], bool]:
     :raises OSError: as `open_regular`, and ``ENOENT`` for a tar without that member.
     """
     try:
-        # Without a buffer its position is that of the descriptor, which zstd inherits.
+        # Unbuffered: zstd inherits the position of the descriptor.
         file = os.fdopen(open_regular(path), "rb", buffering=0)
     except NotADirectoryError:
         return _open_member(path), False
@@ -188,7 +177,7 @@ def _open_member(path: str) -> t.IO[bytes]:
         return t.cast("t.IO[bytes]", tar.extractfile(member))
     except TAR_ERRORS:
         file.close()
-        raise OSError(errno.ENOENT, f"{outer} is not a bundle with that file", path) from None
+        raise OSError(errno.ENOENT, f"{outer} is not a bundle that contains this file", path) from None
 
 
 class _Unpacker:
@@ -215,7 +204,7 @@ class _Unpacker:
                 raise _bad(f"duplicate entry {member.name}")
             own.add(name)
             if os.path.lexists(path):
-                # An archive that lies over another one may replace its files.
+                # A variant may replace files of the base archive.
                 os.unlink(path)
                 self.links.discard(name)
             if member.issym():
@@ -229,13 +218,13 @@ class _Unpacker:
                 write_synced(path, iter(lambda: source.read(_CHUNK), b""), mode)  # noqa: B023
                 files.add(name)
             else:
-                raise _bad(f"{member.name} is neither a file, a directory nor a link into the archive")
+                raise _bad(f"{member.name} is not a file, a directory or a link inside the archive")
 
     def _inside(self, name: str) -> str:
-        """Return the normal form of a member's path that stays inside and passes through no link."""
+        """Return the normalised path of a member; one that leaves the directory or passes through a link is refused."""
         parts = [part for part in name.split("/") if part not in ("", ".")]
         if name.startswith("/") or ".." in parts:
-            raise _bad(f"{name} leads out of it")
+            raise _bad(f"{name} leaves the directory")
         for length in range(1, len(parts)):
             if "/".join(parts[:length]) in self.links:
                 raise _bad(f"{name} passes through a link")
@@ -246,15 +235,15 @@ class _Unpacker:
         for name in self.links:
             target = os.path.realpath(os.path.join(root, name))
             if target != root and not target.startswith(root + os.sep):
-                raise _bad(f"the link {name} leads out of it")
+                raise _bad(f"the link {name} leaves the directory")
 
 
 def _bad(why: str) -> OllamaError:
-    return OllamaError("bad_archive", f"the archive is refused: {printable(why)}")
+    return OllamaError("bad_archive", f"invalid archive: {printable(why)}")
 
 
 def write_synced(path: str, chunks: t.Iterable[bytes], mode: int) -> None:
-    """Write a file of a release, so that it is complete on the disk before anything refers to it."""
+    """Write a file of a release; it is complete on the disk when this returns."""
     with open(path, "xb") as file:
         for chunk in chunks:
             file.write(chunk)

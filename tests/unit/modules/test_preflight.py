@@ -105,8 +105,8 @@ def refusal(wanted: HostRequest, host: HostFacts = BARE) -> OllamaError:
             "vulnerable_version",
             ["ollama_version", "'0.34.4'", "0.35.0", "CVE-2026-103663", "ollama_allow_vulnerable"],
         ),
-        ({"version": "v0.35.1"}, "bad_version", ["ollama_version", "'v0.35.1'"]),
-        ({"version": "latest"}, "bad_version", ["ollama_version", "'latest'"]),
+        ({"version": "v0.35.1"}, "invalid_version", ["ollama_version", "'v0.35.1'"]),
+        ({"version": "latest"}, "invalid_version", ["ollama_version", "'latest'"]),
         ({"version": "0.36.0", "checksums": {}}, "unknown_checksum", ["'0.36.0'", "ollama_release_checksum"]),
         ({"checksum": "abc"}, "invalid_checksum", ["ollama_release_checksum", "'abc'", "64"]),
         ({"settings": {"keepalive": "5m"}}, "unknown_setting", ["ollama_settings.keepalive", "keep_alive"]),
@@ -318,7 +318,7 @@ def root(tmp_path: Path) -> Path:
 
 def test_a_replaced_library_of_the_server_is_seen(root: Path) -> None:
     def seen() -> str | None:
-        return host_facts.gather(WANTED, 11434, str(root), show).service.replaced
+        return host_facts.gather(WANTED, 11434, str(root), show()).service.replaced
 
     assert seen() is None
     line = "7f0000000000-7f0000001000 r-xp 00000000 08:01 1234   /usr/lib/libc.so.6 (deleted)\n"
@@ -329,19 +329,19 @@ def test_a_replaced_library_of_the_server_is_seen(root: Path) -> None:
 NOW = 1_800_000_000.0
 
 
-def show(**properties: str) -> str:
+def show(**properties: str) -> dict[str, str]:
     values = {
         "ActiveState": "active",
         "UnitFileState": "enabled",
         "ExecMainStartTimestampMonotonic": str(int(time.monotonic() * 1e6)),
     }
-    return "".join(f"{name}={value}\n" for name, value in {**values, **properties}.items())
+    return {**values, **properties}
 
 
 def test_look(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("time.time", lambda: NOW)
     monkeypatch.setattr("time.monotonic", lambda: 1000.0)
-    host = host_facts.gather(WANTED, 11434, str(root), lambda: show(ExecMainStartTimestampMonotonic="997000000"))
+    host = host_facts.gather(WANTED, 11434, str(root), show(ExecMainStartTimestampMonotonic="997000000"))
     assert host.has_systemd
     assert host.releases.current == "0.35.1"
     assert list(host.releases.releases) == ["0.35.1"]
@@ -366,7 +366,7 @@ def test_look(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_look_at_a_bare_host(tmp_path: Path) -> None:
     (tmp_path / "proc").mkdir()
-    host = host_facts.gather(replace(WANTED, user="nobody-here", group="nobody-here"), 11434, str(tmp_path), lambda: "")
+    host = host_facts.gather(replace(WANTED, user="nobody-here", group="nobody-here"), 11434, str(tmp_path), {})
     assert not host.has_systemd
     assert (host.unit, host.environment, host.account) == (None, None, None)
     assert (host.store.generation, host.other_program, host.platform) == (None, None, "")
@@ -392,7 +392,7 @@ def test_a_server_older_than_its_configuration_is_noticed(root: Path, changed: s
     if changed:
         os.utime(root / changed, (time.time() - 10, time.time() - 10), follow_symlinks=False)
     minute_ago = show(ExecMainStartTimestampMonotonic=str(int((time.monotonic() - 60) * 1e6)))
-    host = host_facts.gather(WANTED, 11434, str(root), lambda: minute_ago)
+    host = host_facts.gather(WANTED, 11434, str(root), minute_ago)
     assert (host.service.started < host.configured) == stale
 
 
@@ -408,7 +408,7 @@ def test_the_generation_of_the_store(root: Path, tree: str, generation: str | No
     path = root / MODELS.lstrip("/") / tree
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text("{}")
-    assert host_facts.gather(WANTED, 11434, str(root), show).store.generation == generation
+    assert host_facts.gather(WANTED, 11434, str(root), show()).store.generation == generation
 
 
 def test_groups_come_from_the_devices(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -419,7 +419,7 @@ def test_groups_come_from_the_devices(root: Path, monkeypatch: pytest.MonkeyPatc
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text("")
         os.chown(path, -1, gid if "dri" in name else os.getgid())
-    groups = host_facts.gather(WANTED, 11434, str(root), show).device_groups
+    groups = host_facts.gather(WANTED, 11434, str(root), show()).device_groups
     assert groups == tuple(sorted([f"owner-{gid}", "owner-render", "owner-video"]))
 
 
@@ -506,7 +506,7 @@ def test_the_module_tells_what_it_could_go_back_to(run_module: RunModule, monkey
 @pytest.mark.parametrize(
     ("limits", "code", "words"),
     [
-        ({"MemoryMaxx": "1G"}, "unknown_limit", ["ollama_unit_limits.MemoryMaxx", "MemoryMax?"]),
+        ({"MemoryMaxx": "1G"}, "unknown_limit", ["ollama_unit_limits.MemoryMaxx", "expected MemoryMax"]),
         ({"ExecStart": "/bin/sh"}, "unknown_limit", ["expected one of", "CPUQuota"]),
         ({"MemoryMax": "lots"}, "bad_limit", ["ollama_unit_limits.MemoryMax", "'lots'", "32G"]),
         ({"MemoryMax": "1G\nExecStartPre=/bin/sh"}, "bad_limit", ["MemoryMax"]),
@@ -539,7 +539,7 @@ def test_a_disk_that_is_not_mounted() -> None:
 
 def test_the_disk_is_that_of_the_nearest_directory(root: Path) -> None:
     wanted = replace(WANTED, models_dir="/data/models", models_mount_required=True)
-    store = host_facts.gather(wanted, 11434, str(root), show).store
+    store = host_facts.gather(wanted, 11434, str(root), show()).store
     assert not store.mounted
     assert store.free > 0
 
@@ -561,8 +561,8 @@ def test_the_largest_model_is_looked_for_only_to_cross_0_40(root: Path) -> None:
     for tag, sizes in (("latest", [5, 6]), ("big", [100, 1])):
         (manifests / tag).write_text(json.dumps({"layers": [{"size": size} for size in sizes]}))
     (manifests / "broken").write_text("")
-    assert host_facts.gather(replace(WANTED, version="0.40.2"), 11434, str(root), show).store.largest == 101
-    assert host_facts.gather(WANTED, 11434, str(root), show).store.largest == 0
+    assert host_facts.gather(replace(WANTED, version="0.40.2"), 11434, str(root), show()).store.largest == 101
+    assert host_facts.gather(WANTED, 11434, str(root), show()).store.largest == 0
 
 
 @pytest.mark.parametrize(
@@ -591,7 +591,7 @@ def test_package_managers_that_ansible_itself_drives(
     root: Path, monkeypatch: pytest.MonkeyPatch, program: str, found: str | None
 ) -> None:
     monkeypatch.setattr("shutil.which", lambda name, path="": name if name == program else None)
-    assert host_facts.gather(WANTED, 11434, str(root), lambda: "").package_manager == found
+    assert host_facts.gather(WANTED, 11434, str(root), {}).package_manager == found
 
 
 def test_a_version_of_a_platform_comes_first() -> None:
@@ -629,7 +629,7 @@ def test_fetching_is_asked_for_and_told(run_module: RunModule, monkeypatch: pyte
         asked.append(arguments)
         return {BASE: SUM}
 
-    monkeypatch.setattr(release, "fetch_checksums", fetch)
+    monkeypatch.setattr(preflight, "fetch_checksums", fetch)
     assert run_module(preflight, arguments(checksum=""))["failure"]["code"] == "unknown_checksum"
     assert asked == []
     result = run_module(preflight, arguments(checksum="", fetch_checksum=True, base_url="https://m"))
@@ -707,8 +707,8 @@ def test_what_is_not_taken_over(changes: dict[str, Any], code: str, words: list[
 def test_what_systemd_says_of_the_old_server(root: Path, tmp_path: Path) -> None:
     (tmp_path / "vendor.env").write_text("# theirs\nOLLAMA_MODELS='/data/m'\nexport=no\n")
     said = show(User="ollama", Environment='PATH=/usr/bin "OLLAMA_ORIGINS=a b"')
-    said += f"EnvironmentFiles={tmp_path}/vendor.env (ignore_errors=no)\n"
-    service = host_facts.gather(WANTED, 11434, str(root), lambda: said).service
+    said["EnvironmentFiles"] = f"{tmp_path}/vendor.env (ignore_errors=no)"
+    service = host_facts.gather(WANTED, 11434, str(root), said).service
     assert service.user == "ollama"
     assert service.environment["OLLAMA_ORIGINS"] == "a b"
     assert service.environment["OLLAMA_MODELS"] == "/data/m"
@@ -718,7 +718,7 @@ def test_another_program_is_found(root: Path) -> None:
     program = root / "usr/bin/ollama"
     program.parent.mkdir(parents=True)
     program.write_text("")
-    assert host_facts.gather(WANTED, 11434, str(root), show).other_program == "/usr/bin/ollama"
+    assert host_facts.gather(WANTED, 11434, str(root), show()).other_program == "/usr/bin/ollama"
     (root / "usr/local/bin/ollama").unlink()
     (root / "usr/local/bin/ollama").symlink_to(program)
-    assert host_facts.gather(WANTED, 11434, str(root), show).other_program is None
+    assert host_facts.gather(WANTED, 11434, str(root), show()).other_program is None

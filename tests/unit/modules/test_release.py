@@ -13,15 +13,18 @@ import subprocess
 import tarfile
 import threading
 from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import pytest
 import yaml
 from ansible_collections.kaido.ollama.plugins.module_utils._core.errors import OllamaError
 from ansible_collections.kaido.ollama.plugins.module_utils._core.http import Response
+from ansible_collections.kaido.ollama.plugins.module_utils._release import adoption, directories, download, install
 from ansible_collections.kaido.ollama.plugins.module_utils._release import release as release_module
 from ansible_collections.kaido.ollama.plugins.modules import release
 
@@ -205,7 +208,7 @@ class Host:
 
 @pytest.fixture
 def host(tmp_path: Path, site: Site, run_module: RunModule, monkeypatch: pytest.MonkeyPatch) -> Host:
-    monkeypatch.setattr(release_module, "sleep", lambda _seconds: None)
+    monkeypatch.setattr(download, "sleep", lambda _seconds: None)
     (tmp_path / "bin").mkdir()
     return Host(tmp_path, site, run_module)
 
@@ -334,7 +337,7 @@ def test_a_site_without_ranges_starts_over(host: Host) -> None:
 def test_attempts_without_progress_are_counted(host: Host) -> None:
     host.site.misbehave = [lambda *_: False, *[status(503)] * 9]
     result = refuse(host, "server_error", retries=3)
-    assert "given up after 3 attempts" in result["msg"]
+    assert "stopped after 3 attempts" in result["msg"]
     assert len(host.site.ranges) == 1 + 3
 
 
@@ -359,7 +362,7 @@ def test_too_little_space_is_told_before_downloading(host: Host, monkeypatch: py
     host.release("0.34.4")
     monkeypatch.setattr("shutil.disk_usage", lambda _path: Usage(free=1 << 20))
     result = refuse(host, "disk_full")
-    assert "1 MiB are free" in result["msg"]
+    assert "1.0 MB are free" in result["msg"]
     assert list((host.opt / "download").iterdir()) == []
 
 
@@ -462,10 +465,10 @@ def test_what_is_whole_depends_on_the_version(tmp_path: Path, version: str, miss
     if version == "0.24.0":
         (tmp_path / "lib/ollama/llama-server").unlink()
     if missing is None:
-        release_module.check_whole(str(tmp_path), version)
+        install.check_complete(str(tmp_path), version)
         return
     with pytest.raises(OllamaError) as caught:
-        release_module.check_whole(str(tmp_path), version)
+        install.check_complete(str(tmp_path), version)
     assert caught.value.details["missing"] == missing
 
 
@@ -489,22 +492,36 @@ def test_the_directory_of_the_link_keeps_owner_and_mode(host: Host) -> None:
     assert (after.st_mode, after.st_uid, after.st_gid) == (before.st_mode, before.st_uid, before.st_gid)
 
 
+def test_the_state_is_read_under_the_lock(host: Host, monkeypatch: pytest.MonkeyPatch) -> None:
+    host.release("0.34.4")
+
+    def lock_after_another_run(path: str) -> AbstractContextManager[None]:
+        monkeypatch.setattr(install, "lock", directories.lock)
+        assert host.release("0.35.1")["changed"]
+        return directories.lock(path)
+
+    monkeypatch.setattr(install, "lock", lock_after_another_run)
+    result = host.release("0.35.1")
+    assert (result["changed"], result["bytes_downloaded"], result["actions"]) == (False, 0, [])
+    assert (result["version_before"], result["kept"]) == ("0.35.1", ["0.34.4", "0.35.1"])
+
+
 def test_two_runs_do_not_meet(host: Host) -> None:
-    with release_module._lock(str(host.opt)):
+    with directories.lock(str(host.opt)):
         assert host.release("0.35.1")["failure"]["code"] == "busy"
 
 
 @pytest.mark.parametrize(
     ("params", "code"),
     [
-        ({"version": "v0.35.1"}, "bad_version"),
-        ({"version": "0.35"}, "bad_version"),
-        ({"version": "0.35.1/../x"}, "bad_version"),
-        ({"version": "latest"}, "bad_version"),
+        ({"version": "v0.35.1"}, "invalid_version"),
+        ({"version": "0.35"}, "invalid_version"),
+        ({"version": "0.35.1/../x"}, "invalid_version"),
+        ({"version": "latest"}, "invalid_version"),
         ({"checksum": "sha256:abc"}, "invalid_checksum"),
         ({"checksum": "md5:" + "0" * 64}, "invalid_checksum"),
-        ({"keep": 0}, "bad_option"),
-        ({"retries": 0}, "bad_option"),
+        ({"keep": 0}, "invalid_option"),
+        ({"retries": 0}, "invalid_option"),
     ],
 )
 def test_bad_options(host: Host, params: dict[str, Any], code: str) -> None:
@@ -625,7 +642,7 @@ def test_each_archive_needs_its_checksum(host: Host) -> None:
 
 def test_variants_belong_to_an_architecture() -> None:
     assert release_module.assets("aarch64", ["jetpack6"])[1] == "ollama-linux-arm64-jetpack6.tar.zst"
-    with pytest.raises(OllamaError, match="'rocm' is not there for arm64; allowed is jetpack5, jetpack6"):
+    with pytest.raises(OllamaError, match="invalid value 'rocm' for arm64; expected jetpack5, jetpack6"):
         release_module.assets("aarch64", ["rocm"])
 
 
@@ -691,13 +708,13 @@ def test_checksums_of_the_site_itself(
         assert asked == f"{url}/v0.35.1/sha256sum.txt"
         return Response(asked, answer[0], {}, answer[1])
 
-    monkeypatch.setattr(release_module, "request", request)
+    monkeypatch.setattr(download, "request", request)
     if code is None:
-        found = release_module.fetch_checksums(url, "0.35.1")
+        found = download.fetch_checksums(url, "0.35.1")
         assert found == {"x": "sha256:" + "ab" * 32, "y": "sha256:" + "cd" * 32}
         return
     with pytest.raises(OllamaError) as caught:
-        release_module.fetch_checksums(url, "0.35.1")
+        download.fetch_checksums(url, "0.35.1")
     assert caught.value.code == code
 
 
@@ -760,8 +777,12 @@ def test_a_failure_leaves_the_vendors_install(host: Host) -> None:
     assert lib.exists()
 
 
-@pytest.mark.parametrize("broken", ["_link", "_remove_vendors"])
-def test_adopting_goes_on_after_a_kill(host: Host, monkeypatch: pytest.MonkeyPatch, broken: str) -> None:
+@pytest.mark.parametrize(
+    ("module", "function"), [(install, "switch_link"), (adoption, "remove_libraries")], ids=["link", "libraries"]
+)
+def test_adoption_continues_after_an_interruption(
+    host: Host, monkeypatch: pytest.MonkeyPatch, module: ModuleType, function: str
+) -> None:
     lib = vendor(host)
 
     class Killed(BaseException):
@@ -771,7 +792,7 @@ def test_adopting_goes_on_after_a_kill(host: Host, monkeypatch: pytest.MonkeyPat
         raise Killed
 
     with monkeypatch.context() as patch:
-        patch.setattr(release_module, broken, kill)
+        patch.setattr(module, function, kill)
         with pytest.raises(Killed):
             host.release("0.35.1")
     # Whoever calls ollama finds one that is whole, before and after.
@@ -808,7 +829,7 @@ def test_files_get_the_types_of_the_policy(host: Host, monkeypatch: pytest.Monke
     host.release("0.34.4")
     assert not (tools / "said").exists()
     (tmp_path / "enforce").write_text("1")
-    monkeypatch.setattr(release_module, "SELINUX", str(tmp_path / "enforce"))
+    monkeypatch.setattr(directories, "SELINUX", str(tmp_path / "enforce"))
     host.release("0.35.1")
     assert (tools / "said").read_text() == f"-RF {host.opt}/releases/0.35.1\n"
 

@@ -71,11 +71,11 @@ def collections(tmp_path: Path) -> Path:
             (copy / "plugins" / path.name).symlink_to(path)
     (copy / "plugins" / "modules").mkdir()
     for path in (ROOT / "plugins" / "modules").glob("*.py"):
-        name = copy / "plugins" / "modules" / path.name
+        target = copy / "plugins" / "modules" / path.name
         if path.stem in RESULTS:
-            name.write_text(MODULE.replace("{result}", repr(RESULTS[path.stem])))
+            target.write_text(MODULE.replace("{result}", repr(RESULTS[path.stem])))
         else:
-            name.symlink_to(path)
+            target.symlink_to(path)
     return top
 
 

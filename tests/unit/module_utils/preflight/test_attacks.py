@@ -25,13 +25,13 @@ import yaml
 from ansible.parsing.dataloader import DataLoader
 from ansible.template import Templar, trust_as_template
 from ansible_collections.kaido.ollama.plugins.module_utils._core.errors import OllamaError
+from ansible_collections.kaido.ollama.plugins.module_utils._core.host import is_mount_point
 from ansible_collections.kaido.ollama.plugins.module_utils._core.owner import Identity
 from ansible_collections.kaido.ollama.plugins.module_utils._preflight import (
     host_facts,
     host_request,
     ownership,
     paths,
-    store_facts,
     survey,
     unit_file,
 )
@@ -117,9 +117,9 @@ class Tree:
 
     def uninstall(self) -> tuple[uninstall_module.UninstallPlan, dict[str, str]]:
         wanted = UninstallRequest(remove_models=True)
-        seen = uninstall_module.gather(wanted, str(self.root), lambda *_: "")
+        seen = uninstall_module.gather(wanted, str(self.root), {})
         plan = uninstall_module.plan(seen, wanted)
-        late = uninstall_module.Removal(seen, wanted, str(self.root), lambda *_, check=True: "").apply(plan.steps)
+        late = uninstall_module.Removal(seen, wanted, str(self.root), lambda *_, check=True: None).apply(plan.steps)
         return plan, {**plan.kept, **late}
 
 
@@ -399,7 +399,7 @@ def test_the_lines_that_are_changed_for_links_are_in_the_template() -> None:
 
 
 def look(tree: Tree, version: str = "0.40.2") -> HostFacts:
-    return host_facts.gather(replace(WANTED, version=version), 11434, str(tree.root), lambda: "")
+    return host_facts.gather(replace(WANTED, version=version), 11434, str(tree.root), {})
 
 
 def test_a_fifo_stops_nobody(tree: Tree) -> None:
@@ -756,13 +756,13 @@ def test_drop_ins_in_other_places_are_read(tree: Tree) -> None:
     tree.directory("/run/systemd/system/ollama.service.d", owner=Identity(0, 0))
     path = "/run/systemd/system/ollama.service.d/x.conf"
     tree.file(path, "[Service]\nUser=root\n")
-    host = host_facts.gather(WANTED, 11434, str(tree.root), lambda: show(DropInPaths=path))
+    host = host_facts.gather(WANTED, 11434, str(tree.root), show(DropInPaths=path))
     assert host.drop_ins == {path: "[Service]\nUser=root\n"}
 
 
 def test_the_account_as_the_host_has_it(tree: Tree, monkeypatch: pytest.MonkeyPatch) -> None:
     entry = pwd.struct_passwd(("www", "x", SERVICE.uid, 0, "", "/var/www", "/usr/sbin/nologin"))
-    monkeypatch.setattr(host_facts, "_passwd", lambda _name: entry)
+    monkeypatch.setattr(host_facts, "find_user", lambda _name: entry)
     monkeypatch.setattr("os.getgrouplist", lambda _name, gid: [gid])
     for pid, unit in (("7", "nginx.service"), ("8", "ollama.service")):
         tree.directory(f"/proc/{pid}")
@@ -793,10 +793,10 @@ def test_a_mount_point_that_is_missing_below_another_one() -> None:
     there = Path("/dev/shm/kaido-test")
     there.mkdir(exist_ok=True)
     try:
-        assert not store_facts._is_mount_point(str(there))
-        assert store_facts._is_mount_point("/dev/shm")
-        assert store_facts._is_mount_point("/proc")
-        assert not store_facts._is_mount_point("/dev/shm/missing")
+        assert not is_mount_point(str(there))
+        assert is_mount_point("/dev/shm")
+        assert is_mount_point("/proc")
+        assert not is_mount_point("/dev/shm/missing")
     finally:
         there.rmdir()
 

@@ -82,7 +82,19 @@ BAD: dict[str, list[t.Any]] = {
     "ollama_models_lock": [None, ["a"], 5, True, "a\nb"],
     "ollama_mirrors": [None, "http://hecate:11480", {}, [None], [5], ["hecate:11480"], ["ftp://hecate"], [""]],
     "ollama_mirrors_trusted": [None, "maybe", [], 2, "of"],
-    "ollama_models_dir": [None, "", "models", "~/models", "/", "/tmp/m", "/a/../b", "/my models", [], 5, "/opt/ollama/m"],
+    "ollama_models_dir": [
+        None,
+        "",
+        "models",
+        "~/models",
+        "/",
+        "/tmp/m",
+        "/a/../b",
+        "/my models",
+        [],
+        5,
+        "/opt/ollama/m",
+    ],
     "ollama_models_mount_required": [None, "maybe", [], {}, "mnt", "/elsewhere", 2],
     "ollama_models_verify": [None, "all", True, [], ""],
     "ollama_startup_timeout": [None, -1, 0, "soon", "", [], True, 1e9, "-5"],
@@ -188,7 +200,7 @@ def test_an_invalid_value_is_refused_in_one_line(name: str, value: t.Any) -> Non
     assert "\n" not in text
     assert SECRET not in text
     assert "Error" not in text
-    assert any(word in text for word in ("expected", "is not a list", "already declared", "cloud"))
+    assert any(word in text for word in ("expected", "allowed", "is not a list", "already declared", "cloud"))
 
 
 @pytest.mark.parametrize(
@@ -215,7 +227,7 @@ def test_a_valid_value_is_accepted(name: str, value: t.Any) -> None:
 
 def test_a_checksum_of_another_release_is_refused() -> None:
     known = {"0.35.0": {"ollama-linux-amd64.tar.zst": SUM}, "0.35.1": {"ollama-linux-amd64.tar.zst": "cd" * 32}}
-    with pytest.raises(OllamaError, match="the checksum of 0.35.1; this one is of 0.35.0"):
+    with pytest.raises(OllamaError, match=r"the checksum of 0\.35\.1; this one is of 0\.35\.0"):
         variables.check_checksum_version(SUM, "0.35.1", known)
     variables.check_checksum_version(SUM, "0.35.0", known)
     variables.check_checksum_version("ef" * 32, "0.35.1", known)

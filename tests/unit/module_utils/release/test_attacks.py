@@ -19,7 +19,7 @@ from typing import Any
 import pytest
 from ansible_collections.kaido.ollama.plugins.module_utils._core.errors import OllamaError
 from ansible_collections.kaido.ollama.plugins.module_utils._core.owner import Identity, acting_as
-from ansible_collections.kaido.ollama.plugins.module_utils._release import release
+from ansible_collections.kaido.ollama.plugins.module_utils._release import install as install_module
 from ansible_collections.kaido.ollama.plugins.module_utils._release import unpack as unpack_module
 
 from tests.unit.modules.test_release import ARCHIVES, BASE, PADDING, Host, archive, host, link, serve, site, tar, zstd
@@ -76,7 +76,7 @@ def test_an_archive_that_is_swapped_after_it_was_hashed(
         swap()
         unpack(*arguments)
 
-    monkeypatch.setattr(release, "unpack", then)
+    monkeypatch.setattr(install_module, "unpack", then)
     result = install(host, there)
     assert swaps
     assert not result["failed"], result
@@ -183,6 +183,15 @@ def _without_program(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.usefixtures("without_program")
 def test_a_host_without_zstd_unpacks_with_the_library(host: Host) -> None:
+    assert unpack_module.has_zstd()
+    assert not host.release(VERSION)["failed"]
+    assert is_right(host)
+
+
+def test_zstd_outside_of_the_path_of_the_task_is_found(host: Host, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Preflight and the installation search the same directories, whatever the PATH of the task is."""
+    monkeypatch.setattr(unpack_module, "_load_library", lambda: None)
+    monkeypatch.setenv("PATH", "/nonexistent")
     assert unpack_module.has_zstd()
     assert not host.release(VERSION)["failed"]
     assert is_right(host)

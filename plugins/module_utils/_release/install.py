@@ -1,0 +1,177 @@
+# Copyright (c) 2026, kaido.ollama contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Install a release and switch to it.
+
+Every step that can fail works beside the release in use; the link to it is switched last and atomically.
+
+PRIVATE to the collection: it may change at any time.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+import stat
+import typing as t
+from dataclasses import dataclass
+
+from .._core import fs
+from .._core.errors import OllamaError
+from . import adoption
+from .directories import (
+    check_owner,
+    clean,
+    clone,
+    lock,
+    mark_complete,
+    readable_by_all,
+    relabel,
+    remove_downloads,
+    set_aside,
+    switch_link,
+    unpack_path,
+)
+from .download import SPACE_FACTOR, Download
+from .release import (
+    MARKER,
+    ReleaseRequest,
+    State,
+    binary,
+    check_foreign,
+    client_version,
+    parse_version,
+    plan,
+    read_state,
+    surplus,
+)
+from .unpack import Archive, unpack
+
+
+@dataclass(frozen=True)
+class Change:
+    """What a request changes on a host, or would change."""
+
+    state: State
+    """The releases before the change."""
+    steps: dict[str, str]
+    """Step -> description."""
+    removed: list[str]
+    received: int = 0
+    """Downloaded bytes."""
+
+
+def pending(request: ReleaseRequest) -> Change:
+    """Return what a request would change.
+
+    :raises OllamaError: ``foreign_install``, ``unknown_checksum``.
+    """
+    state = read_state(request.install_dir, request.bin_dir)
+    if request.activate:
+        check_foreign(state, request.install_dir, request.bin_dir)
+    return Change(state, plan(state, request), surplus(state, request))
+
+
+def apply(request: ReleaseRequest) -> Change:
+    """Change the host as requested. The state is read under the lock; a failure leaves the release in use as it was."""
+    check_owner(request.install_dir)
+    with readable_by_all(), lock(request.install_dir):
+        clean(request)
+        change = pending(request)
+        received = _install(change.state, request) if "install" in change.steps else 0
+        _switch(change, request)
+        for version in change.removed:
+            path = os.path.join(request.install_dir, "releases", version)
+            if os.path.isdir(path):
+                shutil.rmtree(set_aside(path))
+    return Change(change.state, change.steps, change.removed, received)
+
+
+def _switch(change: Change, request: ReleaseRequest) -> None:
+    vendor = change.state.vendor if "adopt" in change.steps else None
+    if vendor:
+        adoption.keep(change.state, vendor, request, change.removed)
+    if "activate" in change.steps:
+        switch_link(os.path.join("releases", request.version), os.path.join(request.install_dir, "current"))
+    if "link" in change.steps:
+        switch_link(binary(request.install_dir), os.path.join(request.bin_dir, "ollama"))
+    if vendor:
+        adoption.remove_libraries(vendor)
+
+
+def _install(state: State, request: ReleaseRequest) -> int:
+    """Unpack the archives beside the other releases, check the result and rename it; return the downloaded bytes."""
+    archives = t.cast("t.Mapping[str, str]", request.archives)
+    there = state.releases.get(request.version, {})
+    # A variant that is added to an installed release needs only its own archive.
+    base = there if there and there.items() < dict(archives).items() else {}
+    received = 0
+    with contextlib.ExitStack() as stack:
+        files: list[Archive] = []
+        for asset in archives:
+            if asset not in base:
+                reserve = int(sum(os.fstat(file.fileno()).st_size for _name, file in files) * (SPACE_FACTOR - 1))
+                download = Download(request, asset, reserve)
+                files.append((asset, stack.enter_context(download.run())))
+                received += download.received
+        beside = _prepare(request, files, archives, extends=bool(base))
+    aside = set_aside(request.path) if os.path.lexists(request.path) else None
+    os.rename(beside, request.path)
+    fs.sync_directory(os.path.dirname(request.path))
+    if aside:
+        shutil.rmtree(aside)
+    remove_downloads(request)
+    relabel(request.path)
+    return received
+
+
+def _prepare(request: ReleaseRequest, files: list[Archive], archives: t.Mapping[str, str], *, extends: bool) -> str:
+    """Unpack and check a release in a directory of its own, and return that directory; a failure removes it.
+
+    :param extends: whether the archives are added to the installed release of the same version.
+    """
+    beside = unpack_path(request, request.version)
+    try:
+        if extends:
+            clone(request.path, beside)
+            os.unlink(os.path.join(beside, MARKER))
+        else:
+            os.makedirs(beside)
+        unpack(files, beside)
+        check_complete(beside, request.version)
+        mark_complete(beside, request.version, archives)
+    except (OllamaError, OSError) as exc:
+        shutil.rmtree(beside, ignore_errors=True)
+        if isinstance(exc, OllamaError) and exc.code != "no_zstd":
+            remove_downloads(request)
+        raise
+    return beside
+
+
+def check_complete(root: str, version: str) -> None:
+    """Refuse an unpacked release that is incomplete or has another version.
+
+    :raises OllamaError: ``incomplete_release`` or ``wrong_version``.
+    """
+    number = parse_version(version)
+    needed = ["bin/ollama"]
+    if number >= (0, 30, 0):
+        needed.append("lib/ollama/llama-server")
+    if (0, 30, 0) <= number < (0, 34, 0):
+        needed.append("lib/ollama/llama-quantize")
+    for name in needed:
+        path = os.path.join(root, name)
+        if not os.path.isfile(path) or not os.stat(path).st_mode & stat.S_IXUSR:
+            raise OllamaError("incomplete_release", f"archive of {version}: program {name} is missing", missing=name)
+    try:
+        found = client_version(os.path.join(root, "bin", "ollama"))
+    except OllamaError as exc:
+        raise OllamaError("incomplete_release", f"bin/ollama of {version}: {exc.message}") from exc
+    if found != version:
+        raise OllamaError(
+            "wrong_version",
+            f"archive of {version}: its program has version {found}; expected {version}",
+            expected=version,
+            actual=found,
+        )
