@@ -28,8 +28,10 @@ def check_adoption(request: HostRequest, host: HostFacts) -> None:
     if host.other_program:
         raise OllamaError(
             "foreign_install",
-            f"{host.other_program} was installed by a package or by hand; remove that installation first (its models "
-            "stay usable)",
+            f"{host.other_program} was not installed by this collection; remove that installation first, its models "
+            "stay. Where a package owns it (dpkg -S or rpm -qf), remove the package. Ollama's own script uses that path "
+            "if PATH lacks /usr/local/bin: systemctl disable --now ollama; rm -r /usr/bin/ollama /usr/lib/ollama "
+            f"{UNIT_PATH}{_keep_store(request, host)}",
             path=host.other_program,
         )
     if not is_foreign(host.unit):
@@ -75,6 +77,14 @@ def _check_install_dir(request: HostRequest, host: HostFacts) -> None:
             "(models stay), then this one again",
             variable="ollama_install_dir",
         )
+
+
+def _keep_store(request: HostRequest, host: HostFacts) -> str:
+    """Return which variable keeps the models of another installation, where its store is not the default."""
+    store = foreign_store(host) if is_foreign(host.unit) else None
+    if store is None or _is_same(store, request.models_dir):
+        return ""
+    return f"; then set ollama_models_dir: {store}"
 
 
 def _is_same(path: str, other: str) -> bool:

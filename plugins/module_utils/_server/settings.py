@@ -316,8 +316,8 @@ def address(settings: t.Mapping[str, t.Any], *, allow_open_network: bool) -> Add
     if not result.is_loopback and not allow_open_network:
         raise OllamaError(
             "open_network",
-            f"ollama_settings.host: invalid value {settings['host']!r}; expected a loopback address, because Ollama has "
-            "no authentication: ollama_gateway_enabled: true gives access over TLS with tokens, and "
+            f"ollama_settings.host: invalid value {settings['host']!r}; expected a loopback address, because Ollama "
+            "has no authentication: ollama_gateway_enabled: true gives access over TLS with tokens, and "
             "ollama_allow_open_network: true allows this address",
             variable="ollama_settings.host",
         )

@@ -688,7 +688,22 @@ def test_a_script_that_ran_again_is_taken_over_again() -> None:
     [
         ({"unit": VENDORS.replace("/usr/local/bin", "/usr/bin")}, "foreign_install", ["/usr/local/bin/ollama"]),
         ({"unit": "[ServerFacts]\nExecStart=/usr/local/bin/ollama serve --x\n"}, "foreign_install", ["ollama.service"]),
-        ({"other_program": "/usr/bin/ollama"}, "foreign_install", ["/usr/bin/ollama", "package"]),
+        (
+            {"other_program": "/usr/bin/ollama"},
+            "foreign_install",
+            [
+                "/usr/bin/ollama",
+                "package",
+                "Ollama's own script",
+                "rm -r /usr/bin/ollama /usr/lib/ollama",
+                "models stay",
+            ],
+        ),
+        (
+            {"other_program": "/usr/bin/ollama", "service": ServerFacts(environment={"OLLAMA_MODELS": "/data/m"})},
+            "foreign_install",
+            ["then set ollama_models_dir: /data/m"],
+        ),
         (
             {"service": ServerFacts(environment={"OLLAMA_MODELS": "/data/m"})},
             "foreign_store",
@@ -702,6 +717,55 @@ def test_what_is_not_taken_over(changes: dict[str, Any], code: str, words: list[
     assert error.code == code
     for word in words:
         assert word in error.message
+
+
+def test_another_directory_for_releases_is_refused() -> None:
+    error = refusal(replace(WANTED, install_dir="/srv/ollama"), CONVERGED)
+    assert error.code == "install_dir_changed"
+    assert "expected '/opt/ollama'" in error.message
+
+
+def test_the_settings_that_change_are_shown_without_secrets() -> None:
+    wanted = replace(
+        WANTED, settings={"keep_alive": "1h"}, environment={"OLLAMA_API_KEY": "hunter2", "OLLAMA_DEBUG": "1"}
+    )
+    there = replace(CONVERGED, environment={**ENVIRONMENT, "OLLAMA_KEEP_ALIVE": "5m", "HTTPS_PROXY": "http://a:b@c"})
+    assert pending.settings_changes(host_request.validate(wanted), there) == [
+        "HTTPS_PROXY: (hidden) -> (not set)",
+        "OLLAMA_API_KEY: (not set) -> (hidden)",
+        "OLLAMA_DEBUG: (not set) -> (hidden)",
+        "OLLAMA_KEEP_ALIVE: 5m -> 1h",
+    ]
+    assert pending.settings_changes(host_request.validate(WANTED), CONVERGED) == []
+
+
+@pytest.mark.parametrize(
+    ("found", "driver_pending", "refused"),
+    [
+        ({"count": 0, "usable": False}, False, True),
+        ({"count": 0, "usable": False}, True, True),
+        ({"count": 1, "usable": False}, False, True),
+        ({"count": 1, "usable": False}, True, False),
+        ({"count": 1, "usable": True}, False, False),
+    ],
+)
+@pytest.mark.parametrize("gpu", ["required", "preferred"])
+def test_a_required_gpu_that_is_absent_is_refused_before_anything_is_downloaded(
+    run_module: RunModule,
+    monkeypatch: pytest.MonkeyPatch,
+    gpu: str,
+    found: dict[str, Any],
+    driver_pending: bool,
+    refused: bool,
+) -> None:
+    monkeypatch.setattr("os.geteuid", lambda: 0)
+    monkeypatch.setattr(host_facts, "gather", lambda *_: BARE)
+    monkeypatch.setattr(verification, "brief", lambda *_: {**found, "summary": "no GPU", "variant": ""})
+    result = run_module(preflight, arguments(gpu=gpu, gpu_driver_pending=driver_pending), check=True)
+    assert result["failed"] == (refused and gpu == "required")
+    if result["failed"]:
+        assert result["failure"]["code"] == "no_gpu"
+        assert "ollama_gpu: required" in result["msg"]
 
 
 def test_what_systemd_says_of_the_old_server(root: Path, tmp_path: Path) -> None:

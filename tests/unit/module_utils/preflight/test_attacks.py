@@ -872,6 +872,19 @@ def test_the_module_without_an_account(tree: Tree, run_module: RunModule) -> Non
     assert not tree.at("/new").exists()
 
 
+def test_check_mode_predicts_for_an_account_that_does_not_exist_yet(
+    tree: Tree, run_module: RunModule, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A disk that an administrator has mounted belongs to root before the account is created."""
+    monkeypatch.setattr("os.geteuid", lambda: 0)
+    models = tree.root / "disk"
+    models.mkdir(mode=0o755)
+    arguments = {"models_dir": str(models), "home": str(tree.root / "home"), "user": "not-here", "group": "not-here"}
+    result = run_module(store_directories, arguments, check=True)
+    assert not result["failed"], result
+    assert str(models) in result["paths"]
+
+
 def test_the_module_wants_root(run_module: RunModule, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("os.geteuid", lambda: 1000)
     assert run_module(store_directories, {})["failure"]["code"] == "not_root"
