@@ -189,7 +189,7 @@ EXAMPLES = r"""
 
 RETURN = r"""
 todo:
-  description: The steps that are needed, in order, out of packages, release, backup, account, directories, unit,
+  description: The steps that are needed, in order, out of packages, release, backup, account, directories, move, unit,
     environment and service.
   returned: success
   type: list
@@ -247,6 +247,40 @@ release:
     before:
       description: The release in use, that of the vendor included; V(null) when there is none.
       type: str
+      returned: always
+move:
+  description: The model store that has to be moved to O(models_dir), as in M(kaido.ollama.store_move); V(null) if there
+    is none.
+  returned: success
+  type: dict
+  contains:
+    source:
+      description: The directory that the server uses.
+      type: str
+      returned: always
+    target:
+      description: The new directory.
+      type: str
+      returned: always
+    switched:
+      description: Whether only the files of the previous directory remain to be removed.
+      type: bool
+      returned: always
+    files:
+      description: The number of files.
+      type: int
+      returned: always
+    bytes:
+      description: Their size.
+      type: int
+      returned: always
+    missing:
+      description: The bytes that have to be copied to another file system.
+      type: int
+      returned: always
+    free:
+      description: The bytes that are free for O(models_dir).
+      type: int
       returned: always
 adopts:
   description: What the vendor's script installed here and this run takes over; V(null) when there is nothing.
@@ -337,7 +371,7 @@ failure:
 import json
 import os
 import typing as t
-from dataclasses import replace
+from dataclasses import asdict, replace
 
 from ansible.module_utils.basic import AnsibleModule
 
@@ -384,6 +418,7 @@ def run(params: t.Mapping[str, t.Any], check_mode: bool) -> dict[str, t.Any]:
             "missing": [] if host.releases.has(release) else list(release.archives or {}),
             "before": host.releases.used,
         },
+        "move": asdict(host.move) if host.move else None,
         "adopts": adoption.adoption(valid, host),
         "directories": list(host.directories.wrong),
         "unit": request.unit,

@@ -29,8 +29,8 @@ def check_adoption(request: HostRequest, host: HostFacts) -> None:
         raise OllamaError(
             "foreign_install",
             f"{host.other_program} was not installed by this collection; remove that installation first, its models "
-            "stay. Where a package owns it (dpkg -S or rpm -qf), remove the package. Ollama's own script uses that path "
-            "if PATH lacks /usr/local/bin: systemctl disable --now ollama; rm -r /usr/bin/ollama /usr/lib/ollama "
+            "stay. Where a package owns it (dpkg -S or rpm -qf), remove the package. Ollama's own script uses that "
+            "path if PATH lacks /usr/local/bin: systemctl disable --now ollama; rm -r /usr/bin/ollama /usr/lib/ollama "
             f"{UNIT_PATH}{_keep_store(request, host)}",
             path=host.other_program,
         )

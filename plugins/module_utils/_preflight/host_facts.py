@@ -26,6 +26,8 @@ from .._service import units
 from . import ownership
 from .host_request import HostRequest
 from .store_facts import StoreFacts, gather_store
+from .store_move import StoreMove
+from .store_move import find as find_move
 from .survey import Survey, survey
 from .unit_file import ENVIRONMENT_PATH, UNIT, UNIT_PATH, environment_of, is_foreign
 
@@ -107,6 +109,8 @@ class HostFacts:
     service: ServerFacts
     listeners: tuple[PortListener, ...]
     store: StoreFacts
+    move: StoreMove | None
+    """The store that has to be moved to the requested directory."""
     other_program: str | None
     """A program ollama at a place where neither we nor the vendor's script would put it."""
     platform: str
@@ -126,6 +130,7 @@ def gather(
         return os.path.join(root, path.lstrip("/"))
 
     environment = fs.read_text(at(ENVIRONMENT_PATH))
+    values = None if environment is None else settings_module.parse_environment_file(environment)
     current = os.path.join(request.install_dir, "current")
     configuration = (UNIT_PATH, ENVIRONMENT_PATH, current, os.path.join(current, release_module.MARKER))
     releases = release_module.read_state(at(request.install_dir), at(request.bin_dir))
@@ -149,12 +154,13 @@ def gather(
             (os.path.basename(path) if path.startswith(UNIT_PATH + ".d/") else path): fs.read_text(at(path)) or ""
             for path in (*service.drop_ins, *_drop_ins(root)[1:])
         },
-        environment=None if environment is None else settings_module.parse_environment_file(environment),
+        environment=values,
         environment_is_private=_is_private(at(ENVIRONMENT_PATH)),
         configured=max(_mtime(at(path)) for path in (*configuration, *_drop_ins(root))),
         service=service,
         listeners=tuple(_listeners(port, root)),
         store=gather_store(request, releases, root),
+        move=None if values is None or is_foreign(unit) else find_move(values, request.models_dir, root),
         # On systems where /usr/local/bin is /usr/bin, or the like, it is the same program.
         other_program=_OTHER_PROGRAM
         if os.path.exists(other) and os.path.realpath(other) != os.path.realpath(at(request.bin_dir) + "/ollama")

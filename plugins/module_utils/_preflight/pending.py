@@ -40,6 +40,8 @@ def pending_steps(
         listed = ", ".join(wrong[:5]) + (f" and {len(wrong) - 5} more" if len(wrong) > 5 else "")
         unreadable = " or not readable by its group" if request.shared else ""
         steps["directories"] = f"{listed}: missing, not owned by {request.user}, writable by others{unreadable}"
+    if host.move:
+        steps["move"] = host.move.reason
     if host.unit != request.unit:
         steps["unit"] = f"{UNIT_PATH} {'is missing' if host.unit is None else 'differs'}"
     environment = {**valid.environment, **valid.raw_environment}

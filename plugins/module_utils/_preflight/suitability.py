@@ -17,6 +17,7 @@ from .adoption import check_adoption
 from .host_facts import HostFacts, PortListener, missing_groups
 from .host_request import HostRequest, ValidRequest
 from .store_facts import MIGRATION_FACTOR, crosses
+from .store_move import check_space
 from .unit_file import UNIT_PATH, account_of, is_foreign
 
 _SHELLS = ("/nologin", "/false")
@@ -73,6 +74,8 @@ def check_host(
     for problem in host.directories.problems:
         raise OllamaError(problem.code, problem.message, path=problem.path)
     _check_migration(request, host)
+    if host.move:
+        check_space(host.move)
     if request.models_mount_required and not host.store.mounted:
         point = request.models_dir if request.models_mount_required is True else request.models_mount_required
         raise OllamaError(

@@ -60,6 +60,7 @@ BARE = HostFacts(
     service=ServerFacts(),
     listeners=(),
     store=StoreFacts(),
+    move=None,
     other_program=None,
     platform="debian12",
 )
