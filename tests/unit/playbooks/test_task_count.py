@@ -79,8 +79,7 @@ def collections(tmp_path: Path) -> Path:
     return top
 
 
-def converge(folder: Path, collections: Path, **variables: t.Any) -> tuple[list[str], str]:
-    """Run site.yml for one host and return the names of its tasks."""
+def run(folder: Path, collections: Path, playbook: str, **variables: t.Any) -> subprocess.CompletedProcess[str]:
     (folder / "callbacks").mkdir()
     (folder / "callbacks" / "count.py").write_text(CALLBACK)
     host = {
@@ -91,8 +90,8 @@ def converge(folder: Path, collections: Path, **variables: t.Any) -> tuple[list[
     }
     (folder / "hosts.yml").write_text(yaml.safe_dump({"ollama_servers": {"hosts": {"hecate": host}}}))
     (folder / "ansible.cfg").write_text("[defaults]\ncallback_plugins = callbacks\ncallbacks_enabled = count\n")
-    done = subprocess.run(
-        [Path(sys.executable).parent / "ansible-playbook", "-i", "hosts.yml", "kaido.ollama.site"],
+    return subprocess.run(
+        [Path(sys.executable).parent / "ansible-playbook", "-i", "hosts.yml", playbook],
         env={
             **os.environ,
             "ANSIBLE_COLLECTIONS_PATH": str(collections),
@@ -105,10 +104,25 @@ def converge(folder: Path, collections: Path, **variables: t.Any) -> tuple[list[
         text=True,
         check=False,
     )
-    assert done.returncode == 0, done.stdout + done.stderr
-    return (folder / "counted").read_text().splitlines(), done.stdout
 
 
 def test_a_converge_without_changes_runs_few_tasks(tmp_path: Path, collections: Path) -> None:
-    tasks, _output = converge(tmp_path, collections)
+    done = run(tmp_path, collections, "kaido.ollama.site")
+    assert done.returncode == 0, done.stdout + done.stderr
+    tasks = (tmp_path / "counted").read_text().splitlines()
     assert len(tasks) <= MOST, json.dumps(tasks, indent=1)
+
+
+@pytest.mark.parametrize("how", ["site", "include", "roles"])
+def test_the_gpu_is_tested_however_the_role_is_run(tmp_path: Path, collections: Path, how: str) -> None:
+    """The part that most hosts skip is reached from playbook site, by include_role and by the keyword roles."""
+    play: dict[str, t.Any] = {"hosts": "ollama_servers", "gather_facts": False}
+    if how == "include":
+        play["tasks"] = [{"ansible.builtin.include_role": {"name": "kaido.ollama.17_ollama"}}]
+    else:
+        play["roles"] = ["kaido.ollama.17_ollama"]
+    (tmp_path / "play.yml").write_text(yaml.safe_dump([play]))
+    playbook = "kaido.ollama.site" if how == "site" else "play.yml"
+    done = run(tmp_path, collections, playbook, ollama_gpu="required")
+    assert done.returncode != 0
+    assert "ollama_gpu: required, but the server computes on the CPU" in done.stdout
