@@ -83,7 +83,7 @@ EXAMPLES = r"""
 
 RETURN = r"""
 actions:
-  description: What was, or in check mode would be, done, in words.
+  description: What was, or in check mode would be, done.
   returned: success
   type: list
   elements: str
@@ -93,7 +93,7 @@ kept:
   returned: success
   type: dict
   sample:
-    /usr/share/ollama/.ollama/models: "models, 1925 MiB; ollama_remove_models: true removes them"
+    /usr/share/ollama/.ollama/models: "models, 2.0 GB; ollama_remove_models: true removes them"
 failure:
   description: Why it failed.
   returned: failure

@@ -1,7 +1,7 @@
 # Copyright (c) 2026, kaido.ollama contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What there is on a host: `gather` reads it once and changes nothing.
+"""The state of a host, which `gather` reads once without changing it.
 
 PRIVATE to the collection: it may change at any time.
 """
@@ -31,7 +31,7 @@ from .store_move import find as find_move
 from .survey import Survey, survey
 from .unit_file import ENVIRONMENT_PATH, UNIT, UNIT_PATH, environment_of, is_foreign
 
-# Those for which ansible-core has a module; pacman's, zypper's and apk's are in another collection.
+# Those with a module in ansible-core.
 _PROPERTIES = (
     *("ActiveState", "UnitFileState", "ExecMainStartTimestampMonotonic", "User", "Environment", "EnvironmentFiles"),
     "DropInPaths",
@@ -39,13 +39,13 @@ _PROPERTIES = (
 _PACKAGE_MANAGERS = ("apt-get", "dnf")
 _VENDOR_GROUPS = ("video", "render")
 _DEVICES = ("dev/kfd", "dev/dri", "dev/nvidia0", "dev/nvidiactl", "dev/nvidia-uvm")
-# Where a package of the distribution, or somebody who unpacked a release by hand, puts the program.
+# The path that packages use, and the script of the vendor where PATH lacks /usr/local/bin.
 _OTHER_PROGRAM = "/usr/bin/ollama"
 
 
 @dataclass(frozen=True)
 class AccountFacts:
-    """A user as the host knows it."""
+    """An account of the host."""
 
     uid: int
     groups: frozenset[str]
@@ -56,19 +56,19 @@ class AccountFacts:
     local: bool = True
     """Whether it is in /etc/passwd, not in a directory service."""
     processes: tuple[str, ...] = ()
-    """What else runs as this account, for accounts that were not made for the server."""
+    """Other processes of this account, for accounts that were not created for the server."""
 
 
 @dataclass(frozen=True)
 class ServerFacts:
-    """What systemd says about the unit."""
+    """The properties of the unit."""
 
     active: bool = False
     enabled: bool = False
     started: float = 0.0
     user: str = ""
     environment: t.Mapping[str, str] = field(default_factory=dict)
-    """What the unit, its drop-ins and their files set, as far as systemd tells."""
+    """The environment that the unit, its drop-ins and their files set, as far as systemd reports it."""
     drop_ins: tuple[str, ...] = ()
     """Paths of the drop-ins that systemd has read."""
     replaced: str | None = None
@@ -77,19 +77,19 @@ class ServerFacts:
 
 @dataclass(frozen=True)
 class PortListener:
-    """A program that listens on the request port."""
+    """A program that listens on the requested port."""
 
     address: str
     uid: int
     pid: int | None = None
     program: str | None = None
     unit: bool = False
-    """Whether the process belongs to our unit; without a pid nothing is known."""
+    """Whether the process belongs to the unit of the server; unknown without a pid."""
 
 
 @dataclass(frozen=True)
 class HostFacts:
-    """What there is."""
+    """The state of a host."""
 
     machine: str
     has_systemd: bool
@@ -112,15 +112,15 @@ class HostFacts:
     move: StoreMove | None
     """The store that has to be moved to the requested directory."""
     other_program: str | None
-    """A program ollama at a place where neither we nor the vendor's script would put it."""
+    """A program ollama in a directory that neither this collection nor the adopted script uses."""
     platform: str
-    """The key of HostRequest.platforms that fits, or ''."""
+    """The key of HostRequest.platforms that matches, or ''."""
 
 
 def gather(
     request: HostRequest, port: int, root: str = "/", properties: t.Mapping[str, str] | None = None
 ) -> HostFacts:
-    """Read what there is on this host; changes nothing.
+    """Return the state of this host; changes nothing.
 
     :param root: where the file system of the host begins; only tests say anything else than /.
     :param properties: the properties of the unit; only tests set them.
@@ -170,7 +170,7 @@ def gather(
 
 
 def platform_of(os_release: str, platforms: t.Container[str]) -> str:
-    """Return the key that fits best: debian12, then debian, then what it is like; '' when none does. Pure."""
+    """Return the best matching key: debian12, then debian, then those of ID_LIKE; '' if none matches. Pure."""
     values = parse_os_release(os_release)
     own, version = values.get("ID", ""), values.get("VERSION_ID", "")
     keys = [own + version, own + version.split(".")[0], own, *values.get("ID_LIKE", "").split()]
@@ -194,7 +194,7 @@ def _server(values: t.Mapping[str, str], root: str) -> ServerFacts:
 
 
 def _drop_ins(root: str) -> list[str]:
-    """Return the directory of drop-ins and what is in it: NeedDaemonReload would say nothing of a new one."""
+    """Return the directory of drop-ins and what is in it: NeedDaemonReload does not report a new one."""
     directory = UNIT_PATH + ".d"
     try:
         names = os.listdir(os.path.join(root, directory.lstrip("/")))
@@ -204,7 +204,7 @@ def _drop_ins(root: str) -> list[str]:
 
 
 def is_managed(account: AccountFacts, request: HostRequest) -> bool:
-    """Return whether an account was made for a server, by this collection or by the vendor's script."""
+    """Return whether an account was created for a server, by this collection or by the vendor's script."""
     return account.local and 0 < account.uid < 1000 and account.home == request.home
 
 
@@ -234,7 +234,7 @@ def _processes(uid: int, root: str) -> t.Iterator[str]:
 
 
 def former_user(request: HostRequest, host: HostFacts) -> str:
-    """Return the account of a server that is taken over, where it is another one than the request one. Pure."""
+    """Return the account of an adopted server, if it is not the requested one. Pure."""
     return former_user_of(request, host.unit, host.service)
 
 
@@ -302,5 +302,5 @@ def _is_private(path: str) -> bool:
 
 
 def missing_groups(host: HostFacts) -> list[str]:
-    """Return the groups that open this host's GPU devices and that the account is not in yet."""
+    """Return the groups of the GPU devices of this host of which the account is no member."""
     return [group for group in host.device_groups if host.account is None or group not in host.account.groups]

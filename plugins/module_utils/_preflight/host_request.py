@@ -1,7 +1,7 @@
 # Copyright (c) 2026, kaido.ollama contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What the variables of role ollama request of a host, and the validation of it. Pure.
+"""The request that the variables of role ollama make, and its validation. Pure.
 
 PRIVATE to the collection: it may change at any time.
 """
@@ -27,7 +27,7 @@ from .._server import settings as settings_module
 from .paths import check_paths, normal
 
 OLDEST_SAFE = (0, 35, 0)
-# The path traversal in /api/pull is in these; older versions have other vulnerabilities.
+# The first version with the path traversal in /api/pull; older versions have other vulnerabilities.
 CVE = "CVE-2026-103663"
 FIRST_WITH_CVE = (0, 34, 2)
 _BOOLEANS = (
@@ -35,7 +35,7 @@ _BOOLEANS = (
     "accept_store_migration",
 )
 _USER_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_.-]{0,31}\Z")
-# Accounts that others share, and groups whose rights are those of root.
+# Shared accounts, and groups with the rights of root.
 _USERS_OF_OTHERS = ("root", "nobody")
 _GROUPS_OF_OTHERS = (
     *("root", "wheel", "sudo", "adm", "admin", "disk", "kmem", "shadow", "docker", "lxd", "libvirt", "nogroup"),
@@ -44,7 +44,7 @@ _GROUPS_OF_OTHERS = (
 _AMOUNT = r"infinity|\d+(\.\d+)?[KMGT]?|\d{1,2}(\.\d+)?%|100%"
 _SET = r"\d+(-\d+)?([ ,]\d+(-\d+)?)*"
 _WEIGHT = r"[1-9]\d{0,3}|10000"
-# Directive of ollama_unit_limits -> its values, and an example for people.
+# Directive of ollama_unit_limits -> its values, and an example.
 LIMITS: dict[str, tuple[str, str]] = {
     "AllowedCPUs": (_SET, "0-7"),
     "AllowedMemoryNodes": (_SET, "0"),
@@ -68,7 +68,7 @@ _LEAST = {"MemoryMax": "256M", "MemoryHigh": "256M", "TasksMax": "64", "LimitNOF
 
 @dataclass(frozen=True)
 class HostRequest:
-    """What the role's variables ask for."""
+    """The variables of the role."""
 
     version: str
     unit: str
@@ -86,7 +86,7 @@ class HostRequest:
     lock: t.Mapping[str, str] = field(default_factory=dict)
     mirrors: t.Sequence[str] = ()
     models_mount_required: bool | str = False
-    """A text is the mount point that must be there."""
+    """A text is the mount point that must exist."""
     shared: bool = False
     """Whether the group is to read the store, for a mirror."""
     platforms: t.Mapping[str, t.Mapping[str, t.Any]] = field(default_factory=dict)
@@ -103,7 +103,7 @@ class HostRequest:
 
 @dataclass(frozen=True)
 class ValidRequest:
-    """A wish that is sound in itself, with what follows from it."""
+    """A valid request, with the values that follow from it."""
 
     address: Address
     environment: dict[str, str]
@@ -129,9 +129,9 @@ def from_options(options: t.Mapping[str, t.Any]) -> HostRequest:
 
 
 def validate(request: HostRequest) -> ValidRequest:
-    """Refuse a wish that no host could meet. Pure.
+    """Refuse a request that no host can meet. Pure.
 
-    :raises OllamaError: naming the variable, the value and what is allowed.
+    :raises OllamaError: naming the variable, the value and what is expected.
     """
     version = release_module.parse_version(request.version, what="ollama_version")
     if version < OLDEST_SAFE and not request.allow_vulnerable_version:
@@ -182,7 +182,7 @@ def _check_names(request: HostRequest) -> None:
 
 
 def vulnerability(version: str | None) -> str | None:
-    """Return what is to be known about a release that was found on a host, or None. Pure."""
+    """Return a warning about a release that was found on a host, or None. Pure."""
     with contextlib.suppress(OllamaError):
         if version and FIRST_WITH_CVE <= release_module.parse_version(version) < OLDEST_SAFE:
             return (
@@ -192,7 +192,7 @@ def vulnerability(version: str | None) -> str | None:
 
 
 def check_models(request: HostRequest, *, allow_cloud: bool) -> None:
-    """Refuse models, pins and mirrors that the module model would refuse after the server has been changed."""
+    """Refuse models, pins and mirrors before the module model does, which runs after the server was changed."""
     try:
         parse_wanted(
             request.models, state="present", allow_cloud=allow_cloud, locked=request.lock, variable="ollama_models"
@@ -219,7 +219,7 @@ def _check_absent(models: t.Sequence[t.Any]) -> None:
 
 
 def check_limits(limits: t.Mapping[str, t.Any]) -> None:
-    """Refuse a directive of ollama_unit_limits that systemd would ignore or that would do something else."""
+    """Refuse a directive of ollama_unit_limits that systemd would ignore or read differently."""
     for name, value in limits.items():
         where = f"ollama_unit_limits.{name}"
         if name not in LIMITS:

@@ -48,7 +48,7 @@ class Problem:
 
 @dataclass(frozen=True)
 class Owner:
-    """To whom a store is to belong."""
+    """The owner that a store has to have."""
 
     account: Identity | None
     """None: the account does not exist yet."""

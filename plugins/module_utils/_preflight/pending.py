@@ -21,7 +21,7 @@ from .unit_file import ENVIRONMENT_PATH, UNIT_PATH
 def pending_steps(
     request: HostRequest, valid: ValidRequest, host: HostFacts, release: release_module.ReleaseRequest
 ) -> dict[str, str]:
-    """Return the steps that are missing, in order, each with a reason for people. Pure."""
+    """Return the missing steps in order, each with its reason. Pure."""
     steps: dict[str, str] = {}
     actions = release_module.plan(host.releases, release)
     if "install" in actions and not host.has_zstd:

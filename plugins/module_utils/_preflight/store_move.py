@@ -213,7 +213,7 @@ def _common_owner(source: str, target: str, root: str) -> Identity:
     if first != second:
         raise OllamaError(
             "store_unsafe",
-            f"{target} belongs to user {second.uid}; expected user {first.uid}, to whom {source} belongs",
+            f"{target} belongs to user {second.uid}; expected user {first.uid}, the owner of {source}",
             path=target,
         )
     return first

@@ -1,7 +1,7 @@
 # Copyright (c) 2026, kaido.ollama contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Whether a host can meet a request: refuses, before anything changes, what it cannot. Pure.
+"""Refuse, before anything changes, a request that a host cannot meet. Pure.
 
 PRIVATE to the collection: it may change at any time.
 """
@@ -12,6 +12,7 @@ import typing as t
 
 from .._core import sockets
 from .._core.errors import OllamaError
+from .._core.progress import human
 from .._release import release as release_module
 from .adoption import check_adoption
 from .host_facts import HostFacts, PortListener, missing_groups
@@ -26,9 +27,9 @@ _SHELLS = ("/nologin", "/false")
 def checksums_of(request: HostRequest, host: HostFacts, fetched: t.Mapping[str, str] | None = None) -> dict[str, str]:
     """Return the checksums that the release's archives must have, the base one first. Pure.
 
-    What was fetched once is recorded with the release, and holds from then on.
+    A fetched checksum is recorded with the release and used from then on.
 
-    :param fetched: what the site itself says; None when it was not asked.
+    :param fetched: the checksums that the release site publishes; None if it was not queried.
     :raises OllamaError: ``unknown_checksum``, ``invalid_checksum``, ``unsupported_architecture``…
     """
     assets = release_module.assets(host.machine, request.variants)
@@ -41,8 +42,8 @@ def checksums_of(request: HostRequest, host: HostFacts, fetched: t.Mapping[str, 
         if asset not in known:
             raise OllamaError(
                 "unknown_checksum",
-                f"ollama_version: {request.version!r} has no known checksum for {asset}; allowed is a version of "
-                "roles/ollama/vars/checksums.yml, or put what the release's sha256sum.txt says into "
+                f"ollama_version: {request.version!r} has no known checksum for {asset}; expected a version of "
+                "roles/ollama/vars/checksums.yml, or the checksum of its sha256sum.txt in "
                 "ollama_release_checksums",
                 variable="ollama_version",
                 archive=asset,
@@ -53,13 +54,13 @@ def checksums_of(request: HostRequest, host: HostFacts, fetched: t.Mapping[str, 
 def check_host(
     request: HostRequest, valid: ValidRequest, host: HostFacts, fetched: t.Mapping[str, str] | None = None
 ) -> release_module.ReleaseRequest:
-    """Refuse what cannot be met on this host; returns the release that is request on it. Pure.
+    """Refuse a request that this host cannot meet; return the release for it. Pure.
 
-    :raises OllamaError: naming what is in the way.
+    :raises OllamaError: naming the obstacle.
     """
     if not host.has_systemd:
         raise OllamaError(
-            "unsupported_init", "this host does not run systemd as its init system; allowed are hosts that do"
+            "unsupported_init", "this host does not use systemd as its init system; expected a host that does"
         )
     release = release_module.ReleaseRequest(
         version=request.version,
@@ -87,8 +88,8 @@ def check_host(
     if not host.has_zstd and not host.package_manager and "install" in release_module.plan(host.releases, release):
         raise OllamaError(
             "no_zstd",
-            "the program zstd is needed to unpack a release, and there is neither apt nor dnf to install it with; "
-            "install it on this host first",
+            "the program zstd is required to unpack a release, and this host has neither apt nor dnf to install it; "
+            "install zstd first",
         )
     for listener in host.listeners:
         if sockets.overlap(listener.address, valid.address) and not _is_ours(listener, host):
@@ -96,7 +97,7 @@ def check_host(
             raise OllamaError(
                 "port_taken",
                 f"ollama_settings.host: {str(valid.address)!r} is in use: "
-                f"{who} listens on port {valid.address.port}; stop it, or choose another port",
+                f"{who} listens on port {valid.address.port}; stop it, or set another port",
                 program=listener.program,
                 pid=listener.pid,
             )
@@ -135,7 +136,7 @@ def _check_account(request: HostRequest, host: HostFacts) -> None:
 
 
 def _check_unit_account(request: HostRequest, host: HostFacts) -> None:
-    """Refuse another account than the one that the server has, and drop-ins that set another one."""
+    """Refuse another account than that of the server, and drop-ins that set another one."""
     before = account_of(host.unit or "")
     for key, variable, name in (("User", "ollama_user", request.user), ("Group", "ollama_group", request.group)):
         if not is_foreign(host.unit) and before.get(key, name) != name:
@@ -153,13 +154,13 @@ def _check_unit_account(request: HostRequest, host: HostFacts) -> None:
                 raise OllamaError(
                     "drop_in_account",
                     f"{drop_in if '/' in drop_in else f'{UNIT_PATH}.d/{drop_in}'}: {wrong} conflicts with {variable}: "
-                    f"{name}, to which the models belong; remove that line",
+                    f"{name}, the owner of the models; remove that line",
                     variable=variable,
                 )
 
 
 def _is_ours(listener: PortListener, host: HostFacts) -> bool:
-    # Where root is not allowed to look into other processes (a container), the account must do.
+    # Root cannot read other processes in some containers; the account has to suffice there.
     same_account = host.account is not None and host.account.uid == listener.uid
     return listener.unit or (listener.pid is None and same_account and host.service.active)
 
@@ -177,17 +178,17 @@ def _check_migration(request: HostRequest, host: HostFacts) -> None:
             why = "a version before 0.40 may remove models that a newer version stored"
         raise OllamaError(
             "store_migration",
-            f"ollama_version: {request.version!r} is refused: {why}, and there is no simple way back; allowed is a "
+            f"ollama_version: invalid value {request.version!r}; {why}, which cannot be undone; expected a "
             f"version {'before' if crossing == 'up' else 'from'} 0.40, or ollama_accept_store_migration: true",
             variable="ollama_version",
             store=request.models_dir,
         )
-    # The model itself is there already.
+    # The model itself is on the disk already.
     needed = int(host.store.largest * (MIGRATION_FACTOR - 1))
     if crossing == "up" and host.store.free < needed:
         raise OllamaError(
             "disk_full",
-            f"ollama_version: {request.version!r} rewrites models, for the largest of which {needed >> 20} MiB must be "
-            f"free in {request.models_dir}; {host.store.free >> 20} MiB are",
+            f"ollama_version: {request.version!r} rewrites models, for the largest of which {human(needed)} have to "
+            f"be free in {request.models_dir}; {human(host.store.free)} are free",
             path=request.models_dir,
         )

@@ -20,17 +20,18 @@ from dataclasses import dataclass
 from .._core import command, fs, systemd
 from .._core.errors import OllamaError
 from .._core.host import find_group, find_user
+from .._core.progress import human
 from .._release import release as release_module
+from .._service import units
 from .account_files import AccountFiles
 from .opened import shown
 from .unit_file import ENVIRONMENT_PATH, UNIT, UNIT_PATH
 
 STATE_DIR = "/var/lib/kaido-ollama"
 # What the roles of this collection run beside the server. The unit is removed last: until then another run finds it.
-OTHER_SERVICES = ("ollama-forwarder", "ollama-mirror", "ollama-balancer", "ollama-gateway")
-MARKER = "kaido.ollama"
+OTHER_SERVICES = tuple(service.unit[: -len(".service")] for service in units.SERVICES.values() if service.unit)
 _OTHER_PLACES = ("/etc/{}", "/var/cache/{}", "/var/lib/{}")
-_CLIENT_FILES = ("/etc/kaido-ollama", "/etc/profile.d/kaido-ollama.sh")
+_CLIENT_FILES = (*units.SERVICES["client"].trees, *units.SERVICES["client"].files)
 _STOP_TIMEOUT = 300.0
 _SYSTEM_UIDS = range(1, 1000)
 _SHELLS = ("/nologin", "/false")
@@ -83,7 +84,7 @@ class InstalledFacts:
 
 @dataclass(frozen=True)
 class UninstallPlan:
-    """What goes, in order and in words, and what stays and why."""
+    """What is removed, in order, and what is kept, with the reasons."""
 
     steps: dict[str, str]
     kept: dict[str, str]
@@ -161,7 +162,7 @@ def plan(host: InstalledFacts, request: UninstallRequest) -> UninstallPlan:
         "state": (host.has_state, f"remove {STATE_DIR}"),
         "models": (
             request.remove_models and host.store + host.own > 0,
-            f"remove the models in {request.models_dir}, {host.store_bytes >> 20} MiB",
+            f"remove the models in {request.models_dir}, {human(host.store_bytes)}",
         ),
         "owner": (
             removable and bool(host.owned),
@@ -183,7 +184,7 @@ def plan(host: InstalledFacts, request: UninstallRequest) -> UninstallPlan:
     if host.link is not None and not own_link:
         kept[os.path.join(request.bin_dir, "ollama")] = "this collection did not make it"
     if host.store and not request.remove_models:
-        kept[request.models_dir] = f"models, {host.store_bytes >> 20} MiB; ollama_remove_models: true removes them"
+        kept[request.models_dir] = f"models, {human(host.store_bytes)}; ollama_remove_models: true removes them"
     if host.user is not None and not removable:
         kept[f"user {request.user}"] = f"it is not a system account with the home {request.home} and no shell"
     return UninstallPlan({name: text for name, (needed, text) in sentences.items() if needed}, kept)
@@ -340,12 +341,12 @@ def _is_of_ours(name: str, at: t.Callable[[str], str]) -> bool:
     """Return whether this collection wrote a unit, or, where there is none, what is in the directory in /etc."""
     unit = fs.read_text(at(_unit_path(name)))
     if unit is not None:
-        return MARKER in unit
+        return units.MARKER in unit
     directory = at(f"/etc/{name}")
     # The private authority of a gateway that was turned off.
     paths = [f"{directory}/{item}" for item in fs.list_directory(directory)]
     files = [path for path in paths if os.path.isfile(path)]
-    return any(path.endswith("/ca.key") or MARKER in (fs.read_text(path) or "") for path in files)
+    return any(path.endswith("/ca.key") or units.MARKER in (fs.read_text(path) or "") for path in files)
 
 
 def _unit_path(name: str) -> str:

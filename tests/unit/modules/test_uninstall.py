@@ -271,11 +271,11 @@ def test_the_module(host: Host, run_module: RunModule, monkeypatch: pytest.Monke
     seen = uninstall_module.gather(UninstallRequest(), str(host.root), host.properties)
     monkeypatch.setattr(uninstall_module, "gather", lambda _wanted: seen)
     before = host.files()
-    forecast = run_module(uninstall, {}, check=True)
+    predicted = run_module(uninstall, {}, check=True)
     assert host.files() == before
-    assert forecast["changed"]
-    assert forecast["actions"][0] == "stop and disable ollama.service"
-    assert list(forecast["kept"]) == [MODELS]
+    assert predicted["changed"]
+    assert predicted["actions"][0] == "stop and disable ollama.service"
+    assert list(predicted["kept"]) == [MODELS]
 
 
 def test_programs_outside_of_the_search_path_are_found(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -857,8 +857,8 @@ def test_the_module_changes_only_what_is_wrong(
     params = {"home": f"{tree.root}{HOME}", "models_dir": f"{tree.root}{MODELS}/"}
     assert run_module(store_directories, params)["changed"] is False
     os.chown(blobs, 0, 0)
-    forecast = run_module(store_directories, params, check=True)
-    assert (forecast["changed"], forecast["paths"], os.stat(blobs).st_uid) == (True, [blobs], 0)
+    predicted = run_module(store_directories, params, check=True)
+    assert (predicted["changed"], predicted["paths"], os.stat(blobs).st_uid) == (True, [blobs], 0)
     assert run_module(store_directories, params)["paths"] == [blobs]
     assert os.stat(blobs).st_uid == SERVICE.uid
     tree.link(f"{MODELS}/blobs", "/srv/victim")
@@ -905,6 +905,7 @@ def test_a_sandbox_that_the_host_does_not_allow_is_named(line: str, named: bool)
     failure = rendered(
         "ollama__failure",
         ollama__goes_back=False,
+        ollama__moves_back=False,
         ansible_failed_result={"msg": "does not answer"},
         ollama__journal={"stdout_lines": [line]},
     )
