@@ -5,16 +5,15 @@
 
 from __future__ import annotations
 
-import ipaddress
 import re
 import typing as t
-import urllib.parse
 
 from ansible.errors import AnsibleFilterError
 
+from ..module_utils._core.address import parse_url
 from ..module_utils._core.errors import OllamaError
 from ..module_utils._core.name import DEFAULT_HOST, DEFAULT_NAMESPACE, DEFAULT_TAG, Name, parse
-from .booleans import boolean
+from ..module_utils._service.fleet import Fleet
 
 DOCUMENTATION = r"""
 name: balancer_plan
@@ -59,7 +58,6 @@ _value:
   type: dict
 """
 
-_PORT = 11443
 # What HAProxy takes as the name of a server.
 _NAME = re.compile(r"[A-Za-z0-9_.:-]+\Z")
 
@@ -134,29 +132,25 @@ def _server(name: str, hostvars: t.Mapping[str, Variables], me: str) -> dict[str
     if not _NAME.match(name):
         raise _wrong(f"{name!r} has a character that HAProxy does not allow; allowed are letters, digits and _ . : -")
     variables = hostvars[name]
-    # As Ollama reads it: 0 and nothing at all are its default.
-    parallel = int((variables.get("ollama_settings") or {}).get("num_parallel") or 1)
+    parallel = _parallel(name, variables.get("ollama_settings") or {})
     server: dict[str, t.Any] = {"name": name, "own": name == me, "parallel": parallel}
     if server["own"]:
         return server
-    if not boolean(variables.get("ollama_gateway_enabled", False), f"ollama_gateway_enabled of {name}"):
+    inventory = Fleet({}, hostvars)
+    if not inventory.is_enabled(name, "ollama_gateway_enabled"):
         raise _wrong(f"{name} has no gateway of its own; set its ollama_gateway_enabled: true")
-    address = variables.get("ansible_host") or name
-    url = variables.get("ollama_gateway_url") or (
-        f"https://{f'[{address}]' if ':' in address else address}:{variables.get('ollama_gateway_port') or _PORT}"
-    )
-    parts = urllib.parse.urlsplit(url)
-    host = parts.hostname or ""
-    bracketed = f"[{host}]" if ":" in host else host
+    address = parse_url(inventory.gateway_url(name))[1]
     # HAProxy compares names only, and a certificate of the private authority has the inventory's.
-    return {**server, "address": f"{bracketed}:{parts.port or 443}", "certificate": name if _is_address(host) else host}
+    return {**server, "address": str(address), "certificate": address.host if address.ip is None else name}
 
 
-def _is_address(host: str) -> bool:
+def _parallel(name: str, settings: t.Any) -> int:
+    """Return how many requests a server processes at a time; 0 and an empty value are the default of Ollama."""
+    value = settings.get("num_parallel") if isinstance(settings, t.Mapping) else settings
     try:
-        return bool(ipaddress.ip_address(host))
-    except ValueError:
-        return False
+        return int(value or 1)
+    except (TypeError, ValueError):
+        raise _wrong(f"ollama_settings.num_parallel of {name}: invalid value {value!r}; expected a number") from None
 
 
 def _wrong(why: str) -> OllamaError:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import typing as t
 
 from ..module_utils._core.errors import OllamaError
-from ..module_utils._service.endpoint import Wanted, plan
+from ..module_utils._service.endpoint import EndpointSpec, plan
 
 DOCUMENTATION = r"""
 name: endpoint
@@ -69,7 +69,7 @@ _value:
 def endpoint(wanted: t.Mapping[str, t.Any]) -> dict[str, t.Any]:
     """Return the plan, or the problem: an exception would reach people only wrapped in others."""
     try:
-        return {"problem": "", **plan(Wanted(**wanted))}
+        return {"problem": "", **plan(EndpointSpec(**wanted))}
     except OllamaError as exc:
         return {"problem": exc.message}
 

@@ -2,7 +2,7 @@
 # Copyright (c) 2026, kaido.ollama contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Module service_absent: remove services of this collection from a host."""
+"""Remove services of this collection from a host."""
 
 from __future__ import annotations
 
@@ -114,13 +114,14 @@ from ansible.module_utils.basic import AnsibleModule
 from ..module_utils._core.errors import OllamaError
 from ..module_utils._server.argspec import finish
 from ..module_utils._service import units
+from ..module_utils._service.removal import Removal
 
 
 def run(params: t.Mapping[str, t.Any], check_mode: bool) -> dict[str, t.Any]:
     """Remove, or predict the removal; returns the module's result."""
     if os.geteuid() != 0:
         raise OllamaError("not_root", "a service is removed as root; set become: true")
-    removal = units.Removal(params["names"], check_mode=check_mode)
+    removal = Removal(params["names"], check_mode=check_mode)
     removal.apply()
     return {
         "changed": bool(removal.actions),

@@ -2,19 +2,19 @@
 # Copyright (c) 2026, kaido.ollama contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Module service_look: see, once, what a service of this collection lacks on its host."""
+"""Gather what a service of this collection lacks on its host."""
 
 from __future__ import annotations
 
 DOCUMENTATION = r"""
 module: service_info
-short_description: See what a service of this collection lacks on its host
+short_description: Gather what a service of this collection lacks on its host
 version_added: 0.1.0
 description:
   - The first step of the roles P(kaido.ollama.ollama_mirror#role), P(kaido.ollama.ollama_gateway#role) and
     P(kaido.ollama.ollama_client#role). It changes nothing and needs no gathered facts.
-  - Compares a service, made of a distribution's program, files of root's and one unit, with what is on the host, and
-    returns the steps that are needed, so that the tasks after it run only where there is something to do.
+  - Compares a service with the host and returns the steps that are needed, so that later tasks run only where
+    something differs. A service consists of a program of the distribution, files owned by root, and one unit.
 author:
   - kaido.ollama contributors (@kaido)
 extends_documentation_fragment:
@@ -22,92 +22,112 @@ extends_documentation_fragment:
   - kaido.ollama._attributes.info_module
 options:
   unit:
-    description: The name of the unit. Its text is to be among O(files), as C(/etc/systemd/system/NAME). Without one,
-      only files are compared.
+    description: The name of the unit. O(files) has to contain it, as C(/etc/systemd/system/NAME). Without a unit, only
+      files are compared.
     type: str
   user:
-    description: The account that runs it.
+    description: The account of the service.
     type: str
   programs:
-    description: The programs that it needs. A restart is needed if one of them, or a library that a process of the
-      unit uses, was replaced after the start, as security updates do.
+    description: The required programs. C(@nginx@) and C(@haproxy@) stand for the paths of the system. A restart is
+      needed if one of them, or a library that a process of the unit uses, was replaced after the start, for example
+      by a security update.
     type: list
     elements: path
     default: []
   files:
     description:
-      - The files that belong to it, as a JSON text; path to RV(ignore:content), RV(ignore:mode), V(0644) unless said
-        otherwise, and RV(ignore:group), V(root) unless said otherwise. All belong to root.
-      - Content V(null) means that there must be no such file or directory.
-      - A text because Ansible hides the values of secret options wherever they appear, and a file as a whole appears
-        nowhere else.
+      - The files of the service as JSON, with RV(ignore:content), RV(ignore:mode) with the default V(0644), and
+        RV(ignore:group) with the default V(root), by path. The owner is root.
+      - RV(ignore:source) instead of a content is the path of another file on the host, of which this file is a copy.
+      - A content of V(null) without a source means that the file or directory must not exist.
+      - C(@nginx@), C(@haproxy@) and C(@ca_bundle@) in a content stand for the paths of the system.
+      - The type is a string because Ansible masks the values of secret options wherever they occur, and the whole JSON
+        text occurs nowhere else.
     type: str
     default: "{}"
   reads:
-    description: Files that others write and the service reads. Where one is newer than what it last read, a reload is
-      needed.
+    description: Files that the service reads and others write. A reload is needed if one of them is newer than the
+      start or last reload.
     type: list
     elements: path
     default: []
   listen:
-    description: Where it will listen, as V(127.0.0.1:11480). Another program there is a failure. A restart is needed if
-      the unit listens elsewhere.
+    description: The listen addresses of the service, for example V(127.0.0.1:11480). Another program on one of them, or
+      an address that this host does not have, is an error. A restart is needed if the unit listens on others.
     type: list
     elements: str
     default: []
   listen_variable:
-    description: The role's variable to name in that case.
+    description: The role variable with the port, for error messages. The variable with the address has the same name
+      with C(_address) instead of C(_port).
     type: str
     default: port
   health:
-    description: A URL on this host that answers 200 while all is well. Where it does not, a restart is needed.
+    description: A URL on this host that answers with status 200 if the service works. Otherwise a restart is needed.
     type: str
+  platforms:
+    description: The paths that differ between systems, by the ID of C(/etc/os-release). Without an entry for the
+      system, those of Debian are used.
+    type: dict
+    default: {}
+  endpoint:
+    description:
+      - The path of a description of an endpoint in O(files). The module checks that the endpoint answers, accepts the
+        token, and has the models.
+      - An endpoint that does not answer is a warning. Everything else is an error, in check mode a warning.
+    type: path
 notes:
-  - The codes in RV(failure.code) are C(not_root) and C(port_taken).
+  - The codes in RV(failure.code) are C(not_root), C(port_taken), C(invalid_address), C(missing_file) and
+    C(invalid_endpoint).
 seealso:
   - module: kaido.ollama.preflight
 """
 
 EXAMPLES = r"""
-- name: Look at the mirror
+- name: Determine what the mirror lacks
   kaido.ollama.service_info:
     unit: ollama-mirror.service
     user: ollama-mirror
     programs: [/usr/sbin/nginx]
     files: "{{ ollama_mirror__files | to_json }}"
     listen: [0.0.0.0:11480]
-  register: look
+  register: mirror
 """
 
 RETURN = r"""
 todo:
-  description: The steps that are needed, in order, out of packages, account, files, and either restart or reload.
+  description: The required steps in order, out of packages, account, files, and either restart or reload.
   returned: success
   type: list
   elements: str
   sample: [files, reload]
 reasons:
-  description: Why each of them is needed.
+  description: The reason for each step.
   returned: success
   type: dict
   sample:
     files: "/etc/ollama-gateway/tokens.conf: missing or different"
     reload: "/etc/ollama-gateway/tokens.conf: changed since it was last read"
 files:
-  description: The files that are missing, or differ in content, owner, group or mode, or must go.
+  description: The files that are missing, obsolete, or differ in content, owner, group or mode.
   returned: success
   type: list
   elements: str
   sample: [/etc/ollama-gateway/tokens.conf]
 services:
-  description: The services of this collection of which anything is on the host, out of mirror, balancer, gateway,
+  description: The services of this collection that are at least partly on the host, out of mirror, balancer, gateway,
     forwarder and client. Units without the marker of this collection do not count.
   returned: success
   type: list
   elements: str
   sample: [gateway]
+paths:
+  description: The paths of nologin, nginx, haproxy and ca_bundle on this system.
+  returned: success
+  type: dict
 ansible_facts:
-  description: What the table of module M(kaido.ollama.report) shows.
+  description: The facts for the table of module M(kaido.ollama.report).
   returned: success
   type: dict
   contains:
@@ -130,12 +150,12 @@ ansible_facts:
         - service: gateway
           address: 0.0.0.0:11443
 failure:
-  description: Why it failed.
+  description: The reason of the failure.
   returned: failure
   type: dict
   contains:
     code:
-      description: A stable name of the kind of failure, see the notes.
+      description: A stable code, see the notes.
       type: str
       returned: always
     message:
@@ -151,35 +171,95 @@ import typing as t
 from ansible.module_utils.basic import AnsibleModule
 
 from ..module_utils._core.errors import OllamaError
+from ..module_utils._preflight.preflight import platform_of
 from ..module_utils._server import settings
 from ..module_utils._server.argspec import finish
 from ..module_utils._service import units
+from ..module_utils._service.endpoint_check import check
+from ..module_utils._service.pending import ManagedFile, ServiceSpec, check_listeners, pending_steps
+from ..module_utils._service.survey import check_addresses, survey
+
+_PATHS = {
+    "nologin": "/usr/sbin/nologin",
+    "nginx": "/usr/sbin/nginx",
+    "haproxy": "/usr/sbin/haproxy",
+    "ca_bundle": "/etc/ssl/certs/ca-certificates.crt",
+}
 
 
 def run(params: t.Mapping[str, t.Any], check_mode: bool) -> dict[str, t.Any]:
-    """Look and compare; returns the module's result."""
+    """Compare the service with the host; returns the module's result."""
     if os.geteuid() != 0:
         raise OllamaError("not_root", "a service is installed as root; set become: true")
-    wanted = units.Wanted(
+    paths = _paths(params["platforms"])
+    files = {path: _file(row, paths) for path, row in json.loads(params["files"]).items()}
+    spec = ServiceSpec(
         unit=params["unit"],
         user=params["user"],
-        programs=params["programs"],
-        files={path: units.File(**file) for path, file in json.loads(params["files"]).items()},
+        programs=[_resolved(program, paths) for program in params["programs"]],
+        files=files,
         reads=params["reads"],
         listen=[settings.parse_host(address) for address in params["listen"]],
         health=params["health"],
     )
-    host = units.look(wanted)
-    units.judge(host, params["listen_variable"])
-    steps = units.todo(wanted, host)
+    check_addresses(spec, params["listen_variable"])
+    state = survey(spec)
+    check_listeners(state, params["listen_variable"])
+    steps = pending_steps(spec, state)
     return {
         "changed": False,
         "todo": list(steps),
         "reasons": steps,
-        "files": list(host.differing),
+        "files": list(state.differing),
         "services": units.found(),
+        "paths": paths,
+        "warnings": _endpoint_warnings(params["endpoint"], files, check_mode),
         "ansible_facts": {"ollama_listening": units.listening()},
     }
+
+
+def _paths(platforms: t.Mapping[str, t.Mapping[str, t.Any]]) -> dict[str, str]:
+    try:
+        with open("/etc/os-release", encoding="utf-8", errors="replace") as file:
+            own = platforms.get(platform_of(file.read(), platforms), {})
+    except OSError:
+        own = {}
+    return {name: str(own.get(name, default)) for name, default in _PATHS.items()}
+
+
+def _resolved(text: str, paths: t.Mapping[str, str]) -> str:
+    for name, path in paths.items():
+        text = text.replace(f"@{name}@", path)
+    return text
+
+
+def _file(row: t.Mapping[str, t.Any], paths: t.Mapping[str, str]) -> ManagedFile:
+    file = ManagedFile(**row)
+    content = file.content
+    if file.source:
+        try:
+            with open(file.source, encoding="utf-8", errors="replace", newline="") as stream:
+                content = stream.read()
+        except OSError as exc:
+            raise OllamaError("missing_file", f"{file.source}: cannot be read on this host: {exc.strerror}") from None
+    elif content is not None:
+        content = _resolved(content, paths)
+    return ManagedFile(content, file.mode, file.group, file.source)
+
+
+def _endpoint_warnings(path: str | None, files: t.Mapping[str, ManagedFile], check_mode: bool) -> list[str]:
+    """Check an endpoint; returns what may be temporary.
+
+    :raises OllamaError: ``invalid_endpoint`` for a description that is wrong.
+    """
+    described = files[path].content if path and path in files else None
+    if not described:
+        return []
+    findings = check(json.loads(described), {name: file.content for name, file in files.items()})
+    certain = [finding.text for finding in findings if finding.certain]
+    if certain and not check_mode:
+        raise OllamaError("invalid_endpoint", "; ".join(certain))
+    return [finding.text for finding in findings]
 
 
 def main() -> None:
@@ -194,6 +274,8 @@ def main() -> None:
             "listen": {"type": "list", "elements": "str", "default": []},
             "listen_variable": {"type": "str", "default": "port"},
             "health": {"type": "str"},
+            "platforms": {"type": "dict", "default": {}},
+            "endpoint": {"type": "path"},
         },
         supports_check_mode=True,
     )

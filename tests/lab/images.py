@@ -40,6 +40,7 @@ def registry_conf(**variables: object) -> str:
         "ollama_mirror__store": "/srv/registry",
         "ollama_mirror__log": "/var/log/nginx/registry.log",
         "ollama_mirror__tls": False,
+        "ollama_mirror__listen": {"host": "0.0.0.0", "address": "0.0.0.0:11480"},
         **variables,
     }
     # As Ansible's module template renders.

@@ -18,7 +18,7 @@ SCENARIO = Path(os.environ["MOLECULE_SCENARIO_DIRECTORY"])
 STAND_IN = is_stand_in("0.35.1")
 TOKEN = yaml.safe_load((SCENARIO / "inventory/clients.yml").read_text())["ollama_clients"]["vars"][
     "ollama_client_keys"
-]["hecate"]
+]["gateway"]
 # As a service: an account of its own, which is in the group.
 SERVICE = (
     "systemd-run --quiet --wait --pipe --property DynamicUser=true --property SupplementaryGroups=%s "
@@ -45,7 +45,7 @@ def test_through_the_gateway(host: t.Any) -> None:
     assert done.rc == 0, done.stdout + done.stderr
     assert worked(done.stdout) == ALL | {("curl", "chat")}
     base = json.loads(host.file("/etc/kaido-ollama/endpoint.json").content_string)["base_url"]
-    assert f"asking hecate at {base}\n" in done.stdout
+    assert f"asking gateway at {base}\n" in done.stdout
     # Word by word: at once it would be a thousandth of that.
     pieces, first, last = re.findall(r"[\d.]+", outcomes(done.stdout)["ollama", "chat"])[:3]
     assert int(pieces) > 3
@@ -61,7 +61,7 @@ def test_through_the_forwarder(host: t.Any) -> None:
     assert not STAND_IN or float(last) - float(first) > 0.05 * (int(pieces) - 3) / 2
 
 
-def test_the_command_ollama_asks_hecate(host: t.Any) -> None:
+def test_the_command_ollama_reaches_the_gateway(host: t.Any) -> None:
     assert "kaido/embed:q8" in host.check_output("sudo -iu ops ollama list")
     # dev1's own server has no such model.
     assert "kaido/embed:q8" not in host.check_output("curl --silent --fail http://127.0.0.1:11434/api/tags")
@@ -106,9 +106,9 @@ def test_hecate_answers_nowhere_else(host: t.Any) -> None:
     [
         ("/etc/kaido-ollama/endpoint.json", "root", 0o644),
         ("/etc/kaido-ollama/endpoint.env", "root", 0o644),
-        ("/etc/kaido-ollama/ca/hecate.crt", "root", 0o644),
+        ("/etc/kaido-ollama/ca/gateway.crt", "root", 0o644),
         ("/etc/kaido-ollama/keys", "kaido-ollama", 0o750),
-        ("/etc/kaido-ollama/keys/hecate", "kaido-ollama", 0o640),
+        ("/etc/kaido-ollama/keys/gateway", "kaido-ollama", 0o640),
         ("/etc/ollama-forwarder/token.conf", "root", 0o600),
     ],
 )
@@ -118,11 +118,11 @@ def test_files_belong_to_whom_they_should(host: t.Any, path: str, group: str, mo
 
 
 def test_the_token_is_nowhere_else(host: t.Any) -> None:
-    assert host.run("sudo -u nobody cat /etc/kaido-ollama/keys/hecate").rc != 0
+    assert host.run("sudo -u nobody cat /etc/kaido-ollama/keys/gateway").rc != 0
     # sudo writes down what these tests call: a pattern that does not match itself.
     pattern = f"[{TOKEN[0]}]{TOKEN[1:]}"
     found = host.run("grep -rls -- %s /etc /var /run /home /root /tmp /opt", pattern).stdout.split()
-    assert set(found) == {"/etc/kaido-ollama/keys/hecate", "/etc/ollama-forwarder/token.conf"}
+    assert set(found) == {"/etc/kaido-ollama/keys/gateway", "/etc/ollama-forwarder/token.conf"}
     assert not host.run("journalctl --output cat | grep -- %s", pattern).stdout
     assert not host.run("cat /proc/[0-9]*/cmdline | grep --text -- %s", pattern).stdout
 

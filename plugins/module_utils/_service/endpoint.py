@@ -45,7 +45,7 @@ class Provider:
 
 PROVIDERS = {
     "local": Provider("ollama", "", "/v1", needs_key=False),
-    "hecate": Provider("ollama", "", "/v1"),
+    "gateway": Provider("ollama", "", "/v1"),
     "openai": Provider("openai", "https://api.openai.com/v1", ""),
     "anthropic": Provider("anthropic", "https://api.anthropic.com", "/v1"),
     "google": Provider("google", "https://generativelanguage.googleapis.com", "/v1beta/openai"),
@@ -53,7 +53,7 @@ PROVIDERS = {
 
 
 @dataclass(frozen=True)
-class Wanted:
+class EndpointSpec:
     """The role's variables, and what it found in the inventory."""
 
     provider: str
@@ -62,7 +62,7 @@ class Wanted:
     keys: t.Mapping[str, t.Any] = field(default_factory=dict)
     group: str = "kaido-ollama"
     forwarder: str = ""
-    """Where the forwarder listens, address and port; empty where none is wanted."""
+    """Where the forwarder listens, address and port; empty where none is spec."""
     local_url: str = ""
     gateway_url: str = ""
     """The gateway of the inventory; empty where there is none."""
@@ -82,26 +82,26 @@ class Wanted:
 
     def has_gateways_ca(self, name: str) -> bool:
         """Return whether this is the inventory's gateway, to be trusted by its own authority."""
-        return name == "hecate" and self.gateway_has_ca and not self.own(name, "url") and not self.own(name, "ca")
+        return name == "gateway" and self.gateway_has_ca and not self.own(name, "url") and not self.own(name, "ca")
 
 
-def plan(wanted: Wanted) -> dict[str, t.Any]:
+def plan(spec: EndpointSpec) -> dict[str, t.Any]:
     """Check everything, and return the files.
 
     :raises OllamaError: ``invalid_client``.
     """
-    if wanted.provider == wanted.fallback:
-        raise _bad(f"ollama_client_fallback: {wanted.fallback!r} is the provider itself; name another one, or none")
-    described = [describe(wanted, name) for name in wanted.used]
+    if spec.provider == spec.fallback:
+        raise _bad(f"ollama_client_fallback: {spec.fallback!r} is the provider itself; name another one, or none")
+    described = [describe(spec, name) for name in spec.used]
     files: dict[str, dict[str, t.Any]] = {}
     for name in PROVIDERS:
-        used = name in wanted.used
-        key = str(wanted.keys[name]) if used and PROVIDERS[name].needs_key else None
-        ca = wanted.gateway_ca if wanted.has_gateways_ca(name) else wanted.own(name, "ca")
-        files[f"{DIRECTORY}/keys/{name}"] = {"content": key, "mode": "0640", "group": wanted.group}
+        used = name in spec.used
+        key = str(spec.keys[name]) if used and PROVIDERS[name].needs_key else None
+        ca = spec.gateway_ca if spec.has_gateways_ca(name) else spec.own(name, "ca")
+        files[f"{DIRECTORY}/keys/{name}"] = {"content": key, "mode": "0640", "group": spec.group}
         files[f"{DIRECTORY}/ca/{name}.crt"] = {"content": ca if used and ca else None}
-    forwards = bool(wanted.provider == "hecate" and wanted.forwarder)
-    host = wanted.forwarder if forwards else described[0]["base_url"] if wanted.provider == "local" else None
+    forwards = bool(spec.provider == "gateway" and spec.forwarder)
+    host = spec.forwarder if forwards else described[0]["base_url"] if spec.provider == "local" else None
     profile = f': "${{OLLAMA_HOST:={host}}}"\nexport OLLAMA_HOST\n' if host else None
     files[PROFILE] = {"content": profile}
     endpoint: dict[str, t.Any] = {}
@@ -116,24 +116,24 @@ def plan(wanted: Wanted) -> dict[str, t.Any]:
     return {
         "endpoint": endpoint or None,
         "files": files,
-        "needs_gateway_ca": any(wanted.has_gateways_ca(name) for name in wanted.used),
+        "needs_gateway_ca": any(spec.has_gateways_ca(name) for name in spec.used),
         "forwards": forwards,
     }
 
 
-def describe(wanted: Wanted, name: str) -> dict[str, str | None]:
+def describe(spec: EndpointSpec, name: str) -> dict[str, str | None]:
     """Return one provider as services see it, without version and fallback.
 
     :raises OllamaError: ``invalid_client``.
     """
     provider = PROVIDERS[name]
-    url = _url(wanted, name)
-    model = _model(wanted, name, "model")
+    url = _url(spec, name)
+    model = _model(spec, name, "model")
     if not model:
         raise _bad(f"ollama_client_providers.{name}.model: missing; name the model that services use by default")
     if provider.needs_key:
-        _check_key(wanted.keys, name)
-    ca = wanted.own(name, "ca")
+        _check_key(spec.keys, name)
+    ca = spec.own(name, "ca")
     if ca and not ca.lstrip().startswith("-----BEGIN CERTIFICATE-----"):
         raise _bad(f"ollama_client_providers.{name}.ca: not a certificate; give the text of a PEM file")
     return {
@@ -142,9 +142,9 @@ def describe(wanted: Wanted, name: str) -> dict[str, str | None]:
         "base_url": url,
         "openai_base_url": url + provider.openai_path,
         "model": model,
-        "embedding_model": _model(wanted, name, "embedding_model") or None,
+        "embedding_model": _model(spec, name, "embedding_model") or None,
         "token_file": f"{DIRECTORY}/keys/{name}" if provider.needs_key else None,
-        "ca_file": f"{DIRECTORY}/ca/{name}.crt" if ca or wanted.has_gateways_ca(name) else None,
+        "ca_file": f"{DIRECTORY}/ca/{name}.crt" if ca or spec.has_gateways_ca(name) else None,
     }
 
 
@@ -165,8 +165,8 @@ def _bad(message: str) -> OllamaError:
     return OllamaError("invalid_client", message)
 
 
-def _model(wanted: Wanted, name: str, option: str) -> str:
-    model = wanted.own(name, option)
+def _model(spec: EndpointSpec, name: str, option: str) -> str:
+    model = spec.own(name, option)
     if model and not _MODEL.fullmatch(model):
         raise _bad(
             f"ollama_client_providers.{name}.{option}: {model!r} is not a model's name; "
@@ -175,13 +175,13 @@ def _model(wanted: Wanted, name: str, option: str) -> str:
     return model
 
 
-def _url(wanted: Wanted, name: str) -> str:
-    own = wanted.own(name, "url")
-    found = {"local": wanted.local_url, "hecate": wanted.gateway_url}.get(name, PROVIDERS[name].url)
+def _url(spec: EndpointSpec, name: str) -> str:
+    own = spec.own(name, "url")
+    found = {"local": spec.local_url, "gateway": spec.gateway_url}.get(name, PROVIDERS[name].url)
     if not own and not found:
         raise _bad(
-            "ollama_client_provider: hecate: there is no gateway in the inventory; set ollama_gateway_enabled: true "
-            "for a host of the group ollama_servers or ollama_gateways, or ollama_client_providers.hecate.url"
+            "ollama_client_provider: gateway: there is no gateway in the inventory; set ollama_gateway_enabled: true "
+            "for a host of the group ollama_servers or ollama_gateways, or ollama_client_providers.gateway.url"
         )
     where = f"ollama_client_providers.{name}.url" if own else f"the URL of {name}"
     url = own or found

@@ -14,6 +14,7 @@ import yaml
 from ansible_collections.kaido.ollama.plugins.filter.balancer_plan import _filter, plan, spellings
 from ansible_collections.kaido.ollama.plugins.module_utils._core.errors import OllamaError
 from ansible_collections.kaido.ollama.plugins.module_utils._core.name import parse
+from ansible_collections.kaido.ollama.plugins.module_utils._service.fleet import Fleet, member
 
 from tests.conftest import ROOT
 
@@ -141,13 +142,12 @@ def rendered(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
     folder = tmp_path_factory.mktemp("balancer")
     servers = {"ollama_servers": {"hosts": HOSTS, "vars": {"ollama_gateway_enabled": True}}}
     doors = {"ollama_gateways": {"hosts": {"door": {"ollama_gateway_enabled": True}}}}
-    block = yaml.safe_load((ROLE / "tasks" / "balancer.yml").read_text())[0]
     play = {
         "hosts": "hecate:door",
         "gather_facts": False,
         "connection": "local",
         "vars_files": [str(ROLE / "defaults" / "main.yml"), str(ROLE / "vars" / "main.yml")],
-        "vars": {**block["vars"], "ansible_python_interpreter": sys.executable},
+        "vars": {"role_path": str(ROLE), "ansible_python_interpreter": sys.executable},
         "tasks": [
             {
                 "ansible.builtin.copy": {
@@ -243,20 +243,10 @@ SERVERS = {"hecate": True, "big2": True, "dev1": False}
         ({"hecate": True, "dev1": False}, {}, {"hecate": [], "dev1": []}),
     ],
 )
-def test_who_is_told_before_an_update(
-    tmp_path: Path, servers: dict[str, bool], doors: dict[str, list[str]], told: dict[str, list[str]]
+def test_the_gateways_to_drain_a_server_in(
+    servers: dict[str, bool], doors: dict[str, list[str]], told: dict[str, list[str]]
 ) -> None:
-    block = yaml.safe_load((ROLE / "tasks" / "drain.yml").read_text())[0]
-    hosts = {
-        "ollama_servers": {"hosts": {name: {"ollama_gateway_enabled": value} for name, value in servers.items()}},
-        "ollama_gateways": {
-            "hosts": {
-                name: {"ollama_gateway_enabled": True, "ollama_gateway_servers": pool} for name, pool in doors.items()
-            }
-        },
-    }
-    task = {"ansible.builtin.debug": {"msg": "{{ inventory_hostname }}={{ ollama_gateway__told | to_json }}"}}
-    play = {"hosts": "ollama_servers", "gather_facts": False, "vars": block["vars"], "tasks": [task]}
-    output = ansible(tmp_path, hosts, play)
-    found = {host: yaml.safe_load(text.replace("\\", "")) for host, text in re.findall(r'"msg": "(\w+)=(.*)"', output)}
-    assert {host: found[host] for host in told} == told
+    hosts: dict[str, dict[str, t.Any]] = {name: {"ollama_gateway_enabled": value} for name, value in servers.items()}
+    hosts |= {name: {"ollama_gateway_enabled": True, "ollama_gateway_servers": pool} for name, pool in doors.items()}
+    record = Fleet({"ollama_servers": [*servers], "ollama_gateways": [*doors]}, hosts).record()
+    assert {host: member(record, host)["drained_by"] for host in told} == told

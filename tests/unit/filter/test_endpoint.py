@@ -20,7 +20,7 @@ SCHEMA = json.loads((ROOT / "docs" / "endpoint.schema.json").read_text())
 KEYS = {name: f"sk-{name}_1+2/3~4.5==" for name in PROVIDERS}
 CA = "-----BEGIN CERTIFICATE-----\nx\n-----END CERTIFICATE-----\n"
 WANTED: dict[str, t.Any] = {
-    "provider": "hecate",
+    "provider": "gateway",
     "fallback": "",
     "providers": {name: {"model": f"{name}/model:1b"} for name in PROVIDERS},
     "keys": KEYS,
@@ -99,7 +99,7 @@ def test_the_environment_says_the_same(name: str, fallback: str) -> None:
     ("name", "base", "compatible"),
     [
         ("local", "http://127.0.0.1:11434", "http://127.0.0.1:11434/v1"),
-        ("hecate", "https://hecate:11443", "https://hecate:11443/v1"),
+        ("gateway", "https://hecate:11443", "https://hecate:11443/v1"),
         ("openai", "https://api.openai.com/v1", "https://api.openai.com/v1"),
         ("anthropic", "https://api.anthropic.com", "https://api.anthropic.com/v1"),
         ("google", "https://generativelanguage.googleapis.com", "https://generativelanguage.googleapis.com/v1beta/openai"),
@@ -120,12 +120,12 @@ def test_a_compatible_remote_of_ones_own() -> None:
 @pytest.mark.parametrize(
     ("changes", "needed", "ca_file"),
     [
-        ({}, True, "/etc/kaido-ollama/ca/hecate.crt"),
-        ({"provider": "local", "fallback": "hecate"}, True, None),
+        ({}, True, "/etc/kaido-ollama/ca/gateway.crt"),
+        ({"provider": "local", "fallback": "gateway"}, True, None),
         ({"gateway_has_ca": False}, False, None),
         ({"provider": "openai"}, False, None),
-        (provider("hecate", url="https://other"), False, None),
-        (provider("hecate", ca=CA), False, "/etc/kaido-ollama/ca/hecate.crt"),
+        (provider("gateway", url="https://other"), False, None),
+        (provider("gateway", ca=CA), False, "/etc/kaido-ollama/ca/gateway.crt"),
     ],
 )
 def test_whose_authority_is_fetched(changes: dict[str, t.Any], needed: bool, ca_file: str | None) -> None:
@@ -136,11 +136,11 @@ def test_whose_authority_is_fetched(changes: dict[str, t.Any], needed: bool, ca_
 @pytest.mark.parametrize(
     ("changes", "forwards", "host"),
     [
-        ({"provider": "hecate"}, True, "127.0.0.1:11435"),
-        ({"provider": "hecate", "forwarder": ""}, False, None),
+        ({"provider": "gateway"}, True, "127.0.0.1:11435"),
+        ({"provider": "gateway", "forwarder": ""}, False, None),
         ({"provider": "local"}, False, "http://127.0.0.1:11434"),
         ({"provider": "openai"}, False, None),
-        ({"provider": "openai", "fallback": "hecate"}, False, None),
+        ({"provider": "openai", "fallback": "gateway"}, False, None),
     ],
 )
 def test_what_the_command_ollama_asks(changes: dict[str, t.Any], forwards: bool, host: str | None) -> None:
@@ -159,16 +159,16 @@ def test_nothing_is_left_without_a_provider() -> None:
 
 
 REFUSED = [
-    ({"keys": {}}, "ollama_client_keys.hecate: missing"),
-    ({"keys": {"hecate": None}}, "ollama_client_keys.hecate: missing"),
-    ({"keys": {"hecate": "sk-1"}, "fallback": "openai"}, "ollama_client_keys.openai: missing"),
-    *(({"keys": {"hecate": bad}}, "ollama_client_keys.hecate: not a key (not shown)")
+    ({"keys": {}}, "ollama_client_keys.gateway: missing"),
+    ({"keys": {"gateway": None}}, "ollama_client_keys.gateway: missing"),
+    ({"keys": {"gateway": "sk-1"}, "fallback": "openai"}, "ollama_client_keys.openai: missing"),
+    *(({"keys": {"gateway": bad}}, "ollama_client_keys.gateway: not a key (not shown)")
       for bad in ("sk-a b", "sk-a\n", "\nsk-a", 'sk-"', "sk-$a", "sk-a;", "=sk-a", "sk-ä")),
-    ({"gateway_url": ""}, "ollama_client_provider: hecate: there is no gateway in the inventory"),
-    ({"fallback": "hecate"}, "ollama_client_fallback: 'hecate' is the provider itself"),
-    ({"providers": {}}, "ollama_client_providers.hecate.model: missing"),
-    ({"providers": {"hecate": None}}, "ollama_client_providers.hecate.model: missing"),
-    ({"fallback": "google", "providers": {"hecate": {"model": "m"}}}, "ollama_client_providers.google.model: missing"),
+    ({"gateway_url": ""}, "ollama_client_provider: gateway: there is no gateway in the inventory"),
+    ({"fallback": "gateway"}, "ollama_client_fallback: 'gateway' is the provider itself"),
+    ({"providers": {}}, "ollama_client_providers.gateway.model: missing"),
+    ({"providers": {"gateway": None}}, "ollama_client_providers.gateway.model: missing"),
+    ({"fallback": "google", "providers": {"gateway": {"model": "m"}}}, "ollama_client_providers.google.model: missing"),
     *((provider("openai", model=bad), f"ollama_client_providers.openai.model: {bad!r} is not")
       for bad in ("a b", "$(id)", "a\nb", "`id`", "-m", "m\n", "~m")),
     (provider("openai", embedding_model="a b"), "ollama_client_providers.openai.embedding_model: 'a b' is not"),
@@ -177,9 +177,9 @@ REFUSED = [
                   "https://x\n", "https://x/$a", "https://[x")),
     *((provider("openai", url=bad), f"ollama_client_providers.openai.url: {bad!r} would send prompts and keys in clear")
       for bad in ("http://x.lan", "http://10.0.0.1", "http://localhost.evil.lan")),
-    ({"gateway_url": "http://hecate:11443"}, "the URL of hecate: 'http://hecate:11443' would send"),
+    ({"gateway_url": "http://hecate:11443"}, "the URL of gateway: 'http://hecate:11443' would send"),
     (provider("openai", url="https://sk-u:sk-p@x"), "ollama_client_providers.openai.url: has a user or password in it"),
-    (provider("hecate", url="https://x/y"), "ollama_client_providers.hecate.url: 'https://x/y' has a path"),
+    (provider("gateway", url="https://x/y"), "ollama_client_providers.gateway.url: 'https://x/y' has a path"),
     (provider("openai", ca="/etc/ca.crt"), "ollama_client_providers.openai.ca: not a certificate"),
 ]  # fmt: skip
 

@@ -11,17 +11,28 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from ansible_collections.kaido.ollama.plugins.module_utils._service import units
-from ansible_collections.kaido.ollama.plugins.module_utils._service.units import File, Host, Wanted
+import yaml
+from ansible_collections.kaido.ollama.plugins.module_utils._service.pending import (
+    ManagedFile,
+    ServiceSpec,
+    ServiceState,
+    pending_steps,
+)
+from ansible_collections.kaido.ollama.plugins.module_utils._service.survey import survey
 from ansible_collections.kaido.ollama.plugins.modules import service_info
 
+from tests.conftest import ROOT
 from tests.unit.conftest import RunModule
 
 UNIT = "/etc/systemd/system/x.service"
 CONF = "/etc/x/x.conf"
 NOW = time.time()
-WANTED = Wanted(unit="x.service", user="x", programs=["/usr/sbin/x"], files={UNIT: File("u"), CONF: File("c")})
-DONE = Host(changed={UNIT: NOW - 50, CONF: NOW - 50}, active=True, enabled=True, started=NOW - 40, reloaded=NOW - 40)
+WANTED = ServiceSpec(
+    unit="x.service", user="x", programs=["/usr/sbin/x"], files={UNIT: ManagedFile("u"), CONF: ManagedFile("c")}
+)
+DONE = ServiceState(
+    changed={UNIT: NOW - 50, CONF: NOW - 50}, active=True, enabled=True, started=NOW - 40, reloaded=NOW - 40
+)
 
 
 @pytest.mark.parametrize(
@@ -29,14 +40,14 @@ DONE = Host(changed={UNIT: NOW - 50, CONF: NOW - 50}, active=True, enabled=True,
     [
         (DONE, []),
         (
-            Host(missing=("/usr/sbin/x",), has_user=False, differing=(UNIT, CONF)),
+            ServiceState(missing=("/usr/sbin/x",), has_user=False, differing=(UNIT, CONF)),
             ["packages", "account", "files", "restart"],
         ),
         (replace(DONE, differing=(CONF,)), ["files", "reload"]),
         (replace(DONE, differing=(UNIT,)), ["files", "restart"]),
         (replace(DONE, active=False), ["restart"]),
         (replace(DONE, enabled=False), ["restart"]),
-        (replace(DONE, sick="http 502"), ["restart"]),
+        (replace(DONE, unhealthy="http 502"), ["restart"]),
         # Runs that were cut short before their handlers
         (replace(DONE, changed={UNIT: NOW - 50, CONF: NOW - 30}), ["reload"]),
         (replace(DONE, changed={UNIT: NOW - 30, CONF: NOW - 50}), ["restart"]),
@@ -45,20 +56,22 @@ DONE = Host(changed={UNIT: NOW - 50, CONF: NOW - 50}, active=True, enabled=True,
         (replace(DONE, changed={UNIT: NOW + 500, CONF: NOW + 500}), []),
     ],
 )
-def test_only_what_is_missing_is_to_be_done(host: Host, steps: list[str]) -> None:
-    found = units.todo(WANTED, host)
+def test_only_what_is_missing_is_to_be_done(host: ServiceState, steps: list[str]) -> None:
+    found = pending_steps(WANTED, host)
     assert list(found) == steps
     assert all(found.values())
 
 
 def test_a_file_of_others_that_is_newer_wants_a_reload(tmp_path: Path) -> None:
     (tmp_path / "tls.crt").write_text("renewed")
-    host = units.look(Wanted(reads=[str(tmp_path / "tls.crt"), str(tmp_path / "none")]))
+    host = survey(ServiceSpec(reads=[str(tmp_path / "tls.crt"), str(tmp_path / "none")]))
     assert list(host.changed) == [str(tmp_path / "tls.crt")]
 
 
 def test_files_alone_need_no_service() -> None:
-    assert list(units.todo(Wanted(files={CONF: File("c")}), Host(differing=(CONF,)))) == ["files"]
+    assert list(pending_steps(ServiceSpec(files={CONF: ManagedFile("c")}), ServiceState(differing=(CONF,)))) == [
+        "files"
+    ]
 
 
 def run_on(run_module: RunModule, monkeypatch: pytest.MonkeyPatch, **params: object) -> dict[str, object]:
@@ -107,7 +120,7 @@ def test_a_port_in_use_is_refused_with_who_uses_it(run_module: RunModule, monkey
         )
         elsewhere = run_on(run_module, monkeypatch, listen=[f"127.0.0.2:{port}"])
     assert result["failure"]["code"] == "port_taken"  # type: ignore[index]
-    assert str(result["msg"]).startswith(f"ollama_gateway_port: {port} is in use: ")
+    assert str(result["msg"]).startswith(f"ollama_gateway_port: port {port} is in use by ")
     assert f"(pid {os.getpid()})" in str(result["msg"])
     assert not elsewhere["failed"]
 
@@ -115,3 +128,42 @@ def test_a_port_in_use_is_refused_with_who_uses_it(run_module: RunModule, monkey
 def test_it_wants_root(run_module: RunModule, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(os, "geteuid", lambda: 1000)
     assert run_module(service_info, {})["failure"]["code"] == "not_root"
+
+
+def test_a_copy_is_compared_with_its_source(
+    run_module: RunModule, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """Without a further call for a certificate that may have been renewed."""
+    source, copy = tmp_path / "source.crt", tmp_path / "tls.crt"
+    source.write_text("PEM")
+    copy.write_text("PEM")
+    copy.chmod(0o640)
+    real = os.fstat
+    monkeypatch.setattr(os, "fstat", lambda fd: os.stat_result([*real(fd)[:4], 0, *real(fd)[5:10]]))
+    group = grp.getgrgid(copy.stat().st_gid).gr_name
+    row = {str(copy): {"source": str(source), "mode": "0640", "group": group}}
+    assert run_on(run_module, monkeypatch, files=json.dumps(row))["files"] == []
+    source.write_text("RENEWED")
+    assert run_on(run_module, monkeypatch, files=json.dumps(row))["files"] == [str(copy)]
+    source.unlink()
+    missing = run_on(run_module, monkeypatch, files=json.dumps(row))
+    assert missing["failure"]["code"] == "missing_file"  # type: ignore[index]
+    assert str(missing["msg"]).startswith(f"{source}: cannot be read on this host")
+
+
+def test_an_address_of_another_host_is_refused(run_module: RunModule, monkeypatch: pytest.MonkeyPatch) -> None:
+    result = run_on(run_module, monkeypatch, listen=["192.0.2.1:11443"], listen_variable="ollama_gateway_port")
+    assert result["failure"]["code"] == "invalid_address"  # type: ignore[index]
+    expected = "ollama_gateway_address: invalid value '192.0.2.1'; expected an address of this host"
+    assert result["msg"] == expected
+
+
+def test_paths_come_from_the_table_of_platforms(
+    run_module: RunModule, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    table = yaml.safe_load((ROOT / "roles/ollama/vars/platforms.yml").read_text())["ollama__platforms"]
+    assert all({"nologin", "nginx", "haproxy", "ca_bundle"} <= set(row) for row in table.values())
+    own = {key: {"nginx": "/no/nginx"} for key in table}
+    found = run_on(run_module, monkeypatch, programs=["@nginx@"], platforms=own)
+    assert found["todo"] == ["packages"]
+    assert found["reasons"] == {"packages": "/no/nginx: not installed"}

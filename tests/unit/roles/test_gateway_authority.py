@@ -74,7 +74,6 @@ class Fleet:
             "gather_facts": False,
             "vars_files": [str(ROLE / "defaults/main.yml"), str(ROLE / "vars/main.yml")],
             "tasks": [{"ansible.builtin.import_tasks": str(ROLE / "tasks/certificate.yml")}],
-            "handlers": [{"ansible.builtin.debug": {"msg": "reloaded"}, "listen": "Reload ollama-gateway"}],
         }
         # Not sorted: the order of the inventory is what this is about.
         (self.folder / "hosts.yml").write_text(yaml.safe_dump(inventory, sort_keys=False))

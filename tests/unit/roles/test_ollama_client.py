@@ -21,7 +21,7 @@ PLAY = [
         "hosts": "dev1",
         "gather_facts": False,
         "connection": "local",
-        "vars": {"ansible_python_interpreter": "{{ ansible_playbook_python }}"},
+        "vars": {"ansible_python_interpreter": "{{ ansible_playbook_python }}", "role_path": str(ROLE)},
         "vars_files": [str(ROLE / "defaults/main.yml"), str(ROLE / "vars/main.yml"), "mine.yml"],
         "tasks": [
             {
@@ -36,10 +36,10 @@ PLAY = [
     }
 ]
 MINE = {
-    "ollama_client_provider": "hecate",
+    "ollama_client_provider": "gateway",
     "ollama_client_forwarder": True,
-    "ollama_client_providers": {"hecate": {"model": "m"}, "local": {"model": "m"}},
-    "ollama_client_keys": {"hecate": "k"},
+    "ollama_client_providers": {"gateway": {"model": "m"}, "local": {"model": "m"}},
+    "ollama_client_keys": {"gateway": "k"},
 }
 
 
@@ -99,7 +99,7 @@ def test_the_gateway_is_found(tmp_path: Path, groups: dict[str, t.Any], url: str
 
 def test_there_is_no_gateway(tmp_path: Path) -> None:
     groups = {"others": {"x": GATE}, "ollama_servers": {"hecate": {"ollama_gateway_enabled": "no"}}}
-    assert plan_of(tmp_path, groups)["problem"].startswith("ollama_client_provider: hecate: there is no gateway")
+    assert plan_of(tmp_path, groups)["problem"].startswith("ollama_client_provider: gateway: there is no gateway")
     # Which concerns nobody else; the local server is where role ollama was told.
     mine = {**MINE, "ollama_client_provider": "local", "ollama_settings": {"host": "0.0.0.0:11500"}}
     assert plan_of(tmp_path, {}, yaml.safe_dump(mine))["endpoint"]["base_url"] == "http://127.0.0.1:11500"
@@ -116,7 +116,7 @@ def test_keys_come_out_of_a_vault(tmp_path: Path) -> None:
     (tmp_path / "password").write_text(PASSWORD)
     sealed = subprocess.run(
         [Path(sys.executable).parent / "ansible-vault", "encrypt_string", "--vault-password-file",
-         tmp_path / "password", "--name", "hecate", "the-key"],
+         tmp_path / "password", "--name", "gateway", "the-key"],
         capture_output=True, text=True, check=True,
     ).stdout  # fmt: skip
     assert "the-key" not in sealed
@@ -124,7 +124,7 @@ def test_keys_come_out_of_a_vault(tmp_path: Path) -> None:
     mine += "ollama_client_keys:\n" + "".join(f"  {line}\n" for line in sealed.splitlines())
     plan = plan_of(tmp_path, {"ollama_servers": {"hecate": GATE}}, mine)
     assert plan["problem"] == ""
-    assert plan["files"]["/etc/kaido-ollama/keys/hecate"]["content"] == "the-key"
+    assert plan["files"]["/etc/kaido-ollama/keys/gateway"]["content"] == "the-key"
 
 
 @pytest.mark.parametrize("installed", [True, False])

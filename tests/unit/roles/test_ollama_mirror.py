@@ -23,12 +23,6 @@ PLAY = [
         "vars": {"ollama_mirrors": ["http://declared:1"]},
         "vars_files": [str(ROOT / "roles/ollama/vars/main.yml")],
         "tasks": [
-            # The role's own task, not a copy of it.
-            next(
-                task
-                for task in yaml.safe_load((ROOT / "roles/ollama/tasks/models.yml").read_text())
-                if "ollama__fleet_mirrors" in task.get("ansible.builtin.set_fact", {})
-            ),
             {"ansible.builtin.debug": {"var": "ollama__mirrors"}},
         ],
     }
@@ -98,33 +92,5 @@ def test_several_mirrors_share_the_load(tmp_path: Path) -> None:
     }
     assert all(found[name][-1] == "http://declared:1" for name in DEVS)
     first = [found[name][0] for name in DEVS]
-    assert 2 <= first.count("http://m1:11480") <= 6
+    assert len(set(first)) == 2
     assert mirrors_of(tmp_path, hosts) == found
-
-
-FAULTS: list[tuple[dict[str, t.Any], str]] = [
-    ({"ollama_mirror_tls_certificate": "/x.crt"}, "ollama_mirror_tls_certificate and ollama_mirror_tls_key: only one"),
-    ({"ollama_mirror_port": 70000}, "ollama_mirror_port: 70000 is no port"),
-    ({"ollama_mirror_rate": "20 MB"}, "ollama_mirror_rate: '20 MB' is no rate"),
-    ({"ollama_mirror_connections": 16}, "ollama_mirror_connections: 16 is not allowed"),
-    ({"ollama_mirror_allow": ["10.0.0.0/8", "lan"]}, "ollama_mirror_allow: 10.0.0.0/8, lan: allowed"),
-]
-
-
-def test_each_bad_variable_is_one_line(tmp_path: Path) -> None:
-    """And good ones, the defaults among them, are none."""
-    good = {"ollama_mirror_rate": "500k", "ollama_mirror_connections": 17, "ollama_mirror_allow": ["::1", "10.1.2.3"]}
-    hosts = {f"bad{index}": variables for index, (variables, _fault) in enumerate(FAULTS)}
-    files = [str(ROOT / f"roles/ollama_mirror/{part}/main.yml") for part in ("defaults", "vars")]
-    checks = yaml.safe_load(Path(files[1]).read_text())
-    assert len(checks["ollama_mirror__checks"]) == len(FAULTS)
-    # Variables of a role's defaults rank below the inventory's, those of vars_files above.
-    everybody = {"hosts": {**hosts, "good": good, "default": None}, "vars": yaml.safe_load(Path(files[0]).read_text())}
-    task = {"ansible.builtin.debug": {"var": "ollama_mirror__faults"}}
-    play = [{"hosts": "all", "gather_facts": False, "vars_files": files[1:], "tasks": [task]}]
-    found = evaluate(tmp_path, {"ollama_servers": everybody}, play, "ollama_mirror__faults")
-    assert found.pop("good") == found.pop("default") == []
-    for host, (_variables, fault) in zip(sorted(found), FAULTS, strict=True):
-        [line] = found[host]
-        assert line.startswith(fault)
-        assert "\n" not in line

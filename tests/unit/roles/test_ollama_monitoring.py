@@ -100,7 +100,7 @@ def test_what_other_roles_were_given_is_taken_over(tmp_path: Path) -> None:
     assert (config.api_url, config.models_dir) == ("http://127.0.0.1:11500", "/home/llm/models")
     assert (config.gpu, config.share) == ("off", 10)
     assert config.gateway == {
-        "address": "127.0.0.1:11443", "nginx_status": "http://127.0.0.1:11445/status", "haproxy": "",
+        "address": "[::1]:11443", "nginx_status": "http://127.0.0.1:11445/status", "haproxy": "",
     }  # fmt: skip
     assert found["changes"]["models"] == 1
     assert found["package"] == "prometheus-node-exporter"

@@ -6,7 +6,7 @@ import typing as t
 
 import pytest
 from ansible_collections.kaido.ollama.plugins.module_utils._core.errors import OllamaError
-from ansible_collections.kaido.ollama.plugins.module_utils._service.fleet import Fleet
+from ansible_collections.kaido.ollama.plugins.module_utils._service.fleet import Fleet, member
 
 
 def fleet(hosts: dict[str, dict[str, t.Any]], **groups: list[str]) -> Fleet:
@@ -15,32 +15,79 @@ def fleet(hosts: dict[str, dict[str, t.Any]], **groups: list[str]) -> Fleet:
 
 
 def test_hosts_are_what_their_variables_enable() -> None:
-    found = fleet(
+    record = fleet(
         {
             "a": {"ollama_gateway_enabled": True, "ollama_mirror_enabled": "yes"},
-            "b": {"ollama_gateway_enabled": "true"},
+            "b": {"ollama_gateway_enabled": "true", "ollama_gateway_tls_certificate": "/c"},
             "c": {"ollama_gateway_enabled": False, "ollama_gateway_servers": ["a"]},
-        }
-    )
-    assert found.gateways() == ["a", "b"]
-    assert found.mirrors() == {"a": "http://a:11480"}
-    assert (found.mirrors_of("a"), found.mirrors_of("b")) == ([], ["http://a:11480"])
-    assert (found.pool("a"), found.pool("c")) == (["a", "b"], ["a"])
-    assert found.drained_by("b") == ["a", "b"]
+            "d": {"ollama_gateway_enabled": 1, "ollama_gateway_servers": ["c"]},
+        },
+        ollama_gateways=["d"],
+    ).record()
+    assert record == {
+        "servers": ["a", "b", "c", "d"],
+        "gateways": ["a", "b", "d"],
+        "gateway": {"name": "d", "url": "https://d:11443", "private_ca": True},
+        "private_ca": ["a", "d"],
+        "pools": {"d": ["c"]},
+        "mirrors": {"a": "http://a:11480"},
+        "errors": [],
+    }
+    assert (member(record, "a")["mirrors"], member(record, "b")["mirrors"]) == ([], ["http://a:11480"])
+    assert (member(record, "a")["pool"], member(record, "d")["pool"]) == (["a", "b", "d"], ["c"])
+    assert (member(record, "b")["drained_by"], member(record, "c")["drained_by"]) == (["a", "b"], ["d"])
+    # The host's own choice counts, also where only this play has it.
+    assert member(record, "a", ["b"])["pool"] == ["b"]
+
+
+def test_a_host_that_only_this_play_enables_is_a_gateway() -> None:
+    found = member(fleet({"a": {}, "b": {}}).record(), "b")
+    assert (found["gateways"], found["pool"], found["balances"]) == (["b"], ["b"], False)
 
 
 def test_a_single_server_is_not_balanced() -> None:
-    found = fleet({"a": {"ollama_gateway_enabled": True}, "b": {}})
-    assert (found.pool("a"), found.balances("a"), found.drained_by("a")) == (["a"], False, [])
+    found = member(fleet({"a": {"ollama_gateway_enabled": True}, "b": {}}).record(), "a")
+    assert (found["pool"], found["balances"], found["drained_by"]) == (["a"], False, [])
 
 
 def test_every_host_begins_with_another_mirror() -> None:
     hosts: dict[str, dict[str, t.Any]] = {f"m{n}": {"ollama_mirror_enabled": True} for n in range(3)}
     hosts.update({f"h{n}": {} for n in range(30)})
-    found = fleet(hosts)
-    orders = {tuple(found.mirrors_of(f"h{n}")) for n in range(30)}
+    record = fleet(hosts).record()
+    orders = {tuple(member(record, f"h{n}")["mirrors"]) for n in range(30)}
     assert len(orders) == 3
-    assert all(sorted(order) == sorted(found.mirrors().values()) for order in orders)
+    assert all(sorted(order) == sorted(record["mirrors"].values()) for order in orders)
+
+
+def test_each_host_is_read_once() -> None:
+    """Reading the variables of a host is slow in Ansible."""
+
+    class Hosts(dict[str, dict[str, t.Any]]):
+        reads = 0
+
+        def __getitem__(self, name: str) -> dict[str, t.Any]:
+            self.reads += 1
+            return super().__getitem__(name)
+
+    hosts = Hosts({f"h{n}": {"ollama_gateway_enabled": True, "ollama_mirror_enabled": True} for n in range(50)})
+    Fleet({"ollama_servers": list(hosts)}, hosts).record()
+    assert hosts.reads == 50
+
+
+def test_all_mistakes_are_reported_and_the_other_hosts_are_there() -> None:
+    record = fleet(
+        {
+            "a": {"ollama_gateway_enabled": "maybe", "ollama_mirror_enabled": None},
+            "b": {"ollama_gateway_enabled": True, "ansible_host": "a b"},
+            "c": {"ollama_gateway_enabled": True},
+        }
+    ).record()
+    assert record["errors"] == [
+        "ollama_gateway_enabled of a: invalid value 'maybe'; expected true or false",
+        "ollama_mirror_enabled of a: invalid value; expected true or false",
+        "ansible_host of b: invalid value 'a b'; expected an IP address or a host name",
+    ]
+    assert record["gateway"]["name"] == "c"
 
 
 @pytest.mark.parametrize(
@@ -75,7 +122,8 @@ def test_urls(variables: dict[str, t.Any], gateway: str, mirror: str) -> None:
         ("0.0.0.0:9", "http://127.0.0.1:9"),
         ("::", "http://[::1]:11434"),
         ("192.168.0.10:11434", "http://192.168.0.10:11434"),
-        ("http://gpu.lan:80/", "http://gpu.lan:80"),
+        ("http://gpu.lan:80", "http://gpu.lan:80"),
+        ("gpu.lan", "http://gpu.lan:11434"),
     ],
 )
 def test_clients_on_a_host_reach_its_server_where_it_listens(host: str | None, url: str) -> None:
@@ -97,11 +145,15 @@ def test_clients_on_a_host_reach_its_server_where_it_listens(host: str | None, u
         ({"ollama_gateway_port": 70000}, "expected a port from 1 to 65535"),
         ({"ollama_settings": "host=::1"}, "ollama_settings of a: invalid value 'host=::1'; expected a mapping"),
         ({"ollama_settings": {"host": "127.0.0.1:99999"}}, "expected a port from 1 to 65535"),
+        ({"ollama_gateway_url": "http://a"}, "ollama_gateway_url of a: invalid value; expected https://HOST:PORT"),
+        ({"ollama_gateway_url": "https://u:p@a"}, "expected https://HOST:PORT, without credentials"),
+        ({"ollama_gateway_url": "https://a/x"}, "expected a URL without a path"),
+        ({"ollama_mirror_url": "zeus"}, "ollama_mirror_url of a: invalid value; expected http://HOST:PORT or https"),
     ],
 )
 def test_a_variable_of_any_host_that_cannot_be_used_is_named(variables: dict[str, t.Any], message: str) -> None:
     found = fleet({"a": variables})
     with pytest.raises(OllamaError) as raised:
-        found.gateways(), found.pool("a"), found.gateway_url("a"), found.local_url("a")
+        found.gateways(), found._chosen("a"), found.gateway_url("a"), found.mirror_url("a"), found.local_url("a")
     assert raised.value.code == "invalid_variable"
     assert message in raised.value.message

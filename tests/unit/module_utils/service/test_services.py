@@ -16,11 +16,18 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+import yaml
 from ansible_collections.kaido.ollama.plugins.module_utils._core.address import Address
 from ansible_collections.kaido.ollama.plugins.module_utils._core.errors import OllamaError
 from ansible_collections.kaido.ollama.plugins.module_utils._core.sockets import Socket
 from ansible_collections.kaido.ollama.plugins.module_utils._service import units as units_module
-from ansible_collections.kaido.ollama.plugins.module_utils._service.units import SERVICES, Host, Removal, Wanted
+from ansible_collections.kaido.ollama.plugins.module_utils._service.pending import (
+    ServiceSpec,
+    ServiceState,
+    pending_steps,
+)
+from ansible_collections.kaido.ollama.plugins.module_utils._service.removal import Removal
+from ansible_collections.kaido.ollama.plugins.module_utils._service.units import SERVICES
 from ansible_collections.kaido.ollama.plugins.modules import preflight, service_absent, service_info
 
 from tests.conftest import ROOT
@@ -140,12 +147,15 @@ def test_the_list_holds_what_the_roles_write() -> None:
     }
     assert written
     assert written <= listed
-    # Role ollama_monitoring removes its own units, which are of another kind: timers start them.
-    roles = [path for path in (ROOT / "roles").glob("*/templates/*.service.j2") if "monitoring" not in str(path)]
-    units = {path.name.removesuffix(".j2") for path in roles}
-    assert units == {service.unit for service in SERVICES.values() if service.unit} | {"ollama.service"}
-    for path in (ROOT / "roles").glob("*/templates/*.service.j2"):
-        assert "__managed }}" in path.read_text()
+    units = {
+        f"{value['name']}.service"
+        for role in ("ollama_mirror", "ollama_gateway", "ollama_client")
+        for value in yaml.safe_load((ROOT / "roles" / role / "vars" / "main.yml").read_text()).values()
+        if isinstance(value, dict) and "sandbox" in value
+    }
+    assert units == {service.unit for service in SERVICES.values() if service.unit}
+    for path in (*(ROOT / "roles").glob("*/templates/*.service.j2"), ROOT / "roles/ollama_services/templates/unit.j2"):
+        assert "managed }}" in path.read_text()
 
 
 # Removal
@@ -318,7 +328,7 @@ def test_hidden_processes_are_known_by_their_user_unless_that_is_root(
 
 
 NOW = time.time()
-RUNS = Host(active=True, enabled=True, started=NOW - 40, reloaded=NOW - 40)
+RUNS = ServiceState(active=True, enabled=True, started=NOW - 40, reloaded=NOW - 40)
 
 
 @pytest.mark.parametrize(
@@ -340,8 +350,8 @@ def test_other_sockets_than_wanted_want_a_restart(wanted: str, observed: list[st
     sockets = tuple(
         Socket(address, int(number), 0, "1") for address, _colon, number in (text.rpartition(":") for text in observed)
     )
-    asked = Wanted(unit="x.service", listen=[Address(host.strip("[]"), int(port))])
-    assert ("restart" in units_module.todo(asked, replace(RUNS, sockets=sockets))) == restarts
+    asked = ServiceSpec(unit="x.service", listen=[Address(host.strip("[]"), int(port))])
+    assert ("restart" in pending_steps(asked, replace(RUNS, sockets=sockets))) == restarts
 
 
 # What they execute
@@ -408,7 +418,7 @@ def test_a_program_that_is_really_replaced(tmp_path: Path) -> None:
         finally:
             running.kill()
     assert why == f"{program} was replaced after process {running.pid} had loaded it"
-    steps = units_module.todo(Wanted(unit="x.service"), replace(RUNS, replaced=why))
+    steps = pending_steps(ServiceSpec(unit="x.service"), replace(RUNS, replaced=why))
     assert steps == {"restart": why}
 
 

@@ -1,0 +1,145 @@
+# Copyright (c) 2026, kaido.ollama contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Checks of the endpoint that services of a host will use: it answers, accepts the token, and has the models.
+
+PRIVATE to the collection: it may change at any time.
+"""
+
+from __future__ import annotations
+
+import http.client
+import json
+import ssl
+import typing as t
+import urllib.error
+import urllib.parse
+import urllib.request
+from dataclasses import dataclass
+
+from .._core.errors import OllamaError
+from .._core.name import parse
+from .._core.text import message
+
+_TIMEOUT = 10
+_BODY_LIMIT = 8 << 20
+_UNAVAILABLE = (500, 502, 503, 504)
+
+
+@dataclass(frozen=True)
+class Finding:
+    """What is wrong with an endpoint, in one line.
+
+    :ivar certain: whether the description is wrong; otherwise the endpoint may only be down at the moment.
+    """
+
+    text: str
+    certain: bool
+
+
+class _NoRedirects(urllib.request.HTTPRedirectHandler):
+    """A redirect must not carry a token to another host."""
+
+    def redirect_request(self, *_arguments: t.Any) -> None:
+        return None
+
+
+def check(described: t.Mapping[str, t.Any], files: t.Mapping[str, str | None]) -> list[Finding]:
+    """Return what is wrong with a description and its fallback.
+
+    :param described: the content of endpoint.json.
+    :param files: the contents of its keys and certificates by path; they need not be on the host yet.
+    """
+    found = []
+    for endpoint in (described, described.get("fallback")):
+        if endpoint:
+            finding = _check(endpoint, files)
+            found += [finding] if finding else []
+    return found
+
+
+def _check(endpoint: t.Mapping[str, t.Any], files: t.Mapping[str, str | None]) -> Finding | None:
+    provider, url = endpoint["provider"], endpoint["base_url"]
+    ollama = endpoint["api"] == "ollama"
+    target = f"{url}/api/tags" if ollama else _model_url(endpoint)
+    try:
+        status, body = _get(target, _headers(endpoint, files), files.get(endpoint["ca_file"] or ""))
+    except ssl.SSLError as exc:
+        reason = getattr(exc, "verify_message", None) or exc.reason or str(exc)
+        return Finding(
+            f"provider {provider}: {url}: its certificate is not trusted ({message(str(reason))}); "
+            f"see ollama_client_providers.{provider}.ca",
+            certain=True,
+        )
+    except (OSError, ValueError, http.client.HTTPException) as exc:
+        return Finding(f"provider {provider}: {url} does not answer: {message(str(exc))}", certain=False)
+    if status in (401, 403):
+        return Finding(
+            f"ollama_client_keys.{provider}: {url} does not accept the token (status {status}, token not shown)",
+            certain=True,
+        )
+    if status in _UNAVAILABLE or status == 429:
+        return Finding(f"provider {provider}: {url} answers with status {status}", certain=False)
+    if not ollama:
+        # Compatible servers need not have this route.
+        missing = f"provider {provider}: {url} does not list the model {endpoint['model']}"
+        return Finding(missing, certain=False) if status == 404 else None
+    return _check_models(endpoint, status, body)
+
+
+def _model_url(endpoint: t.Mapping[str, t.Any]) -> str:
+    base = f"{endpoint['base_url']}/v1" if endpoint["api"] == "anthropic" else endpoint["openai_base_url"]
+    return f"{base}/models/{urllib.parse.quote(endpoint['model'], safe='')}"
+
+
+def _headers(endpoint: t.Mapping[str, t.Any], files: t.Mapping[str, str | None]) -> dict[str, str]:
+    token = files.get(endpoint["token_file"] or "")
+    if not token:
+        return {}
+    if endpoint["api"] == "anthropic":
+        return {"x-api-key": token, "anthropic-version": "2023-06-01"}
+    return {"Authorization": f"Bearer {token}"}
+
+
+def _get(url: str, headers: t.Mapping[str, str], ca: str | None) -> tuple[int, bytes]:
+    """Return status and body; the certificate is verified.
+
+    :raises ssl.SSLError: for a certificate that cannot be verified.
+    :raises OSError: where there is no answer.
+    """
+    handlers: list[urllib.request.BaseHandler] = [
+        _NoRedirects(),
+        urllib.request.HTTPSHandler(context=ssl.create_default_context(cadata=ca or None)),
+    ]
+    if urllib.parse.urlsplit(url).hostname in ("localhost", "127.0.0.1", "::1"):
+        handlers.append(urllib.request.ProxyHandler({}))
+    opener = urllib.request.build_opener(*handlers)
+    try:
+        with opener.open(urllib.request.Request(url, headers=dict(headers)), timeout=_TIMEOUT) as response:
+            return response.status, response.read(_BODY_LIMIT)
+    except urllib.error.HTTPError as exc:
+        with exc:
+            return exc.code, b""
+    except urllib.error.URLError as exc:
+        raise exc.reason if isinstance(exc.reason, OSError) else OSError(str(exc.reason)) from None
+
+
+def _check_models(endpoint: t.Mapping[str, t.Any], status: int, body: bytes) -> Finding | None:
+    provider, url = endpoint["provider"], endpoint["base_url"]
+    try:
+        names = [str(row["name"]) for row in json.loads(body)["models"]]
+        keys = {parse(name, allow_cloud=True, what="model").key for name in names}
+    except (KeyError, TypeError, ValueError, OllamaError):
+        return Finding(
+            f"provider {provider}: {url} does not answer as an Ollama server (status {status})", certain=True
+        )
+    for option in ("model", "embedding_model"):
+        model = endpoint[option]
+        if model and parse(model, allow_cloud=True, what=option).key not in keys:
+            shown = ", ".join(sorted(names)[:10]) or "none"
+            return Finding(
+                f"ollama_client_providers.{provider}.{option}: invalid value {model!r}; expected a model of {url}: "
+                f"{message(shown)}",
+                certain=True,
+            )
+    return None

@@ -1,0 +1,262 @@
+# Copyright (c) 2026, kaido.ollama contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Validation of role variables: the types of an argument spec, then rules that a spec cannot express. Pure.
+
+Ansible converts values for its own check only: a role sees the text ``a,b`` for a list, and would iterate over letters.
+
+PRIVATE to the collection: it may change at any time.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import re
+import typing as t
+
+from ansible.module_utils.parsing.convert_bool import boolean
+
+from .._core.address import is_host_name, parse_ip, parse_url
+
+Values = t.Mapping[str, t.Any]
+Spec = t.Mapping[str, t.Any]
+Rule = t.Callable[[t.Any], bool]
+
+_TYPES = {
+    "str": "a string",
+    "path": "a path",
+    "int": "a whole number",
+    "float": "a number",
+    "bool": "true or false",
+    "list": "a list",
+    "dict": "a mapping",
+}
+_SHOWN_LENGTH = 80
+
+
+def error(variable: str, value: t.Any, expected: str, *, secret: bool = False) -> str:
+    """Return the line for an invalid value; secrets and what may contain credentials are not shown."""
+    shown = re.sub(r"\s+", " ", repr(value))
+    if secret or "@" in shown:
+        return f"{variable}: invalid value (not shown); expected {expected}"
+    shown = shown if len(shown) <= _SHOWN_LENGTH else f"{shown[:_SHOWN_LENGTH]}..."
+    return f"{variable}: invalid value {shown}; expected {expected}"
+
+
+def spec_errors(options: t.Mapping[str, Spec], values: Values, types: t.Container[str] = _TYPES) -> list[str]:
+    """Return one line for each variable that is set and does not fit its option.
+
+    :param types: the types to check.
+    """
+    found = []
+    for name, option in options.items():
+        if name in values and option.get("type", "str") in types:
+            found += _option_errors(name, option, values[name])
+    return found
+
+
+def _option_errors(name: str, option: Spec, value: t.Any) -> list[str]:
+    kind, secret = option.get("type", "str"), bool(option.get("no_log"))
+    if not _has_type(kind, value):
+        return [error(name, value, _TYPES[kind], secret=secret)]
+    choices = option.get("choices")
+    if choices and kind != "list" and str(value) not in map(str, choices):
+        return [error(name, value, ", ".join(str(choice) or "an empty string" for choice in choices), secret=secret)]
+    if kind == "list":
+        element = {**option, "type": option.get("elements", "raw")}
+        return [line for index, item in enumerate(value) for line in _element_errors(f"{name}[{index}]", element, item)]
+    if kind == "dict" and option.get("options"):
+        return _mapping_errors(name, option["options"], value)
+    return []
+
+
+def _element_errors(name: str, element: Spec, item: t.Any) -> list[str]:
+    if element["type"] == "raw":
+        return []
+    if element["type"] == "dict" and isinstance(item, t.Mapping) and element.get("options"):
+        return _mapping_errors(name, element["options"], item)
+    return _option_errors(name, {**element, "options": None}, item)
+
+
+def _mapping_errors(name: str, options: t.Mapping[str, Spec], value: Values) -> list[str]:
+    unknown = [key for key in value if key not in options]
+    if unknown:
+        return [error(f"{name}.{key}", value[key], f"only {', '.join(options)}", secret=True) for key in unknown]
+    missing = [key for key, option in options.items() if option.get("required") and value.get(key) is None]
+    if missing:
+        return [f"{name}.{key}: missing" for key in missing]
+    return [
+        line
+        for key, option in options.items()
+        if value.get(key) is not None
+        for line in _option_errors(f"{name}.{key}", option, value[key])
+    ]
+
+
+def _has_type(kind: str, value: t.Any) -> bool:
+    if kind == "raw":
+        return True
+    if kind == "bool":
+        return _is_boolean(value)
+    if kind == "list":
+        return isinstance(value, t.Sequence) and not isinstance(value, (str, bytes))
+    if kind == "dict":
+        return isinstance(value, t.Mapping)
+    if value is None or isinstance(value, (bool, bytes, t.Mapping)) or not isinstance(value, (str, int, float)):
+        return False
+    if kind == "int":
+        return isinstance(value, int) or bool(re.match(r"-?\d+\Z", str(value)))
+    if kind == "float":
+        return bool(re.match(r"-?\d+(\.\d+)?\Z", str(value)))
+    return True
+
+
+def _is_boolean(value: t.Any) -> bool:
+    try:
+        boolean(value)
+    except TypeError:
+        return False
+    return True
+
+
+# --- rules
+
+
+def _matches(pattern: str) -> Rule:
+    return lambda value: bool(re.match(f"(?:{pattern})\\Z", str(value)))
+
+
+def _between(low: float, high: float) -> Rule:
+    return lambda value: low <= float(value) <= high
+
+
+def _is_listen_address(value: t.Any) -> bool:
+    text = str(value)
+    inner = text[1:-1] if text.startswith("[") and text.endswith("]") else text
+    ip = parse_ip(inner)
+    return ip is not None and (inner == text or ip.version == 6)
+
+
+def _is_network(value: t.Any) -> bool:
+    try:
+        ipaddress.ip_network(str(value), strict=False)
+    except ValueError:
+        return False
+    return isinstance(value, str)
+
+
+def _is_name(value: t.Any) -> bool:
+    text = str(value)
+    return parse_ip(text) is not None or is_host_name(text[2:] if text.startswith("*.") else text)
+
+
+def _is_url(*schemes: str) -> Rule:
+    def valid(value: t.Any) -> bool:
+        try:
+            return value == "" or not parse_url(value, schemes)[2]
+        except ValueError:
+            return False
+
+    return valid
+
+
+PORT = (_between(1, 65535), "a port from 1 to 65535")
+_ADDRESS = (_is_listen_address, "an IP address, for example 0.0.0.0 or [::]")
+_FILE = (_matches(r"(/[^\s\x00]+)?"), "an absolute path on the host, or an empty string")
+_COUNT = (_between(0, 1000000), "a whole number from 0 to 1000000")
+_CONNECTIONS = (_between(1, 99999), "a whole number from 1 to 99999")
+_SECONDS = (_between(1, 2147483), "seconds, at least 1")
+
+RULES: dict[str, tuple[Rule, str]] = {
+    "ollama_mirror_address": _ADDRESS,
+    "ollama_mirror_port": PORT,
+    "ollama_mirror_allow[]": (_is_network, "an address or a network such as 10.0.0.0/8"),
+    "ollama_mirror_url": (_is_url("http", "https"), "http://HOST:PORT or https://HOST:PORT, without a path"),
+    "ollama_mirror_tls_certificate": _FILE,
+    "ollama_mirror_tls_key": _FILE,
+    "ollama_mirror_rate": (
+        _matches(r"([1-9]\d*[kKmM])?"),
+        "bytes per second with a unit, such as 500k or 20m, or an empty string for no limit",
+    ),
+    "ollama_mirror_connections": (
+        lambda value: int(value) == 0 or 17 <= int(value) <= 99999,
+        "0 for no limit, or a whole number from 17 to 99999, since a pull opens up to 17",
+    ),
+    "ollama_gateway_address": _ADDRESS,
+    "ollama_gateway_port": PORT,
+    "ollama_gateway_stats_port": PORT,
+    "ollama_gateway_url": (_is_url("https"), "https://HOST or https://HOST:PORT, without a path"),
+    "ollama_gateway_tls_certificate": _FILE,
+    "ollama_gateway_tls_key": _FILE,
+    "ollama_gateway_names[]": (_is_name, "a host name or an IP address"),
+    "ollama_gateway_rate": _COUNT,
+    "ollama_gateway_failure_rate": _COUNT,
+    "ollama_gateway_connections": _CONNECTIONS,
+    "ollama_gateway_token_connections": _CONNECTIONS,
+    "ollama_gateway_max_body": (_matches(r"[1-9]\d{0,9}[kKmMgG]?"), "a size in bytes, such as 64m or 500k"),
+    "ollama_gateway_timeout": _SECONDS,
+    "ollama_gateway_queue_timeout": _SECONDS,
+    "ollama_gateway_peer_secret": (
+        _matches(r"([A-Za-z0-9._~+/=-]{20,256})?"),
+        "20 to 256 letters, digits and - . _ ~ + / =, or an empty string",
+    ),
+    "ollama_client_group": (
+        lambda value: _matches(r"[a-z_][a-z0-9_-]{0,31}")(value) and value != "root",
+        "the name of a group other than root: small letters, digits, _ and -, 32 at most",
+    ),
+    "ollama_client_services[]": (
+        _matches(r"[A-Za-z0-9][A-Za-z0-9:_.\\@-]{0,254}"),
+        "the name of a unit, for example notes.service",
+    ),
+    "ollama_client_forwarder_port": PORT,
+    "ollama_update_drain": (_between(0, 2147483), "seconds, at least 0"),
+    "ollama_update_serial[]": (
+        _matches(r"[1-9]\d{0,5}|([1-9]\d?|100)%"),
+        "a number of hosts from 1, or a percentage from 1% to 100%",
+    ),
+}
+"""What a value has to fulfil, with what is expected, by variable; with [] for each element of a list."""
+
+PLAYBOOK_OPTIONS: dict[str, Spec] = {
+    "ollama_update_serial": {"type": "list", "elements": "str"},
+    "ollama_update_drain": {"type": "float"},
+    "ollama_update_probe": {"type": "list", "elements": "str"},
+}
+
+
+def rule_errors(options: t.Mapping[str, Spec], values: Values) -> list[str]:
+    """Return one line for each variable that has its type, is set, and breaks its rule."""
+    found = []
+    for key, (valid, expected) in RULES.items():
+        name = key[:-2] if key.endswith("[]") else key
+        if name not in options or name not in values:
+            continue
+        secret = bool(options[name].get("no_log"))
+        items = (
+            [(f"{name}[{index}]", item) for index, item in enumerate(values[name])]
+            if key.endswith("[]")
+            else [(name, values[name])]
+        )
+        found += [error(where, item, expected, secret=secret) for where, item in items if not valid(item)]
+    return found
+
+
+def errors(options: t.Mapping[str, Spec], values: Values) -> list[str]:
+    """Return all errors of a role's variables; rules are applied to those with the right type."""
+    found = spec_errors(options, values)
+    wrong = {re.split(r"[\[.:]", line, maxsplit=1)[0] for line in found}
+    right = {name: value for name, value in values.items() if name not in wrong}
+    return found + rule_errors(options, right) + _pair_errors(options, right)
+
+
+def _pair_errors(options: t.Mapping[str, Spec], values: Values) -> list[str]:
+    """Return an error where only one of certificate and key is set."""
+    found = []
+    for name in options:
+        if not name.endswith("_tls_certificate"):
+            continue
+        key = name.replace("_tls_certificate", "_tls_key")
+        if bool(values.get(name)) != bool(values.get(key)):
+            missing = key if values.get(name) else name
+            found.append(f"{missing}: missing; expected both {name} and {key}, or neither")
+    return found

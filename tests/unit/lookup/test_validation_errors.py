@@ -1,0 +1,186 @@
+"""Bad input of the roles beside the server: one line each, with variable, value and what is expected."""
+
+# mypy: disable-error-code=var-annotated
+from __future__ import annotations
+
+import json
+import typing as t
+
+import pytest
+import yaml
+from ansible_collections.kaido.ollama.plugins.lookup import validation_errors
+from ansible_collections.kaido.ollama.plugins.lookup.validation_errors import validate
+from ansible_collections.kaido.ollama.plugins.module_utils._service.fleet import Fleet
+
+from tests.conftest import ROOT
+
+TOKEN = "user-token-0123456789-abcdef"
+ROLES = ["gpu_driver", "ollama", "ollama_mirror", "ollama_gateway", "ollama_client", "ollama_monitoring", "update"]
+GATEWAY = {"ollama_gateway_enabled": True, "ollama_gateway_tokens": [{"name": "a", "token": TOKEN, "scope": "user"}]}
+CLIENT = {
+    "ollama_client_provider": "gateway",
+    "ollama_client_providers": {"gateway": {"model": "m"}},
+    "ollama_client_keys": {"gateway": TOKEN},
+    "__is_client": True,
+}
+NOT_LISTS = ["10.0.0.0/8", "a,b", "", 5, True, None, {"a": 1}, 1.5]
+NOT_STRINGS = [None, True, [], ["x"], {}, {"a": "b"}]
+NOT_PORTS = [0, -1, 65536, "abc", "", "80a", None, [], 1.5, True, "11443/tcp"]
+NOT_NUMBERS = ["abc", "", None, [], "1.5", True]
+NOT_URLS = [
+    "zeus",
+    "ftp://a",
+    "https://",
+    "//a",
+    "https://a b",
+    "https://u:p@a",
+    "https://a/x",
+    "https://a?x",
+    "https://a:0",
+]
+NOT_ADDRESSES = ["zeus", "localhost", "0.0.0.0:80", "[0.0.0.0]", "256.1.1.1", "[::", "::1:80:x", "", "10.0.0.0/8", "*"]
+BAD: list[tuple[str, t.Any]] = [
+    *(
+        (name, value)
+        for name in ("ollama_mirror_allow", "ollama_gateway_names", "ollama_gateway_servers", "ollama_gateway_tokens",
+                     "ollama_client_services", "ollama_mirrors")
+        for value in NOT_LISTS
+    ),
+    *(
+        (name, value)
+        for name in ("ollama_mirror_port", "ollama_gateway_port", "ollama_gateway_stats_port",
+                     "ollama_client_forwarder_port")
+        for value in NOT_PORTS
+    ),
+    *((name, value) for name in ("ollama_mirror_address", "ollama_gateway_address") for value in NOT_ADDRESSES),
+    *((name, value) for name in ("ollama_mirror_url", "ollama_gateway_url") for value in NOT_URLS),
+    ("ollama_gateway_url", "http://a"),
+    *((name, value) for name in ("ollama_mirror_url", "ollama_gateway_url", "ollama_mirror_rate",
+                                 "ollama_gateway_authority_host", "ollama_client_group") for value in NOT_STRINGS),
+    *((name, value) for name in ("ollama_mirror_enabled", "ollama_gateway_enabled", "ollama_client_forwarder",
+                                 "ollama_gateway_renew_authority", "ollama_sandbox", "gpu_driver_hold")
+      for value in ("maybe", "", None, 2, [])),
+    *((name, value) for name in ("ollama_mirror_connections", "ollama_gateway_rate", "ollama_gateway_failure_rate",
+                                 "ollama_gateway_connections", "ollama_gateway_token_connections",
+                                 "ollama_gateway_timeout", "ollama_gateway_queue_timeout")
+      for value in [*NOT_NUMBERS, -1]),
+    *((name, 0) for name in ("ollama_gateway_connections", "ollama_gateway_timeout", "ollama_gateway_queue_timeout")),
+    *(("ollama_mirror_rate", value) for value in (20, "20", "20 MB", "20mb", "0m", "-1m", "m", "1.5m", "20g")),
+    ("ollama_mirror_connections", 16),
+    *(("ollama_gateway_max_body", value) for value in (0, "64 MB", "64mb", "-1", "", "m", None)),
+    *(("ollama_mirror_allow", [value]) for value in ("10.0.0.0/33", "lan", "", 10, None, "10.0.0", "fd00::/129", "*")),
+    ("ollama_mirror_allow", ["10.0.0.0/8", "lan"]),
+    *(("ollama_gateway_names", [value]) for value in ("a b", "", None, 5.5, ["a"], "https://a", "a:1", "-a", "*")),
+    *(("ollama_gateway_servers", [value]) for value in ("nobody", "", 5, ["a"], None)),
+    ("ollama_gateway_authority_host", "nobody"),
+    *((name, value) for name in ("ollama_mirror_tls_certificate", "ollama_gateway_tls_key")
+      for value in ("relative.crt", "/a b", 5, None)),
+    ("ollama_mirror_tls_certificate", "/only.crt"),
+    ("ollama_gateway_tls_key", "/only.key"),
+    *(("ollama_gateway_peer_secret", value) for value in ("short", "a b" * 10, None, 5)),
+    *(("ollama_gateway_tokens", [value]) for value in (
+        "alice", None, {}, {"name": "a"}, {"name": "a", "token": TOKEN}, {"name": "a", "token": TOKEN, "scope": "root"},
+        {"name": "a", "token": "short", "scope": "user"}, {"name": "a", "token": "a b" * 20, "scope": "user"},
+        {"name": "a", "token": TOKEN, "scope": "user", "role": "x"}, {"name": "a b", "token": TOKEN, "scope": "user"},
+        {"name": None, "token": TOKEN, "scope": "user"}, {"name": "a", "token": 5, "scope": "user"},
+    )),
+    ("ollama_gateway_tokens", []),
+    ("ollama_gateway_tokens", [{"name": "a", "token": TOKEN, "scope": "user"}] * 2),
+    ("ollama_gateway_stats_port", 11443),
+    *(("ollama_client_provider", value) for value in ("hecate", "", "Gateway", None, [], 5)),
+    *(("ollama_client_fallback", value) for value in ("hecate", "gateway", None, ["openai"])),
+    *(("ollama_client_providers", value) for value in (
+        None, [], "gateway", {"hecate": {"model": "m"}}, {"gateway": "m"}, {"gateway": {}},
+        {"gateway": {"model": None}},
+        {"gateway": {"model": "m", "modell": "x"}}, {"gateway": {"model": "a b"}}, {"gateway": {"model": ["m"]}},
+        {"gateway": {"model": "m", "url": "zeus"}}, {"gateway": {"model": "m", "url": "http://lan"}},
+        {"gateway": {"model": "m", "url": "https://u:p@a"}}, {"gateway": {"model": "m", "ca": "/path"}},
+    )),
+    *(("ollama_client_keys", value) for value in (
+        None, [], TOKEN, {}, {"gatway": TOKEN}, {"gateway": TOKEN, "hecate": TOKEN}, {"gateway": ""},
+        {"gateway": None}, {"gateway": "a b"}, {"gateway": "a\n"}, {"gateway": 'a"b'},
+    )),
+    *(("ollama_client_group", value) for value in ("root", "", "a b", "A", "1a", "a:b", "a" * 33, "-a")),
+    *(("ollama_client_services", [value]) for value in ("a b", "", "-x", None, "a;b", "../x", ["x"])),
+    *(("ollama_update_serial", value) for value in ("abc", 0, -1, "0%", "101%", "50 %", [1, "x"], {}, None, "")),
+    *(("ollama_update_drain", value) for value in ("abc", -1, None, "", [], "5m")),
+    *(("ollama_update_probe", value) for value in ("m", None, {}, 5)),
+    *(("ollama_settings", value) for value in ("host=::1", [], None, 5)),
+    ("ollama_models", "llama3.2:3b"),
+    ("ollama_models", None),
+]  # fmt: skip
+
+
+def check(name: str, value: t.Any) -> list[str]:
+    values = {**GATEWAY, **CLIENT, name: value}
+    hosts: dict[str, dict[str, t.Any]] = {"a": values, "b": {**GATEWAY, "ansible_host": "192.0.2.2"}}
+    groups = {"all": ["a", "b"], "ollama_servers": ["a", "b"]}
+    record = Fleet(groups, hosts).record()
+    return validate(ROLES, values, record, {"name": "a", "groups": groups, "hostvars": hosts}) + record["errors"]
+
+
+def identify(case: t.Any) -> str:
+    return json.dumps(case, default=str)[:60]
+
+
+def test_the_table_is_long_enough() -> None:
+    assert len({identify(case) for case in BAD}) >= 300
+
+
+@pytest.mark.parametrize(("name", "value"), BAD, ids=identify)
+def test_each_is_one_line_that_names_the_variable_and_what_is_expected(name: str, value: t.Any) -> None:
+    found = check(name, value)
+    assert found, "accepted"
+    stem = name.removesuffix("_certificate").removesuffix("_key")
+    assert any(line.startswith(stem) for line in found), found
+    for line in found:
+        assert "\n" not in line
+        assert len(line) < 400
+        assert "Error" not in line
+        assert "u:p" not in line
+        assert TOKEN not in line
+
+
+GOOD: list[tuple[str, t.Any]] = [
+    ("ollama_mirror_allow", []),
+    ("ollama_mirror_allow", ["10.1.2.3", "::1", "fd00::/8", "10.0.0.0/8"]),
+    *(("ollama_mirror_address", value) for value in ("0.0.0.0", "::", "[::]", "127.0.0.1", "fd00::1", "[fd00::1]")),
+    *(("ollama_mirror_url", value) for value in ("", "http://a", "https://a:1/", "http://[fd00::1]:80", "http://10.0.0.1")),
+    *(("ollama_mirror_rate", value) for value in ("", "20m", "500k", "1M")),
+    *(("ollama_mirror_connections", value) for value in (0, "0", 17, "100")),
+    ("ollama_gateway_names", ["llm.lan", "10.0.0.1", "::1", "*.lan"]),
+    ("ollama_gateway_port", "443"),
+    ("ollama_gateway_max_body", 1000000),
+    ("ollama_gateway_servers", ["a"]),
+    ("ollama_gateway_servers", ["b", "a"]),
+    ("ollama_client_keys", {"gateway": TOKEN, "openai": "sk-1"}),
+    ("ollama_client_services", ["notes.service", "notes@1.service", "notes"]),
+    *(("ollama_update_serial", value) for value in (1, "1", "50%", "100%", [1, "10%"])),
+    *(("ollama_update_drain", value) for value in (0, "300", 0.5)),
+    ("ollama_gpu", False),
+    ("ollama_sandbox", "no"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("name", "value"), GOOD, ids=identify)
+def test_what_can_be_meant_is_accepted(name: str, value: t.Any) -> None:
+    assert check(name, value) == []
+
+
+def test_all_defaults_are_valid() -> None:
+    values: dict[str, t.Any] = {}
+    for role in ROLES[:-1]:
+        values |= yaml.safe_load((ROOT / "roles" / role / "defaults" / "main.yml").read_text()) or {}
+    found = validate(ROLES, values, Fleet({}, {}).record(), {"name": "a", "groups": {}, "hostvars": {"a": {}}})
+    assert found == []
+
+
+def test_each_variable_of_these_roles_has_a_type_or_a_rule() -> None:
+    """A text without choices and without a rule would be accepted whatever it is."""
+    from ansible_collections.kaido.ollama.plugins.module_utils._service.validation import RULES
+
+    for role in ("ollama_mirror", "ollama_gateway", "ollama_client"):
+        for name, option in validation_errors._options(role).items():
+            free = option["type"] in ("str", "path", "int") and not option.get("choices")
+            checked = name in RULES or name == "ollama_gateway_authority_host"
+            assert checked or not free, name
