@@ -1,6 +1,6 @@
 """Publish releases in the lab's mirror that are broken in a way that no checksum shows; print their checksums.
 
-0.35.7 fills a small disk when it is unpacked, 0.35.9 is whole, tells its version, and does not start.
+0.35.7 fills a small disk when it is unpacked, 0.35.9 is complete and reports its version, but does not start.
 """
 
 from __future__ import annotations

@@ -12,7 +12,7 @@ from ansible.utils.display import Display
 
 from ..module_utils._core.progress import human
 from ..module_utils._core.text import message
-from ..module_utils._preflight.preflight import vulnerability
+from ..module_utils._preflight.host_request import vulnerability
 
 TITLES = ("HOST", "OLLAMA", "LISTENS ON", "COMPUTES ON", "MODEL", "DIGEST", "VERIFIED", "SIZE", "SECONDS", "SOURCE")
 

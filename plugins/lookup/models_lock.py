@@ -94,12 +94,16 @@ class LookupModule(LookupBase):
         """Return one mapping for each term."""
         models = kwargs.get("models") or []
         try:
-            return [_digests(term, models, (variables or {}).get("inventory_dir")) for term in terms]
+            return [resolve(term, models, (variables or {}).get("inventory_dir")) for term in terms]
         except OllamaError as exc:
             raise AnsibleLookupError(exc.message) from None
 
 
-def _digests(term: t.Any, models: list[t.Any], inventory_dir: str | None) -> dict[str, str]:
+def resolve(term: t.Any, models: t.Sequence[t.Any], inventory_dir: str | None) -> dict[str, str]:
+    """Return the digests that a value of ollama_models_lock pins, by model name.
+
+    :raises OllamaError: ``invalid_lock``.
+    """
     if isinstance(term, dict):
         # An empty one is how a user switches the lock off.
         return digests(parse_lock(term, what="the lock"), models, what="the lock") if term else {}

@@ -315,7 +315,8 @@ compute:
   type: list
   elements: dict
 ansible_facts:
-  description: As in M(kaido.ollama.service_info).
+  description: The fact C(ollama_report) for M(kaido.ollama.report), and C(ollama_listening) as in
+    M(kaido.ollama.service_info).
   returned: with O(expect_address)
   type: dict
 failure:
@@ -468,9 +469,17 @@ def _converge(
         doubt(memory)
         models = Models(server, store, memory, options, lists=lists, progress=progress, supply=supply)
         result = converge(models, wanted, server_up=version is not None, check_mode=check_mode)
+    compute = read_compute(params["unit"]) if params["unit"] else []
     if params["expect_address"]:
-        result["ansible_facts"] = {"ollama_listening": listening()}
-    return dict(result, server_version=version, compute=read_compute(params["unit"]) if params["unit"] else [])
+        report = {
+            "version": version,
+            "address": params["expect_address"],
+            "compute": compute,
+            "verify": params["verify"],
+            "models": result["models"],
+        }
+        result["ansible_facts"] = {"ollama_listening": listening(), "ollama_report": report}
+    return dict(result, server_version=version, compute=compute)
 
 
 def main() -> None:

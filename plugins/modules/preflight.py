@@ -43,6 +43,11 @@ options:
     description: The known checksums of the wanted release, by archive name.
     type: dict
     default: {}
+  known_checksums:
+    description: The known checksums of all releases, by version and archive. With them O(checksum) is refused if it is
+      that of another release.
+    type: dict
+    default: {}
   fetch_checksum:
     description:
       - Whether a checksum that is not known may be taken from the release's C(sha256sum.txt), over TLS only,
@@ -63,6 +68,11 @@ options:
     type: str
     choices: [required, preferred, 'off']
     default: 'off'
+  gpu_driver_pending:
+    description: Whether the driver of the GPU is only predicted, as in check mode, so that O(gpu=required)
+      accepts a GPU that cannot be used yet.
+    type: bool
+    default: false
   ca_path:
     description: A file with certificate authorities to trust, for a server of your own.
     type: path
@@ -111,8 +121,8 @@ options:
     elements: raw
     default: []
   lock:
-    description: Their digests by name, as in M(kaido.ollama.model).
-    type: dict
+    description: Their digests by name, or the path of a lock file on the controller, as C(ollama_models_lock).
+    type: raw
     default: {}
   mirrors:
     description: The registries to try first, C(ollama_mirrors).
@@ -155,7 +165,8 @@ options:
 notes:
   - The codes in RV(failure.code) are C(not_root), C(invalid_version), C(vulnerable_version), C(unknown_checksum),
     C(invalid_checksum), C(insecure_checksum), C(unknown_setting), C(bad_setting), C(bad_environment), C(unknown_limit),
-    C(bad_limit), C(bad_option), C(open_network), C(invalid_name), C(cloud_model), C(invalid_model),
+    C(bad_limit), C(bad_option), C(no_gpu), C(invalid_variable), C(unsupported_python), C(unsupported_ansible),
+    C(invalid_lock), C(open_network), C(invalid_name), C(cloud_model), C(invalid_model),
     C(invalid_digest), C(duplicate_model), C(invalid_mirror), C(unsupported_architecture),
     C(unsupported_variant), C(unsupported_init), C(foreign_install), C(foreign_store), C(store_migration), C(disk_full),
     C(not_mounted), C(no_zstd), C(port_taken), C(account_unsuitable), C(account_changed), C(drop_in_account),
@@ -178,7 +189,7 @@ EXAMPLES = r"""
 
 RETURN = r"""
 todo:
-  description: The steps that are needed, in order, out of packages, release, backup, account, directories, unit,
+  description: The steps that are needed, in order, out of packages, release, backup, account, directories, move, unit,
     environment and service.
   returned: success
   type: list
@@ -209,6 +220,13 @@ environment:
   type: dict
   sample:
     OLLAMA_HOST: 127.0.0.1:11434
+settings_changes:
+  description: The variables that change in the environment file of the server, one line each. Values of O(environment)
+    are hidden.
+  returned: success
+  type: list
+  elements: str
+  sample: ["OLLAMA_KEEP_ALIVE: 5m -> 30m"]
 release:
   description: The release for this host.
   returned: success
@@ -229,6 +247,40 @@ release:
     before:
       description: The release in use, that of the vendor included; V(null) when there is none.
       type: str
+      returned: always
+move:
+  description: The model store that has to be moved to O(models_dir), as in M(kaido.ollama.store_move); V(null) if there
+    is none.
+  returned: success
+  type: dict
+  contains:
+    source:
+      description: The directory that the server uses.
+      type: str
+      returned: always
+    target:
+      description: The new directory.
+      type: str
+      returned: always
+    switched:
+      description: Whether only the files of the previous directory remain to be removed.
+      type: bool
+      returned: always
+    files:
+      description: The number of files.
+      type: int
+      returned: always
+    bytes:
+      description: Their size.
+      type: int
+      returned: always
+    missing:
+      description: The bytes that have to be copied to another file system.
+      type: int
+      returned: always
+    free:
+      description: The bytes that are free for O(models_dir).
+      type: int
       returned: always
 adopts:
   description: What the vendor's script installed here and this run takes over; V(null) when there is nothing.
@@ -319,13 +371,15 @@ failure:
 import json
 import os
 import typing as t
-from dataclasses import replace
+from dataclasses import asdict, replace
 
 from ansible.module_utils.basic import AnsibleModule
 
 from ..module_utils._core.errors import OllamaError
 from ..module_utils._gpu import verification
-from ..module_utils._preflight import ownership, preflight
+from ..module_utils._preflight import adoption, host_facts, host_request, pending, suitability, unit_file
+from ..module_utils._preflight.host_facts import HostFacts
+from ..module_utils._preflight.host_request import HostRequest
 from ..module_utils._release.download import fetch_checksums
 from ..module_utils._server.argspec import finish
 from ..module_utils._service import units
@@ -333,46 +387,45 @@ from ..module_utils._service import units
 
 def run(params: t.Mapping[str, t.Any], check_mode: bool) -> dict[str, t.Any]:
     """Validate, look and compare; returns the module's result."""
-    environment = json.loads(params["environment"])
     if params["proxy"]:
         os.environ.update(http_proxy=params["proxy"], https_proxy=params["proxy"])
-    own = {name: value for name, value in params.items() if name not in ("proxy", "gpu")}
     gpu = {} if params["gpu"] == "off" else verification.brief(params["version"], params["user"])
-    paths = {name: ownership.normal(own[name]) for name in ("models_dir", "install_dir")}
-    mount = _mount_required(own["models_mount_required"])
-    wanted = preflight.Wanted(**{**own, **paths, "models_mount_required": mount, "environment": environment})
-    checked = preflight.check(wanted)
+    request = host_request.from_options(params)
+    valid = host_request.validate(request)
     if os.geteuid() != 0:
         raise OllamaError("not_root", "a server is installed as root; set become: true")
-    host = preflight.look(wanted, checked.address.port)
-    wanted = replace(wanted, unit=preflight.unit_for(wanted.unit, host.directories.targets))
-    wanted, warnings = _with_variant(wanted, host, gpu.get("variant", ""), params["gpu"])
-    fetched, told = _fetch(wanted, host)
+    host = host_facts.gather(request, valid.address.port)
+    request = replace(request, unit=unit_file.unit_with_targets(request.unit, host.directories.targets))
+    _check_gpu(params["gpu"], gpu, params["gpu_driver_pending"])
+    request, warnings = _with_variant(request, host, gpu.get("variant", ""), params["gpu"])
+    fetched, told = _fetch(request, host)
     warnings += told
-    release = preflight.judge(wanted, checked, host, fetched)
-    steps = preflight.todo(wanted, checked, host, release)
-    warnings += filter(None, [preflight.vulnerability(host.releases.used)])
+    release = suitability.check_host(request, valid, host, fetched)
+    steps = pending.pending_steps(request, valid, host, release)
+    warnings += filter(None, [host_request.vulnerability(host.releases.used)])
     return {
         "changed": False,
         "todo": list(steps),
         "reasons": steps,
-        "address": str(checked.address),
-        "api_url": checked.address.local.url(),
-        "environment": checked.environment,
+        "address": str(valid.address),
+        "api_url": valid.address.local.url(),
+        "environment": valid.environment,
+        "settings_changes": pending.settings_changes(valid, host),
         "release": {
             "version": release.version,
-            "variants": list(wanted.variants),
+            "variants": list(request.variants),
             "checksums": release.archives,
             "missing": [] if host.releases.has(release) else list(release.archives or {}),
             "before": host.releases.used,
         },
-        "adopts": preflight.adoption(checked, host),
+        "move": asdict(host.move) if host.move else None,
+        "adopts": adoption.adoption(valid, host),
         "directories": list(host.directories.wrong),
-        "unit": wanted.unit,
+        "unit": request.unit,
         "account_exists": host.account is not None,
-        "former_user": preflight.former_user(wanted, host),
+        "former_user": host_facts.former_user(request, host),
         "gpu": gpu,
-        "platform": wanted.platforms.get(host.platform, {}),
+        "platform": request.platforms.get(host.platform, {}),
         "groups": list(host.device_groups),
         "running": host.service.active,
         "services": units.found(),
@@ -380,42 +433,45 @@ def run(params: t.Mapping[str, t.Any], check_mode: bool) -> dict[str, t.Any]:
     }
 
 
-def _mount_required(value: t.Any) -> bool | str:
-    """Return a truth value, or a path; other texts are refused by the check."""
-    known = {"true": True, "yes": True, "false": False, "no": False}
-    text = str(value)
-    return known.get(text.lower(), ownership.normal(text) if text.startswith("/") else text)
+def _check_gpu(gpu: str, found: t.Mapping[str, t.Any], driver_pending: bool) -> None:
+    """Refuse a host that lacks the GPU which is required, before a release or a model is downloaded."""
+    if gpu != "required" or (found["count"] and (found["usable"] or driver_pending)):
+        return
+    raise OllamaError(
+        "no_gpu",
+        f"ollama_gpu: required, but this host has {found['summary']}; set ollama_gpu: preferred to serve from the CPU"
+        + (", or gpu_driver_vendor to install a driver" if found["count"] else ""),
+        variable="ollama_gpu",
+    )
 
 
-def _with_variant(
-    wanted: preflight.Wanted, host: preflight.Host, variant: str, gpu: str
-) -> tuple[preflight.Wanted, list[str]]:
+def _with_variant(request: HostRequest, host: HostFacts, variant: str, gpu: str) -> tuple[HostRequest, list[str]]:
     """Return the wish with the archive that this host's GPU needs; without a checksum it is not for guessing."""
-    if not variant or variant in wanted.variants:
-        return wanted, []
-    more = replace(wanted, variants=(*wanted.variants, variant))
+    if not variant or variant in request.variants:
+        return request, []
+    more = replace(request, variants=(*request.variants, variant))
     try:
-        preflight.checksums_of(more, host)
+        suitability.checksums_of(more, host)
     except OllamaError as exc:
         about_it = f"-{variant}." in str(exc.details.get("archive"))
-        if about_it and not wanted.fetch_checksum:
-            why = f"this host's GPU needs the archive {variant} of {wanted.version}, and without it the CPU is used"
+        if about_it and not request.fetch_checksum:
+            why = f"this host's GPU needs the archive {variant} of {request.version}, and without it the CPU is used"
             if gpu == "required":
                 raise OllamaError(exc.code, f"{why}: {exc.message}", **exc.details) from None
-            return wanted, [f"{why}: {exc.message}"]
+            return request, [f"{why}: {exc.message}"]
     return more, []
 
 
-def _fetch(wanted: preflight.Wanted, host: preflight.Host) -> tuple[dict[str, str], list[str]]:
+def _fetch(request: HostRequest, host: HostFacts) -> tuple[dict[str, str], list[str]]:
     """Return the checksums that had to be asked for, and what to tell about them."""
     try:
-        preflight.checksums_of(wanted, host)
+        suitability.checksums_of(request, host)
         return {}, []
     except OllamaError as exc:
-        if exc.code != "unknown_checksum" or not wanted.fetch_checksum:
+        if exc.code != "unknown_checksum" or not request.fetch_checksum:
             raise
-    fetched = fetch_checksums(wanted.base_url, wanted.version, wanted.ca_path)
-    pinned = json.dumps({wanted.version: preflight.checksums_of(wanted, host, fetched)})
+    fetched = fetch_checksums(request.base_url, request.version, request.ca_path)
+    pinned = json.dumps({request.version: suitability.checksums_of(request, host, fetched)})
     return fetched, [f"took checksums from the site of the release; to pin them: ollama_release_checksums: {pinned}"]
 
 
@@ -428,9 +484,11 @@ def main() -> None:
             "models_dir": {"type": "str", "required": True},
             "checksum": {"type": "str", "default": ""},
             "checksums": {"type": "dict", "default": {}},
+            "known_checksums": {"type": "dict", "default": {}},
             "fetch_checksum": {"type": "bool", "default": False},
             "variants": {"type": "list", "elements": "str", "default": []},
             "gpu": {"type": "str", "choices": ["required", "preferred", "off"], "default": "off"},
+            "gpu_driver_pending": {"type": "bool", "default": False},
             "ca_path": {"type": "path"},
             "proxy": {"type": "str", "no_log": True},
             "base_url": {"type": "str", "default": "https://github.com/ollama/ollama/releases/download"},
@@ -442,7 +500,7 @@ def main() -> None:
             "shared": {"type": "bool", "default": False},
             "platforms": {"type": "dict", "default": {}},
             "models": {"type": "list", "elements": "raw", "default": []},
-            "lock": {"type": "dict", "default": {}},
+            "lock": {"type": "raw", "default": {}},
             "mirrors": {"type": "list", "elements": "str", "default": []},
             "install_dir": {"type": "str", "default": "/opt/ollama"},
             "bin_dir": {"type": "path", "default": "/usr/local/bin"},

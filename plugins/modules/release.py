@@ -81,6 +81,9 @@ options:
     description: Whether to switch to the release; with V(false) it is only installed.
     type: bool
     default: true
+  download_dir:
+    description: An existing directory to which the archives are downloaded under their names, and nothing else is done.
+    type: path
   timeout:
     description: Seconds without received data after which the download is interrupted.
     type: float
@@ -194,6 +197,7 @@ from ansible.module_utils.basic import AnsibleModule
 from ..module_utils._core.errors import OllamaError
 from ..module_utils._release import install, release
 from ..module_utils._release.directories import disk_errors
+from ..module_utils._release.download import download_archives
 from ..module_utils._server.argspec import finish
 
 
@@ -206,10 +210,13 @@ def run(params: t.Mapping[str, t.Any], check_mode: bool) -> dict[str, t.Any]:
     if params["proxy"]:
         # Not in the environment of the task: the process list of the host would show it.
         os.environ.update(http_proxy=params["proxy"], https_proxy=params["proxy"])
+    own = ("checksum", "checksums", "variants", "proxy", "download_dir")
     request = release.ReleaseRequest(
-        archives=_archives(params),
-        **{name: value for name, value in params.items() if name not in ("checksum", "checksums", "variants", "proxy")},
+        archives=_archives(params), **{name: value for name, value in params.items() if name not in own}
     )
+    if params["download_dir"]:
+        received = 0 if check_mode else download_archives(request, params["download_dir"])
+        return {"changed": True, "bytes_downloaded": received}
     with disk_errors(request.install_dir):
         change = install.pending(request)
         if change.steps and not check_mode:
@@ -267,6 +274,7 @@ def main() -> None:
             "bin_dir": {"type": "path", "default": "/usr/local/bin"},
             "keep": {"type": "int", "default": 2},
             "activate": {"type": "bool", "default": True},
+            "download_dir": {"type": "path"},
             "timeout": {"type": "float", "default": 60},
             "retries": {"type": "int", "default": 5},
             "ca_path": {"type": "path"},

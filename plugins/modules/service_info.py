@@ -171,7 +171,7 @@ import typing as t
 from ansible.module_utils.basic import AnsibleModule
 
 from ..module_utils._core.errors import OllamaError
-from ..module_utils._preflight.preflight import platform_of
+from ..module_utils._preflight.host_facts import platform_of
 from ..module_utils._server import settings
 from ..module_utils._server.argspec import finish
 from ..module_utils._service import units

@@ -99,6 +99,7 @@ from ansible.module_utils.basic import AnsibleModule
 from ..module_utils._core.errors import OllamaError
 from ..module_utils._core.owner import Identity
 from ..module_utils._preflight import ownership
+from ..module_utils._preflight.paths import normal
 from ..module_utils._server.argspec import finish
 
 
@@ -106,7 +107,7 @@ def run(params: t.Mapping[str, t.Any], check_mode: bool) -> dict[str, t.Any]:
     """Inspect and change; returns the module's result."""
     if os.geteuid() != 0:
         raise OllamaError("not_root", "the owner of files is changed as root; set become: true")
-    home, models_dir = (ownership.normal(params[name]) for name in ("home", "models_dir"))
+    home, models_dir = (normal(params[name]) for name in ("home", "models_dir"))
     owner = ownership.Owner(
         account=_identity(params["user"], params["group"], check_mode),
         former=_former(params["former_user"]),

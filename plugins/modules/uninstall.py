@@ -83,7 +83,7 @@ EXAMPLES = r"""
 
 RETURN = r"""
 actions:
-  description: What was, or in check mode would be, done, in words.
+  description: What was, or in check mode would be, done.
   returned: success
   type: list
   elements: str
@@ -93,7 +93,7 @@ kept:
   returned: success
   type: dict
   sample:
-    /usr/share/ollama/.ollama/models: "models, 1925 MiB; ollama_remove_models: true removes them"
+    /usr/share/ollama/.ollama/models: "models, 2.0 GB; ollama_remove_models: true removes them"
 failure:
   description: Why it failed.
   returned: failure
@@ -115,7 +115,8 @@ import typing as t
 from ansible.module_utils.basic import AnsibleModule
 
 from ..module_utils._core.errors import OllamaError
-from ..module_utils._preflight import ownership, uninstall
+from ..module_utils._preflight import uninstall
+from ..module_utils._preflight.paths import check_paths, normal
 from ..module_utils._server.argspec import finish
 
 
@@ -123,14 +124,14 @@ def run(params: t.Mapping[str, t.Any], check_mode: bool) -> dict[str, t.Any]:
     """Look, plan and remove; returns the module's result."""
     if os.geteuid() != 0:
         raise OllamaError("not_root", "a server is removed as root; set become: true")
-    paths = {name: ownership.normal(params[name]) for name in ("models_dir", "install_dir", "bin_dir", "home")}
-    wanted = uninstall.Wanted(**{**params, **paths})
-    ownership.check_paths(wanted.models_dir, wanted.install_dir, wanted.home)
-    host = uninstall.look(wanted)
-    plan = uninstall.plan(host, wanted)
+    paths = {name: normal(params[name]) for name in ("models_dir", "install_dir", "bin_dir", "home")}
+    request = uninstall.UninstallRequest(**{**params, **paths})
+    check_paths(request.models_dir, request.install_dir, request.home)
+    host = uninstall.gather(request)
+    plan = uninstall.plan(host, request)
     kept = dict(plan.kept)
     if plan.steps and not check_mode:
-        kept.update(uninstall.Removal(host, wanted).apply(plan.steps))
+        kept.update(uninstall.Removal(host, request).apply(plan.steps))
     return {"changed": bool(plan.steps), "actions": list(plan.steps.values()), "kept": kept}
 
 

@@ -1,4 +1,4 @@
-"""The vendor's installation was taken over: nothing lost, nothing moved, nothing stale."""
+"""The vendor's installation was taken over: its models are unchanged, and nothing of the old installation is left."""
 
 from __future__ import annotations
 

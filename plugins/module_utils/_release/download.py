@@ -12,6 +12,7 @@ import contextlib
 import os
 import shutil
 import typing as t
+from dataclasses import replace
 from time import sleep
 from urllib.parse import unquote, urlsplit
 
@@ -48,6 +49,29 @@ def fetch_checksums(base_url: str, version: str, ca_path: str | None = None) -> 
         checksum, _space, name = line.partition(" ")
         found[name.strip().lstrip("*").replace("./", "", 1)] = parse_checksum(checksum, what=url)
     return found
+
+
+def download_archives(release: ReleaseRequest, directory: str) -> int:
+    """Download the archives of a release to a directory, under their names, and return the number of bytes received.
+
+    :raises OllamaError: as `Download.run`.
+    """
+    received = 0
+    for asset in release.archives or {}:
+        download = Download(replace(release, install_dir=directory), asset)
+        target = os.path.join(directory, asset)
+        with download.run() as file:
+            if os.path.lexists(download.path):
+                os.replace(download.path, target)
+            else:
+                file.seek(0)
+                with open(target, "wb") as copy:
+                    shutil.copyfileobj(file, copy, fs.CHUNK)
+        os.chmod(target, 0o600)
+        received += download.received
+    with contextlib.suppress(FileNotFoundError):
+        os.rmdir(os.path.dirname(partial_path(directory, "")))
+    return received
 
 
 def partial_path(install_dir: str, checksum: str) -> str:
@@ -157,7 +181,8 @@ class Download:
                 if failures >= self.release.retries:
                     raise OllamaError(
                         exc.code,
-                        f"{exc.message}; stopped after {failures} attempts, the next run resumes the download",
+                        f"{exc.message}; stopped after {failures} attempts, the next run resumes the download"
+                        f"{_options(exc)}",
                         **exc.details,
                     ) from exc
                 sleep(min(30, 2 ** (failures - 1)))
@@ -193,6 +218,16 @@ class Download:
             raise OllamaError(
                 "connection_lost", f"{url}: {have + expected - end} bytes are missing at the end", url=url
             )
+
+
+def _options(exc: OllamaError) -> str:
+    """Return the variables that help where a release site cannot be reached."""
+    if exc.code not in ("unreachable", "stalled"):
+        return ""
+    return (
+        ". Options: a mirror of the site in ollama_release_base_url, a proxy in ollama_release_proxy, archives of the "
+        "controller in ollama_release_archives, or a bundle and playbook kaido.ollama.import"
+    )
 
 
 def _check_status(url: str, answer: Stream | Response) -> None:

@@ -1,10 +1,10 @@
 # Copyright (c) 2026, kaido.ollama contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The server's settings: which there are, which values each takes, and the environment variables they become. Pure.
+"""The server's settings: their names, their values, and the environment variables that they become. Pure.
 
-Ollama itself guesses: it reads an unknown word as true, drops what it cannot parse, and starts with something else.
-So every value is checked here, before anything on a host changes.
+Ollama reads an unknown word as true and ignores values that it cannot parse. Every value is therefore validated here,
+before anything on a host changes.
 
 PRIVATE to the collection: it may change at any time.
 """
@@ -37,7 +37,7 @@ _CACHE_TYPES = ("f16", "q8_0", "q4_0")
 
 
 class _Refused(ValueError):
-    """A value that a setting does not take; the text says what is allowed."""
+    """An invalid value of a setting; the text contains what is expected."""
 
 
 def parse_host(value: t.Any) -> Address:
@@ -74,7 +74,7 @@ def _boolean(value: t.Any) -> str:
         return "1"
     if text in ("0", "false"):
         return "0"
-    raise _Refused("allowed is true or false (Ollama reads every other word as true)")
+    raise _Refused("expected true or false (Ollama reads every other word as true)")
 
 
 def _integer(minimum: int, maximum: int = (1 << 63) - 1) -> t.Callable[[t.Any], str]:
@@ -84,7 +84,7 @@ def _integer(minimum: int, maximum: int = (1 << 63) - 1) -> t.Callable[[t.Any], 
             if minimum <= number <= maximum:
                 return str(number)
         above = f"of at least {minimum}" if maximum == (1 << 63) - 1 else f"from {minimum} to {maximum}"
-        raise _Refused(f"allowed is a whole number {above}")
+        raise _Refused(f"expected a whole number {above}")
 
     return parse
 
@@ -92,7 +92,7 @@ def _integer(minimum: int, maximum: int = (1 << 63) - 1) -> t.Callable[[t.Any], 
 def _size(value: t.Any) -> str:
     match = None if isinstance(value, bool) or not isinstance(value, (int, str)) else _SIZE.match(str(value).strip())
     if not match:
-        raise _Refused("allowed is a number of bytes, or one with K, M, G or T (powers of 1024), for example 2G")
+        raise _Refused("expected a number of bytes, or one with K, M, G or T (powers of 1024), for example 2G")
     return str(int(match.group(1)) << (10 * " KMGT".index(match.group(2).upper() or " ")))
 
 
@@ -101,7 +101,9 @@ def _duration(value: t.Any) -> str:
         text = str(value).strip()
         if _INTEGER.match(text) or _DURATION.match(text):
             return text
-    raise _Refused("allowed is a number with a unit (30m, 1h30m, 90s) or whole seconds; a negative one means for ever")
+    raise _Refused(
+        "expected a number with a unit (30m, 1h30m, 90s) or whole seconds; a negative value means without limit"
+    )
 
 
 def _debug(value: t.Any) -> str:
@@ -110,18 +112,18 @@ def _debug(value: t.Any) -> str:
     try:
         return _boolean(value)
     except _Refused:
-        raise _Refused("allowed is false, true or 2 (trace)") from None
+        raise _Refused("expected false, true or 2 (trace)") from None
 
 
 def _words(value: t.Any, what: str) -> list[str]:
     """Return the parts of a list, or of a comma-separated text, none of them empty or with a space inside."""
     items = value.split(",") if isinstance(value, str) else [value] if isinstance(value, int) else value
     if not isinstance(items, list) or not items:
-        raise _Refused(f"allowed is a list of {what}")
+        raise _Refused(f"expected a list of {what}")
     words = []
     for item in items:
         if isinstance(item, bool) or not isinstance(item, (str, int)) or not re.match(r"[^\s,]+\Z", str(item)):
-            raise _Refused(f"allowed is a list of {what}, without spaces")
+            raise _Refused(f"expected a list of {what}, without spaces")
         words.append(str(item))
     return words
 
@@ -130,9 +132,9 @@ def _origins(value: t.Any) -> str:
     words = _words(value, "origins such as https://app.lan, http://*.lan or *")
     for word in words:
         if word.count("*") > 1:
-            raise _Refused(f"in {word!r} there is more than one *, with which the server does not start")
+            raise _Refused(f"expected at most one * in {word!r}")
         if "*" not in word and not word.startswith(_ORIGIN_SCHEMES):
-            raise _Refused(f"{word!r} needs a scheme, for example https://{word}; the server does not start without")
+            raise _Refused(f"expected a scheme in {word!r}, for example https://{word}")
     return ",".join(words)
 
 
@@ -140,7 +142,7 @@ def _list_of(what: str, pattern: str) -> t.Callable[[t.Any], str]:
     def parse(value: t.Any) -> str:
         words = _words(value, what)
         if not all(re.match(pattern + r"\Z", word) for word in words):
-            raise _Refused(f"allowed is a list of {what}")
+            raise _Refused(f"expected a list of {what}")
         return ",".join(words)
 
     return parse
@@ -152,7 +154,7 @@ def _text(what: str, pattern: str) -> t.Callable[[t.Any], str]:
             text = str(value).strip()
             if re.match(pattern + r"\Z", text):
                 return text
-        raise _Refused(f"allowed is {what}")
+        raise _Refused(f"expected {what}")
 
     return parse
 
@@ -166,17 +168,19 @@ def _cloud_url(value: t.Any) -> str:
             and not (parts.path or parts.query or "@" in parts.netloc)
         ):
             return value
-    raise _Refused("allowed is scheme://host[:port] without a path or a user name")
+    raise _Refused("expected scheme://host[:port] without a path or a user name")
 
 
 def _proxy(value: t.Any) -> str:
     if isinstance(value, str):
         parts = urlsplit(value)
         if "@" in parts.netloc:
-            raise _Refused("it holds credentials: put it into ollama_environment, whose values Ansible does not print")
+            raise _Refused(
+                "expected no credentials; put such a URL into ollama_environment, whose values are not printed"
+            )
         if parts.scheme in ("http", "https", "socks5", "socks5h") and parts.hostname and not re.search(r"\s", value):
             return value
-    raise _Refused("allowed is a URL such as http://proxy.lan:3128")
+    raise _Refused("expected a URL such as http://proxy.lan:3128")
 
 
 _DEVICES = _list_of("device numbers or identifiers", r"[A-Za-z0-9_.:/-]+")
@@ -250,7 +254,7 @@ def render(settings: t.Mapping[str, t.Any]) -> dict[str, str]:
         except _Refused as exc:
             shown = "(hidden)" if "credentials" in str(exc) else repr(value)
             raise OllamaError(
-                "bad_setting", f"ollama_settings.{key}: {shown} is refused: {exc}", variable=f"ollama_settings.{key}"
+                "bad_setting", f"ollama_settings.{key}: invalid value {shown}; {exc}", variable=f"ollama_settings.{key}"
             ) from None
     return dict(sorted(result.items()))
 
@@ -258,17 +262,17 @@ def render(settings: t.Mapping[str, t.Any]) -> dict[str, str]:
 def _unknown(key: t.Any) -> OllamaError:
     plain = re.sub(r"^ollama_", "", str(key).lower().replace("-", "_"))
     if plain == "models":
-        hint = "the directory of the models is ollama_models_dir"
+        hint = "expected ollama_models_dir for the directory of the models"
     else:
         close = difflib.get_close_matches(plain, SETTINGS, n=1)
         hint = (
-            f"did you mean {close[0]}?"
+            f"expected {close[0]}"
             if close
-            else "allowed are " + ", ".join(k for k in SETTINGS if k[-1] not in "0123456789")
+            else "expected one of " + ", ".join(k for k in SETTINGS if k[-1] not in "0123456789")
         )
     return OllamaError(
         "unknown_setting",
-        f"ollama_settings.{key}: Ollama has no such setting; {hint} (ollama_environment takes any variable)",
+        f"ollama_settings.{key}: unknown setting; {hint} (any other variable belongs in ollama_environment)",
         variable=f"ollama_settings.{key}",
     )
 
@@ -276,7 +280,7 @@ def _unknown(key: t.Any) -> OllamaError:
 def merge(
     settings: t.Mapping[str, t.Any], raw: t.Mapping[str, t.Any], models_dir: str
 ) -> tuple[dict[str, str], dict[str, str]]:
-    """Return what goes into the environment file: the variables made of settings, and those given raw.
+    """Return the content of the environment file: the variables made of settings, and the raw ones.
 
     :param raw: ollama_environment; may hold secrets, so no message shows its values.
     :raises OllamaError: ``unknown_setting``, ``bad_setting`` or ``bad_environment``.
@@ -286,15 +290,15 @@ def merge(
     for name, value in raw.items():
         where = f"ollama_environment.{name}"
         if not isinstance(name, str) or not _VARIABLE.match(name):
-            why = "is not the name of an environment variable; allowed are letters, digits and _"
+            why = "is not the name of an environment variable; expected letters, digits and _"
         elif name in ("OLLAMA_HOST", "OLLAMA_MODELS"):
-            why = "is set by " + ("ollama_settings.host" if name == "OLLAMA_HOST" else "ollama_models_dir")
+            why = "is derived; expected " + ("ollama_settings.host" if name == "OLLAMA_HOST" else "ollama_models_dir")
         elif name in own:
-            why = "is also in ollama_settings; allowed is one of the two"
+            why = "is also in ollama_settings; expected it in one of the two"
         elif isinstance(value, bool) or not isinstance(value, (str, int, float)):
-            why = f"is a {type(value).__name__}; allowed is text or a number (put true and false in quotes)"
+            why = f"is of type {type(value).__name__}; expected text or a number (put true and false in quotes)"
         elif re.search(r"[\x00-\x08\x0a-\x1f\x7f]", str(value)):
-            why = "has a line break or control character in its value; allowed is one line of text"
+            why = "has a line break or control character in its value; expected one line of text"
         else:
             extra[name] = str(value)
             continue
@@ -304,17 +308,17 @@ def merge(
 
 
 def address(settings: t.Mapping[str, t.Any], *, allow_open_network: bool) -> Address:
-    """Return where the server is to listen.
+    """Return the address on which the server listens.
 
-    :raises OllamaError: ``open_network`` when others could reach it and that was not allowed.
+    :raises OllamaError: ``open_network`` for an address that is reachable from the network and not allowed.
     """
     result = parse_host(settings.get("host", DEFAULTS["host"]))
     if not result.is_loopback and not allow_open_network:
         raise OllamaError(
             "open_network",
-            f"ollama_settings.host: {settings['host']!r} is reachable from the network, and Ollama has no passwords; "
-            "allowed is a loopback address, which ollama_gateway_enabled: true opens with TLS and tokens, "
-            "or ollama_allow_open_network: true",
+            f"ollama_settings.host: invalid value {settings['host']!r}; expected a loopback address, because Ollama "
+            "has no authentication: ollama_gateway_enabled: true gives access over TLS with tokens, and "
+            "ollama_allow_open_network: true allows this address",
             variable="ollama_settings.host",
         )
     return result
@@ -323,7 +327,7 @@ def address(settings: t.Mapping[str, t.Any], *, allow_open_network: bool) -> Add
 def parse_environment_file(text: str, *, strict: bool = True) -> dict[str, str]:
     """Return the variables of an environment file as the role writes it: NAME="value", special characters escaped.
 
-    :param strict: whether a line of another form counts as one that must go; otherwise it is read as people write it.
+    :param strict: whether a line of another form counts as a difference; otherwise common forms are parsed.
     """
     result: dict[str, str] = {}
     for line in text.splitlines():

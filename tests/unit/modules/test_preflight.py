@@ -16,16 +16,22 @@ import pytest
 import yaml
 from ansible_collections.kaido.ollama.plugins.module_utils._core.errors import OllamaError
 from ansible_collections.kaido.ollama.plugins.module_utils._gpu import verification
-from ansible_collections.kaido.ollama.plugins.module_utils._preflight import preflight as preflight_module
-from ansible_collections.kaido.ollama.plugins.module_utils._preflight.ownership import Survey
-from ansible_collections.kaido.ollama.plugins.module_utils._preflight.preflight import (
-    Account,
-    Host,
-    Listener,
-    Service,
-    Store,
-    Wanted,
+from ansible_collections.kaido.ollama.plugins.module_utils._preflight import (
+    adoption,
+    host_facts,
+    host_request,
+    pending,
+    suitability,
 )
+from ansible_collections.kaido.ollama.plugins.module_utils._preflight.host_facts import (
+    AccountFacts,
+    HostFacts,
+    PortListener,
+    ServerFacts,
+)
+from ansible_collections.kaido.ollama.plugins.module_utils._preflight.host_request import HostRequest
+from ansible_collections.kaido.ollama.plugins.module_utils._preflight.store_facts import StoreFacts
+from ansible_collections.kaido.ollama.plugins.module_utils._preflight.survey import Survey
 from ansible_collections.kaido.ollama.plugins.module_utils._release import release
 from ansible_collections.kaido.ollama.plugins.modules import preflight
 
@@ -33,11 +39,11 @@ from tests.conftest import ROOT
 from tests.unit.conftest import RunModule
 
 SUM = "sha256:" + "ab" * 32
-UNIT = "# Managed by kaido.ollama\n[Service]\nExecStart=/opt/ollama/current/bin/ollama serve\n"
+UNIT = "# Managed by kaido.ollama\n[ServerFacts]\nExecStart=/opt/ollama/current/bin/ollama serve\n"
 MODELS = "/usr/share/ollama/.ollama/models"
-WANTED = Wanted(version="0.35.1", unit=UNIT, models_dir=MODELS, checksums={"ollama-linux-amd64.tar.zst": SUM})
+WANTED = HostRequest(version="0.35.1", unit=UNIT, models_dir=MODELS, checksums={"ollama-linux-amd64.tar.zst": SUM})
 ENVIRONMENT = {"OLLAMA_HOST": "127.0.0.1:11434", "OLLAMA_MODELS": MODELS, "OLLAMA_NO_CLOUD": "1"}
-BARE = Host(
+BARE = HostFacts(
     machine="x86_64",
     has_systemd=True,
     has_zstd=False,
@@ -51,9 +57,10 @@ BARE = Host(
     environment=None,
     environment_is_private=False,
     configured=0.0,
-    service=Service(),
+    service=ServerFacts(),
     listeners=(),
-    store=Store(),
+    store=StoreFacts(),
+    move=None,
     other_program=None,
     platform="debian12",
 )
@@ -64,24 +71,24 @@ CONVERGED = replace(
         releases={"0.35.1": {"ollama-linux-amd64.tar.zst": SUM}, "0.35.0": {"ollama-linux-amd64.tar.zst": SUM}},
         link="/opt/ollama/current/bin/ollama",
     ),
-    account=Account(997, frozenset({"ollama", "render", "video"})),
+    account=AccountFacts(997, frozenset({"ollama", "render", "video"})),
     directories=Survey(),
     unit=UNIT,
     environment=ENVIRONMENT,
     environment_is_private=True,
     configured=1000.0,
-    service=Service(active=True, enabled=True, started=2000.0),
-    listeners=(Listener("127.0.0.1", 997, 42, "ollama", True),),
-    store=Store("v1"),
+    service=ServerFacts(active=True, enabled=True, started=2000.0),
+    listeners=(PortListener("127.0.0.1", 997, 42, "ollama", True),),
+    store=StoreFacts("v1"),
 )
 
 
-def examine(wanted: Wanted, host: Host) -> dict[str, str]:
-    checked = preflight_module.check(wanted)
-    return preflight_module.todo(wanted, checked, host, preflight_module.judge(wanted, checked, host))
+def examine(wanted: HostRequest, host: HostFacts) -> dict[str, str]:
+    checked = host_request.validate(wanted)
+    return pending.pending_steps(wanted, checked, host, suitability.check_host(wanted, checked, host))
 
 
-def refusal(wanted: Wanted, host: Host = BARE) -> OllamaError:
+def refusal(wanted: HostRequest, host: HostFacts = BARE) -> OllamaError:
     with pytest.raises(OllamaError) as caught:
         examine(wanted, host)
     assert "\n" not in caught.value.message
@@ -152,22 +159,22 @@ def test_what_was_refused_can_be_allowed() -> None:
         (replace(BARE, releases=replace(BARE.releases, link="/usr/lib/x")), "foreign_install", ["/usr/lib/x"]),
         (replace(BARE, unit="[Unit]\nDescription=Ollama Service\n"), "foreign_install", ["ollama.service"]),
         (
-            replace(BARE, listeners=(Listener("127.0.0.1", 0, 77, "nginx"),)),
+            replace(BARE, listeners=(PortListener("127.0.0.1", 0, 77, "nginx"),)),
             "port_taken",
             ["ollama_settings.host", "'127.0.0.1:11434'", "nginx (pid 77)", "11434"],
         ),
-        (replace(BARE, listeners=(Listener("0.0.0.0", 0, 77, "nginx"),)), "port_taken", ["nginx"]),
-        (replace(BARE, listeners=(Listener("::", 0),)), "port_taken", ["cannot be seen"]),
+        (replace(BARE, listeners=(PortListener("0.0.0.0", 0, 77, "nginx"),)), "port_taken", ["nginx"]),
+        (replace(BARE, listeners=(PortListener("::", 0),)), "port_taken", ["cannot be seen"]),
         # A server that somebody started by hand is not our unit, though the account is the same.
-        (replace(CONVERGED, listeners=(Listener("127.0.0.1", 997, 78, "ollama"),)), "port_taken", ["pid 78"]),
+        (replace(CONVERGED, listeners=(PortListener("127.0.0.1", 997, 78, "ollama"),)), "port_taken", ["pid 78"]),
         (
-            replace(CONVERGED, service=Service(), listeners=(Listener("127.0.0.1", 997),)),
+            replace(CONVERGED, service=ServerFacts(), listeners=(PortListener("127.0.0.1", 997),)),
             "port_taken",
             ["cannot be seen"],
         ),
     ],
 )
-def test_a_host_that_cannot_meet_it(host: Host, code: str, words: list[str]) -> None:
+def test_a_host_that_cannot_meet_it(host: HostFacts, code: str, words: list[str]) -> None:
     error = refusal(WANTED, host)
     assert error.code == code
     for word in words:
@@ -177,19 +184,19 @@ def test_a_host_that_cannot_meet_it(host: Host, code: str, words: list[str]) -> 
 @pytest.mark.parametrize(
     "listener",
     [
-        Listener("127.0.0.2", 0, 77, "other"),
-        Listener("::1", 0, 77, "other"),
-        Listener("127.0.0.1", 997, 42, "ollama", True),
-        Listener("127.0.0.1", 997),
+        PortListener("127.0.0.2", 0, 77, "other"),
+        PortListener("::1", 0, 77, "other"),
+        PortListener("127.0.0.1", 997, 42, "ollama", True),
+        PortListener("127.0.0.1", 997),
     ],
 )
-def test_a_port_that_is_not_in_the_way(listener: Listener) -> None:
+def test_a_port_that_is_not_in_the_way(listener: PortListener) -> None:
     assert examine(WANTED, replace(CONVERGED, listeners=(listener,))) == {}
 
 
 def test_localhost_meets_both_loopbacks() -> None:
     wanted = replace(WANTED, settings={"host": "localhost"})
-    assert refusal(wanted, replace(BARE, listeners=(Listener("::1", 0, 77, "other"),))).code == "port_taken"
+    assert refusal(wanted, replace(BARE, listeners=(PortListener("::1", 0, 77, "other"),))).code == "port_taken"
 
 
 @pytest.mark.parametrize(
@@ -210,7 +217,7 @@ def test_crossing_0_40_is_a_choice(version: str, current: str | None, store: str
     wanted = replace(WANTED, version=version, checksum=SUM)
     releases = {current: {"ollama-linux-amd64.tar.zst": SUM}} if current else {}
     host = replace(
-        CONVERGED, releases=replace(CONVERGED.releases, current=current, releases=releases), store=Store(store)
+        CONVERGED, releases=replace(CONVERGED.releases, current=current, releases=releases), store=StoreFacts(store)
     )
     if refused:
         error = refusal(wanted, host)
@@ -241,18 +248,18 @@ def test_a_converged_host_needs_nothing() -> None:
         ({"keep": 1}, {}, ["release"]),
         ({"checksum": "cd" * 32}, {"has_zstd": True}, ["release", "service"]),
         ({}, {"releases": replace(CONVERGED.releases, link=None)}, ["release"]),
-        ({}, {"account": Account(997, frozenset({"ollama", "video"}))}, ["account", "service"]),
+        ({}, {"account": AccountFacts(997, frozenset({"ollama", "video"}))}, ["account", "service"]),
         ({}, {"directories": Survey(wrong=(MODELS,))}, ["directories"]),
         ({}, {"unit": UNIT + "x"}, ["unit", "service"]),
         ({}, {"unit": None}, ["unit", "service"]),
         ({"settings": {"num_parallel": 2}}, {}, ["environment", "service"]),
         ({}, {"environment": {**ENVIRONMENT, "OLLAMA_DEBUG": "1"}}, ["environment", "service"]),
         ({}, {"environment_is_private": False}, ["environment", "service"]),
-        ({}, {"service": Service(active=False, enabled=True)}, ["service"]),
-        ({}, {"service": Service(active=True, enabled=False, started=2000.0)}, ["service"]),
+        ({}, {"service": ServerFacts(active=False, enabled=True)}, ["service"]),
+        ({}, {"service": ServerFacts(active=True, enabled=False, started=2000.0)}, ["service"]),
         # A run that was cut short between writing and restarting.
-        ({}, {"service": Service(active=True, enabled=True, started=500.0)}, ["service"]),
-        ({}, {"service": Service(active=True, enabled=True, started=2000.0, replaced="libc was")}, ["service"]),
+        ({}, {"service": ServerFacts(active=True, enabled=True, started=500.0)}, ["service"]),
+        ({}, {"service": ServerFacts(active=True, enabled=True, started=2000.0, replaced="libc was")}, ["service"]),
         # A clock that was wrong then must not restart the server in every run.
         ({}, {"configured": time.time() + 9999}, []),
         ({}, {"package_manager": None, "has_zstd": False}, []),
@@ -283,7 +290,7 @@ def socket_line(address: str, port: int, inode: int, state: str = "0A", uid: int
 def root(tmp_path: Path) -> Path:
     files = {
         "etc/systemd/system/ollama.service": UNIT,
-        "etc/systemd/system/ollama.service.d/limits.conf": "[Service]\nMemoryMax=8G\n",
+        "etc/systemd/system/ollama.service.d/limits.conf": "[ServerFacts]\nMemoryMax=8G\n",
         "etc/ollama/ollama.env": 'OLLAMA_HOST="127.0.0.1:11434"\n',
         "opt/ollama/releases/0.35.1/.kaido-release.json": json.dumps({"version": "0.35.1", "archives": {"a": SUM}}),
         "opt/ollama/releases/0.34.4/bin/ollama": "no marker",
@@ -312,7 +319,7 @@ def root(tmp_path: Path) -> Path:
 
 def test_a_replaced_library_of_the_server_is_seen(root: Path) -> None:
     def seen() -> str | None:
-        return preflight_module.look(WANTED, 11434, str(root), show).service.replaced
+        return host_facts.gather(WANTED, 11434, str(root), show()).service.replaced
 
     assert seen() is None
     line = "7f0000000000-7f0000001000 r-xp 00000000 08:01 1234   /usr/lib/libc.so.6 (deleted)\n"
@@ -323,19 +330,19 @@ def test_a_replaced_library_of_the_server_is_seen(root: Path) -> None:
 NOW = 1_800_000_000.0
 
 
-def show(**properties: str) -> str:
+def show(**properties: str) -> dict[str, str]:
     values = {
         "ActiveState": "active",
         "UnitFileState": "enabled",
         "ExecMainStartTimestampMonotonic": str(int(time.monotonic() * 1e6)),
     }
-    return "".join(f"{name}={value}\n" for name, value in {**values, **properties}.items())
+    return {**values, **properties}
 
 
 def test_look(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("time.time", lambda: NOW)
     monkeypatch.setattr("time.monotonic", lambda: 1000.0)
-    host = preflight_module.look(WANTED, 11434, str(root), lambda: show(ExecMainStartTimestampMonotonic="997000000"))
+    host = host_facts.gather(WANTED, 11434, str(root), show(ExecMainStartTimestampMonotonic="997000000"))
     assert host.has_systemd
     assert host.releases.current == "0.35.1"
     assert list(host.releases.releases) == ["0.35.1"]
@@ -345,24 +352,22 @@ def test_look(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert host.environment_is_private == (os.getuid() == 0)
     assert host.directories.problems == ()
     assert {"/usr/share/ollama", MODELS, f"{MODELS}/manifests"} <= set(host.directories.wrong)
-    assert host.drop_ins == {"limits.conf": "[Service]\nMemoryMax=8G\n"}
+    assert host.drop_ins == {"limits.conf": "[ServerFacts]\nMemoryMax=8G\n"}
     assert host.service.active
     assert host.service.enabled
     assert host.service.started == NOW - 3
     assert host.configured > 0
     assert host.store.generation is None
     assert host.listeners == (
-        Listener("127.0.0.1", 997, 42, "ollama", True),
-        Listener("::1", 997),
-        Listener("127.0.0.1", 997),
+        PortListener("127.0.0.1", 997, 42, "ollama", True),
+        PortListener("::1", 997),
+        PortListener("127.0.0.1", 997),
     )
 
 
 def test_look_at_a_bare_host(tmp_path: Path) -> None:
     (tmp_path / "proc").mkdir()
-    host = preflight_module.look(
-        replace(WANTED, user="nobody-here", group="nobody-here"), 11434, str(tmp_path), lambda: ""
-    )
+    host = host_facts.gather(replace(WANTED, user="nobody-here", group="nobody-here"), 11434, str(tmp_path), {})
     assert not host.has_systemd
     assert (host.unit, host.environment, host.account) == (None, None, None)
     assert (host.store.generation, host.other_program, host.platform) == (None, None, "")
@@ -388,7 +393,7 @@ def test_a_server_older_than_its_configuration_is_noticed(root: Path, changed: s
     if changed:
         os.utime(root / changed, (time.time() - 10, time.time() - 10), follow_symlinks=False)
     minute_ago = show(ExecMainStartTimestampMonotonic=str(int((time.monotonic() - 60) * 1e6)))
-    host = preflight_module.look(WANTED, 11434, str(root), lambda: minute_ago)
+    host = host_facts.gather(WANTED, 11434, str(root), minute_ago)
     assert (host.service.started < host.configured) == stale
 
 
@@ -404,18 +409,18 @@ def test_the_generation_of_the_store(root: Path, tree: str, generation: str | No
     path = root / MODELS.lstrip("/") / tree
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text("{}")
-    assert preflight_module.look(WANTED, 11434, str(root), show).store.generation == generation
+    assert host_facts.gather(WANTED, 11434, str(root), show()).store.generation == generation
 
 
 def test_groups_come_from_the_devices(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(preflight_module, "_group_name", lambda group: f"owner-{group}")
+    monkeypatch.setattr(host_facts, "_group_name", lambda group: f"owner-{group}")
     gid = os.getgid() or 12345
     for name in ("dev/dri/renderD128", "dev/nvidia0"):
         path = root / name
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text("")
         os.chown(path, -1, gid if "dri" in name else os.getgid())
-    groups = preflight_module.look(WANTED, 11434, str(root), show).device_groups
+    groups = host_facts.gather(WANTED, 11434, str(root), show()).device_groups
     assert groups == tuple(sorted([f"owner-{gid}", "owner-render", "owner-video"]))
 
 
@@ -435,7 +440,7 @@ def test_the_module_wants_root(run_module: RunModule, monkeypatch: pytest.Monkey
 
 def test_the_modules_result(run_module: RunModule, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("os.geteuid", lambda: 0)
-    monkeypatch.setattr(preflight_module, "look", lambda *_: BARE)
+    monkeypatch.setattr(host_facts, "gather", lambda *_: BARE)
     environment = json.dumps({"HTTPS_PROXY": "http://me:hunter2@p:1", "A": "1"})
     result = run_module(preflight, arguments(settings={"host": "127.0.0.1:11555"}, environment=environment))
     assert result["changed"] is False
@@ -474,8 +479,8 @@ def test_the_archive_for_an_amd_gpu_is_chosen(
     says: str,
 ) -> None:
     monkeypatch.setattr("os.geteuid", lambda: 0)
-    monkeypatch.setattr(preflight_module, "look", lambda *_: BARE)
-    monkeypatch.setattr(verification, "brief", lambda *_: {"count": 1, "variant": "rocm"})
+    monkeypatch.setattr(host_facts, "gather", lambda *_: BARE)
+    monkeypatch.setattr(verification, "brief", lambda *_: {"count": 1, "usable": True, "variant": "rocm"})
     result = run_module(preflight, arguments(gpu=gpu, checksums=sums))
     if variants is None:
         assert result["failure"]["code"] == "unknown_checksum"
@@ -490,7 +495,7 @@ def test_the_archive_for_an_amd_gpu_is_chosen(
 
 def test_the_module_tells_what_it_could_go_back_to(run_module: RunModule, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("os.geteuid", lambda: 0)
-    monkeypatch.setattr(preflight_module, "look", lambda *_: CONVERGED)
+    monkeypatch.setattr(host_facts, "gather", lambda *_: CONVERGED)
     result = run_module(preflight, arguments(version="0.35.0"))
     assert (result["release"]["before"], result["release"]["missing"]) == ("0.35.1", [])
     assert "release" in result["todo"]
@@ -502,8 +507,8 @@ def test_the_module_tells_what_it_could_go_back_to(run_module: RunModule, monkey
 @pytest.mark.parametrize(
     ("limits", "code", "words"),
     [
-        ({"MemoryMaxx": "1G"}, "unknown_limit", ["ollama_unit_limits.MemoryMaxx", "MemoryMax?"]),
-        ({"ExecStart": "/bin/sh"}, "unknown_limit", ["allowed are", "CPUQuota"]),
+        ({"MemoryMaxx": "1G"}, "unknown_limit", ["ollama_unit_limits.MemoryMaxx", "expected MemoryMax"]),
+        ({"ExecStart": "/bin/sh"}, "unknown_limit", ["expected one of", "CPUQuota"]),
         ({"MemoryMax": "lots"}, "bad_limit", ["ollama_unit_limits.MemoryMax", "'lots'", "32G"]),
         ({"MemoryMax": "1G\nExecStartPre=/bin/sh"}, "bad_limit", ["MemoryMax"]),
         ({"CPUQuota": 400}, "bad_limit", ["400%"]),
@@ -520,12 +525,12 @@ def test_limits_that_systemd_would_take_otherwise(limits: dict[str, Any], code: 
 
 
 def test_each_limits_example_is_allowed() -> None:
-    preflight_module.check_limits({name: example for name, (_pattern, example) in preflight_module.LIMITS.items()})
-    preflight_module.check_limits({"MemoryMax": "80%", "CPUWeight": 100, "AllowedCPUs": "0-3,8", "Nice": -5})
+    host_request.check_limits({name: example for name, (_pattern, example) in host_request.LIMITS.items()})
+    host_request.check_limits({"MemoryMax": "80%", "CPUWeight": 100, "AllowedCPUs": "0-3,8", "Nice": -5})
 
 
 def test_a_disk_that_is_not_mounted() -> None:
-    there = replace(CONVERGED, store=Store("v1", mounted=False))
+    there = replace(CONVERGED, store=StoreFacts("v1", mounted=False))
     error = refusal(replace(WANTED, models_mount_required=True), there)
     assert error.code == "not_mounted"
     assert MODELS in error.message
@@ -535,7 +540,7 @@ def test_a_disk_that_is_not_mounted() -> None:
 
 def test_the_disk_is_that_of_the_nearest_directory(root: Path) -> None:
     wanted = replace(WANTED, models_dir="/data/models", models_mount_required=True)
-    store = preflight_module.look(wanted, 11434, str(root), show).store
+    store = host_facts.gather(wanted, 11434, str(root), show()).store
     assert not store.mounted
     assert store.free > 0
 
@@ -543,11 +548,11 @@ def test_the_disk_is_that_of_the_nearest_directory(root: Path) -> None:
 @pytest.mark.parametrize(("free", "refused"), [((10 << 30) * 1.24, True), ((10 << 30) * 1.26, False)])
 def test_room_for_what_0_40_writes(free: float, refused: bool) -> None:
     wanted = replace(WANTED, version="0.40.2", checksum=SUM, accept_store_migration=True)
-    host = replace(CONVERGED, store=Store("v1", largest=10 << 30, free=int(free)))
+    host = replace(CONVERGED, store=StoreFacts("v1", largest=10 << 30, free=int(free)))
     if refused:
         error = refusal(wanted, host)
         assert error.code == "disk_full"
-        assert "12800 MiB must be free" in error.message
+        assert "13.4 GB have to be free" in error.message
     else:
         assert list(examine(wanted, host)) == ["packages", "release", "backup", "service"]
 
@@ -557,8 +562,8 @@ def test_the_largest_model_is_looked_for_only_to_cross_0_40(root: Path) -> None:
     for tag, sizes in (("latest", [5, 6]), ("big", [100, 1])):
         (manifests / tag).write_text(json.dumps({"layers": [{"size": size} for size in sizes]}))
     (manifests / "broken").write_text("")
-    assert preflight_module.look(replace(WANTED, version="0.40.2"), 11434, str(root), show).store.largest == 101
-    assert preflight_module.look(WANTED, 11434, str(root), show).store.largest == 0
+    assert host_facts.gather(replace(WANTED, version="0.40.2"), 11434, str(root), show()).store.largest == 101
+    assert host_facts.gather(WANTED, 11434, str(root), show()).store.largest == 0
 
 
 @pytest.mark.parametrize(
@@ -578,7 +583,7 @@ def test_the_largest_model_is_looked_for_only_to_cross_0_40(root: Path) -> None:
 def test_platforms(os_release: str, key: str) -> None:
     table = ROOT / "roles/ollama/vars/platforms.yml"
     platforms = yaml.safe_load(table.read_text())["ollama__platforms"]
-    assert preflight_module.platform_of(os_release, platforms) == key
+    assert host_facts.platform_of(os_release, platforms) == key
     assert not key or set(platforms[key]) == {"packages", "nologin"}
 
 
@@ -587,12 +592,12 @@ def test_package_managers_that_ansible_itself_drives(
     root: Path, monkeypatch: pytest.MonkeyPatch, program: str, found: str | None
 ) -> None:
     monkeypatch.setattr("shutil.which", lambda name, path="": name if name == program else None)
-    assert preflight_module.look(WANTED, 11434, str(root), lambda: "").package_manager == found
+    assert host_facts.gather(WANTED, 11434, str(root), {}).package_manager == found
 
 
 def test_a_version_of_a_platform_comes_first() -> None:
-    assert preflight_module.platform_of("ID=debian\nVERSION_ID=12\n", {"debian", "debian12"}) == "debian12"
-    assert preflight_module.platform_of("ID=rocky\nVERSION_ID=9.4\n", {"rocky9", "rhel"}) == "rocky9"
+    assert host_facts.platform_of("ID=debian\nVERSION_ID=12\n", {"debian", "debian12"}) == "debian12"
+    assert host_facts.platform_of("ID=rocky\nVERSION_ID=9.4\n", {"rocky9", "rhel"}) == "rocky9"
 
 
 # Checksums
@@ -605,20 +610,20 @@ def test_variants_need_their_own_checksums() -> None:
     wanted = replace(WANTED, variants=["rocm"])
     assert ROCM in refusal(wanted).message
     known = replace(wanted, checksums={BASE: SUM, ROCM: "cd" * 32})
-    assert preflight_module.checksums_of(known, BARE) == {BASE: SUM, ROCM: "sha256:" + "cd" * 32}
+    assert suitability.checksums_of(known, BARE) == {BASE: SUM, ROCM: "sha256:" + "cd" * 32}
     assert refusal(replace(wanted, variants=["jetpack6"])).code == "unsupported_variant"
 
 
 def test_what_was_fetched_once_counts() -> None:
     wanted = replace(WANTED, checksums={}, fetch_checksum=True)
-    assert preflight_module.checksums_of(wanted, BARE, {BASE: "cd" * 32}) == {BASE: "sha256:" + "cd" * 32}
-    assert preflight_module.checksums_of(wanted, CONVERGED, {BASE: "cd" * 32}) == {BASE: SUM}
+    assert suitability.checksums_of(wanted, BARE, {BASE: "cd" * 32}) == {BASE: "sha256:" + "cd" * 32}
+    assert suitability.checksums_of(wanted, CONVERGED, {BASE: "cd" * 32}) == {BASE: SUM}
     assert refusal(replace(wanted, fetch_checksum=False), CONVERGED).code == "unknown_checksum"
 
 
 def test_fetching_is_asked_for_and_told(run_module: RunModule, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("os.geteuid", lambda: 0)
-    monkeypatch.setattr(preflight_module, "look", lambda *_: BARE)
+    monkeypatch.setattr(host_facts, "gather", lambda *_: BARE)
     asked = []
 
     def fetch(*arguments: Any) -> dict[str, str]:
@@ -639,7 +644,7 @@ def test_fetching_is_asked_for_and_told(run_module: RunModule, monkeypatch: pyte
 # Taking over
 
 
-VENDORS = """[Service]
+VENDORS = """[ServerFacts]
 ExecStart=/usr/local/bin/ollama serve
 User=ollama
 Environment="PATH=/usr/bin" "OLLAMA_MAX_QUEUE=9"
@@ -650,12 +655,12 @@ FOREIGN = replace(
     BARE,
     releases=release.State(current=None, releases={}, link="", vendor=VENDOR),
     unit=VENDORS,
-    drop_ins={"override.conf": "[Service]\nEnvironment=OLLAMA_HOST=0.0.0.0 OLLAMA_KEEP_ALIVE=1h\n"},
-    service=Service(active=True, enabled=True, user="ollama", environment={"OLLAMA_MODELS": MODELS}),
-    account=Account(997, frozenset({"ollama", "render", "video"})),
+    drop_ins={"override.conf": "[ServerFacts]\nEnvironment=OLLAMA_HOST=0.0.0.0 OLLAMA_KEEP_ALIVE=1h\n"},
+    service=ServerFacts(active=True, enabled=True, user="ollama", environment={"OLLAMA_MODELS": MODELS}),
+    account=AccountFacts(997, frozenset({"ollama", "render", "video"})),
     directories=Survey(),
-    listeners=(Listener("127.0.0.1", 997, 42, "ollama", True),),
-    store=Store("v1"),
+    listeners=(PortListener("127.0.0.1", 997, 42, "ollama", True),),
+    store=StoreFacts("v1"),
 )
 
 
@@ -664,13 +669,13 @@ def test_the_vendors_installation_is_taken_over() -> None:
     assert list(steps) == ["packages", "release", "unit", "environment", "service"]
     assert "take over Ollama 0.34.4" in steps["release"]
     assert "switch from 0.34.4" in steps["release"]
-    assert preflight_module.adoption(preflight_module.check(WANTED), FOREIGN) == {
+    assert adoption.adoption(host_request.validate(WANTED), FOREIGN) == {
         "version": "0.34.4",
         "unit": True,
         "drop_ins": ["override.conf"],
         "dropped": ["OLLAMA_HOST", "OLLAMA_MAX_QUEUE"],
     }
-    assert preflight_module.adoption(preflight_module.check(WANTED), CONVERGED) is None
+    assert adoption.adoption(host_request.validate(WANTED), CONVERGED) is None
 
 
 def test_a_script_that_ran_again_is_taken_over_again() -> None:
@@ -683,14 +688,29 @@ def test_a_script_that_ran_again_is_taken_over_again() -> None:
     ("changes", "code", "words"),
     [
         ({"unit": VENDORS.replace("/usr/local/bin", "/usr/bin")}, "foreign_install", ["/usr/local/bin/ollama"]),
-        ({"unit": "[Service]\nExecStart=/usr/local/bin/ollama serve --x\n"}, "foreign_install", ["ollama.service"]),
-        ({"other_program": "/usr/bin/ollama"}, "foreign_install", ["/usr/bin/ollama", "package"]),
+        ({"unit": "[ServerFacts]\nExecStart=/usr/local/bin/ollama serve --x\n"}, "foreign_install", ["ollama.service"]),
         (
-            {"service": Service(environment={"OLLAMA_MODELS": "/data/m"})},
+            {"other_program": "/usr/bin/ollama"},
+            "foreign_install",
+            [
+                "/usr/bin/ollama",
+                "package",
+                "Ollama's own script",
+                "rm -r /usr/bin/ollama /usr/lib/ollama",
+                "models stay",
+            ],
+        ),
+        (
+            {"other_program": "/usr/bin/ollama", "service": ServerFacts(environment={"OLLAMA_MODELS": "/data/m"})},
+            "foreign_install",
+            ["then set ollama_models_dir: /data/m"],
+        ),
+        (
+            {"service": ServerFacts(environment={"OLLAMA_MODELS": "/data/m"})},
             "foreign_store",
             ["ollama_models_dir", "/data/m"],
         ),
-        ({"service": Service(environment={"HOME": "/srv/o"})}, "foreign_store", ["/srv/o/.ollama/models"]),
+        ({"service": ServerFacts(environment={"HOME": "/srv/o"})}, "foreign_store", ["/srv/o/.ollama/models"]),
     ],
 )
 def test_what_is_not_taken_over(changes: dict[str, Any], code: str, words: list[str]) -> None:
@@ -700,11 +720,60 @@ def test_what_is_not_taken_over(changes: dict[str, Any], code: str, words: list[
         assert word in error.message
 
 
+def test_another_directory_for_releases_is_refused() -> None:
+    error = refusal(replace(WANTED, install_dir="/srv/ollama"), CONVERGED)
+    assert error.code == "install_dir_changed"
+    assert "expected '/opt/ollama'" in error.message
+
+
+def test_the_settings_that_change_are_shown_without_secrets() -> None:
+    wanted = replace(
+        WANTED, settings={"keep_alive": "1h"}, environment={"OLLAMA_API_KEY": "hunter2", "OLLAMA_DEBUG": "1"}
+    )
+    there = replace(CONVERGED, environment={**ENVIRONMENT, "OLLAMA_KEEP_ALIVE": "5m", "HTTPS_PROXY": "http://a:b@c"})
+    assert pending.settings_changes(host_request.validate(wanted), there) == [
+        "HTTPS_PROXY: (hidden) -> (not set)",
+        "OLLAMA_API_KEY: (not set) -> (hidden)",
+        "OLLAMA_DEBUG: (not set) -> (hidden)",
+        "OLLAMA_KEEP_ALIVE: 5m -> 1h",
+    ]
+    assert pending.settings_changes(host_request.validate(WANTED), CONVERGED) == []
+
+
+@pytest.mark.parametrize(
+    ("found", "driver_pending", "refused"),
+    [
+        ({"count": 0, "usable": False}, False, True),
+        ({"count": 0, "usable": False}, True, True),
+        ({"count": 1, "usable": False}, False, True),
+        ({"count": 1, "usable": False}, True, False),
+        ({"count": 1, "usable": True}, False, False),
+    ],
+)
+@pytest.mark.parametrize("gpu", ["required", "preferred"])
+def test_a_required_gpu_that_is_absent_is_refused_before_anything_is_downloaded(
+    run_module: RunModule,
+    monkeypatch: pytest.MonkeyPatch,
+    gpu: str,
+    found: dict[str, Any],
+    driver_pending: bool,
+    refused: bool,
+) -> None:
+    monkeypatch.setattr("os.geteuid", lambda: 0)
+    monkeypatch.setattr(host_facts, "gather", lambda *_: BARE)
+    monkeypatch.setattr(verification, "brief", lambda *_: {**found, "summary": "no GPU", "variant": ""})
+    result = run_module(preflight, arguments(gpu=gpu, gpu_driver_pending=driver_pending), check=True)
+    assert result["failed"] == (refused and gpu == "required")
+    if result["failed"]:
+        assert result["failure"]["code"] == "no_gpu"
+        assert "ollama_gpu: required" in result["msg"]
+
+
 def test_what_systemd_says_of_the_old_server(root: Path, tmp_path: Path) -> None:
     (tmp_path / "vendor.env").write_text("# theirs\nOLLAMA_MODELS='/data/m'\nexport=no\n")
     said = show(User="ollama", Environment='PATH=/usr/bin "OLLAMA_ORIGINS=a b"')
-    said += f"EnvironmentFiles={tmp_path}/vendor.env (ignore_errors=no)\n"
-    service = preflight_module.look(WANTED, 11434, str(root), lambda: said).service
+    said["EnvironmentFiles"] = f"{tmp_path}/vendor.env (ignore_errors=no)"
+    service = host_facts.gather(WANTED, 11434, str(root), said).service
     assert service.user == "ollama"
     assert service.environment["OLLAMA_ORIGINS"] == "a b"
     assert service.environment["OLLAMA_MODELS"] == "/data/m"
@@ -714,7 +783,7 @@ def test_another_program_is_found(root: Path) -> None:
     program = root / "usr/bin/ollama"
     program.parent.mkdir(parents=True)
     program.write_text("")
-    assert preflight_module.look(WANTED, 11434, str(root), show).other_program == "/usr/bin/ollama"
+    assert host_facts.gather(WANTED, 11434, str(root), show()).other_program == "/usr/bin/ollama"
     (root / "usr/local/bin/ollama").unlink()
     (root / "usr/local/bin/ollama").symlink_to(program)
-    assert preflight_module.look(WANTED, 11434, str(root), show).other_program is None
+    assert host_facts.gather(WANTED, 11434, str(root), show()).other_program is None

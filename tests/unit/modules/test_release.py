@@ -305,7 +305,30 @@ def test_a_missing_release(host: Host) -> None:
 
 
 def test_a_site_that_does_not_answer(host: Host) -> None:
-    refuse(host, "unreachable", base_url="http://127.0.0.1:1", retries=2)
+    text = refuse(host, "unreachable", base_url="http://127.0.0.1:1", retries=2)["msg"]
+    for option in ("ollama_release_base_url", "ollama_release_proxy", "ollama_release_archives", "kaido.ollama.import"):
+        assert option in text
+
+
+def test_only_a_download(host: Host, tmp_path: Path) -> None:
+    name = "ollama-linux-amd64.tar.zst"
+    folder = tmp_path / "stage"
+    folder.mkdir()
+    result = host.release("0.35.1", download_dir=str(folder))
+    assert (result["failed"], result["bytes_downloaded"]) == (False, len(ARCHIVES["0.35.1"]))
+    assert [path.name for path in folder.iterdir()] == [name]
+    assert (folder / name).read_bytes() == ARCHIVES["0.35.1"]
+    assert not host.opt.exists()
+
+
+def test_a_download_from_a_directory_of_the_host(host: Host, tmp_path: Path) -> None:
+    name = "ollama-linux-amd64.tar.zst"
+    source, folder = tmp_path / "site" / "v0.35.1" / name, tmp_path / "stage"
+    for path in (source.parent, folder):
+        path.mkdir(parents=True)
+    source.write_bytes(ARCHIVES["0.35.1"])
+    host.release("0.35.1", download_dir=str(folder), base_url=f"file://{tmp_path}/site")
+    assert (folder / name).read_bytes() == source.read_bytes() == ARCHIVES["0.35.1"]
 
 
 def test_a_download_that_stands_still_goes_on_in_the_next_run(host: Host) -> None:

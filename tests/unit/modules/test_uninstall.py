@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 from ansible_collections.kaido.ollama.plugins.module_utils._core.errors import OllamaError
 from ansible_collections.kaido.ollama.plugins.module_utils._preflight import uninstall as uninstall_module
-from ansible_collections.kaido.ollama.plugins.module_utils._preflight.uninstall import Wanted
+from ansible_collections.kaido.ollama.plugins.module_utils._preflight.uninstall import UninstallRequest
 from ansible_collections.kaido.ollama.plugins.modules import uninstall
 
 from tests.unit.conftest import RunModule
@@ -69,10 +69,11 @@ class Host:
         path.parent.mkdir(parents=True, exist_ok=True)
         path.symlink_to(target)
 
-    def systemctl(self, *_arguments: str) -> str:
-        return f"ActiveState={'active' if self.active else 'inactive'}\nUnitFileState=\n"
+    @property
+    def properties(self) -> dict[str, str]:
+        return {"ActiveState": "active" if self.active else "inactive", "UnitFileState": ""}
 
-    def run(self, *command: str, check: bool = True) -> str:
+    def run(self, *command: str, check: bool = True) -> None:
         self.commands.append(command)
         if command[0] == "userdel":
             self.user = None
@@ -80,11 +81,10 @@ class Host:
             self.group = None
         elif command[:2] == ("systemctl", "disable"):
             self.active = False
-        return ""
 
-    def uninstall(self, **wanted: Any) -> tuple[uninstall_module.Plan, dict[str, str]]:
-        asked = Wanted(**wanted)
-        seen = uninstall_module.look(asked, str(self.root), self.systemctl)
+    def uninstall(self, **wanted: Any) -> tuple[uninstall_module.UninstallPlan, dict[str, str]]:
+        asked = UninstallRequest(**wanted)
+        seen = uninstall_module.gather(asked, str(self.root), self.properties)
         plan = uninstall_module.plan(seen, asked)
         late = uninstall_module.Removal(seen, asked, str(self.root), self.run).apply(plan.steps)
         return plan, {**plan.kept, **late}
@@ -100,12 +100,10 @@ def host(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Host:
     it.link("/opt/ollama/current", "releases/0.35.1")
     it.link("/usr/local/bin/ollama", "/opt/ollama/current/bin/ollama")
 
-    def find(function: Any, name: str) -> Any:
-        if name != "ollama":
-            return it.others.get(name)
-        return it.user if function is pwd.getpwnam else it.group
-
-    monkeypatch.setattr(uninstall_module, "_find", find)
+    monkeypatch.setattr(
+        uninstall_module, "find_user", lambda name: it.user if name == "ollama" else it.others.get(name)
+    )
+    monkeypatch.setattr(uninstall_module, "find_group", lambda name: it.group if name == "ollama" else None)
     return it
 
 
@@ -238,7 +236,7 @@ def test_the_vendors_account_goes(host: Host) -> None:
 
 
 def test_a_group_that_is_needed_stays(host: Host, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(host, "run", lambda *_command, check=True: "")
+    monkeypatch.setattr(host, "run", lambda *_command, check=True: None)
     _plan, kept = host.uninstall()
     assert kept["group ollama"] == "it is another account's main group"
 
@@ -270,21 +268,20 @@ def test_the_module(host: Host, run_module: RunModule, monkeypatch: pytest.Monke
     monkeypatch.setattr("os.geteuid", lambda: 1000)
     assert run_module(uninstall, {})["failure"]["code"] == "not_root"
     monkeypatch.setattr("os.geteuid", lambda: 0)
-    seen = uninstall_module.look(Wanted(), str(host.root), host.systemctl)
-    monkeypatch.setattr(uninstall_module, "look", lambda _wanted: seen)
+    seen = uninstall_module.gather(UninstallRequest(), str(host.root), host.properties)
+    monkeypatch.setattr(uninstall_module, "gather", lambda _wanted: seen)
     before = host.files()
-    forecast = run_module(uninstall, {}, check=True)
+    predicted = run_module(uninstall, {}, check=True)
     assert host.files() == before
-    assert forecast["changed"]
-    assert forecast["actions"][0] == "stop and disable ollama.service"
-    assert list(forecast["kept"]) == [MODELS]
+    assert predicted["changed"]
+    assert predicted["actions"][0] == "stop and disable ollama.service"
+    assert list(predicted["kept"]) == [MODELS]
 
 
-def test_a_program_that_fails_says_why() -> None:
-    with pytest.raises(OllamaError) as caught:
-        uninstall_module._run("sh", "-c", "echo no >&2; exit 3")
-    assert (caught.value.code, caught.value.message) == ("command_failed", "sh -c echo no >&2; exit 3: no")
-    assert uninstall_module._run("sh", "-c", "exit 3", check=False) == ""
+def test_programs_outside_of_the_search_path_are_found(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As with `become_method: su`, whose PATH has no directory of system administration."""
+    monkeypatch.setenv("PATH", "/nonexistent")
+    uninstall_module._execute("userdel", "--help")
 
 
 # The rest of what this collection runs

@@ -25,11 +25,25 @@ import yaml
 from ansible.parsing.dataloader import DataLoader
 from ansible.template import Templar, trust_as_template
 from ansible_collections.kaido.ollama.plugins.module_utils._core.errors import OllamaError
+from ansible_collections.kaido.ollama.plugins.module_utils._core.host import is_mount_point
 from ansible_collections.kaido.ollama.plugins.module_utils._core.owner import Identity
-from ansible_collections.kaido.ollama.plugins.module_utils._preflight import ownership
-from ansible_collections.kaido.ollama.plugins.module_utils._preflight import preflight as preflight_module
+from ansible_collections.kaido.ollama.plugins.module_utils._preflight import (
+    host_facts,
+    host_request,
+    ownership,
+    paths,
+    survey,
+    unit_file,
+)
 from ansible_collections.kaido.ollama.plugins.module_utils._preflight import uninstall as uninstall_module
+from ansible_collections.kaido.ollama.plugins.module_utils._preflight.host_facts import (
+    AccountFacts,
+    HostFacts,
+    ServerFacts,
+)
 from ansible_collections.kaido.ollama.plugins.module_utils._preflight.ownership import Owner
+from ansible_collections.kaido.ollama.plugins.module_utils._preflight.store_facts import StoreFacts
+from ansible_collections.kaido.ollama.plugins.module_utils._preflight.uninstall import UninstallRequest
 from ansible_collections.kaido.ollama.plugins.modules import preflight, store_directories
 
 from tests.conftest import ROOT
@@ -90,8 +104,8 @@ class Tree:
         self.at(path).symlink_to(target)
         self.give(path, owner)
 
-    def survey(self, owner: Owner = OWNER, models: str = MODELS) -> ownership.Survey:
-        return ownership.survey(models, INSTALL, HOME, owner, str(self.root))
+    def survey(self, owner: Owner = OWNER, models: str = MODELS) -> survey.Survey:
+        return survey.survey(models, INSTALL, HOME, owner, str(self.root))
 
     def mend(self, owner: Owner = OWNER, models: str = MODELS) -> list[str]:
         return ownership.mend(HOME, models, owner, str(self.root))
@@ -101,11 +115,11 @@ class Tree:
         infos = {str(path): path.lstat() for path in [self.at("/srv"), *self.at("/srv").rglob("*")]}
         return {path: (info.st_uid, info.st_gid, info.st_mode) for path, info in infos.items()}
 
-    def uninstall(self) -> tuple[uninstall_module.Plan, dict[str, str]]:
-        wanted = uninstall_module.Wanted(remove_models=True)
-        seen = uninstall_module.look(wanted, str(self.root), lambda *_: "")
+    def uninstall(self) -> tuple[uninstall_module.UninstallPlan, dict[str, str]]:
+        wanted = UninstallRequest(remove_models=True)
+        seen = uninstall_module.gather(wanted, str(self.root), {})
         plan = uninstall_module.plan(seen, wanted)
-        late = uninstall_module.Removal(seen, wanted, str(self.root), lambda *_, check=True: "").apply(plan.steps)
+        late = uninstall_module.Removal(seen, wanted, str(self.root), lambda *_, check=True: None).apply(plan.steps)
         return plan, {**plan.kept, **late}
 
 
@@ -132,7 +146,7 @@ def _tree(tmp_path: Path) -> Tree:
 
 
 def test_a_store_that_is_as_it_should_be(tree: Tree) -> None:
-    assert tree.survey() == ownership.Survey()
+    assert tree.survey() == survey.Survey()
     assert tree.mend() == []
 
 
@@ -212,7 +226,7 @@ def test_names_that_are_no_utf_8_are_left_alone(tree: Tree) -> None:
     for parent in ("blobs", "manifests"):
         with open(os.fsencode(tree.at(f"{MODELS}/{parent}")) + b"/\xff\xfe", "w"):
             pass
-    assert tree.survey() == ownership.Survey()
+    assert tree.survey() == survey.Survey()
     assert tree.mend() == []
 
 
@@ -281,7 +295,7 @@ def test_what_root_made_in_the_store_is_given_back(tree: Tree) -> None:
             tree.file(path, mode=mode, owner=root)
     assert set(tree.survey().wrong) == set(wrong)
     assert set(tree.mend()) == set(wrong)
-    assert tree.survey() == ownership.Survey()
+    assert tree.survey() == survey.Survey()
     assert {tree.at(path).stat().st_uid for path in wrong} == {SERVICE.uid}
     assert tree.at(f"{HOME}/.ollama/id_ed25519").stat().st_mode & 0o777 == 0o600
 
@@ -307,12 +321,12 @@ def test_a_store_that_its_group_cannot_read(tree: Tree) -> None:
     for path in closed:
         tree.at(path).chmod(0o700)
     tree.at(f"{MODELS}/blobs/{BLOB}").chmod(0o600)
-    assert tree.survey() == ownership.Survey()
+    assert tree.survey() == survey.Survey()
     shared = replace(OWNER, shared=True)
     assert set(tree.mend(shared)) == {*closed, f"{MODELS}/blobs/{BLOB}"}
     assert tree.at(f"{MODELS}/blobs/{BLOB}").stat().st_mode & 0o777 == 0o640
     assert tree.at(f"{HOME}/.ollama/id_ed25519").stat().st_mode & 0o777 == 0o600
-    assert tree.survey(shared) == ownership.Survey()
+    assert tree.survey(shared) == survey.Survey()
 
 
 def test_a_tree_without_end_is_not_read_to_its_end(tree: Tree, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -365,11 +379,11 @@ def test_the_unit_gets_what_links_lead_to() -> None:
     unit = (
         "[Unit]\nRequiresMountsFor=/m\n[Service]\nProtectSystem=strict\nReadWritePaths=/h /m\nProtectHome=true\nX=1\n"
     )
-    assert preflight_module.unit_for(unit, ()) == unit
-    lines = preflight_module.unit_for(unit, ["/data/b"]).splitlines()
+    assert unit_file.unit_with_targets(unit, ()) == unit
+    lines = unit_file.unit_with_targets(unit, ["/data/b"]).splitlines()
     assert [line for line in lines if "/data" in line] == ["RequiresMountsFor=/data/b", "ReadWritePaths=/data/b"]
     assert "ProtectHome=true" in lines
-    lines = preflight_module.unit_for(unit, ["/home/lab/b"]).splitlines()
+    lines = unit_file.unit_with_targets(unit, ["/home/lab/b"]).splitlines()
     assert {"ProtectHome=tmpfs", "BindPaths=/home/lab/b", "ReadWritePaths=/home/lab/b", "X=1"} <= set(lines)
     assert "ProtectHome=true" not in lines
 
@@ -384,8 +398,8 @@ def test_the_lines_that_are_changed_for_links_are_in_the_template() -> None:
 # H4: preflight reads a store as its owner, without end and without waiting
 
 
-def look(tree: Tree, version: str = "0.40.2") -> preflight_module.Host:
-    return preflight_module.look(replace(WANTED, version=version), 11434, str(tree.root), lambda: "")
+def look(tree: Tree, version: str = "0.40.2") -> HostFacts:
+    return host_facts.gather(replace(WANTED, version=version), 11434, str(tree.root), {})
 
 
 def test_a_fifo_stops_nobody(tree: Tree) -> None:
@@ -544,7 +558,7 @@ def test_uninstalling_empties_what_an_administrators_link_leads_to(tree: Tree) -
     ],
 )
 def test_directories_of_the_system_and_malformed_paths(variable: str, path: str) -> None:
-    error = refusal(replace(WANTED, **t.cast("dict[str, t.Any]", {variable: ownership.normal(path)})), CONVERGED)
+    error = refusal(replace(WANTED, **t.cast("dict[str, t.Any]", {variable: paths.normal(path)})), CONVERGED)
     assert error.code == "bad_option"
     assert error.message.startswith(f"ollama_{variable}: invalid value ")
     assert "expected" in error.message
@@ -585,7 +599,7 @@ def test_directories_in_each_other(models: str, install: str) -> None:
     ],
 )
 def test_one_form_of_a_path(path: str, form: str) -> None:
-    assert ownership.normal(path) == form
+    assert paths.normal(path) == form
 
 
 @pytest.mark.parametrize(
@@ -654,7 +668,7 @@ def test_a_directory_that_is_not_for_releases(tree: Tree, prepare: t.Callable[[T
 
 def test_problems_of_directories_are_failures() -> None:
     problem = ownership.Problem("store_unsafe", "/x is a symbolic link", "/x")
-    error = refusal(WANTED, replace(CONVERGED, directories=ownership.Survey(problems=(problem,))))
+    error = refusal(WANTED, replace(CONVERGED, directories=survey.Survey(problems=(problem,))))
     assert (error.code, error.message) == ("store_unsafe", "/x is a symbolic link")
 
 
@@ -676,7 +690,7 @@ assert OURS is not None
         (replace(OURS, local=False, groups=frozenset()), ["gpasswd -a ollama render", "directory service"]),
     ],
 )
-def test_an_account_that_is_somebody_elses_is_refused(account: preflight_module.Account, words: list[str]) -> None:
+def test_an_account_that_is_somebody_elses_is_refused(account: AccountFacts, words: list[str]) -> None:
     error = refusal(WANTED, replace(CONVERGED, account=account))
     assert error.code == "account_unsuitable"
     assert error.message.startswith("ollama_user: invalid value 'ollama'; ")
@@ -692,7 +706,7 @@ def test_an_account_that_is_somebody_elses_is_refused(account: preflight_module.
         replace(OURS, shell="/bin/false"),
     ],
 )
-def test_an_account_that_is_suitable_is_used_as_it_is(account: preflight_module.Account) -> None:
+def test_an_account_that_is_suitable_is_used_as_it_is(account: AccountFacts) -> None:
     assert examine(WANTED, replace(CONVERGED, account=account)) == {}
 
 
@@ -728,7 +742,7 @@ def test_another_account_on_a_host_with_a_server(key: str, variable: str) -> Non
     ],
 )
 @pytest.mark.parametrize("host", [CONVERGED, FOREIGN, BARE])
-def test_a_drop_in_that_sets_another_account(text: str, refused: bool, host: preflight_module.Host) -> None:
+def test_a_drop_in_that_sets_another_account(text: str, refused: bool, host: HostFacts) -> None:
     there = replace(host, drop_ins={"override.conf": text})
     if not refused:
         examine(WANTED, there)
@@ -742,13 +756,13 @@ def test_drop_ins_in_other_places_are_read(tree: Tree) -> None:
     tree.directory("/run/systemd/system/ollama.service.d", owner=Identity(0, 0))
     path = "/run/systemd/system/ollama.service.d/x.conf"
     tree.file(path, "[Service]\nUser=root\n")
-    host = preflight_module.look(WANTED, 11434, str(tree.root), lambda: show(DropInPaths=path))
+    host = host_facts.gather(WANTED, 11434, str(tree.root), show(DropInPaths=path))
     assert host.drop_ins == {path: "[Service]\nUser=root\n"}
 
 
 def test_the_account_as_the_host_has_it(tree: Tree, monkeypatch: pytest.MonkeyPatch) -> None:
     entry = pwd.struct_passwd(("www", "x", SERVICE.uid, 0, "", "/var/www", "/usr/sbin/nologin"))
-    monkeypatch.setattr(preflight_module, "_passwd", lambda _name: entry)
+    monkeypatch.setattr(host_facts, "find_user", lambda _name: entry)
     monkeypatch.setattr("os.getgrouplist", lambda _name, gid: [gid])
     for pid, unit in (("7", "nginx.service"), ("8", "ollama.service")):
         tree.directory(f"/proc/{pid}")
@@ -779,25 +793,22 @@ def test_a_mount_point_that_is_missing_below_another_one() -> None:
     there = Path("/dev/shm/kaido-test")
     there.mkdir(exist_ok=True)
     try:
-        assert not preflight_module._is_mount_point(str(there))
-        assert preflight_module._is_mount_point("/dev/shm")
-        assert preflight_module._is_mount_point("/proc")
-        assert not preflight_module._is_mount_point("/dev/shm/missing")
+        assert not is_mount_point(str(there))
+        assert is_mount_point("/dev/shm")
+        assert is_mount_point("/proc")
+        assert not is_mount_point("/dev/shm/missing")
     finally:
         there.rmdir()
 
 
 def test_a_mount_point_above_the_models_can_be_named() -> None:
     wanted = replace(WANTED, models_dir="/data/a/models", models_mount_required="/data")
-    assert (
-        "/data is not a mount point"
-        in refusal(wanted, replace(CONVERGED, store=preflight_module.Store(mounted=False))).message
-    )
+    assert "/data is not a mount point" in refusal(wanted, replace(CONVERGED, store=StoreFacts(mounted=False))).message
 
 
 @pytest.mark.parametrize("models", [MODELS, "/srv/models"])
 def test_a_store_under_a_path_that_units_cannot_hold(models: str) -> None:
-    service = preflight_module.Service(environment={"OLLAMA_MODELS": "/mnt/Big Disk/models"})
+    service = ServerFacts(environment={"OLLAMA_MODELS": "/mnt/Big Disk/models"})
     error = refusal(replace(WANTED, models_dir=models), replace(FOREIGN, service=service))
     assert error.code == "foreign_store"
     for word in (
@@ -824,11 +835,11 @@ def test_a_store_under_a_path_that_units_cannot_hold(models: str) -> None:
     ],
 )
 def test_a_server_with_the_vulnerability_is_named(version: str | None, warned: bool) -> None:
-    assert ("CVE-2026-103663" in (preflight_module.vulnerability(version) or "")) == warned
+    assert ("CVE-2026-103663" in (host_request.vulnerability(version) or "")) == warned
 
 
 def test_preflight_warns_of_it(run_module: RunModule, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(preflight_module, "look", lambda *_: FOREIGN)
+    monkeypatch.setattr(host_facts, "gather", lambda *_: FOREIGN)
     result = run_module(preflight, arguments(models_dir=MODELS + "/"))
     assert any("CVE-2026-103663" in warning for warning in result["warnings"])
     assert (result["account_exists"], result["former_user"], result["unit"]) == (True, "", UNIT)
@@ -846,8 +857,8 @@ def test_the_module_changes_only_what_is_wrong(
     params = {"home": f"{tree.root}{HOME}", "models_dir": f"{tree.root}{MODELS}/"}
     assert run_module(store_directories, params)["changed"] is False
     os.chown(blobs, 0, 0)
-    forecast = run_module(store_directories, params, check=True)
-    assert (forecast["changed"], forecast["paths"], os.stat(blobs).st_uid) == (True, [blobs], 0)
+    predicted = run_module(store_directories, params, check=True)
+    assert (predicted["changed"], predicted["paths"], os.stat(blobs).st_uid) == (True, [blobs], 0)
     assert run_module(store_directories, params)["paths"] == [blobs]
     assert os.stat(blobs).st_uid == SERVICE.uid
     tree.link(f"{MODELS}/blobs", "/srv/victim")
@@ -859,6 +870,19 @@ def test_the_module_without_an_account(tree: Tree, run_module: RunModule) -> Non
     assert run_module(store_directories, params, check=True)["paths"] == [params["home"], params["models_dir"]]
     assert run_module(store_directories, params)["failure"]["code"] == "no_account"
     assert not tree.at("/new").exists()
+
+
+def test_check_mode_predicts_for_an_account_that_does_not_exist_yet(
+    tree: Tree, run_module: RunModule, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A disk that an administrator has mounted belongs to root before the account is created."""
+    monkeypatch.setattr("os.geteuid", lambda: 0)
+    models = tree.root / "disk"
+    models.mkdir(mode=0o755)
+    arguments = {"models_dir": str(models), "home": str(tree.root / "home"), "user": "not-here", "group": "not-here"}
+    result = run_module(store_directories, arguments, check=True)
+    assert not result["failed"], result
+    assert str(models) in result["paths"]
 
 
 def test_the_module_wants_root(run_module: RunModule, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -881,6 +905,7 @@ def test_a_sandbox_that_the_host_does_not_allow_is_named(line: str, named: bool)
     failure = rendered(
         "ollama__failure",
         ollama__goes_back=False,
+        ollama__moves_back=False,
         ansible_failed_result={"msg": "does not answer"},
         ollama__journal={"stdout_lines": [line]},
     )

@@ -1,0 +1,122 @@
+# Copyright (c) 2026, kaido.ollama contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Taking over what the vendor's script installed.
+
+PRIVATE to the collection: it may change at any time.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import pwd
+import re
+import typing as t
+
+from .._core.errors import OllamaError
+from .._release import release as release_module
+from .host_facts import HostFacts
+from .host_request import HostRequest, ValidRequest
+from .paths import PATH, bind_mount, normal
+from .unit_file import UNIT_PATH, environment_of, is_foreign
+
+
+def check_adoption(request: HostRequest, host: HostFacts) -> None:
+    _check_install_dir(request, host)
+    release_module.check_foreign(host.releases, request.install_dir, request.bin_dir)
+    if host.other_program:
+        raise OllamaError(
+            "foreign_install",
+            f"{host.other_program} was not installed by this collection; remove that installation first, its models "
+            "stay. Where a package owns it (dpkg -S or rpm -qf), remove the package. Ollama's own script uses that "
+            "path if PATH lacks /usr/local/bin: systemctl disable --now ollama; rm -r /usr/bin/ollama /usr/lib/ollama "
+            f"{UNIT_PATH}{_keep_store(request, host)}",
+            path=host.other_program,
+        )
+    if not is_foreign(host.unit):
+        return
+    program = os.path.join(request.bin_dir, "ollama")
+    starts = re.findall(r"^\s*ExecStart\s*=\s*(\S+)\s+serve\s*$", host.unit or "", re.MULTILINE)
+    if starts != [program]:
+        raise OllamaError(
+            "foreign_install",
+            f"{UNIT_PATH} was written neither by this collection nor by Ollama's own script, it does not start "
+            f"{program}; remove that installation first (its models stay usable)",
+            path=UNIT_PATH,
+        )
+    store = foreign_store(host)
+    if store and not _is_same(store, request.models_dir):
+        if PATH.match(normal(store)):
+            way = f"expected {store}, or move them first"
+        else:
+            way = (
+                f"they are in {store!r}, a path that units of systemd cannot hold; make another path for it with "
+                f"{bind_mount(store, '/srv/ollama-models')} (and in /etc/fstab), then set "
+                "ollama_models_dir: /srv/ollama-models"
+            )
+        raise OllamaError(
+            "foreign_store",
+            f"ollama_models_dir: invalid value {request.models_dir!r}; the server on this host keeps its models "
+            f"elsewhere: {way}",
+            variable="ollama_models_dir",
+            store=store,
+        )
+
+
+def _check_install_dir(request: HostRequest, host: HostFacts) -> None:
+    """Refuse another directory for releases than the one from which the server of this collection runs."""
+    if host.unit is None or is_foreign(host.unit):
+        return
+    found = re.search(r"^ExecStart=(/\S+)/current/bin/ollama serve$", host.unit, re.MULTILINE)
+    if found and found[1] != request.install_dir:
+        raise OllamaError(
+            "install_dir_changed",
+            f"ollama_install_dir: invalid value {request.install_dir!r}; expected {found[1]!r}, where the releases of "
+            f"this host are; to move them, run playbook kaido.ollama.uninstall with ollama_install_dir: {found[1]} "
+            "(models stay), then this one again",
+            variable="ollama_install_dir",
+        )
+
+
+def _keep_store(request: HostRequest, host: HostFacts) -> str:
+    """Return which variable keeps the models of another installation, where its store is not the default."""
+    store = foreign_store(host) if is_foreign(host.unit) else None
+    if store is None or _is_same(store, request.models_dir):
+        return ""
+    return f"; then set ollama_models_dir: {store}"
+
+
+def _is_same(path: str, other: str) -> bool:
+    # A bind mount is the same directory under another path.
+    with contextlib.suppress(OSError):
+        return os.path.samefile(path, other)
+    return os.path.realpath(path) == os.path.realpath(other)
+
+
+def foreign_store(host: HostFacts) -> str | None:
+    """Return where a server that we did not set up keeps its models."""
+    if "OLLAMA_MODELS" in host.service.environment:
+        return host.service.environment["OLLAMA_MODELS"]
+    with contextlib.suppress(KeyError):
+        home = host.service.environment.get("HOME") or pwd.getpwnam(host.service.user or "root").pw_dir
+        return os.path.join(home, ".ollama", "models")
+    return None
+
+
+def adoption(valid: ValidRequest, host: HostFacts) -> dict[str, t.Any] | None:
+    """Return what is taken over and what of it will not apply any more; None when there is nothing. Pure."""
+    vendor = host.releases.vendor
+    foreign = is_foreign(host.unit)
+    if not foreign and not vendor:
+        return None
+    own = {*valid.environment, *valid.raw_environment}
+    unit = {*environment_of(host.unit or "")} - {"PATH", "HOME"} if foreign else set()
+    # EnvironmentFile= of our unit wins over Environment= of a drop-in.
+    overridden = {name for text in host.drop_ins.values() for name in environment_of(text)} & own
+    return {
+        "version": vendor.version if vendor else None,
+        "unit": foreign,
+        "drop_ins": sorted(host.drop_ins),
+        "dropped": sorted((unit - own) | (overridden - valid.raw_environment.keys())),
+    }

@@ -1,0 +1,150 @@
+# Copyright (c) 2026, kaido.ollama contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Paths opened component by component, by descriptor and without following links of other users than root.
+
+PRIVATE to the collection: it may change at any time.
+"""
+
+from __future__ import annotations
+
+import os
+import pwd
+import re
+import stat
+
+from .._core.owner import Identity, acting_as
+
+_MAX_LINKS = 40
+_DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+
+
+class Unsafe(Exception):
+    """Something in the way: a link, or a file where a directory has to be."""
+
+    def __init__(self, path: str, message: str) -> None:
+        super().__init__(message)
+        self.path, self.message = path, message
+
+
+class Opened:
+    """A path, opened component by component; a context manager, as it holds a descriptor.
+
+    :ivar handle: the descriptor of the directory, or of the nearest one that exists.
+    :ivar path: the resolved path of that directory.
+    :ivar missing: the components that do not exist.
+    :ivar linked: whether a link was on the way.
+    :ivar chain: owner and mode of each component, the first one below the root.
+    :raises Unsafe: for a link of somebody else than root, and for what is no directory.
+    """
+
+    def __init__(self, path: str, root: str = "/") -> None:
+        self.linked = False
+        self.missing: list[str] = []
+        self.chain: list[tuple[str, os.stat_result]] = []
+        self._handles = [os.open(root, _DIRECTORY & ~os.O_NOFOLLOW)]
+        self._names: list[str] = []
+        try:
+            self._descend([part for part in path.split("/") if part])
+        except BaseException:
+            self.close()
+            raise
+
+    @property
+    def handle(self) -> int:
+        return self._handles[-1]
+
+    @property
+    def path(self) -> str:
+        return "/" + "/".join(self._names)
+
+    def __enter__(self) -> Opened:
+        return self
+
+    def __exit__(self, *_exception: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        while self._handles:
+            os.close(self._handles.pop())
+
+    def _descend(self, todo: list[str]) -> None:
+        links = 0
+        while todo:
+            part = todo.pop(0)
+            if part == ".":
+                continue
+            if part == "..":
+                if self._names:
+                    self._names.pop()
+                    os.close(self._handles.pop())
+                continue
+            here = self.path.rstrip("/") + "/" + part
+            try:
+                info = os.stat(part, dir_fd=self.handle, follow_symlinks=False)
+            except FileNotFoundError:
+                self.missing = [part, *todo]
+                return
+            except OSError as exc:
+                raise Unsafe(here, f"cannot be read: {exc.strerror}") from None
+            if stat.S_ISLNK(info.st_mode):
+                links += 1
+                target = self._target(part, here, info, links)
+                if target.startswith("/"):
+                    while self._names:
+                        self._names.pop()
+                        os.close(self._handles.pop())
+                todo = [piece for piece in target.split("/") if piece] + todo
+                self.linked = True
+                continue
+            self.enter(part, here)
+
+    def _target(self, part: str, here: str, info: os.stat_result, links: int) -> str:
+        if links > _MAX_LINKS:
+            raise Unsafe(here, "is one of too many symbolic links")
+        try:
+            target = os.readlink(part, dir_fd=self.handle)
+        except OSError as exc:
+            raise Unsafe(here, f"cannot be read: {exc.strerror}") from None
+        if info.st_uid != 0 or info.st_nlink != 1:
+            raise Unsafe(
+                here,
+                f"is a symbolic link to {shown(target)} that belongs to user {name_of(info.st_uid)}, and only "
+                f"links of root are followed; remove it, or if it is wanted: chown -h root: {shown(here)}",
+            )
+        return target
+
+    def enter(self, part: str, here: str) -> None:
+        """Open one more component."""
+        try:
+            handle = open_directory(part, self.handle)
+        except NotADirectoryError:
+            raise Unsafe(here, "is not a directory; remove it or rename it") from None
+        except OSError as exc:
+            raise Unsafe(here, f"cannot be opened: {exc.strerror}") from None
+        self._handles.append(handle)
+        self._names.append(part)
+        self.chain.append((here, os.fstat(handle)))
+
+
+def open_directory(name: str, parent: int) -> int:
+    try:
+        return os.open(name, _DIRECTORY, dir_fd=parent)
+    except PermissionError:
+        # A server of NFS may give root fewer rights than the owner.
+        info = os.stat(name, dir_fd=parent, follow_symlinks=False)
+        with acting_as(Identity(info.st_uid, info.st_gid)):
+            return os.open(name, _DIRECTORY, dir_fd=parent)
+
+
+def shown(path: str) -> str:
+    """Return a path for messages: without control characters, quoted where it has unusual ones."""
+    return path if re.match(r"[A-Za-z0-9/._+:@~-]+\Z", path) else ascii(path)
+
+
+def name_of(uid: int) -> str:
+    """Return the name of a user, or the number."""
+    try:
+        return pwd.getpwuid(uid).pw_name
+    except KeyError:
+        return str(uid)

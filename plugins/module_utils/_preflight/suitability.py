@@ -1,0 +1,194 @@
+# Copyright (c) 2026, kaido.ollama contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Refuse, before anything changes, a request that a host cannot meet. Pure.
+
+PRIVATE to the collection: it may change at any time.
+"""
+
+from __future__ import annotations
+
+import typing as t
+
+from .._core import sockets
+from .._core.errors import OllamaError
+from .._core.progress import human
+from .._release import release as release_module
+from .adoption import check_adoption
+from .host_facts import HostFacts, PortListener, missing_groups
+from .host_request import HostRequest, ValidRequest
+from .store_facts import MIGRATION_FACTOR, crosses
+from .store_move import check_space
+from .unit_file import UNIT_PATH, account_of, is_foreign
+
+_SHELLS = ("/nologin", "/false")
+
+
+def checksums_of(request: HostRequest, host: HostFacts, fetched: t.Mapping[str, str] | None = None) -> dict[str, str]:
+    """Return the checksums that the release's archives must have, the base one first. Pure.
+
+    A fetched checksum is recorded with the release and used from then on.
+
+    :param fetched: the checksums that the release site publishes; None if it was not queried.
+    :raises OllamaError: ``unknown_checksum``, ``invalid_checksum``, ``unsupported_architecture``…
+    """
+    assets = release_module.assets(host.machine, request.variants)
+    known = dict(request.checksums)
+    if request.fetch_checksum:
+        known = {**(fetched or {}), **host.releases.releases.get(request.version, {}), **known}
+    if request.checksum:
+        known[assets[0]] = release_module.parse_checksum(request.checksum, what="ollama_release_checksum")
+    for asset in assets:
+        if asset not in known:
+            raise OllamaError(
+                "unknown_checksum",
+                f"ollama_version: {request.version!r} has no known checksum for {asset}; expected a version of "
+                "roles/ollama/vars/checksums.yml, or the checksum of its sha256sum.txt in "
+                "ollama_release_checksums",
+                variable="ollama_version",
+                archive=asset,
+            )
+    return {asset: release_module.parse_checksum(known[asset], what="checksum of " + asset) for asset in assets}
+
+
+def check_host(
+    request: HostRequest, valid: ValidRequest, host: HostFacts, fetched: t.Mapping[str, str] | None = None
+) -> release_module.ReleaseRequest:
+    """Refuse a request that this host cannot meet; return the release for it. Pure.
+
+    :raises OllamaError: naming the obstacle.
+    """
+    if not host.has_systemd:
+        raise OllamaError(
+            "unsupported_init", "this host does not use systemd as its init system; expected a host that does"
+        )
+    release = release_module.ReleaseRequest(
+        version=request.version,
+        archives=checksums_of(request, host, fetched),
+        base_url=request.base_url,
+        install_dir=request.install_dir,
+        bin_dir=request.bin_dir,
+        keep=request.keep,
+    )
+    _check_account(request, host)
+    check_adoption(request, host)
+    for problem in host.directories.problems:
+        raise OllamaError(problem.code, problem.message, path=problem.path)
+    _check_migration(request, host)
+    if host.move:
+        check_space(host.move)
+    if request.models_mount_required and not host.store.mounted:
+        point = request.models_dir if request.models_mount_required is True else request.models_mount_required
+        raise OllamaError(
+            "not_mounted",
+            f"ollama_models_dir: {point} is not a mount point; mount its file system, set ollama_models_mount_required "
+            "to the directory above it where that is mounted, or to false",
+            variable="ollama_models_dir",
+        )
+    if not host.has_zstd and not host.package_manager and "install" in release_module.plan(host.releases, release):
+        raise OllamaError(
+            "no_zstd",
+            "the program zstd is required to unpack a release, and this host has neither apt nor dnf to install it; "
+            "install zstd first",
+        )
+    for listener in host.listeners:
+        if sockets.overlap(listener.address, valid.address) and not _is_ours(listener, host):
+            who = f"{listener.program} (pid {listener.pid})" if listener.program else "a program that cannot be seen"
+            raise OllamaError(
+                "port_taken",
+                f"ollama_settings.host: {str(valid.address)!r} is in use: "
+                f"{who} listens on port {valid.address.port}; stop it, or set another port",
+                program=listener.program,
+                pid=listener.pid,
+            )
+    return release
+
+
+def _check_account(request: HostRequest, host: HostFacts) -> None:
+    _check_unit_account(request, host)
+    account = host.account
+    if account is None:
+        return
+    text = None
+    if account.uid == 0 or not account.shell.endswith(_SHELLS):
+        text = (
+            f"it is a login account (uid {account.uid}, shell {account.shell or '/bin/sh'}, home {account.home}); "
+            "expected a system account without a shell, or a name that does not exist yet"
+        )
+    elif account.group != request.group:
+        text = (
+            f"its primary group is {account.group}; expected ollama_group: {account.group}, or another ollama_user "
+            "(existing accounts are not changed)"
+        )
+    elif account.processes:
+        text = f"{', '.join(account.processes[:3])} runs as it; expected an account for this server alone"
+    elif not account.local and missing_groups(host):
+        groups = missing_groups(host)
+        commands = " && ".join(f"gpasswd -a {request.user} {group}" for group in groups)
+        text = (
+            f"it is in a directory service and not in the groups of the GPU devices; expected membership in "
+            f"{', '.join(groups)}, for example by: {commands}"
+        )
+    if text:
+        raise OllamaError(
+            "account_unsuitable", f"ollama_user: invalid value {request.user!r}; {text}", variable="ollama_user"
+        )
+
+
+def _check_unit_account(request: HostRequest, host: HostFacts) -> None:
+    """Refuse another account than that of the server, and drop-ins that set another one."""
+    before = account_of(host.unit or "")
+    for key, variable, name in (("User", "ollama_user", request.user), ("Group", "ollama_group", request.group)):
+        if not is_foreign(host.unit) and before.get(key, name) != name:
+            raise OllamaError(
+                "account_changed",
+                f"{variable}: invalid value {name!r}; expected {before[key]!r}, as which the server on this host runs; "
+                f"to change it, run playbook kaido.ollama.uninstall with {variable}: {before[key]} (models stay), then "
+                "this one again",
+                variable=variable,
+            )
+        for drop_in, text in sorted(host.drop_ins.items()):
+            found = account_of(text)
+            if found.get(key, name) != name or found.get("DynamicUser", "no").lower() in ("yes", "true", "on", "1"):
+                wrong = f"{key}={found[key]}" if found.get(key, name) != name else "DynamicUser="
+                raise OllamaError(
+                    "drop_in_account",
+                    f"{drop_in if '/' in drop_in else f'{UNIT_PATH}.d/{drop_in}'}: {wrong} conflicts with {variable}: "
+                    f"{name}, the owner of the models; remove that line",
+                    variable=variable,
+                )
+
+
+def _is_ours(listener: PortListener, host: HostFacts) -> bool:
+    # Root cannot read other processes in some containers; the account has to suffice there.
+    same_account = host.account is not None and host.account.uid == listener.uid
+    return listener.unit or (listener.pid is None and same_account and host.service.active)
+
+
+def _check_migration(request: HostRequest, host: HostFacts) -> None:
+    crossing = crosses(request, host.releases, host.store.generation)
+    if not crossing:
+        return
+    if not request.accept_store_migration:
+        if crossing == "up":
+            why = (
+                "0.40 and newer rewrite the models that an older version stored, and need up to 2.25 times their space"
+            )
+        else:
+            why = "a version before 0.40 may remove models that a newer version stored"
+        raise OllamaError(
+            "store_migration",
+            f"ollama_version: invalid value {request.version!r}; {why}, which cannot be undone; expected a "
+            f"version {'before' if crossing == 'up' else 'from'} 0.40, or ollama_accept_store_migration: true",
+            variable="ollama_version",
+            store=request.models_dir,
+        )
+    # The model itself is on the disk already.
+    needed = int(host.store.largest * (MIGRATION_FACTOR - 1))
+    if crossing == "up" and host.store.free < needed:
+        raise OllamaError(
+            "disk_full",
+            f"ollama_version: {request.version!r} rewrites models, for the largest of which {human(needed)} have to "
+            f"be free in {request.models_dir}; {human(host.store.free)} are free",
+            path=request.models_dir,
+        )

@@ -1,0 +1,143 @@
+#!/usr/bin/python
+# Copyright (c) 2026, kaido.ollama contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Module store_move: move a model store to another directory in three steps, around the restart of the server."""
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: store_move
+short_description: Move an Ollama model store to another directory
+version_added: 0.1.0
+description:
+  - Internal to the role P(kaido.ollama.ollama#role), which uses it if C(ollama_models_dir) of a server changes.
+  - Moves all models of the store, declared or not. On the same file system hard links are created, so that no data is
+    copied; on another file system the blobs are copied and verified by their digests.
+  - An interrupted step is continued by the next run. Nothing is removed from O(source) before the server serves from
+    O(target).
+author:
+  - kaido.ollama contributors (@kaido)
+extends_documentation_fragment:
+  - kaido.ollama._attributes
+attributes:
+  check_mode:
+    support: full
+  diff_mode:
+    support: none
+  idempotent:
+    support: full
+options:
+  source:
+    description: The directory that the server has used.
+    type: str
+    required: true
+  target:
+    description: The new directory. It exists and belongs to the owner of O(source).
+    type: str
+    required: true
+  step:
+    description:
+      - V(fill) creates the files while the server goes on using O(source).
+      - V(switch) creates what was added meanwhile, with the server stopped, and records that O(target) is complete.
+      - V(finish) removes the files of O(source), after the server was started with O(target).
+    type: str
+    choices: [fill, switch, finish]
+    required: true
+notes:
+  - The codes in RV(failure.code) are C(not_root), C(store_unsafe), C(not_switched), C(disk_full), C(read_only),
+    C(permission_denied) and C(cannot_drop_privileges).
+seealso:
+  - module: kaido.ollama.preflight
+  - module: kaido.ollama.store_directories
+"""
+
+EXAMPLES = r"""
+- name: Create the files of the store in the new directory
+  kaido.ollama.store_move:
+    source: /usr/share/ollama/.ollama/models
+    target: /srv/models
+    step: fill
+"""
+
+RETURN = r"""
+files:
+  description: The number of files that were created in O(target), or removed from O(source).
+  returned: success, outside of check mode
+  type: int
+bytes_copied:
+  description: The number of bytes that were copied to another file system.
+  returned: success, outside of check mode
+  type: int
+kept:
+  description: The damaged files, which stay in O(source).
+  returned: success, outside of check mode
+  type: list
+  elements: str
+failure:
+  description: Why it failed.
+  returned: failure
+  type: dict
+  contains:
+    code:
+      description: A stable name of the kind of failure, see the notes.
+      type: str
+      returned: always
+    message:
+      description: The same as RV(ignore:msg).
+      type: str
+      returned: always
+"""
+
+import os
+import typing as t
+
+from ansible.module_utils.basic import AnsibleModule
+
+from ..module_utils._core.errors import OllamaError
+from ..module_utils._preflight import store_move
+from ..module_utils._preflight.paths import normal
+from ..module_utils._server.argspec import finish
+
+
+def run(params: t.Mapping[str, t.Any], check_mode: bool) -> dict[str, t.Any]:
+    """Carry out a step and return the module's result."""
+    if os.geteuid() != 0:
+        raise OllamaError("not_root", "a store is moved as root; set become: true")
+    source, target = normal(params["source"]), normal(params["target"])
+    if check_mode:
+        return {"changed": True}
+    if params["step"] == "finish":
+        removed, kept = store_move.finish(source, target)
+        return {"changed": True, "files": removed, "bytes_copied": 0, "kept": kept, "warnings": _warnings(kept)}
+    switches = params["step"] == "switch"
+    filled = store_move.fill(source, target, partial=switches)
+    if switches:
+        store_move.switch(source, target, filled.damaged)
+    return {
+        "changed": filled.files > 0,
+        "files": filled.files,
+        "bytes_copied": filled.copied,
+        "kept": [f"{source}/{name}" for name in filled.damaged],
+    }
+
+
+def _warnings(kept: t.Sequence[str]) -> list[str]:
+    return [f"{path} is damaged and was not moved; remove it if its model is not needed" for path in kept]
+
+
+def main() -> None:
+    """Run the module."""
+    module = AnsibleModule(
+        argument_spec={
+            "source": {"type": "str", "required": True},
+            "target": {"type": "str", "required": True},
+            "step": {"type": "str", "choices": ["fill", "switch", "finish"], "required": True},
+        },
+        supports_check_mode=True,
+    )
+    finish(module, run)
+
+
+if __name__ == "__main__":
+    main()

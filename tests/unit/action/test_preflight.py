@@ -1,0 +1,149 @@
+# Copyright (c) 2026, kaido.ollama contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The action plugin preflight: invalid variables end the play on the controller, and an old Python in one line."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import typing as t
+from pathlib import Path
+
+import pytest
+import yaml
+from ansible_collections.kaido.ollama.plugins.module_utils._core.interpreter import python_problem
+
+from tests.conftest import ROOT
+
+INTERPRETER = '#!/bin/sh\ntouch {folder}/contacted\nexec {python} "$@"\n'
+
+
+CALLBACK = """
+import json
+import os
+from ansible.plugins.callback import CallbackBase
+
+class CallbackModule(CallbackBase):
+    CALLBACK_VERSION = 2.0
+    CALLBACK_TYPE = "aggregate"
+    CALLBACK_NAME = "failures"
+
+    def v2_runner_on_failed(self, result, ignore_errors=False):
+        values = getattr(result, "result", None) or result._result
+        with open(os.environ["FAILURES"], "w") as file:
+            file.write(str(values["msg"]))
+"""
+
+
+class Play:
+    """The first tasks of role ollama on this host, whose Python leaves a file when it is started."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.interpreter = folder / "python"
+        (folder / "callbacks").mkdir()
+        (folder / "callbacks" / "failures.py").write_text(CALLBACK)
+        (folder / "ansible.cfg").write_text("[defaults]\ncallback_plugins = callbacks\ncallbacks_enabled = failures\n")
+        self.write(INTERPRETER.format(folder=folder, python=sys.executable))
+
+    def write(self, script: str) -> None:
+        self.interpreter.write_text(script)
+        self.interpreter.chmod(0o755)
+
+    def __call__(self, **variables: t.Any) -> str:
+        """Return the message of the failure."""
+        host = {"ansible_connection": "local", "ansible_python_interpreter": str(self.interpreter), **variables}
+        (self.folder / "hosts.yml").write_text(yaml.safe_dump({"ollama_servers": {"hosts": {"hecate": host}}}))
+        play = {
+            "hosts": "ollama_servers",
+            "gather_facts": False,
+            "tasks": [
+                {
+                    "ansible.builtin.import_role": {
+                        "name": "kaido.ollama.ollama",
+                        "tasks_from": "preflight",
+                        "rolespec_validate": False,
+                    }
+                }
+            ],
+        }
+        (self.folder / "play.yml").write_text(yaml.safe_dump([play]))
+        done = subprocess.run(
+            [Path(sys.executable).parent / "ansible-playbook", "-i", "hosts.yml", "play.yml", "--check"],
+            env={
+                **os.environ,
+                "ANSIBLE_COLLECTIONS_PATH": str(ROOT / ".cache"),
+                "ANSIBLE_CONFIG": str(self.folder / "ansible.cfg"),
+                "FAILURES": str(self.folder / "failure"),
+                "HOME": str(self.folder),
+            },
+            cwd=self.folder,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert done.returncode, done.stdout
+        return (self.folder / "failure").read_text()
+
+    @property
+    def contacted(self) -> bool:
+        return (self.folder / "contacted").exists()
+
+
+@pytest.fixture
+def play(tmp_path: Path) -> Play:
+    return Play(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("variables", "words"),
+    [
+        ({"ollama_models": "llama3.2:3b"}, ["ollama_models: invalid value 'llama3.2:3b'", "expected a list"]),
+        ({"ollama_unit_limits": "MemoryMax=1G"}, ["ollama_unit_limits: invalid value", "expected a mapping"]),
+        ({"ollama_release_checksums": None}, ["ollama_release_checksums: invalid value null", "expected a mapping"]),
+        ({"ollama_models_lock": "/missing/lock.yml"}, ["ollama_models_lock: /missing/lock.yml"]),
+        ({"ollama_models_lock": ["a"]}, ["ollama_models_lock: invalid value ['a']", "expected the path"]),
+        (
+            {"ollama_release_archives": ["missing/ollama-linux-amd64.tar.zst"]},
+            ["ollama_release_archives: invalid value", "expected the path of a file on the controller"],
+        ),
+        ({"ollama_settings": {"host": "127.0.0.1:99999"}}, ["ollama_settings.host: invalid value '127.0.0.1:99999'"]),
+        (
+            {"ollama_release_checksum": "{{ ollama__checksums['0.35.0'].values() | first }}"},
+            ["expected the checksum of 0.35.1; this one is of 0.35.0"],
+        ),
+    ],
+)
+def test_an_invalid_variable_is_reported_before_the_host_is_contacted(
+    play: Play, variables: dict[str, t.Any], words: list[str]
+) -> None:
+    text = play(**variables)
+    for word in words:
+        assert word in text
+    assert "\n" not in text
+    assert not play.contacted
+
+
+def test_a_python_that_is_too_old_is_reported_in_one_line(play: Play) -> None:
+    """As Python 3.6 of EL 8 fails at the first line of a module."""
+    play.write("#!/bin/sh\necho 'SyntaxError: future feature annotations is not defined' >&2\nexit 1\n")
+    text = play()
+    assert text.startswith("ansible_python_interpreter: the Python of this host is too old; expected 3.8 or newer")
+    assert "\n" not in text
+
+
+@pytest.mark.parametrize(
+    ("result", "expected"),
+    [
+        ({"failed": True, "msg": "x", "module_stderr": "/bin/sh: 1: /usr/bin/python3: not found"}, "no Python"),
+        ({"failed": True, "msg": "ansible-core requires a minimum of Python version 3.7."}, "too old"),
+        ({"failed": True, "msg": "SyntaxError: in a message of the module", "failure": {"code": "x"}}, None),
+        ({"failed": True, "msg": "Could not connect"}, None),
+        ({"failed": False}, None),
+    ],
+)
+def test_only_a_python_that_cannot_run_modules_is_reported(result: dict[str, t.Any], expected: str | None) -> None:
+    problem = python_problem(result)
+    assert problem is None if expected is None else expected in str(problem)

@@ -1,0 +1,231 @@
+# Copyright (c) 2026, kaido.ollama contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""A store moves with all of its models: linked or copied, continued after an interruption, and never as root."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+import tempfile
+import typing as t
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from ansible_collections.kaido.ollama.plugins.module_utils._core.errors import OllamaError
+from ansible_collections.kaido.ollama.plugins.module_utils._core.owner import Identity
+from ansible_collections.kaido.ollama.plugins.module_utils._preflight import store_move
+from ansible_collections.kaido.ollama.plugins.modules import store_move as module
+
+from tests.unit.conftest import RunModule
+from tests.unit.modules.test_preflight import CONVERGED, WANTED, examine, refusal
+
+SERVICE = Identity(64101, 64101)
+TAG = "manifests/registry.ollama.ai/library/tiny/latest"
+
+
+def blob(content: bytes) -> str:
+    return f"blobs/sha256-{hashlib.sha256(content).hexdigest()}"
+
+
+class Stores:
+    """Two directories of the service account."""
+
+    def __init__(self, source: Path, target: Path) -> None:
+        self.source, self.target = source, target
+        for path in (source, target):
+            path.mkdir()
+        for content in (b"weights" * 1000, b"config"):
+            self.write(blob(content), content)
+        self.write(TAG, b'{"layers": []}')
+        self.own()
+
+    def write(self, name: str, content: bytes, store: Path | None = None) -> Path:
+        path = (store or self.source) / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(content)
+        self.own()
+        return path
+
+    def own(self) -> None:
+        for top in (self.source, self.target):
+            for path in (top, *top.rglob("*")):
+                os.chown(path, SERVICE.uid, SERVICE.gid, follow_symlinks=False)
+
+    def names(self, store: Path) -> dict[str, bytes]:
+        return {str(path.relative_to(store)): path.read_bytes() for path in store.rglob("*") if path.is_file()}
+
+    def fill(self, **options: t.Any) -> store_move.Filled:
+        return store_move.fill(str(self.source), str(self.target), **options)
+
+    def find(self, used: str | None = None, root: str = "/") -> store_move.StoreMove | None:
+        return store_move.find({"OLLAMA_MODELS": used or str(self.source)}, str(self.target), root)
+
+
+@pytest.fixture(name="linked")
+def linked_stores(public_path: Path, monkeypatch: pytest.MonkeyPatch) -> Stores:
+    """Both on one file system."""
+    monkeypatch.setattr(store_move, "STATE_PATH", str(public_path / "state" / "store-move.json"))
+    return Stores(public_path / "old", public_path / "new")
+
+
+@pytest.fixture(name="copied")
+def copied_stores(public_path: Path, monkeypatch: pytest.MonkeyPatch) -> t.Iterator[Stores]:
+    """On two file systems."""
+    monkeypatch.setattr(store_move, "STATE_PATH", str(public_path / "state" / "store-move.json"))
+    other = Path(tempfile.mkdtemp(dir="/dev/shm", prefix="kaido-"))
+    other.chmod(0o755)
+    assert other.stat().st_dev != public_path.stat().st_dev
+    yield Stores(public_path / "old", other / "new")
+    shutil.rmtree(other)
+
+
+@pytest.fixture(name="stores", params=["linked", "copied"])
+def any_stores(request: pytest.FixtureRequest) -> Stores:
+    stores: Stores = request.getfixturevalue(request.param)
+    return stores
+
+
+def test_all_files_move_and_the_source_goes(stores: Stores) -> None:
+    before = stores.names(stores.source)
+    stores.fill()
+    assert stores.names(stores.source) == before, "the server goes on using it"
+    filled = stores.fill(partial=True)
+    assert filled.files == 0
+    store_move.switch(str(stores.source), str(stores.target), filled.damaged)
+    removed, kept = store_move.finish(str(stores.source), str(stores.target))
+    assert (removed, kept) == (len(before), [])
+    assert stores.names(stores.target) == before
+    assert not stores.source.exists()
+    assert {path.stat().st_uid for path in stores.target.rglob("*")} == {SERVICE.uid}
+    assert stores.find(used=str(stores.target)) is None, "a converged host has nothing to move"
+
+
+def test_one_file_system_needs_no_copies(linked: Stores) -> None:
+    assert linked.fill().copied == 0
+    name = blob(b"config")
+    assert (linked.source / name).stat().st_ino == (linked.target / name).stat().st_ino
+
+
+def test_what_was_added_meanwhile_moves_too(stores: Stores) -> None:
+    stores.fill()
+    stores.write(blob(b"late"), b"late")
+    stores.write(TAG, b'{"layers": [1]}')
+    stores.write("blobs/sha256-" + "ab" * 32 + "-partial", b"half")
+    assert stores.fill(partial=True).files >= 2
+    assert stores.names(stores.target) == stores.names(stores.source)
+
+
+def test_an_interrupted_copy_is_continued(copied: Stores) -> None:
+    content = os.urandom(3 << 20)
+    copied.write(blob(content), content)
+    copied.write(blob(content) + ".tmp", content[: 1 << 20], copied.target)
+    sizes = sum(len(data) for data in copied.names(copied.source).values())
+    assert copied.fill().copied == sizes - (1 << 20)
+    assert (copied.target / blob(content)).read_bytes() == content
+    assert not list(copied.target.rglob("*.tmp"))
+
+
+def test_an_interrupted_copy_of_something_else_is_started_again(copied: Stores) -> None:
+    copied.write(blob(b"config") + ".tmp", b"x", copied.target)
+    copied.fill()
+    assert (copied.target / blob(b"config")).read_bytes() == b"config"
+
+
+def test_a_damaged_blob_stays_where_it_is(copied: Stores) -> None:
+    copied.write(blob(b"config"), b"garbage")
+    filled = copied.fill(partial=True)
+    assert filled.damaged == (blob(b"config"),)
+    store_move.switch(str(copied.source), str(copied.target), filled.damaged)
+    _removed, kept = store_move.finish(str(copied.source), str(copied.target))
+    assert kept == [str(copied.source / blob(b"config"))]
+    assert copied.names(copied.source) == {blob(b"config"): b"garbage"}
+    assert copied.find(used=str(copied.target)) is None, "it does not make every run try again"
+
+
+def test_nothing_is_removed_before_the_switch(stores: Stores) -> None:
+    stores.fill()
+    with pytest.raises(OllamaError) as caught:
+        store_move.finish(str(stores.source), str(stores.target))
+    assert caught.value.code == "not_switched"
+    assert len(stores.names(stores.source)) == 3
+
+
+def test_a_run_that_was_killed_after_the_switch_is_finished(stores: Stores) -> None:
+    stores.fill(partial=True)
+    store_move.switch(str(stores.source), str(stores.target), ())
+    move = stores.find(used=str(stores.target))
+    assert move is not None
+    assert (move.switched, move.source) == (True, str(stores.source))
+    assert "are removed" in move.reason
+    # The server was started with the previous directory again: all steps are repeated.
+    again = stores.find()
+    assert again is not None
+    assert not again.switched
+
+
+def test_a_move_is_predicted(stores: Stores) -> None:
+    move = stores.find()
+    assert move is not None
+    assert (move.files, move.switched) == (3, False)
+    assert f"from {stores.source} to {stores.target}" in move.reason
+    same = stores.source.stat().st_dev == stores.target.stat().st_dev
+    assert (move.missing == 0) == same
+
+
+def test_other_hosts_have_nothing_to_move(linked: Stores, public_path: Path) -> None:
+    assert store_move.find(None, str(linked.target)) is None
+    assert linked.find(used=str(linked.target)) is None
+    assert linked.find(used=str(public_path / "missing")) is None
+    (public_path / "alias").symlink_to(linked.target)
+    assert linked.find(used=str(public_path / "alias")) is None
+    shutil.rmtree(linked.source / "blobs")
+    shutil.rmtree(linked.source / "manifests")
+    assert linked.find() is None
+
+
+def test_preflight_adds_the_step_and_refuses_a_full_disk() -> None:
+    move = store_move.StoreMove("/old", "/new", files=3, bytes=5_000_000_000, missing=5_000_000_000, free=9 << 30)
+    steps = examine(WANTED, replace(CONVERGED, move=move))
+    assert list(steps) == ["move"]
+    assert "3 files with 5.0 GB move from /old to /new" in steps["move"]
+    error = refusal(WANTED, replace(CONVERGED, move=replace(move, free=1 << 30)))
+    assert error.code == "disk_full"
+    assert error.message.startswith("ollama_models_dir: invalid value '/new'; expected a file system with 5.0 GB free")
+
+
+def test_a_link_of_the_account_leads_root_nowhere(linked: Stores, public_path: Path) -> None:
+    secret = public_path / "secret"
+    secret.mkdir(mode=0o700)
+    (secret / "latest").write_text("root's")
+    folder = linked.source / TAG
+    shutil.rmtree(folder.parent)
+    folder.parent.symlink_to(secret)
+    linked.own()
+    linked.fill(partial=True)
+    assert not (linked.target / TAG).exists()
+    store_move.switch(str(linked.source), str(linked.target), ())
+    store_move.finish(str(linked.source), str(linked.target))
+    assert (secret / "latest").read_text() == "root's"
+
+
+def test_directories_of_different_accounts_are_refused(linked: Stores) -> None:
+    for path in (linked.target, *linked.target.rglob("*")):
+        os.chown(path, 64102, 64102)
+    with pytest.raises(OllamaError) as caught:
+        linked.fill()
+    assert caught.value.code == "store_unsafe"
+
+
+def test_the_module(stores: Stores, run_module: RunModule) -> None:
+    arguments = {"source": f"{stores.source}/", "target": str(stores.target)}
+    assert run_module(module, {**arguments, "step": "fill"}, check=True)["changed"]
+    assert stores.names(stores.target) == {}
+    assert run_module(module, {**arguments, "step": "fill"})["files"] == 3
+    assert not run_module(module, {**arguments, "step": "switch"})["changed"]
+    assert json.loads(Path(store_move.STATE_PATH).read_text())["target"] == str(stores.target)
+    assert run_module(module, {**arguments, "step": "finish"})["files"] == 3
+    assert not Path(store_move.STATE_PATH).exists()
