@@ -201,7 +201,7 @@ from ansible.module_utils.basic import AnsibleModule
 
 from ..module_utils._core.errors import OllamaError
 from ..module_utils._core.name import parse
-from ..module_utils._gpu import facts, verification
+from ..module_utils._gpu import tree, verification
 from ..module_utils._models.loaded import Demands, LoadedModels, judge, parse_keep_alive, probe
 from ..module_utils._server.argspec import API, client, finish
 from ..module_utils._server.journal import last_lines, read_compute
@@ -248,7 +248,7 @@ def run(params: t.Mapping[str, t.Any], check_mode: bool) -> dict[str, t.Any]:
         nonlocal process, seen
         if unit:
             process = verification.find_server(unit)
-            seen = verification.computes_there(process, facts.run_program)
+            seen = verification.is_listed(process, tree.run_program)
 
     try:
         result = probe(

@@ -337,7 +337,7 @@ def run(params: t.Mapping[str, t.Any], check_mode: bool) -> dict[str, t.Any]:
     if params["proxy"]:
         os.environ.update(http_proxy=params["proxy"], https_proxy=params["proxy"])
     own = {name: value for name, value in params.items() if name not in ("proxy", "gpu")}
-    gpu = {} if params["gpu"] == "off" else verification.brief(params["version"], params["user"])
+    gpu = {} if params["gpu"] == "off" else verification.overview(params["version"], params["user"])
     paths = {name: ownership.normal(own[name]) for name in ("models_dir", "install_dir")}
     mount = _mount_required(own["models_mount_required"])
     wanted = preflight.Wanted(**{**own, **paths, "models_mount_required": mount, "environment": environment})
@@ -352,6 +352,7 @@ def run(params: t.Mapping[str, t.Any], check_mode: bool) -> dict[str, t.Any]:
     release = preflight.judge(wanted, checked, host, fetched)
     steps = preflight.todo(wanted, checked, host, release)
     warnings += filter(None, [preflight.vulnerability(host.releases.used)])
+    warnings += [f"ollama_gpu: {gpu['problem']}"] if params["gpu"] == "preferred" and gpu.get("problem") else []
     return {
         "changed": False,
         "todo": list(steps),
