@@ -280,7 +280,8 @@ gpu:
   description:
     - This host's GPUs; empty with O(gpu=off).
     - RV(ignore:count), RV(ignore:usable), RV(ignore:summary), RV(ignore:vram) in bytes and RV(ignore:variant), as in
-      M(kaido.ollama.gpu_info).
+      M(kaido.ollama.gpu_info); RV(ignore:problem), why no GPU can be used; RV(ignore:settings), the variables of the
+      server that determine the memory of models.
   returned: success
   type: dict
 groups:
@@ -324,6 +325,7 @@ from dataclasses import replace
 from ansible.module_utils.basic import AnsibleModule
 
 from ..module_utils._core.errors import OllamaError
+from ..module_utils._gpu import memory as gpu_memory
 from ..module_utils._gpu import verification
 from ..module_utils._preflight import ownership, preflight
 from ..module_utils._release import release as release_module
@@ -372,7 +374,7 @@ def run(params: t.Mapping[str, t.Any], check_mode: bool) -> dict[str, t.Any]:
         "unit": wanted.unit,
         "account_exists": host.account is not None,
         "former_user": preflight.former_user(wanted, host),
-        "gpu": gpu,
+        "gpu": gpu and dict(gpu, settings=gpu_memory.variables(checked.environment)),
         "platform": wanted.platforms.get(host.platform, {}),
         "groups": list(host.device_groups),
         "running": host.service.active,

@@ -13,9 +13,9 @@ from tests.conftest import ROOT
 def main() -> int:
     """Return pytest's status; 0 without a GPU."""
     # conftest has made the collection importable.
-    from ansible_collections.kaido.ollama.plugins.module_utils._gpu import facts as _gpu
+    from ansible_collections.kaido.ollama.plugins.module_utils._gpu import facts
 
-    found = _gpu.look().gpus
+    found = facts.gather().gpus
     if not found:
         print("skipped: no GPU")
         return 0

@@ -85,9 +85,9 @@ def plan(request: Request, target: Target, system: System, cards: t.Sequence[Car
     offer, branch, modules = _choose(request, target, system, fits, result.kernel)
     result.source, result.branch, result.modules = offer.source, branch, modules
     result.dkms, result.experimental = not offer.signed, offer.experimental
+    result.enablerepo = enablerepo(target, system) if offer.source == "nvidia" else []
     result.headers = required_headers(target, system, result.kernel) if result.dkms else []
     driver = driver_systems.packages(system, offer, branch, modules, result.kernel, target.packages)
-    result.enablerepo = enablerepo(target, system) if offer.source == "nvidia" else []
     result.files = [
         *driver_files.repositories(system, offer, branch, modules, target.archive, target.machine),
         *driver_files.nouveau(system, offer),

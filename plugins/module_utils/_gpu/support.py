@@ -181,9 +181,7 @@ def _not_loaded(host: GpuHost, gpu: Gpu) -> _Finding:
         return _Finding("no_driver", "the container's host has no NVIDIA driver loaded for it")
     if host.kernel in driver.built_for:
         if host.nouveau:
-            return _Finding(
-                "installed_not_loaded", "NVIDIA's driver is installed, but nouveau is bound to the GPU: reboot"
-            )
+            return _Finding("installed_not_loaded", "NVIDIA's driver is installed, but nouveau is in use: reboot")
         if host.secure_boot and not host.key_enrolled:
             return _Finding(
                 "installed_not_loaded",

@@ -18,7 +18,8 @@ from .._core.progress import human
 from . import support
 from .tree import Account, Run, account
 
-_APPS = ["nvidia-smi", "--query-compute-apps=pid", "--format=csv,noheader"]
+_APPS = ["nvidia-smi", "--query-compute-apps=pid,used_memory", "--format=csv,noheader,nounits"]
+_APP = re.compile(r"([0-9]{1,10})(?:, *(?:([0-9]{1,10})|\[?N/A\]?))?\Z")
 
 
 @dataclass(frozen=True)
@@ -49,17 +50,25 @@ def _is_of(unit: str, process: str) -> bool:
     return False
 
 
-def is_listed(server: Server, run: Run) -> bool | None:
-    """Return whether nvidia-smi lists a process of the server; None if it cannot, as in a container."""
+class Evidence(t.NamedTuple):
+    """What nvidia-smi reports about a server while a model is loaded; None for unknown."""
+
+    listed: bool | None = None
+    memory: int | None = None
+    """The GPU memory of all its processes in bytes."""
+
+
+def evidence(server: Server, run: Run) -> Evidence:
+    """Return what nvidia-smi reports about a server; in a container it lists no processes."""
     answer = run(_APPS)
     if answer is None or answer[0] != 0:
-        return None
-    lines = [line.strip() for line in answer[1].splitlines() if line.strip()]
-    if not all(re.match(r"[0-9]{1,10}\Z", line) for line in lines):
-        return None
-    if not lines and os.path.exists("/run/systemd/container"):
-        return None
-    return any(int(line) in server.pids for line in lines)
+        return Evidence()
+    found = [_APP.match(line.strip()) for line in answer[1].splitlines() if line.strip()]
+    rows = [row.groups() for row in found if row]
+    if len(rows) < len(found) or (not rows and os.path.exists("/run/systemd/container")):
+        return Evidence()
+    own = [mebibytes for pid, mebibytes in rows if int(pid) in server.pids]
+    return Evidence(bool(own), sum(int(size) << 20 for size in own) if own and all(own) else None)
 
 
 def problem(

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 from ansible_collections.kaido.ollama.plugins.module_utils._gpu import facts, support
+from ansible_collections.kaido.ollama.plugins.module_utils._gpu import tree as tree_module
 from ansible_collections.kaido.ollama.plugins.modules import gpu_info
 
 from tests.conftest import ROOT
@@ -16,21 +17,21 @@ from tests.conftest import ROOT
 FIXTURES = {path.stem: json.loads(path.read_text()) for path in sorted((ROOT / "tests/fixtures/gpu").glob("*.json"))}
 # What each kind of host is to be told, where "why" is a part of the sentence about its last unusable GPU.
 WHY = {
-    "nvidia_nouveau": "NVIDIA's driver is not installed (nouveau drives it)",
-    "nvidia_installed_reboot_pending": "nouveau holds the card: reboot",
+    "nvidia_nouveau": "NVIDIA's driver is not installed (nouveau is bound to it)",
+    "nvidia_installed_reboot_pending": "nouveau is in use: reboot",
     "nvidia_dkms_added_only": "has no module for kernel 6.12.117+deb13-amd64: install its headers",
     "nvidia_unbound_datacenter": "NVIDIA's driver is not installed (no driver is bound to it)",
     "nvidia_mismatch": "the kernel has driver 580.119.02 loaded, but 580.126.18 is installed",
-    "nvidia_pascal_550_too_old": "needs 570 or newer with compute capability 6.1",
-    "nvidia_bookworm_535_too_old": "driver 535.309.01 is too old: Ollama 0.35.1 needs 550 or newer",
+    "nvidia_pascal_550_too_old": "requires 570 or newer with compute capability 6.1",
+    "nvidia_bookworm_535_too_old": "driver 535.309.01 is too old: Ollama 0.35.1 requires 550 or newer",
     "nvidia_uvm_not_loaded": "module nvidia-uvm is not loaded: modprobe nvidia-uvm",
     "nvidia_vfio_passthrough_host": "reserved for a virtual machine (vfio-pci)",
     "nvidia_hgx_nvswitch": "nvidia-fabricmanager is not installed",
     "amd_no_firmware": "usually its firmware is missing (Debian: firmware-amd-graphics)",
-    "amd_igpu_plus_nvidia": "it is integrated, and Ollama uses no such GPU unless told to",
-    "intel_arc": "Ollama uses GPUs of Intel through Vulkan only, and there is no Vulkan driver",
+    "amd_igpu_plus_nvidia": "it is an integrated GPU, which Ollama ignores by default",
+    "intel_arc": "Ollama supports GPUs of Intel through Vulkan only, and there is no Vulkan driver",
     "nvidia_lxc_guest_no_userspace": "libraries of exactly version 580.95.05, as the host's driver",
-    "nvidia_secureboot_enabled": "NVIDIA's driver is not installed (nouveau drives it)",
+    "nvidia_secureboot_enabled": "NVIDIA's driver is not installed (nouveau is bound to it)",
 }
 
 
@@ -55,7 +56,7 @@ def unpack(tree: dict[str, t.Any], root: Path) -> Path:
     return root
 
 
-def commands(tree: dict[str, t.Any]) -> facts.Run:
+def commands(tree: dict[str, t.Any]) -> tree_module.Run:
     """Programs that answer as recorded."""
 
     def run(argv: t.Sequence[str]) -> tuple[int, str] | None:
@@ -122,10 +123,10 @@ def test_each_kind_of_host_is_told_apart(run_module: t.Any, tmp_path: Path, scen
 def test_the_programs_answers_add_detail_and_change_no_verdict(tmp_path: Path, scenario: str) -> None:
     tree = FIXTURES[scenario]["tree"]
     root = str(unpack(tree, tmp_path))
-    alone, helped = facts.look(root), facts.look(root, commands(tree))
-    for host in (alone, helped):
-        support.judge(host, "0.35.1", lambda _path: False)
-    assert [(gpu.state, gpu.pci_address) for gpu in alone.gpus] == [(g.state, g.pci_address) for g in helped.gpus]
+    (_host, alone), (helped, verdicts) = (
+        support.examine("0.35.1", None, root, run) for run in (tree_module.no_program, commands(tree))
+    )
+    assert [(v.state, v.gpu.pci_address) for v in alone] == [(v.state, v.gpu.pci_address) for v in verdicts]
     answer = commands(tree)(["nvidia-smi", facts._SMI_QUERY, "--format=csv,noheader,nounits"])
     if answer and answer[0] == 0:
         rows = [[value.strip() for value in line.split(",")] for line in answer[1].splitlines()]
@@ -140,25 +141,25 @@ def test_a_node_that_the_account_may_not_open_is_a_reason(run_module: t.Any, tmp
     result = run_module(gpu_info, {"root": str(root), "user": "nobody"})
     [gpu] = result["gpus"]
     assert gpu["state"] == "no_permission"
-    assert gpu["reason"] == "the server's account may not open /dev/kfd, /dev/dri/renderD128"
+    assert gpu["reason"] == "the server's account cannot open /dev/kfd, /dev/dri/renderD128"
     assert {node["mode"] for node in result["nodes"] if node["path"] == "/dev/kfd"} == {"0660"}
     assert run_module(gpu_info, {"root": str(root), "user": "not-there-yet"})["usable"] is True
 
 
 @pytest.mark.parametrize(
-    ("who", "mode", "allowed"),
+    ("account", "mode", "allowed"),
     [
-        (facts.Account("root", 0, frozenset()), 0o000, True),
-        (facts.Account("owner", 5, frozenset()), 0o600, True),
-        (facts.Account("owner", 5, frozenset([7])), 0o060, False),
-        (facts.Account("member", 6, frozenset([7])), 0o660, True),
-        (facts.Account("member", 6, frozenset([7])), 0o640, False),
-        (facts.Account("other", 6, frozenset([8])), 0o660, False),
-        (facts.Account("other", 6, frozenset([8])), 0o666, True),
+        (tree_module.Account("root", 0, frozenset()), 0o000, True),
+        (tree_module.Account("owner", 5, frozenset()), 0o600, True),
+        (tree_module.Account("owner", 5, frozenset([7])), 0o060, False),
+        (tree_module.Account("member", 6, frozenset([7])), 0o660, True),
+        (tree_module.Account("member", 6, frozenset([7])), 0o640, False),
+        (tree_module.Account("other", 6, frozenset([8])), 0o660, False),
+        (tree_module.Account("other", 6, frozenset([8])), 0o666, True),
     ],
 )
-def test_who_may_open_a_file_of_5_and_7(who: facts.Account, mode: int, allowed: bool) -> None:
-    assert who.may_open(mode, 5, 7) is allowed
+def test_access_to_a_file_of_owner_5_and_group_7(account: tree_module.Account, mode: int, allowed: bool) -> None:
+    assert account.may_open(mode, 5, 7) is allowed
 
 
 def test_what_ollama_needs_depends_on_its_version(run_module: t.Any, tmp_path: Path) -> None:
@@ -188,7 +189,7 @@ def test_an_old_driver_of_amds_own_is_a_reason(run_module: t.Any, tmp_path: Path
     root = unpack(FIXTURES["amd_discrete_dkms"]["tree"], tmp_path)
     (root / "sys/module/amdgpu/version").write_text("6.8.5\n")
     [gpu] = run_module(gpu_info, {"root": str(root)})["gpus"]
-    assert gpu["reason"] == "amdgpu 6.8.5 is too old: Ollama 0.35.1 brings ROCm 7, which needs 6.12 or newer"
+    assert gpu["reason"] == "amdgpu 6.8.5 is too old: Ollama 0.35.1 contains ROCm 7, which requires 6.12 or newer"
 
 
 @pytest.mark.parametrize(("enrolled", "reboot"), [(False, True), (True, False)])
@@ -221,8 +222,8 @@ def test_names_come_from_the_pci_database_where_there_is_one(run_module: t.Any, 
 @pytest.mark.parametrize(
     ("option", "value", "message"),
     [
-        ("ollama_version", "latest", "ollama_version: 'latest' is not allowed; allowed is a version such as 0.35.1"),
-        ("root", "/nowhere", "root: '/nowhere' is not a directory"),
+        ("ollama_version", "latest", "ollama_version: invalid value 'latest'; expected a version such as 0.35.1"),
+        ("root", "/nowhere", "root: invalid value '/nowhere'; expected a directory"),
     ],
 )
 def test_bad_input_is_one_clear_line(run_module: t.Any, option: str, value: str, message: str) -> None:

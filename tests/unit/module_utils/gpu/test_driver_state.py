@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 from ansible_collections.kaido.ollama.plugins.module_utils._gpu import driver_files, driver_state
-from ansible_collections.kaido.ollama.plugins.module_utils._gpu.facts import Tree
+from ansible_collections.kaido.ollama.plugins.module_utils._gpu.tree import Tree
 from ansible_collections.kaido.ollama.plugins.modules import gpu_info
 
 from tests.unit.modules.test_gpu_info import FIXTURES, unpack
@@ -100,7 +100,8 @@ def test_a_bare_host_lacks_everything_and_a_complete_one_nothing(look: Look, roo
     install(root)
     after = look()
     assert (after["todo"], after["files"], after["reasons"]) == ([], [], {})
-    assert after["paths"] == [file["path"] for file in plan["files"]]
+    assert after["next_record"]["files"] == [file["path"] for file in plan["files"]]
+    assert (plan["new_packages"], after["new_packages"]) == (list(PACKAGES), [])
 
 
 def test_a_file_with_another_mode_or_content_is_written_anew(look: Look, root: Path) -> None:
@@ -277,9 +278,9 @@ def test_both_formats_of_apts_sources_are_understood(tmp_path: Path) -> None:
     mirror = "mirror+file:///etc/apt/mirrors/debian.list"
     docker = "https://download.docker.com/linux/debian"
     assert [source for source in found if source.uri != docker] == [
-        driver_files.Source("http://a/debian", "trixie", ("main", "contrib"), "/k.gpg"),
-        driver_files.Source(mirror, "trixie", ("main",), keyring),
-        driver_files.Source(mirror, "trixie-updates", ("main",), keyring),
+        driver_files.AptSource("http://a/debian", "trixie", ("main", "contrib"), "/k.gpg"),
+        driver_files.AptSource(mirror, "trixie", ("main",), keyring),
+        driver_files.AptSource(mirror, "trixie-updates", ("main",), keyring),
     ]
 
 
