@@ -1,4 +1,4 @@
-"""Which driver a host gets, or why none: one row for each combination that was a trap for somebody."""
+"""Driver plans and failures: one row for each combination that caused problems in practice."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ def on(target: Target, *cards: str, **more: t.Any) -> Target:
 
 # target, request -> source, branch, modules, and the package that holds the module
 PLANS: list[tuple[Target, dict[str, t.Any], tuple[str, int | None, str | None], str]] = [
-    # Debian 13: its own 550 on its own kernel, NVIDIA's repository for what 550 does not know
+    # Debian 13: its own 550 on its own kernel, NVIDIA's repository for GPUs and kernels that 550 does not support
     (on(DEBIAN13, RTX4090), {}, ("distribution", 550, "proprietary"), "nvidia-kernel-dkms"),
     (on(DEBIAN13, T4), {}, ("distribution", 550, "proprietary"), "nvidia-kernel-dkms"),
     (on(DEBIAN13, H100), {"vendor": "nvidia"}, ("distribution", 550, "proprietary"), "nvidia-kernel-dkms"),
@@ -81,7 +81,7 @@ PLANS: list[tuple[Target, dict[str, t.Any], tuple[str, int | None, str | None], 
     # On the current kernel Debian's open modules do not build, NVIDIA's do
     (on(DEBIAN13, RTX4090), {"modules": "open"}, ("nvidia", 620, "open"), "nvidia-kernel-open-dkms"),
     (on(DEBIAN13, FUTURE), {}, ("nvidia", 620, "open"), "nvidia-kernel-open-dkms"),
-    # Debian 12: its own 535 never
+    # Debian 12: never its own 535
     (on(DEBIAN12, RTX4090), {}, ("nvidia", 580, "open"), "nvidia-kernel-open-dkms"),
     (on(DEBIAN12, P40), {}, ("nvidia", 580, "proprietary"), "nvidia-kernel-dkms"),
     (on(DEBIAN12, M40), {}, ("nvidia", 580, "proprietary"), "nvidia-kernel-dkms"),
@@ -129,11 +129,11 @@ PLANS: list[tuple[Target, dict[str, t.Any], tuple[str, int | None, str | None], 
     (on(ALMA10, MI300), {}, ("distribution", None, None), "amd-gpu-firmware"),
     (on(DEBIAN13, MI300), {"amdgpu_dkms": "31.50"}, ("amd", None, None), "amdgpu-dkms"),
     (on(DEBIAN13_OLD, MI300), {"amdgpu_dkms": "30.30"}, ("amd", None, None), "amdgpu-dkms"),
-    # Both: the integrated one of a desktop processor is not what the host was bought for
+    # Both: NVIDIA has precedence over the integrated GPU of a processor
     (on(UBUNTU, RAPHAEL, RTX4090), {}, ("distribution", 580, "open"), "nvidia-headless-no-dkms-580-server-open"),
     (on(UBUNTU, RX7900, RTX4090), {"vendor": "amd"}, ("distribution", None, None), "linux-firmware"),
 ]
-# An image that is built in a container, for another kernel and for cards that are elsewhere
+# An image that is built in a container for another kernel and for other GPUs
 IMAGE = {"kernel": "6.12.117+deb13-amd64", "cards": (RTX4090,)}
 PLANS.append(
     (
@@ -229,7 +229,7 @@ REFUSALS: list[tuple[Target, dict[str, t.Any], str, str]] = [
         "no_driver",
         "has no nvidia-fabricmanager, which the NVSwitches of this machine require",
     ),
-    # what is there already
+    # existing installations
     (on(UBUNTU, RTX4090, installer=True), {}, "foreign_install", "run nvidia-uninstall; set"),
     (
         on(DEBIAN13, RTX4090, foreign=("/etc/apt/sources.list.d/cuda.list",)),
@@ -287,7 +287,7 @@ def test_a_host_gets_a_plan(
 
 
 @pytest.mark.parametrize(("target", "asked", "code", "says"), REFUSALS, ids=named)
-def test_a_host_is_refused_with_the_way_out(target: Target, asked: dict[str, t.Any], code: str, says: str) -> None:
+def test_a_failure_contains_the_options(target: Target, asked: dict[str, t.Any], code: str, says: str) -> None:
     with pytest.raises(OllamaError) as caught:
         plan(Request(**asked), target)
     assert caught.value.code == f"gpu_{code}"
@@ -297,13 +297,13 @@ def test_a_host_is_refused_with_the_way_out(target: Target, asked: dict[str, t.A
 
 
 @pytest.mark.parametrize(("target", "asked", "note"), NOTHING, ids=named)
-def test_a_host_is_left_alone(target: Target, asked: dict[str, t.Any], note: str) -> None:
+def test_a_host_is_left_unchanged(target: Target, asked: dict[str, t.Any], note: str) -> None:
     result = plan(Request(**asked), target)
     assert (result.vendor, result.packages, result.files) == ("none", [], [])
     assert note in "; ".join(result.notes)
 
 
-def test_a_driver_that_works_is_left_as_it_is_unless_something_is_asked_for() -> None:
+def test_a_working_driver_stays_unless_something_is_requested() -> None:
     target = on(UBUNTU, RTX4090, works=True, installer=True, foreign=("/etc/apt/sources.list.d/cuda.list",))
     result = plan(Request(), target)
     assert (result.source, result.packages) == ("present", [])
@@ -372,7 +372,7 @@ def test_the_edges_of_the_generations(device: int, generation: str, capability: 
     ],
     ids=named,
 )
-def test_headers_are_those_of_the_kernel_that_will_run(target: Target, expected: list[str]) -> None:
+def test_headers_are_those_of_the_planned_kernel(target: Target, expected: list[str]) -> None:
     system = driver_systems.find(target.os_id, target.os_like, target.os_version)
     assert system
     assert kernels.headers(system, target.kernel, target.packages) == expected
@@ -440,7 +440,7 @@ def test_held_packages_do_not_freeze_the_modules_of_new_kernels() -> None:
 
 @pytest.mark.parametrize(("target", "builder"), [(ROCKY8, "powertools"), (ROCKY9, "crb"), (RHEL9, "crb")])
 def test_the_repositories_that_dkms_comes_from(target: Target, builder: str) -> None:
-    """RHEL's is named otherwise than that of its kin, and not as those of its debug and source packages."""
+    """The name on RHEL differs from derivatives, and must not match the repositories of debug and source packages."""
     found = plan(Request(), on(target, RTX4090, epel=True)).enablerepo
     assert found[:2] == ["epel", builder]
     number = target.os_version.split(".")[0]
@@ -470,7 +470,7 @@ def test_debians_components_are_added_beside_the_hosts_own_entries() -> None:
     assert "Components: non-free-firmware\n" in files(on(DEBIAN13, RX7900))[driver_files.APT_SOURCES]
 
 
-def test_nvidias_repository_comes_with_pinned_key_and_branch() -> None:
+def test_nvidias_repository_has_a_pinned_key_and_branch() -> None:
     result = plan(Request(), on(DEBIAN12, RTX4090))
     content = {file.path: file.content for file in result.files}
     assert (
@@ -489,7 +489,7 @@ def test_nvidias_repository_comes_with_pinned_key_and_branch() -> None:
     assert "/debian12/sbsa/" in arm.key.url
 
 
-def test_rpm_systems_keep_the_branch_by_stream_or_by_file() -> None:
+def test_rpm_systems_pin_the_branch_by_stream_or_by_file() -> None:
     streams = files(on(ROCKY9, RTX4090))
     assert "stream=580-open\n" in streams["/etc/dnf/modules.d/nvidia-driver.module"]
     assert "stream=580-dkms\n" in files(on(ROCKY9, V100))["/etc/dnf/modules.d/nvidia-driver.module"]
@@ -498,7 +498,7 @@ def test_rpm_systems_keep_the_branch_by_stream_or_by_file() -> None:
     assert "includepkgs=*-580.* *:580.*\n" in files(on(FEDORA42, RTX4090))[driver_files.YUM_REPOSITORY]
 
 
-def test_debians_packages_keep_nouveau_away_themselves() -> None:
+def test_debians_own_packages_blacklist_nouveau() -> None:
     assert driver_files.NOUVEAU not in files(on(DEBIAN13, RTX4090))
 
 
@@ -509,7 +509,7 @@ def test_amds_repository_is_an_ubuntus_on_debian() -> None:
     assert "non-free-firmware" in content[driver_files.APT_SOURCES]
 
 
-def test_what_else_a_person_should_know_is_in_the_notes() -> None:
+def test_notes() -> None:
     target = on(DEBIAN13, RTX4090, mok_certificate="/etc/keys/mok.der", **SB)
     assert "mokutil --import /etc/keys/mok.der" in "; ".join(plan(Request(accept_mok=True), target).notes)
     assert plan(Request(), on(UBUNTU, RAPHAEL, RTX4090)).notes[:1] == ["GPUs of amd are left unchanged"]
