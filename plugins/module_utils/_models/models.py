@@ -856,9 +856,9 @@ def _shortage(models: Models, name: Name, size: int) -> str | None:
     The architecture is that of the tag on this host: a new version of a tag rarely changes it.
     """
     vram, known = models.options.vram, None
-    entry = models.store.find(name) if vram and models.store else None
-    if models.store and entry and entry.blobs:
-        with contextlib.suppress(OSError, OllamaError):
+    with contextlib.suppress(OSError, OllamaError):
+        entry = models.store.find(name) if vram and models.store else None
+        if models.store and entry and entry.blobs:
             weights = max(entry.blobs, key=lambda blob: blob.size)
             with models.store.open_blob(weights.digest) as file:
                 known = gpu_memory.architecture(gpu_memory.read_gguf(t.cast("t.BinaryIO", file)))

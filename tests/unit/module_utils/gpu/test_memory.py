@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import io
 import struct
+import types
 import typing as t
 
 import pytest
+from ansible_collections.kaido.ollama.plugins.module_utils._core.errors import OllamaError
+from ansible_collections.kaido.ollama.plugins.module_utils._core.name import Name, parse
 from ansible_collections.kaido.ollama.plugins.module_utils._gpu import memory
+from ansible_collections.kaido.ollama.plugins.module_utils._models import models as models_module
 
 from tests.conftest import ROOT
 
@@ -182,3 +186,38 @@ def test_an_estimate_is_compared_with_the_reports_of_server_and_driver() -> None
     assert (found["estimated"], found["reported"], found["used"]) == (30 * GIB, 23 * GIB, 25 * GIB)
     assert found["estimate_error"] == 0.2
     assert memory.compare(needed, 23 * GIB, None)["estimate_error"] is None
+
+
+class FakeStore:
+    """A store with one version of a model, whose weights are a file of the fixtures."""
+
+    def __init__(self, problem: Exception | None = None) -> None:
+        self.problem = problem
+
+    def find(self, _name: Name) -> t.Any:
+        blobs = [types.SimpleNamespace(digest=digest, size=size) for digest, size in (("small", 9), ("weights", 400))]
+        return types.SimpleNamespace(blobs=blobs)
+
+    def open_blob(self, digest: str) -> t.BinaryIO:
+        if self.problem:
+            raise self.problem
+        assert digest == "weights"
+        return (MODELS / "words.gguf").open("rb")
+
+
+@pytest.mark.parametrize(
+    ("store", "known"),
+    [
+        (FakeStore(), True),
+        (FakeStore(OSError("no access")), False),
+        (FakeStore(OllamaError("store_unsafe", "a link")), False),
+        (None, False),
+    ],
+)
+def test_the_architecture_before_a_pull_is_that_of_the_version_on_the_host(store: t.Any, known: bool) -> None:
+    options = types.SimpleNamespace(vram=400_000, gpu_settings=memory.Settings(256, 8))
+    models = t.cast("models_module.Models", types.SimpleNamespace(store=store, options=options))
+    message = models_module._shortage(models, parse("words"), 400_000)
+    assert message
+    # 256 tokens for each of 8 requests, 256 values of 2 bytes for a token; or a tenth of the weights.
+    assert f"KV cache {'1.0 MB' if known else '40.0 kB'}, " in message

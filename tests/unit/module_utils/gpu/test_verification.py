@@ -123,7 +123,7 @@ def test_a_probe_returns_the_problem_and_its_reason(
     """With a unit, the reason is that of the host, which in this test uses nouveau."""
     host = facts.gather(str(unpack(FIXTURES["nvidia_installed_reboot_pending"]["tree"], tmp_path / "host")))
     monkeypatch.setattr(facts, "gather", lambda _root, _run: host)
-    monkeypatch.setattr(verification, "evidence", lambda _server, _run: verification.Evidence())
+    monkeypatch.setattr(verification, "evidence", lambda _server, _run: verification.Evidence(None, 512 << 20))
     shutil.copytree(ROOT / "tests/fixtures/store-v1", tmp_path / "models")
     with standin.running("0.35.1", tmp_path / "models", {"STANDIN_GPU": gpu}) as server:
         asked = {"api_url": server.url, "name": "tiny", "unit": "no-such.service"}
@@ -132,8 +132,13 @@ def test_a_probe_returns_the_problem_and_its_reason(
         silent = run_module(model_probe, {"api_url": server.url, "name": "tiny"})
     assert (result["failed"], strict["failed"]) == (False, not on_gpu)
     assert silent["gpu_problem"] is None
+    assert "gpu_memory" not in silent
+    assert ("gpu_memory" in result) is on_gpu
     if on_gpu:
         assert result["gpu_problem"] is None
+        found = result["gpu_memory"]
+        assert found["estimated"] == found["weights"] + found["kv_cache"] + found["overhead"] > found["weights"] > 0
+        assert (found["reported"], found["used"]) == (result["size_vram"], 512 << 20)
     else:
         assert result["gpu_problem"] in strict["msg"]
         assert "it runs on the CPU" in result["gpu_problem"]
