@@ -11,13 +11,12 @@ from __future__ import annotations
 import glob
 import os
 import pwd
-import shutil
 import stat
-import subprocess
 import typing as t
 from dataclasses import dataclass
 
-_SYSTEM_PATH = ":/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin:/usr/lib/wsl/lib"
+from .._core import command
+from .._core.errors import OllamaError
 
 Run = t.Callable[[t.Sequence[str]], "tuple[int, str] | None"]
 """Runs a program and returns its exit status and output, or None if it is not installed."""
@@ -49,27 +48,12 @@ def account(user: str | None) -> Account | None:
 
 
 def run_program(argv: t.Sequence[str]) -> tuple[int, str] | None:
-    """Run a program of the host in the C locale, with a time limit: nvidia-smi can hang on a faulty GPU.
-
-    `su` keeps the PATH of the login user, in which the sbin directories are missing.
-    """
-    path = os.environ.get("PATH", "") + _SYSTEM_PATH
-    program = shutil.which(argv[0], path=path)
-    if program is None:
-        return None
+    """Run a program of the host with a time limit: nvidia-smi can hang on a faulty GPU."""
     try:
-        done = subprocess.run(
-            [program, *argv[1:]],
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            env=dict(os.environ, LC_ALL="C", PATH=path),
-            timeout=30,
-            check=False,
-        )
-    except (OSError, subprocess.TimeoutExpired):
-        return (124, f"{argv[0]} did not answer within 30 s")
-    return (done.returncode, done.stdout.decode("utf-8", "replace"))
+        result = command.run(argv)
+    except OllamaError as exc:
+        return None if exc.code == "program_missing" else (124, exc.message)
+    return result.status, result.stdout
 
 
 def no_program(argv: t.Sequence[str]) -> None:

@@ -10,7 +10,7 @@ import time
 from pathlib import Path
 
 import pytest
-from ansible_collections.kaido.ollama.plugins.module_utils._core import host, systemd
+from ansible_collections.kaido.ollama.plugins.module_utils._core import command, host, systemd
 from ansible_collections.kaido.ollama.plugins.module_utils._core.errors import OllamaError
 
 FAKE = r"""#!/bin/sh
@@ -41,7 +41,7 @@ def test_properties(systemctl: Path) -> None:
 
 
 def test_host_without_systemd_has_no_properties(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(systemd.command, "find", lambda program: None)
+    monkeypatch.setattr(command, "find", lambda program: None)
     assert systemd.show("ollama.service", ("ActiveState",)) == {}
     with pytest.raises(OllamaError) as error:
         systemd.act("start", "ollama.service")
