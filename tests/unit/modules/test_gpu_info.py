@@ -230,8 +230,8 @@ PEM = "-----BEGIN CERTIFICATE-----\nY2VydGlmaWNh\ndGU=\n-----END CERTIFICATE----
         (
             "debian",
             {
-                "/etc/dkms/framework.conf": '# mok_certificate=/no\nmok_certificate="/etc/keys/a.pem"\n',
-                "/etc/keys/a.pem": PEM,
+                "/etc/dkms/framework.conf": '# mok_certificate=/no\nmok_certificate="/etc/a.pem"\n',
+                "/etc/a.pem": PEM,
             },
             "/etc/a.pem",
             True,
