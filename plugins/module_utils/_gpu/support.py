@@ -51,7 +51,9 @@ class Verdict:
     @property
     def expected(self) -> bool:
         """Whether a server without this GPU has a fault that can be repaired."""
-        return self.state not in _NOT_EXPECTED
+        # The driver radeon is for GPUs that are too old for Ollama.
+        ignored = self.gpu.integrated or self.gpu.driver == "radeon" or self.state in _NOT_EXPECTED
+        return self.usable or not ignored
 
     @property
     def label(self) -> str:

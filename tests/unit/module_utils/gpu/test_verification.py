@@ -180,17 +180,31 @@ def test_without_a_journal_a_radeon_can_be_the_gpu_that_computes(
         ("nvidia_bookworm_535_too_old", False, "driver 535.309.01 is too old"),
         ("nvidia_vfio_passthrough_host", False, ""),
         ("intel_igpu", False, ""),
+        ("intel_igpu_without_driver", False, ""),
+        ("amd_igpu_without_compute_node", False, ""),
+        ("amd_with_driver_radeon", False, ""),
         ("lxc_without_nodes", False, ""),
     ],
 )
 def test_only_a_gpu_that_can_be_repaired_is_a_problem_of_the_host(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, scenario: str, usable: bool, problem: str
 ) -> None:
-    tree = dict(FIXTURES["no_gpu" if scenario == "intel_igpu" else "nvidia_lxc_guest_no_userspace"]["tree"])
-    tree["/sys/bus/pci/devices/0000:00:02.0/uevent"] = "DRIVER=i915\nPCI_CLASS=30000\nPCI_ID=8086:3E92\n"
+    device = "/sys/bus/pci/devices/0000:00:02.0"
+    igpus = {
+        "intel_igpu": ("DRIVER=i915\n", "8086:3E92"),
+        "intel_igpu_without_driver": ("", "8086:3E92"),
+        "amd_igpu_without_compute_node": ("DRIVER=amdgpu\n", "1002:164E"),
+        "amd_with_driver_radeon": ("DRIVER=radeon\n", "1002:68F9"),
+    }
     if scenario == "lxc_without_nodes":
+        tree = FIXTURES["nvidia_lxc_guest_no_userspace"]["tree"]
         tree = {path: content for path, content in tree.items() if not path.startswith("/dev/nvidia")}
-    elif scenario in FIXTURES:
+    elif scenario in igpus:
+        driver, pci_id = igpus[scenario]
+        tree = dict(FIXTURES["no_gpu"]["tree"])
+        tree[f"{device}/uevent"] = f"{driver}PCI_CLASS=30000\nPCI_ID={pci_id}\n"
+        tree.update({f"{device}/mem_info_vram_total": str(1 << 29), f"{device}/mem_info_gtt_total": str(16 << 30)})
+    else:
         tree = FIXTURES[scenario]["tree"]
     host = facts.gather(str(unpack(tree, tmp_path)))
     monkeypatch.setattr(facts, "gather", lambda _root, _run: host)
