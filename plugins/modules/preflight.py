@@ -332,7 +332,8 @@ gpu:
   description:
     - This host's GPUs; empty with O(gpu=off).
     - RV(ignore:count), RV(ignore:usable), RV(ignore:summary), RV(ignore:vram) in bytes and RV(ignore:variant), as in
-      M(kaido.ollama.gpu_info).
+      M(kaido.ollama.gpu_info); RV(ignore:problem), why no GPU can be used; RV(ignore:settings), the variables of the
+      server that determine the memory of models.
   returned: success
   type: dict
 groups:
@@ -376,6 +377,7 @@ from dataclasses import asdict, replace
 from ansible.module_utils.basic import AnsibleModule
 
 from ..module_utils._core.errors import OllamaError
+from ..module_utils._gpu import memory as gpu_memory
 from ..module_utils._gpu import verification
 from ..module_utils._preflight import adoption, host_facts, host_request, pending, suitability, unit_file
 from ..module_utils._preflight.host_facts import HostFacts
@@ -389,7 +391,7 @@ def run(params: t.Mapping[str, t.Any], check_mode: bool) -> dict[str, t.Any]:
     """Validate, look and compare; returns the module's result."""
     if params["proxy"]:
         os.environ.update(http_proxy=params["proxy"], https_proxy=params["proxy"])
-    gpu = {} if params["gpu"] == "off" else verification.brief(params["version"], params["user"])
+    gpu = {} if params["gpu"] == "off" else verification.overview(params["version"], params["user"])
     request = host_request.from_options(params)
     valid = host_request.validate(request)
     if os.geteuid() != 0:
@@ -403,6 +405,7 @@ def run(params: t.Mapping[str, t.Any], check_mode: bool) -> dict[str, t.Any]:
     release = suitability.check_host(request, valid, host, fetched)
     steps = pending.pending_steps(request, valid, host, release)
     warnings += filter(None, [host_request.vulnerability(host.releases.used)])
+    warnings += [f"ollama_gpu: {gpu['problem']}"] if params["gpu"] == "preferred" and gpu.get("problem") else []
     return {
         "changed": False,
         "todo": list(steps),
@@ -424,7 +427,7 @@ def run(params: t.Mapping[str, t.Any], check_mode: bool) -> dict[str, t.Any]:
         "unit": request.unit,
         "account_exists": host.account is not None,
         "former_user": host_facts.former_user(request, host),
-        "gpu": gpu,
+        "gpu": gpu and dict(gpu, settings=gpu_memory.variables(valid.environment)),
         "platform": request.platforms.get(host.platform, {}),
         "groups": list(host.device_groups),
         "running": host.service.active,

@@ -27,7 +27,7 @@ from dataclasses import dataclass, field, fields
 from .._core.errors import OllamaError
 from .._core.http import request
 from .._core.owner import read_regular
-from .._gpu import facts, support
+from .._gpu import support, tree
 from .._release import release
 from .._server.api import DEFAULT_URL, Client
 from .._service import certificates
@@ -91,7 +91,7 @@ class _Seen:
     on_cpu: bool = False
 
 
-def collect(config: Config, run: facts.Run = facts.run_program) -> str:
+def collect(config: Config, run: tree.Run = tree.run_program) -> str:
     """Return the metrics of this host as text; failures of parts go to stderr, one line each, and into the text."""
     metrics, seen = Metrics(), _Seen()
     for name, collector in _COLLECTORS.items():
@@ -111,7 +111,7 @@ def _complain(line: str) -> None:
     sys.stderr.write("".join(letter if letter.isprintable() else "?" for letter in line) + "\n")
 
 
-def _server(config: Config, metrics: Metrics, seen: _Seen, run: facts.Run) -> None:
+def _server(config: Config, metrics: Metrics, seen: _Seen, run: tree.Run) -> None:
     client = Client(config.api_url, timeout=10.0)
     try:
         seen.version = client.version()
@@ -144,7 +144,7 @@ def timestamp(text: str) -> float | None:
     return seconds - offset if found[2] == "+" else seconds + offset
 
 
-def _store(config: Config, metrics: Metrics, seen: _Seen, run: facts.Run) -> None:
+def _store(config: Config, metrics: Metrics, seen: _Seen, run: tree.Run) -> None:
     store = Store(config.models_dir)
     metrics.add("store_readable", int(store.readable))
     path = config.models_dir
@@ -185,28 +185,27 @@ def _store(config: Config, metrics: Metrics, seen: _Seen, run: facts.Run) -> Non
     metrics.add("orphan_bytes", sum(row["size"] for row in orphans))
 
 
-def _releases(config: Config, metrics: Metrics, seen: _Seen, run: facts.Run) -> None:
+def _releases(config: Config, metrics: Metrics, seen: _Seen, run: tree.Run) -> None:
     state = release.read_state(config.install_dir, "/usr/local/bin")
     for version in state.known:
         metrics.add("release_info", 1, version=version, state="current" if version == state.used else "kept")
     seen.version = seen.version or state.used
 
 
-def _gpus(config: Config, metrics: Metrics, seen: _Seen, run: facts.Run) -> None:
-    host = facts.look(config.root, run)
-    who = facts.account(config.user)
-    support.judge(
-        host, seen.version or _UNKNOWN_VERSION, lambda path: who is not None and facts.denied(config.root, who, path)
-    )
+def _gpus(config: Config, metrics: Metrics, seen: _Seen, run: tree.Run) -> None:
+    account = tree.account(config.user)
+    host, verdicts = support.examine(seen.version or _UNKNOWN_VERSION, account, config.root, run)
     metrics.add("gpus", len(host.gpus))
-    for index, gpu in enumerate(host.gpus):
-        metrics.add("gpu_usable", int(gpu.usable), gpu=gpu.pci_address or str(index), vendor=gpu.vendor, name=gpu.name)
-    metrics.add("gpu_driver_mismatch", int(any(gpu.state == "mismatch" for gpu in host.gpus)))
-    usable = any(gpu.usable for gpu in host.gpus)
-    expected = config.gpu == "required" or (config.gpu == "preferred" and bool(host.gpus))
+    for index, verdict in enumerate(verdicts):
+        gpu = verdict.gpu
+        place = gpu.pci_address or str(index)
+        metrics.add("gpu_usable", int(verdict.usable), gpu=place, vendor=gpu.vendor, name=gpu.name)
+    metrics.add("gpu_driver_mismatch", int(any(verdict.state == "mismatch" for verdict in verdicts)))
+    usable = any(verdict.usable for verdict in verdicts)
+    expected = config.gpu == "required" or (config.gpu == "preferred" and any(v.expected for v in verdicts))
     metrics.add("cpu_fallback", int(expected and (seen.on_cpu or (config.gpu == "required" and not usable))))
     required = os.path.exists(os.path.join(config.root, "run/reboot-required"))
-    metrics.add("reboot_pending", int(required or bool(support.reboot_reasons(host))))
+    metrics.add("reboot_pending", int(required or bool(support.reboot_reasons(verdicts))))
     vendors = {gpu.vendor for gpu in host.gpus}
     if "nvidia" in vendors:
         _nvidia(metrics, run)
@@ -215,7 +214,7 @@ def _gpus(config: Config, metrics: Metrics, seen: _Seen, run: facts.Run) -> None
             _amd(metrics, gpu.pci_address, os.path.join(config.root, "sys/bus/pci/devices", gpu.pci_address))
 
 
-def _nvidia(metrics: Metrics, run: facts.Run) -> None:
+def _nvidia(metrics: Metrics, run: tree.Run) -> None:
     answer = run(["nvidia-smi", f"--query-gpu={_SMI}", "--format=csv,noheader,nounits"])
     if answer is None:
         return
@@ -284,7 +283,7 @@ def _record(config: Config) -> dict[str, t.Any]:
         return {}
 
 
-def _converge(config: Config, metrics: Metrics, seen: _Seen, run: facts.Run) -> None:
+def _converge(config: Config, metrics: Metrics, seen: _Seen, run: tree.Run) -> None:
     record = _record(config)
     if record:
         metrics.add("converge_timestamp_seconds", float(record["converged"]))
@@ -292,7 +291,7 @@ def _converge(config: Config, metrics: Metrics, seen: _Seen, run: facts.Run) -> 
             metrics.add("converge_changes", int(count), part=part)
 
 
-def _gateway(config: Config, metrics: Metrics, seen: _Seen, run: facts.Run) -> None:
+def _gateway(config: Config, metrics: Metrics, seen: _Seen, run: tree.Run) -> None:
     if not config.gateway:
         return
     failures = []
@@ -345,7 +344,7 @@ def _haproxy(gateway: t.Mapping[str, str], metrics: Metrics) -> None:
         metrics.add("gateway_active_servers", value, backend=labels.get("proxy"))
 
 
-_COLLECTORS: dict[str, t.Callable[[Config, Metrics, _Seen, facts.Run], None]] = {
+_COLLECTORS: dict[str, t.Callable[[Config, Metrics, _Seen, tree.Run], None]] = {
     "server": _server,
     "store": _store,
     "release": _releases,
