@@ -351,7 +351,8 @@ from ..module_utils._server.argspec import API, REGISTRY, STORE, client, finish,
 from ..module_utils._server.journal import read_compute
 from ..module_utils._service.units import listening
 from ..module_utils._store.findings import doubt
-from ..module_utils._store.store import Memory, Store, exclusive, memory_path
+from ..module_utils._store.state import Memory, exclusive, memory_path
+from ..module_utils._store.store import Store
 
 # Seconds; a model of 400 GB over a slow line takes its time.
 _LONGEST_WAIT = 24 * 3600.0

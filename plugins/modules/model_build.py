@@ -193,7 +193,8 @@ from ..module_utils._core.name import parse
 from ..module_utils._models.custom import Builder, parse_recipe
 from ..module_utils._server.api import Client
 from ..module_utils._server.argspec import API, STORE, client, finish
-from ..module_utils._store.store import Memory, Store, exclusive, memory_path
+from ..module_utils._store.state import Memory, exclusive, memory_path
+from ..module_utils._store.store import Store
 
 SPEC: dict[str, t.Any] = {
     "name": {"type": "str", "required": True},

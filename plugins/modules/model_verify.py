@@ -169,7 +169,8 @@ from ..module_utils._models.registry import parse_mirror
 from ..module_utils._server.api import newer_than
 from ..module_utils._server.argspec import API, STORE, client, finish
 from ..module_utils._store.findings import doubt
-from ..module_utils._store.store import Memory, Store, exclusive
+from ..module_utils._store.state import Memory, exclusive
+from ..module_utils._store.store import Store
 from ..module_utils._store.verification import Report, failures, verify
 
 # Seconds to wait for another run on the same store.

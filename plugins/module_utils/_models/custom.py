@@ -24,7 +24,11 @@ from .._core.errors import OllamaError
 from .._core.name import Name, parse
 from .._core.owner import open_named
 from .._server.api import Client, newer_than
-from .._store.store import Blob, Damage, Entry, Memory, Store, audit, fingerprint, hash_file
+from .._store.audit import audit
+from .._store.files import fingerprint, hash_file
+from .._store.layout import Blob, Damage, Entry
+from .._store.state import Memory
+from .._store.store import Store
 from .models import list_models
 
 _ROLES = ("system", "user", "assistant")

@@ -23,7 +23,10 @@ from .._core.name import DEFAULT_HOST, Name, parse, parse_digest
 from .._core.progress import Progress, human
 from .._gpu.fit import too_big
 from .._server.api import Client
-from .._store.store import Audit, Damage, Entry, Memory, Store, audit
+from .._store.audit import Audit, audit
+from .._store.layout import Damage, Entry
+from .._store.state import Memory
+from .._store.store import Store
 from .bundle import BundleSource
 from .registry import OF_THE_WAY, Offer, Source, look_up
 

@@ -19,7 +19,7 @@ from urllib.parse import urlsplit
 from .._core.errors import OllamaError
 from .._core.http import Response, parse_json, request
 from .._core.name import DEFAULT_HOST, Name
-from .._store.store import MANIFEST, MANIFEST_LIST, Manifest, Variant, parse_manifest
+from .._store.layout import MANIFEST, MANIFEST_LIST, Manifest, Variant, parse_manifest
 
 # A look-up that fails so says nothing about the model, only about the way from this process to the registry; the
 # server may have another way, and signs its requests.

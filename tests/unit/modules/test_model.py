@@ -18,7 +18,8 @@ from ansible_collections.kaido.ollama.plugins.module_utils._core.name import par
 from ansible_collections.kaido.ollama.plugins.module_utils._models import models as models_module
 from ansible_collections.kaido.ollama.plugins.module_utils._models.registry import Source, look_up
 from ansible_collections.kaido.ollama.plugins.module_utils._server.api import Client, classify
-from ansible_collections.kaido.ollama.plugins.module_utils._store.store import Memory, Store
+from ansible_collections.kaido.ollama.plugins.module_utils._store.state import Memory
+from ansible_collections.kaido.ollama.plugins.module_utils._store.store import Store
 from ansible_collections.kaido.ollama.plugins.modules import model
 
 from tests import standin

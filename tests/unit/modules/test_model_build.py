@@ -19,8 +19,8 @@ from ansible_collections.kaido.ollama.plugins.module_utils._models.custom import
     parse_recipe,
 )
 from ansible_collections.kaido.ollama.plugins.module_utils._server.api import Client
-from ansible_collections.kaido.ollama.plugins.module_utils._store import store as store_module
-from ansible_collections.kaido.ollama.plugins.module_utils._store.store import Memory, Store
+from ansible_collections.kaido.ollama.plugins.module_utils._store.state import Memory
+from ansible_collections.kaido.ollama.plugins.module_utils._store.store import Store
 from ansible_collections.kaido.ollama.plugins.modules import model_build
 
 from tests import standin
@@ -150,9 +150,8 @@ def test_a_file_is_hashed_again_only_after_it_changed(world: World, monkeypatch:
         read.append(path)
         return original(path)
 
-    original = store_module.hash_file
+    original = custom.hash_file
     monkeypatch.setattr(custom, "hash_file", watch)
-    monkeypatch.setattr(store_module, "hash_file", watch)
     assert not world.run(recipe)["changed"]
     assert read == []
     os.utime(world.weights, (1, 1))
