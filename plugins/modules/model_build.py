@@ -190,7 +190,8 @@ from ansible.module_utils.basic import AnsibleModule
 
 from ..module_utils._core.errors import OllamaError
 from ..module_utils._core.name import parse
-from ..module_utils._models.custom import Builder, parse_recipe
+from ..module_utils._models.custom import Builder
+from ..module_utils._models.recipe import parse_recipe
 from ..module_utils._server.api import Client
 from ..module_utils._server.argspec import API, STORE, client, finish
 from ..module_utils._store.state import Memory, exclusive, memory_path
@@ -237,7 +238,7 @@ def run(params: t.Mapping[str, t.Any], check_mode: bool) -> dict[str, t.Any]:
 def _build(params: t.Mapping[str, t.Any], *, check_mode: bool) -> dict[str, t.Any]:
     memory = Memory.of(Store(params["models_dir"]), params["state_dir"])
     name = parse(params["name"])
-    recipe = parse_recipe(params, memory) if params["state"] == "present" else None
+    recipe = parse_recipe(name, params) if params["state"] == "present" else None
     server: Client | None = client(params)
     version: str | None = None
     try:

@@ -131,7 +131,7 @@ from ansible.module_utils.basic import AnsibleModule
 
 from ..module_utils._core.errors import OllamaError
 from ..module_utils._core.name import parse
-from ..module_utils._models.models import list_models
+from ..module_utils._models.installed import list_models
 from ..module_utils._server.argspec import API, client, finish
 
 SPEC: dict[str, t.Any] = {

@@ -35,9 +35,14 @@ attributes:
     details: This module never changes anything that lasts.
 options:
   name:
-    description: The model.
+    description: The model. Mutually exclusive with O(models).
     type: str
-    required: true
+  models:
+    description:
+      - Several models. The first one that generates text or embeddings is tested, see RV(name); an image model is
+        tested only where there is no other.
+    type: list
+    elements: str
   prompt:
     description: What to ask, or for an embedding model what to embed.
     type: str
@@ -59,7 +64,9 @@ options:
     type: bool
     default: false
   prefer_gpu:
-    description: Warn where O(require_gpu) would fail. Needs O(unit).
+    description:
+      - Warn where O(require_gpu) would fail, and where the model cannot be loaded or does not answer, as the GPU may be
+        in use by other programs. Needs O(unit).
     type: bool
     default: false
   min_tokens_per_second:
@@ -74,9 +81,11 @@ options:
       - By default a model that was in memory stays there as long as it would have, and one that was not is unloaded.
     type: str
   timeout:
-    description: Seconds that loading the model, and then answering, may take.
-    type: float
-    default: 300.0
+    description:
+      - How long loading the model, and then answering, may take, as seconds or as a duration such as V(30m).
+      - V(0) means a day, as the setting E(OLLAMA_LOAD_TIMEOUT) without a limit does.
+    type: str
+    default: 5m
   startup_timeout:
     description: Seconds to wait for a server that does not answer yet.
     type: float
@@ -115,7 +124,7 @@ EXAMPLES = r"""
 
 RETURN = r"""
 probed:
-  description: Whether the model was asked; V(false) only in check mode.
+  description: Whether the model was tested; V(false) in check mode, and with O(prefer_gpu) for one that cannot run.
   returned: success
   type: bool
 name:
@@ -146,6 +155,10 @@ response:
   description: The beginning of the answer or null for an embedding model.
   returned: when probed
   type: str
+image:
+  description: Whether the answer is an image.
+  returned: when probed
+  type: bool
 dimensions:
   description: Length of the embedding or null for other models.
   returned: when probed
@@ -201,13 +214,14 @@ from ansible.module_utils.basic import AnsibleModule
 
 from ..module_utils._core.errors import OllamaError
 from ..module_utils._core.name import parse
-from ..module_utils._gpu import facts, verification
-from ..module_utils._models.loaded import Demands, LoadedModels, judge, parse_keep_alive, probe
+from ..module_utils._models.declaration import Demands
+from ..module_utils._models.loaded import LoadedModels, parse_keep_alive, parse_timeout
+from ..module_utils._models.probe import CANNOT_RUN, Probe, Question
 from ..module_utils._server.argspec import API, client, finish
-from ..module_utils._server.journal import last_lines, read_compute
 
 SPEC: dict[str, t.Any] = {
-    "name": {"type": "str", "required": True},
+    "name": {"type": "str"},
+    "models": {"type": "list", "elements": "str"},
     "prompt": {"type": "str", "default": "Name three colours."},
     "max_tokens": {"type": "int", "default": 32, "no_log": False},
     "seed": {"type": "int", "default": 42},
@@ -215,7 +229,7 @@ SPEC: dict[str, t.Any] = {
     "prefer_gpu": {"type": "bool", "default": False},
     "min_tokens_per_second": {"type": "float", "default": 0.0, "no_log": False},
     "keep_alive": {"type": "str", "no_log": False},
-    "timeout": {"type": "float", "default": 300.0},
+    "timeout": {"type": "str", "default": "5m"},
     "startup_timeout": {"type": "float", "default": 30.0},
     "unit": {"type": "str"},
     **API,
@@ -223,55 +237,57 @@ SPEC: dict[str, t.Any] = {
 
 
 def run(params: t.Mapping[str, t.Any], check_mode: bool) -> dict[str, t.Any]:
-    """Check the input, then ask and judge."""
-    for option, least in (("timeout", 1), ("startup_timeout", 0), ("max_tokens", 1), ("min_tokens_per_second", 0)):
+    """Check the input, then test one model."""
+    for option, least in (("startup_timeout", 0), ("max_tokens", 1), ("min_tokens_per_second", 0)):
         if params[option] < least:
-            raise OllamaError(
-                "invalid_option", f"{option}: {params[option]} is not allowed; allowed is {least} or more"
-            )
+            raise OllamaError("invalid_option", f"{option}: invalid value {params[option]}; expected {least} or more")
     if not params["prompt"].strip():
-        raise OllamaError("invalid_option", "prompt: an empty text is not allowed; allowed is any other")
-    name = parse(params["name"])
+        raise OllamaError("invalid_option", "prompt: invalid value ''; expected a text")
+    if params["models"] is not None and not params["models"]:
+        raise OllamaError("invalid_option", "models: invalid value []; expected at least one model")
+    timeout = parse_timeout(params["timeout"])
     keep = None if params["keep_alive"] is None else parse_keep_alive(params["keep_alive"])
+    question = Question(params["prompt"], params["max_tokens"], params["seed"], keep)
+    what = "models" if params["name"] is None else "name"
+    names = [parse(name, what=what) for name in (params["models"] if params["name"] is None else [params["name"]])]
     if check_mode:
-        return {"changed": False, "probed": False, "name": str(name), "msg": f"check mode: {name} was not asked"}
+        return {"changed": False, "probed": False, "name": str(names[0]), "msg": "check mode: no model was tested"}
     server = client(params)
     version = server.wait(params["startup_timeout"])
-    runs = LoadedModels(server, timeout=params["timeout"])
-    runs.require([name])
-    unit = params["unit"]
-    compute = read_compute(unit) if unit else []
-    found = {"changed": False, "probed": True, "server_version": version, "compute": compute}
-    process, seen = verification.Server(frozenset(), None), None
-
-    def witness() -> None:
-        nonlocal process, seen
-        if unit:
-            process = verification.find_server(unit)
-            seen = verification.computes_there(process, facts.run_program)
-
+    models = LoadedModels(server, timeout=timeout)
+    models.require(names)
+    name = next(filter(models.answers, names), names[0])
+    probe = Probe(models, version, params["unit"])
+    found = {"changed": False, "server_version": version, "compute": probe.compute, "name": str(name)}
     try:
-        result = probe(
-            runs, name, params["prompt"], tokens=params["max_tokens"], seed=params["seed"], keep=keep, witness=witness
-        )
-        problem = verification.explain(result, compute, seen, process, version) if unit else None
-        result["gpu_problem"] = problem
-        if problem and params["prefer_gpu"]:
-            result["warnings"] = [f"{name}: {problem}"]
-        judge(result, Demands(params["require_gpu"], params["min_tokens_per_second"]), problem)
+        result = probe.run(name, question, Demands(params["require_gpu"], params["min_tokens_per_second"]))
     except OllamaError as exc:
-        result = exc.details.get("result", {"probed": False, "name": str(name)})
-        message = exc.message
-        if exc.code == "runner_failed" and unit:
-            message += f"; the last lines of its journal: {' | '.join(last_lines(unit)) or 'none'}"
-        raise OllamaError(exc.code, message, **dict(exc.details, result=dict(found, **result))) from None
-    return dict(found, **result)
+        if params["prefer_gpu"] and not params["require_gpu"] and exc.code in CANNOT_RUN:
+            return dict(found, probed=False, warnings=[f"{name}: not tested: {exc.message}"])
+        result = exc.details.get("result", {})
+        details = dict(exc.details, result=dict(found, probed=bool(result), **_without_name(result)))
+        raise OllamaError(exc.code, exc.message, **details) from None
+    warnings = []
+    if result["gpu_problem"] and params["prefer_gpu"]:
+        warnings.append(f"{name}: {result['gpu_problem']}")
+    return dict(found, probed=True, warnings=warnings, **_without_name(result))
+
+
+def _without_name(result: t.Mapping[str, t.Any]) -> dict[str, t.Any]:
+    return {key: value for key, value in result.items() if key != "name"}
 
 
 def main() -> None:
     """Run the module."""
     finish(
-        AnsibleModule(argument_spec=SPEC, supports_check_mode=True, required_if=[("prefer_gpu", True, ("unit",))]), run
+        AnsibleModule(
+            argument_spec=SPEC,
+            supports_check_mode=True,
+            mutually_exclusive=[("name", "models")],
+            required_one_of=[("name", "models")],
+            required_if=[("prefer_gpu", True, ("unit",))],
+        ),
+        run,
     )
 
 

@@ -21,6 +21,7 @@ author:
   - kaido.ollama contributors (@kaido)
 extends_documentation_fragment:
   - kaido.ollama.api
+  - kaido.ollama.api.registry
   - kaido.ollama.api.store
   - kaido.ollama._attributes
   - kaido.ollama._attributes.action_group
@@ -163,11 +164,12 @@ from ansible.module_utils.basic import AnsibleModule
 
 from ..module_utils._core.errors import OllamaError
 from ..module_utils._core.name import Name, parse
-from ..module_utils._core.progress import Progress
-from ..module_utils._models.models import Models, Options, Wanted, converge
+from ..module_utils._models.converge import converge
+from ..module_utils._models.declaration import DeclaredModel
 from ..module_utils._models.registry import parse_mirror
+from ..module_utils._models.session import Options, Session
 from ..module_utils._server.api import newer_than
-from ..module_utils._server.argspec import API, STORE, client, finish
+from ..module_utils._server.argspec import API, REGISTRY, STORE, client, finish, registry_environment
 from ..module_utils._store.findings import doubt
 from ..module_utils._store.state import Memory, exclusive
 from ..module_utils._store.store import Store
@@ -188,6 +190,7 @@ SPEC: dict[str, t.Any] = {
     "report_file": {"type": "path"},
     "fail_on": {"type": "list", "elements": "str", "choices": ["damage", "orphans", "partials"], "default": ["damage"]},
     **API,
+    **REGISTRY,
     **STORE,
 }
 
@@ -199,6 +202,7 @@ def run(params: t.Mapping[str, t.Any], check_mode: bool) -> dict[str, t.Any]:
         mirrors=tuple(parse_mirror(url) for url in params["mirrors"]),
         mirrors_trusted=params["mirrors_trusted"],
         insecure=params["insecure"],
+        environment=registry_environment(params),
     )
     store = Store(params["models_dir"])
     memory = Memory.of(store, params["state_dir"])
@@ -244,20 +248,22 @@ def _repair(
 ) -> tuple[list[str], list[str], list[OllamaError]]:
     """Pull each damaged model; returns the names of the repaired ones, warnings, and the failures of the others."""
     server = client(params)
-    lists = newer_than(server.version(), (0, 40))
+    version = server.version()
+    lists = newer_than(version, (0, 40))
     store = Store(params["models_dir"], generation=2 if lists else 1)
-    models = Models(server, store, memory, options, lists=lists, progress=Progress())
     repaired: list[str] = []
+    warnings: list[str] = []
     failed: list[OllamaError] = []
     for name in damaged:
-        # One at a time: a model that no registry has must not keep the others from being repaired.
+        # One at a time: a model that no registry has must not prevent the repair of the others.
+        session = Session(server, store, memory, options, lists=lists, version=version)
         try:
-            converge(models, [Wanted(name)], server_up=True, check_mode=check_mode)
+            warnings += converge(session, [DeclaredModel(name)], check_mode=check_mode)["warnings"]
             repaired.append(str(name))
         except OllamaError as exc:
             exc.details.pop("result", None)
             failed.append(exc)
-    return repaired, models.warnings, failed
+    return repaired, warnings, failed
 
 
 def _state(report: Report) -> dict[str, list[str]]:

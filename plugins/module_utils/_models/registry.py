@@ -23,7 +23,7 @@ from .._store.layout import MANIFEST, MANIFEST_LIST, Manifest, Variant, parse_ma
 
 # A look-up that fails so says nothing about the model, only about the way from this process to the registry; the
 # server may have another way, and signs its requests.
-OF_THE_WAY = ("registry_unreachable", "registry_refused", "tls")
+INDECISIVE_CODES = ("registry_unreachable", "registry_refused", "tls")
 # Statuses that are over a moment later, and how often and how long (seconds) to wait for that.
 _PASSING = (408, 425, 429, 502, 503, 504)
 _PAUSES = (1.0, 3.0)

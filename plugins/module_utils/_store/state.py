@@ -143,15 +143,15 @@ def memory_path(store: Store, state_dir: str | None = None) -> str:
 
 @contextlib.contextmanager
 def exclusive(path: str, *, seconds: float) -> t.Iterator[bool]:
-    """Keep other runs away from what a memory stands for; yields False where one is still at it after so many seconds.
+    """Lock a store for one run; yields False where another run still holds the lock after so many seconds.
 
-    Two runs would not damage the store, but each would take away names that the other is working with.
+    Two runs at once would not damage the store, but each would remove names that the other works with.
     """
     try:
         os.makedirs(os.path.dirname(path), mode=0o700, exist_ok=True)
         file = os.fdopen(open_regular(f"{path}.lock", os.O_RDWR | os.O_CREAT), "w")
     except OSError:
-        # Who cannot remember anything cannot lock either, and has the store's word only.
+        # A process that cannot keep a state file cannot lock either.
         yield True
         return
     with file:
@@ -165,8 +165,33 @@ def exclusive(path: str, *, seconds: float) -> t.Iterator[bool]:
                     return
                 time.sleep(0.2)
             else:
+                _write_holder(file)
                 yield True
                 return
+
+
+def _write_holder(file: t.TextIO) -> None:
+    """Write the process ID into the lock file, for module model_stop."""
+    with contextlib.suppress(OSError):
+        file.truncate(0)
+        file.write(str(os.getpid()))
+        file.flush()
+
+
+def holder(path: str) -> int | None:
+    """Return the ID of the process that holds the lock of a memory, or None where there is no such process."""
+    lock = os.path.realpath(f"{path}.lock")
+    try:
+        with os.fdopen(open_regular(lock), "rb") as file:
+            pid = int(file.read(20))
+        descriptors = os.listdir(f"/proc/{pid}/fd")
+    except (OSError, ValueError):
+        return None
+    for descriptor in descriptors:
+        with contextlib.suppress(OSError):
+            if os.readlink(f"/proc/{pid}/fd/{descriptor}") == lock:
+                return pid
+    return None
 
 
 def default_state_dir() -> str:

@@ -11,13 +11,9 @@ from pathlib import Path
 
 import pytest
 from ansible_collections.kaido.ollama.plugins.module_utils._core.name import parse
-from ansible_collections.kaido.ollama.plugins.module_utils._models import custom
-from ansible_collections.kaido.ollama.plugins.module_utils._models.custom import (
-    Builder,
-    Shown,
-    parse_parameters,
-    parse_recipe,
-)
+from ansible_collections.kaido.ollama.plugins.module_utils._models import recipe as recipe_module
+from ansible_collections.kaido.ollama.plugins.module_utils._models.custom import Builder
+from ansible_collections.kaido.ollama.plugins.module_utils._models.recipe import Shown, parse_parameters, parse_recipe
 from ansible_collections.kaido.ollama.plugins.module_utils._server.api import Client
 from ansible_collections.kaido.ollama.plugins.module_utils._store.state import Memory
 from ansible_collections.kaido.ollama.plugins.module_utils._store.store import Store
@@ -150,8 +146,8 @@ def test_a_file_is_hashed_again_only_after_it_changed(world: World, monkeypatch:
         read.append(path)
         return original(path)
 
-    original = custom.hash_file
-    monkeypatch.setattr(custom, "hash_file", watch)
+    original = recipe_module.hash_file
+    monkeypatch.setattr(recipe_module, "hash_file", watch)
     assert not world.run(recipe)["changed"]
     assert read == []
     os.utime(world.weights, (1, 1))
@@ -178,7 +174,7 @@ def test_another_recipe_is_another_model(world: World, change: Params) -> None:
     assert (forecast["changed"], done["changed"]) == (True, True)
     assert forecast["diff"] == done["diff"]
     assert done["diff"]["before"] != done["diff"]["after"]
-    assert done["actions"] == ["built again: the recipe is another one"]
+    assert done["actions"] == ["built again: the recipe has changed"]
     assert done["digest_after"] not in (before, None)
     assert not world.run(recipe, **change)["changed"]
 
@@ -226,7 +222,8 @@ def test_loading_it_is_no_change(world: World) -> None:
         memory = Memory.of(Store(str(world.models_dir)), str(world.state_dir))
         blind = Builder(world.client, world.version, None, memory, timeout=5)
         defaults = {option: spec.get("default") for option, spec in model_build.SPEC.items()}
-        recipe = parse_recipe({**defaults, **world.recipes[kind]}, memory)
+        options = {**defaults, **world.recipes[kind]}
+        recipe = parse_recipe(parse(options["name"]), options)
         assert not blind.build(recipe, check_mode=True)["changed"], "the server lists both variants"
 
 
@@ -331,14 +328,18 @@ def test_quantizing_is_refused_where_the_server_cannot(world: World) -> None:
 @pytest.mark.parametrize(
     ("params", "code", "text"),
     [
-        ({}, "invalid_option", "exactly one source"),
-        ({"from": "base", "files": ["/x.gguf"]}, "invalid_option", "exactly one source"),
-        ({"from": "made"}, "invalid_option", "is the model itself"),
+        ({}, "invalid_option", "exactly one of from and files"),
+        ({"from": "base", "files": ["/x.gguf"]}, "invalid_option", "exactly one of from and files"),
+        ({"from": "made"}, "invalid_option", "a model other than itself"),
         ({"from": "no such model"}, "invalid_name", "from: "),
         ({"from": "/nowhere/x.gguf"}, "file_missing", "/nowhere/x.gguf"),
         ({"from": "base", "name": "a b"}, "invalid_name", "name: "),
-        ({"from": "base", "parameters": {"num_ctx": "many"}}, "invalid_option", "parameters.num_ctx: 'many'"),
-        ({"from": "base", "parameters": {"num_ctx": [1]}}, "invalid_option", "parameters.num_ctx: [1]"),
+        (
+            {"from": "base", "parameters": {"num_ctx": "many"}},
+            "invalid_option",
+            "parameters.num_ctx: invalid value 'many'",
+        ),
+        ({"from": "base", "parameters": {"num_ctx": [1]}}, "invalid_option", "parameters.num_ctx: invalid value [1]"),
         ({"from": "base", "parameters": {"stop": [1]}}, "invalid_option", "parameters.stop"),
         ({"from": "base", "parameters": {"stop": []}}, "invalid_option", "parameters.stop"),
         ({"from": "base", "messages": [{"role": "boss", "content": "x"}]}, "invalid_option", "messages[0]"),

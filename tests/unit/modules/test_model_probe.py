@@ -10,7 +10,8 @@ from pathlib import Path
 
 import pytest
 from ansible_collections.kaido.ollama.plugins.module_utils._core.errors import OllamaError
-from ansible_collections.kaido.ollama.plugins.module_utils._models.loaded import Demands, judge
+from ansible_collections.kaido.ollama.plugins.module_utils._models.declaration import Demands
+from ansible_collections.kaido.ollama.plugins.module_utils._models.probe import judge
 from ansible_collections.kaido.ollama.plugins.module_utils._server.api import Client
 from ansible_collections.kaido.ollama.plugins.module_utils._server.journal import last_lines
 from ansible_collections.kaido.ollama.plugins.modules import model_probe
@@ -122,7 +123,7 @@ def test_a_gpu_is_there_or_missing(start: Start) -> None:
         (0, Demands(gpu=True), "on_cpu", "0 B of 4.3 GB (0 %)"),
         (0, Demands(), None, ""),
         (0, Demands(tokens_per_second=12.5), None, ""),
-        (0, Demands(tokens_per_second=12.6), "too_slow", "12.5 tokens/s; min_tokens_per_second wants 12.6"),
+        (0, Demands(tokens_per_second=12.6), "too_slow", "12.5 tokens/s; expected 12.6"),
         (0, Demands(gpu=True, tokens_per_second=99), "on_cpu", ""),
     ],
 )

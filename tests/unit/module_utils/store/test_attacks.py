@@ -16,7 +16,7 @@ from pathlib import Path
 
 import pytest
 from ansible_collections.kaido.ollama.plugins.module_utils._core.errors import OllamaError
-from ansible_collections.kaido.ollama.plugins.module_utils._models import models as models_module
+from ansible_collections.kaido.ollama.plugins.module_utils._models import sources as sources_module
 from ansible_collections.kaido.ollama.plugins.module_utils._store import verification
 from ansible_collections.kaido.ollama.plugins.module_utils._store.audit import audit
 from ansible_collections.kaido.ollama.plugins.module_utils._store.layout import Blob
@@ -327,7 +327,7 @@ def test_no_planted_thing_hangs_crashes_discloses_or_destroys(
     def expire(number: int, frame: object) -> t.NoReturn:
         raise AssertionError("it hangs")
 
-    monkeypatch.setattr(models_module, "look_up", refuse)
+    monkeypatch.setattr(sources_module, "look_up", refuse)
     monkeypatch.setattr(signal, "signal", signal.signal)
     before = snapshot(world / "victim")
     places = [".", f"blobs/{PARTIAL}"]
