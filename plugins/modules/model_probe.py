@@ -248,8 +248,10 @@ def run(params: t.Mapping[str, t.Any], check_mode: bool) -> dict[str, t.Any]:
     timeout = parse_timeout(params["timeout"])
     keep = None if params["keep_alive"] is None else parse_keep_alive(params["keep_alive"])
     question = Question(params["prompt"], params["max_tokens"], params["seed"], keep)
-    what = "models" if params["name"] is None else "name"
-    names = [parse(name, what=what) for name in (params["models"] if params["name"] is None else [params["name"]])]
+    if params["name"] is not None:
+        names = [parse(params["name"])]
+    else:
+        names = [parse(name, what="models") for name in params["models"] or []]
     if check_mode:
         return {"changed": False, "probed": False, "name": str(names[0]), "msg": "check mode: no model was tested"}
     server = client(params)

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 from ansible_collections.kaido.ollama.plugins.module_utils._core.errors import OllamaError
+from ansible_collections.kaido.ollama.plugins.module_utils._models import probe as probe_module
 from ansible_collections.kaido.ollama.plugins.module_utils._models.declaration import Demands
 from ansible_collections.kaido.ollama.plugins.module_utils._models.probe import judge
 from ansible_collections.kaido.ollama.plugins.module_utils._server.api import Client
@@ -171,7 +172,7 @@ def test_what_is_not_there_or_broken_is_told(start: Start) -> None:
 
 @pytest.mark.parametrize("unit", [None, "ollama.service"])
 def test_a_runner_that_fails_in_mid_answer_is_named(start: Start, monkeypatch: t.Any, unit: str | None) -> None:
-    monkeypatch.setattr(model_probe, "last_lines", lambda _unit: ["llama-server: invalid UTF-8", "exit status 1"])
+    monkeypatch.setattr(probe_module, "last_lines", lambda _unit: ["llama-server: invalid UTF-8", "exit status 1"])
     world = start(STANDIN_RUNNER_FAILS="1")
     result = world.run(name="a", unit=unit)
     assert result["failure"]["code"] == "runner_failed"
