@@ -2,21 +2,21 @@
 # Copyright (c) 2026, kaido.ollama contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Prove that a model runs: load it, ask it something, and measure that."""
+"""Test the inference of a model and measure its throughput."""
 
 from __future__ import annotations
 
 DOCUMENTATION = r"""
 module: model_probe
-short_description: Prove that a model of an Ollama server really runs, and how fast
+short_description: Test the inference of a model and measure its throughput
 version_added: 0.1.0
 description:
-  - Loads a model, asks it something, and reports how long that took and how much of the model is in GPU memory.
-  - A list of models proves nothing. Ollama lists models that it cannot load, and quietly computes on the CPU where it
-    finds no usable GPU.
-  - An embedding model is asked for an embedding instead.
-  - Afterwards the model is in memory as it was before, see O(keep_alive). Loading it may make the server unload other
-    models, as any question may.
+  - Loads a model, sends a prompt, and reports how long that took and how much of the model is in GPU memory.
+  - Ollama lists models that it cannot load, and computes on the CPU without an error where it finds no usable GPU, so
+    that only a test of inference shows what works.
+  - An embedding model embeds the prompt.
+  - Afterwards the model is loaded or unloaded as before, see O(keep_alive). The server may unload other models to load
+    it, as for any request.
 author:
   - kaido.ollama contributors (@kaido)
 extends_documentation_fragment:
@@ -26,7 +26,7 @@ extends_documentation_fragment:
 attributes:
   check_mode:
     support: full
-    details: Checks the options, asks nothing, and says so in RV(probed).
+    details: Checks the options and tests no model, see RV(probed).
   diff_mode:
     support: N/A
     details: This module never changes anything that lasts.
@@ -44,11 +44,11 @@ options:
     type: list
     elements: str
   prompt:
-    description: What to ask, or for an embedding model what to embed.
+    description: The prompt, or for an embedding model the text to embed.
     type: str
     default: Name three colours.
   max_tokens:
-    description: How many tokens the answer has at most. More make the measured rate steadier.
+    description: The maximum number of tokens of the answer. A longer answer makes the measured rate more precise.
     type: int
     default: 32
   seed:
@@ -59,8 +59,8 @@ options:
   require_gpu:
     description:
       - Fail unless the whole model is in GPU memory.
-      - With O(unit), the server's journal and C(nvidia-smi) have to agree with that, and the failure says what is the
-        matter with the host's GPUs.
+      - With O(unit), the server's journal and C(nvidia-smi) have to confirm that, and the failure names the problem
+        with the host's GPUs.
     type: bool
     default: false
   prefer_gpu:
@@ -70,8 +70,8 @@ options:
     type: bool
     default: false
   min_tokens_per_second:
-    description: Fail if the answer comes slower than that; for an embedding model, if it reads the prompt slower than
-      that. V(0) demands nothing.
+    description: Fail if the answer is slower; for an embedding model, if it reads the prompt slower. V(0) means no
+      limit.
     type: float
     default: 0.0
   keep_alive:
@@ -98,25 +98,25 @@ options:
 notes:
   - 'Failures have a stable RV(ignore:failure.code): V(invalid_name), V(cloud_model), V(invalid_option), V(invalid_url),
     V(unreachable), V(not_found) for a model that is not installed, V(server_busy) where the server''s queue is full,
-    V(load_failed) with the server''s words where it cannot load the model, V(server_error) where the answer is an
+    V(load_failed) with the message of the server where it cannot load the model, V(server_error) where the answer is an
     error, V(runner_failed) where it breaks off (with O(unit), followed by the last lines of the journal),
     V(empty_answer), V(on_cpu), V(partly_on_cpu) and V(gpu_disagrees) about O(require_gpu), V(too_slow) about
     O(min_tokens_per_second), V(still_loaded), V(tls), V(redirect_refused),
     V(bad_proxy), V(stalled), V(connection_lost), V(bad_answer).'
-  - Once there was an answer, a failure has the same return values as a success.
+  - After an answer, a failure has the same return values as a success.
 seealso:
   - module: kaido.ollama.model_loaded
   - module: kaido.ollama.model_info
 """
 
 EXAMPLES = r"""
-- name: Prove that the default model runs on the GPU, fast enough to talk to
+- name: Test that the default model runs on the GPU with an acceptable throughput
   kaido.ollama.model_probe:
     name: llama3.2:3b
     require_gpu: true
     min_tokens_per_second: 20
 
-- name: Warm it up by the way
+- name: Test a model and keep it loaded
   kaido.ollama.model_probe:
     name: llama3.2:3b
     keep_alive: forever
@@ -144,11 +144,12 @@ load_seconds:
   returned: when probed
   type: float
 prompt_tokens_per_second:
-  description: How fast the prompt was read, or null where the server did not say, as for a prompt that it still knew.
+  description: The rate at which the prompt was read, or null where the server does not report it, as for a prompt that
+    it has cached.
   returned: when probed
   type: float
 answer_tokens_per_second:
-  description: How fast the answer was written, or null for an embedding model.
+  description: The rate at which the answer was generated, or null for an embedding model.
   returned: when probed
   type: float
 response:
@@ -176,12 +177,12 @@ vram_share:
   returned: when probed
   type: float
 context_length:
-  description: Tokens that the model was given room for.
+  description: The context length in tokens.
   returned: when probed
   type: int
 compute:
   description:
-    - The devices that the server found when it started, as its journal has them, with V(library), V(name), V(total)
+    - The devices that the server found when it started, as its journal lists them, with V(library), V(name), V(total)
       and more. A single C(cpu) means that it found no usable GPU.
     - Empty unless O(unit) is given.
   returned: when probed
@@ -189,17 +190,18 @@ compute:
   elements: dict
 gpu_problem:
   description:
-    - Why the model is not wholly on a GPU, or what speaks against the server's word that it is; null where all agree.
+    - Why the model is not completely on a GPU, or what contradicts the server's report that it is; null where all
+      agree.
     - Always null unless O(unit) is given.
   returned: when probed and answered
   type: str
 failure:
-  description: What went wrong, for programs.
+  description: The failure in machine-readable form.
   returned: failure
   type: dict
   contains:
     code:
-      description: A stable code see the notes.
+      description: A stable code, see the notes.
       returned: always
       type: str
     message:

@@ -13,8 +13,8 @@ version_added: 0.1.0
 description:
   - Compares every manifest and blob of the chosen models with its size and SHA-256 digest, from the disk alone. No
     server is needed.
-  - Ollama itself never does that. It lists and runs a model whose weights have flipped bits, and a pull reports
-    success without repairing it.
+  - Ollama itself never does that. It lists and runs a model whose weights are damaged, and a pull reports success
+    without repairing it.
   - Also reports files that no model needs, and unfinished downloads. A single unreadable manifest stops Ollama's own
     cleaning.
 author:
@@ -42,7 +42,7 @@ options:
   mode:
     description:
       - V(changed) hashes the blobs whose files have changed (size, times, inode, device) since they were last found
-        right.
+        intact.
       - V(full) hashes all, in as many threads as there are processors.
     type: str
     choices: [changed, full]
@@ -65,10 +65,10 @@ options:
     type: bool
     default: false
   report_file:
-    description: Write the report there, as JSON.
+    description: A file to write the report to, as JSON.
     type: path
   fail_on:
-    description: Which findings, that are still there at the end, make the module fail. An empty list only reports.
+    description: The kinds of findings that make the module fail if they remain at the end. An empty list only reports.
     type: list
     elements: str
     choices: [damage, orphans, partials]
@@ -82,11 +82,11 @@ seealso:
 """
 
 EXAMPLES = r"""
-- name: Is everything what it claims to be?
+- name: Verify all models
   kaido.ollama.model_verify:
     mode: full
 
-- name: Repair what is not
+- name: Verify and repair all models
   kaido.ollama.model_verify:
     repair: true
 """
@@ -111,7 +111,7 @@ models:
       type: int
       returned: always
     problems:
-      description: What is wrong as sentences.
+      description: The problems as sentences.
       type: list
       elements: str
       returned: always
@@ -196,7 +196,7 @@ SPEC: dict[str, t.Any] = {
 
 
 def run(params: t.Mapping[str, t.Any], check_mode: bool) -> dict[str, t.Any]:
-    """Audit, repair if asked, audit again, report."""
+    """Audit, repair on request, audit again, report."""
     names = [parse(name, allow_cloud=True, what="names") for name in params["names"]]
     options = Options(
         mirrors=tuple(parse_mirror(url) for url in params["mirrors"]),
@@ -271,7 +271,7 @@ def _state(report: Report) -> dict[str, list[str]]:
 
 
 def _write(path: str, data: dict[str, t.Any]) -> None:
-    """Write the report so that a reader sees the old one or the new one, never half of one."""
+    """Write the report atomically, so that a reader never sees a part of it."""
     folder = os.path.dirname(path) or "."
     try:
         handle, temporary = tempfile.mkstemp(dir=folder, prefix=".report-")

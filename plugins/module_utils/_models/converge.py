@@ -148,13 +148,13 @@ def _plan_builds(session: Session, before: _Situation) -> None:
         if not recipe:
             continue
         try:
-            forecast = builder.build(recipe, check_mode=True)
+            prediction = builder.build(recipe, check_mode=True)
         except OllamaError as exc:
             before.plans[index] = replace(plan, failure=exc, steps=())
             continue
-        notes = (*plan.notes, *forecast["warnings"])
-        if forecast["actions"]:
-            steps: tuple[Step, ...] = (Build(forecast), *copies(plan.model, before.found, renewed=True))
+        notes = (*plan.notes, *prediction["warnings"])
+        if prediction["actions"]:
+            steps: tuple[Step, ...] = (Build(prediction), *copies(plan.model, before.found, renewed=True))
             before.plans[index] = replace(plan, steps=steps, notes=notes)
             builder.expected[recipe.name.key] = ""
         else:

@@ -31,17 +31,17 @@ from .recipe import File, Recipe, Shown, describe, is_made_by, with_files
 # Servers from here on import GGUF files as they are, and quantize nothing but safetensors.
 _IMPORTS_AS_IS = (0, 34)
 _SAFETENSORS_TYPES = ("nvfp4", "mxfp8", "mxfp4", "int4", "int8")
-# These say enough by themselves; whatever else a build ends with is about the recipe.
+# These codes are specific; every other failure of a build is about the recipe.
 _PLAIN_CODES = ("disk_full", "store_unwritable", "connection_lost", "stalled", "unreachable", "tls")
 # Loading or creating, a server is silent while it reads and writes weights: seconds for each byte, a disk of 50 MB/s.
 _PER_BYTE = 1 / 50e6
 
 
 class Builder:
-    """Builds models on one server.
+    """Builds custom models on one server.
 
     :param client: None in check mode on a host that has no server yet.
-    :param store: None where the store cannot be seen from here; then the server's word is taken for what is in it.
+    :param store: None where the store is not accessible; then it is assumed to be intact.
     """
 
     def __init__(
@@ -56,8 +56,6 @@ class Builder:
         self.bytes_uploaded = 0
         self.expected: dict[str, str] = {}
         """Digests by key of models that this run fetches before it builds; for predictions."""
-
-    # --- looking
 
     def digest(self, name: Name) -> str | None:
         """Return the digest of the manifest that the server runs under a name."""
@@ -93,8 +91,6 @@ class Builder:
         entry = self._entry(name)
         return list(audit(self.store, entry.blobs, self.memory).damage.values()) if self.store and entry else []
 
-    # --- absent
-
     def remove(self, name: Name, *, check_mode: bool) -> dict[str, t.Any]:
         """Remove a model that was built, or any other; returns the module's result."""
         before = self.digest(name)
@@ -111,8 +107,6 @@ class Builder:
             "actions": [("would be " if check_mode else "") + "removed"] if before else [],
             "diff": {"before": {"digest": before}, "after": {"digest": None}},
         }
-
-    # --- present
 
     def build(self, recipe: Recipe, *, check_mode: bool) -> dict[str, t.Any]:
         """Build a model unless it is as its recipe makes it; returns the module's result.
@@ -174,7 +168,7 @@ class Builder:
         }
 
     def _check(self, recipe: Recipe, *, check_mode: bool) -> list[str]:
-        """Refuse what cannot work before anything is sent; the server itself would pull a missing base silently."""
+        """Refuse what cannot work before anything is sent; the server would pull a missing base unverified."""
         if recipe.base and recipe.base.key in self.expected:
             return []
         if recipe.base and recipe.base.key not in self.installed:
@@ -191,8 +185,8 @@ class Builder:
             if not safetensors or quantize not in _SAFETENSORS_TYPES:
                 raise OllamaError(
                     "quantize_unsupported",
-                    f"quantize: {quantize!r} is not allowed: a server {self.version} quantizes only safetensors, as"
-                    f" {', '.join(_SAFETENSORS_TYPES)}; give a GGUF file that is quantized already",
+                    f"quantize: invalid value {quantize!r}; expected {', '.join(_SAFETENSORS_TYPES)} for safetensors or"
+                    f" a GGUF file that is quantized already, with server {self.version}",
                 )
         if recipe.base and self._damage(recipe.base):
             raise OllamaError(

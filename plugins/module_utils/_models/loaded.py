@@ -27,9 +27,9 @@ _UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0}
 _DURATION = re.compile(r"(?:\d+(?:\.\d+)?(?:ms|s|m|h))+\Z")
 # The server keeps what it keeps forever for 292 years.
 _AGES = 50 * 365 * 86400.0
-# Seconds: when a model's timer is said to be shorter than before, beyond what clocks and rounding make of it.
+# Seconds by which a timer has to be shorter than before, as clocks and rounding differ.
 _SLACK = 2.0
-# Residency that the scheduler frees a moment after it said so.
+# The scheduler frees memory a moment after it reported that.
 _POLL = 0.1
 
 
@@ -151,7 +151,7 @@ class LoadedModels:
         rows = [] if memory.loaded else self.client.running()
         weights = self._weights(name) if rows else ""
         for row in rows:
-            # A name that is none is nobody's.
+            # The server may list an invalid name.
             with contextlib.suppress(OllamaError):
                 if weights and self._weights(parse(row["name"], allow_cloud=True)) == weights:
                     return Residency.of(row)
@@ -178,35 +178,35 @@ class LoadedModels:
     def load(self, name: Name, keep: float) -> bool:
         """Load a model and set how long it stays, by a request without any input; returns whether it only embeds."""
         try:
-            self._say(self.client.generate, {"model": str(name), "keep_alive": _duration(keep)}, "load_failed")
+            self._request(self.client.generate, {"model": str(name), "keep_alive": _duration(keep)}, "load_failed")
         except OllamaError as exc:
             if "does not support generate" not in exc.message:
                 raise
             # An embedding model, or one so damaged that the server does not know what it can.
             body = {"model": str(name), "input": "", "keep_alive": _duration(keep)}
-            self._say(self.client.embed, body, "load_failed")
+            self._request(self.client.embed, body, "load_failed")
             return True
         return False
 
     def generate(self, name: Name, prompt: str, keep: float, options: t.Mapping[str, t.Any]) -> Row:
         """Ask a model.
 
-        :raises OllamaError: ``server_error`` for an error, ``runner_failed`` where it breaks off: status
-            200 and ``done`` false are all that the server tells of a runner that failed in mid-answer.
+        :raises OllamaError: ``server_error`` for an error, ``runner_failed`` where it breaks off: status 200
+            with ``done`` false is how the server reports a runner that failed during the answer.
         """
         body = {"model": str(name), "prompt": prompt, "keep_alive": _duration(keep), "options": dict(options)}
-        answer = self._say(self.client.generate, body, "server_error")
+        answer = self._request(self.client.generate, body, "server_error")
         if answer.get("done") is False:
             raise OllamaError("runner_failed", f"{name}: the runner gave up in mid-answer")
         return answer
 
     def embed(self, name: Name, text: str, keep: float) -> Row:
-        """Have a model embed a text; errors as in `generate`."""
+        """Embed a text; errors as in `generate`."""
         body = {"model": str(name), "input": text, "keep_alive": _duration(keep)}
-        return self._say(self.client.embed, body, "server_error")
+        return self._request(self.client.embed, body, "server_error")
 
-    def _say(self, method: t.Callable[..., Row], body: Row, code: str) -> Row:
-        """Call the server and give its errors the codes that mean something here."""
+    def _request(self, method: t.Callable[..., Row], body: Row, code: str) -> Row:
+        """Call the server and give its errors specific codes."""
         try:
             answer = method(body, timeout=self.timeout)
         except OllamaError as exc:

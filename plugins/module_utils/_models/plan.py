@@ -103,10 +103,10 @@ class Pull:
 class Build:
     """Build a custom model.
 
-    :ivar forecast: the result that is predicted.
+    :ivar prediction: the result that is predicted.
     """
 
-    forecast: t.Mapping[str, t.Any]
+    prediction: t.Mapping[str, t.Any]
 
 
 @dataclass(frozen=True)

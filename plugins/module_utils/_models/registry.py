@@ -207,7 +207,7 @@ class _Question:
 
 
 def _sentence(answer: Response) -> str:
-    """Return what a registry says about its refusal, in one of the forms that there are."""
+    """Return the message of a registry's refusal, in one of the known forms."""
     text = answer.text(2000)
     with contextlib.suppress(ValueError, KeyError, TypeError, IndexError, AttributeError):
         data = parse_json(text)

@@ -29,7 +29,7 @@ def predicted_outcome(plan: Plan) -> Outcome:
             outcome.actions.append(f"would be {step.reason.value} from {first.source}, {size}")
             outcome.source = str(first.source)
         elif isinstance(step, Build):
-            outcome.actions += step.forecast["actions"]
+            outcome.actions += step.prediction["actions"]
         elif isinstance(step, Copy):
             outcome.actions.append(f"would also be named {step.alias}")
     return outcome

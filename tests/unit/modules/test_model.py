@@ -120,20 +120,20 @@ def hurt(path: Path, how: str) -> None:
 
 def test_present_is_forecast_done_and_then_nothing(world: World) -> None:
     models = ["a", {"name": "b:1b", "aliases": ["default-chat"]}]
-    forecast = world.run(models=models, check=True)
-    assert forecast["changed"]
+    predicted = world.run(models=models, check=True)
+    assert predicted["changed"]
     assert world.tags() == {}
     assert not world.state_dir.exists(), "check mode writes nothing, not even what it learned"
     done = world.run(models=models)
     assert not done["failed"], done
-    assert done["diff"] == forecast["diff"]
+    assert done["diff"] == predicted["diff"]
     assert done["diff"]["before"] == {"a:latest": None, "b:1b": None, "default-chat:latest": None}
     assert world.tags() == {
         "a:latest": world.digests["a"],
         "b:1b": world.digests["b:1b"],
         "default-chat:latest": world.digests["b:1b"],
     }
-    assert done["bytes_pulled"] == forecast["bytes_missing"] > 130_000
+    assert done["bytes_pulled"] == predicted["bytes_missing"] > 130_000
     requests = len(world.upstream.requests)
     for check in (True, False):
         again = world.run(models=models, check=check)
@@ -234,9 +234,9 @@ def test_damage_is_repaired_and_only_that(world: World, part: str, how: str) -> 
     path = world.blob(part)
     good, fetched = path.read_bytes(), world.fetched()
     hurt(path, how)
-    forecast = world.run(models=["a", "kaido/c:q8"], check=True)
-    assert forecast["changed"]
-    assert forecast["models"][0]["damage"][0]["kind"] in ("content", "short", "missing")
+    predicted = world.run(models=["a", "kaido/c:q8"], check=True)
+    assert predicted["changed"]
+    assert predicted["models"][0]["damage"][0]["kind"] in ("content", "short", "missing")
     done = world.run(models=["a", "kaido/c:q8"])
     assert not done["failed"], done
     # The models share config and parameters, but not the weights.
@@ -466,11 +466,11 @@ def test_a_mirror_that_has_moved_on_still_has_what_is_pinned(world: World, tmp_p
 def fetch_from(world: World, store: Path, name: str, **params: t.Any) -> None:
     """Pull a model that must come from a mirror over that store, all of it, under its own name."""
     with Registry(store) as mirror:
-        forecast = world.run(name=name, mirrors=[f"http://{mirror.host}"], check=True, **params)
+        predicted = world.run(name=name, mirrors=[f"http://{mirror.host}"], check=True, **params)
         done = world.run(name=name, mirrors=[f"http://{mirror.host}"], **params)
     assert not done["failed"], done
     assert done["models"][0]["source"] == f"http://{mirror.host}"
-    assert done["diff"] == forecast["diff"]
+    assert done["diff"] == predicted["diff"]
     assert world.upstream.sent("/blobs/sha256") < 2000, "of upstream at most a variant's manifest was asked"
     assert list(world.tags()) == [f"{name}:latest"]
     again = world.run(name=name, digest=done["models"][0]["digest_after"], verify="full")
@@ -709,13 +709,13 @@ def test_a_tag_that_a_registry_refuses_does_not_keep_the_others_away(world: Worl
     """As hf.co refuses a tag of several files: with a sentence, which the user has to read."""
     sentence = "This quantization is split into several files and cannot be pulled: use another one"
     world.upstream.misbehave("b/manifests/1b", status=400, body=json.dumps({"error": sentence}).encode())
-    forecast = world.run(models=["a", "b:1b", "kaido/c:q8"], check=True)
+    predicted = world.run(models=["a", "b:1b", "kaido/c:q8"], check=True)
     result = world.run(models=["a", "b:1b", "kaido/c:q8"])
-    assert forecast["failure"]["code"] == result["failure"]["code"] == "tag_unsuitable"
+    assert predicted["failure"]["code"] == result["failure"]["code"] == "tag_unsuitable"
     assert "b:1b" in result["msg"]
     assert sentence in result["msg"]
     assert sorted(world.tags()) == ["a:latest", "kaido/c:q8"]
-    assert [row["changed"] for row in forecast["models"]] == [True, False, True]
+    assert [row["changed"] for row in predicted["models"]] == [True, False, True]
     assert [row["changed"] for row in result["models"]] == [True, False, True]
 
 

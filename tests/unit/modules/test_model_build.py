@@ -96,13 +96,13 @@ each_recipe = pytest.mark.parametrize("kind", ["from", "file", "files"])
 @each_recipe
 def test_check_apply_check_apply(world: World, kind: str) -> None:
     recipe = world.recipes[kind]
-    forecast = world.run(recipe, check=True)
+    predicted = world.run(recipe, check=True)
     assert list(world.tags()) == ["base:latest"]
     done = world.run(recipe)
     assert not done["failed"], done
-    assert (forecast["changed"], done["changed"]) == (True, True)
-    assert forecast["diff"] == done["diff"]
-    assert (forecast["actions"], done["actions"]) == (["would be built"], ["built"])
+    assert (predicted["changed"], done["changed"]) == (True, True)
+    assert predicted["diff"] == done["diff"]
+    assert (predicted["actions"], done["actions"]) == (["would be built"], ["built"])
     assert done["digest_before"] is None
     assert done["digest_after"] == world.tags()[done["name"]]
     sizes = {"from": 0, "file": 60_000, "files": 69_000}
@@ -169,10 +169,10 @@ def test_a_file_is_hashed_again_only_after_it_changed(world: World, monkeypatch:
 def test_another_recipe_is_another_model(world: World, change: Params) -> None:
     recipe = world.recipes["from"]
     before = world.run(recipe)["digest_after"]
-    forecast = world.run(recipe, check=True, **change)
+    predicted = world.run(recipe, check=True, **change)
     done = world.run(recipe, **change)
-    assert (forecast["changed"], done["changed"]) == (True, True)
-    assert forecast["diff"] == done["diff"]
+    assert (predicted["changed"], done["changed"]) == (True, True)
+    assert predicted["diff"] == done["diff"]
     assert done["diff"]["before"] != done["diff"]["after"]
     assert done["actions"] == ["built again: the recipe has changed"]
     assert done["digest_after"] not in (before, None)
@@ -195,10 +195,10 @@ def test_a_change_by_hand_is_found(world: World) -> None:
     recipe = world.recipes["from"]
     right = world.run(recipe)["digest_after"]
     world.create(model="house/helper:1", **{"from": "base"}, system="You are evil.")
-    forecast = world.run(recipe, check=True)
+    predicted = world.run(recipe, check=True)
     done = world.run(recipe)
-    assert (forecast["changed"], done["changed"]) == (True, True)
-    assert forecast["diff"] == done["diff"]
+    assert (predicted["changed"], done["changed"]) == (True, True)
+    assert predicted["diff"] == done["diff"]
     assert done["diff"]["before"]["system"] == "You are evil."
     assert done["diff"]["after"]["system"] == "You are hecate."
     assert done["actions"] == ["built again: it was changed by hand"]
@@ -271,9 +271,9 @@ def test_a_base_that_is_missing_is_not_pulled(world: World) -> None:
     result = world.run(recipe)
     assert result["failure"]["code"] == "not_found"
     assert "nope:1b" in result["msg"]
-    forecast = world.run(recipe, check=True)
-    assert forecast["changed"]
-    assert forecast["warnings"]
+    predicted = world.run(recipe, check=True)
+    assert predicted["changed"]
+    assert predicted["warnings"]
 
 
 def test_a_damaged_blob_of_ones_own_is_sent_again(world: World) -> None:
@@ -281,9 +281,9 @@ def test_a_damaged_blob_of_ones_own_is_sent_again(world: World) -> None:
     world.run(recipe)
     adapter = world.models_dir / "blobs" / gguf_digest(world.adapter).replace(":", "-")
     adapter.write_bytes(b"\0" * adapter.stat().st_size)
-    forecast = world.run(recipe, check=True)
+    predicted = world.run(recipe, check=True)
     done = world.run(recipe)
-    assert (forecast["changed"], done["changed"]) == (True, True)
+    assert (predicted["changed"], done["changed"]) == (True, True)
     assert "adapter" in done["actions"][0]
     assert "wrong content" in done["actions"][0]
     assert gguf_digest(adapter).endswith(adapter.name[7:])

@@ -48,10 +48,10 @@ def test_one_list_has_everything_and_a_second_run_changes_nothing(world: World) 
         {"name": "a", "loaded": True, "probe": True},
         {"name": "b:1b", "loaded": False, "verify": "full"},
     ]
-    forecast = world.run(models=models, check=True)
-    assert not forecast["failed"], forecast
-    assert forecast["changed"]
-    assert forecast["warnings"] == [], "the base is part of the list"
+    predicted = world.run(models=models, check=True)
+    assert not predicted["failed"], predicted
+    assert predicted["changed"]
+    assert predicted["warnings"] == [], "the base is part of the list"
     assert world.tags() == {}
     pending = world.run(models=models, environment={DETACH: "1"})
     assert pending["pending"]
@@ -78,8 +78,8 @@ def test_a_custom_model_follows_its_base(world: World) -> None:
     assert not world.run(models=models)["failed"]
     before = world.tags()["helper:1"]
     make_model(world.upstream_dir, "a", size=41_000, seed=9)
-    forecast = world.run(models=models, check=True)
-    assert forecast["models"][1]["changed"]
+    predicted = world.run(models=models, check=True)
+    assert predicted["models"][1]["changed"]
     done = world.run(models=models)
     assert not done["failed"], done
     assert done["models"][1]["changed"]
@@ -116,9 +116,9 @@ def test_a_bundle_is_the_source_of_one_model(world: World, run_module: t.Any, tm
     made = run_module(model_export, {"models_dir": str(tmp_path / "other"), "dest": str(tmp_path / "bundle.tar")})
     assert not made["failed"], made
     models = ["a", {"name": "offline", "source": str(tmp_path / "bundle.tar")}]
-    forecast, done = world.run(models=models, check=True), world.run(models=models)
+    predicted, done = world.run(models=models, check=True), world.run(models=models)
     assert not done["failed"], done
-    assert done["diff"] == forecast["diff"]
+    assert done["diff"] == predicted["diff"]
     assert [row["source"] for row in done["models"]] == ["registry.ollama.ai", str(tmp_path / "bundle.tar")]
     (tmp_path / "bundle.tar").unlink()
     assert not world.run(models=models)["changed"]
@@ -128,9 +128,9 @@ def test_findings_repairs_and_removals_are_sentences(world: World) -> None:
     assert world.run(models=["a", "b:1b", "kaido/c:q8"])["messages"] == []
     hurt(world.blob("model"), "flip")
     models = ["a", {"name": "b:1b", "state": "absent"}]
-    forecast = world.run(models=models, exclusive=True, check=True)["messages"]
+    predicted = world.run(models=models, exclusive=True, check=True)["messages"]
     done = world.run(models=models, exclusive=True)["messages"]
-    for messages, removed in ((forecast, "would be removed"), (done, "removed")):
+    for messages, removed in ((predicted, "would be removed"), (done, "removed")):
         assert messages[0].startswith("a:latest: damaged: model sha256:")
         assert messages[0].endswith("has wrong content")
         assert "repaired from registry.ollama.ai" in messages[1]

@@ -64,11 +64,11 @@ def world(version: str, tmp_path: Path, run_module: t.Any) -> Iterator[World]:
 
 def test_check_apply_check_apply(world: World) -> None:
     wanted: dict[str, t.Any] = {"models": ["a", "embed"]}
-    forecast = world.run(check=True, **wanted)
+    predicted = world.run(check=True, **wanted)
     assert world.ps() == {}
     done = world.run(**wanted)
-    assert (forecast["changed"], done["changed"]) == (True, True), done
-    assert forecast["diff"] == done["diff"]
+    assert (predicted["changed"], done["changed"]) == (True, True), done
+    assert predicted["diff"] == done["diff"]
     assert done["diff"]["before"] == {"a:latest": "not loaded", "embed:latest": "not loaded"}
     assert done["diff"]["after"] == {"a:latest": "loaded forever", "embed:latest": "loaded forever"}
     assert all(row["loaded"] and row["forever"] and row["expires_at"] > "2100" for row in done["models"])
@@ -135,9 +135,9 @@ def test_a_model_that_is_not_installed_fails_before_any_is_loaded(world: World) 
     assert result["failure"]["code"] == "not_found"
     assert result["failure"]["missing"] == ["nope:latest", "nix:1"]
     assert world.ps() == {}
-    forecast = world.run(models=["nope"], check=True)
-    assert forecast["changed"], "in check mode an earlier task would have installed it"
-    assert forecast["warnings"]
+    predicted = world.run(models=["nope"], check=True)
+    assert predicted["changed"], "in check mode an earlier task would have installed it"
+    assert predicted["warnings"]
 
 
 def test_a_model_that_cannot_be_loaded_says_why_and_what_was_done(world: World) -> None:

@@ -126,9 +126,9 @@ def test_repair_is_forecast_done_and_then_nothing(verify: Verify, models_dir: Pa
             # Nothing is left that says which digest it was.
             assert verify(**options)["failure"]["code"] == "mirror_unverified"
         options["mirrors_trusted"] = True
-        forecast = verify(check=True, **options)
-        assert forecast["changed"]
-        assert forecast["damaged"] == ["tiny:latest"]
+        predicted = verify(check=True, **options)
+        assert predicted["changed"]
+        assert predicted["damaged"] == ["tiny:latest"]
         done = verify(**options)
         assert not done["failed"], done
         assert done["repaired"] == ["tiny:latest"]
