@@ -111,6 +111,8 @@ class ActionModule(ActionBase):
     _supports_async = True
     _host = ""
     _muted = False
+    _last_line = ""
+    _last_time = -_REPEAT
 
     def run(self, tmp: str | None = None, task_vars: dict[str, t.Any] | None = None) -> dict[str, t.Any]:
         """Run the module; follow it if the work takes long."""
@@ -146,6 +148,9 @@ class ActionModule(ActionBase):
         for name in first.get("removals", []):
             self._print(f"{name}: will be removed, as it is not declared")
         self._print("working in the background; Ctrl-C does not end that, the playbook kaido.ollama.stop does")
+        if first.get("waiting"):
+            self._last_line, self._last_time = str(first["waiting"]), time.monotonic()
+            self._print(self._last_line)
         path = str(first["progress_file"])
         try:
             return self._follow(path, task_vars)
@@ -187,7 +192,7 @@ class ActionModule(ActionBase):
     def _show(self, path: str) -> None:
         """Print lines until the job reports its end, or nothing new can be read."""
         samples: list[tuple[float, int]] = []
-        last_line, last_time, every = "", -_REPEAT, _LINE_EVERY
+        every = _LINE_EVERY
         still_since = time.monotonic()
         seen: dict[str, t.Any] = {}
         time.sleep(pause := _FIRST_READ)
@@ -201,9 +206,10 @@ class ActionModule(ActionBase):
                 samples = [*samples[-8:], (now, sum(row["completed"] for row in state["models"].values()))]
                 (then, before), (_now, done) = samples[0], samples[-1]
                 line = progress_line(state, (done - before) / (now - then) if now > then else 0)
-                if now - last_time >= (every if line != last_line else _REPEAT):
+                if now - self._last_time >= (every if line != self._last_line else _REPEAT):
                     self._print(line)
-                    last_line, last_time, every = line, now, min(every * _LINE_GROWTH, _LINE_EVERY_MAX)
+                    self._last_line, self._last_time = line, now
+                    every = min(every * _LINE_GROWTH, _LINE_EVERY_MAX)
             if not seen.get("finished"):
                 time.sleep(pause := min(1.5 * pause, _EVERY))
 

@@ -395,6 +395,7 @@ from ..module_utils._store.store import Store
 
 # Seconds; a model of 400 GB over a slow line takes its time.
 _LONGEST_WAIT = 24 * 3600.0
+_WAITING = "waiting for another run on this host to end"
 
 SPEC: dict[str, t.Any] = {
     "models": {"type": "list", "elements": "raw"},
@@ -440,7 +441,7 @@ def run(params: t.Mapping[str, t.Any], check_mode: bool) -> dict[str, t.Any]:
         return _converge(params, declared, options, Progress(), check_mode=True)
     progress = Progress(os.environ.get(PROGRESS_FILE))
     try:
-        progress.note("waiting for another run on this host to end")
+        progress.note(_WAITING)
         with exclusive(path, seconds=0 if options.detach else params["deadline"] or _LONGEST_WAIT) as alone:
             progress.note("")
             if not alone and not options.detach:
@@ -449,7 +450,7 @@ def run(params: t.Mapping[str, t.Any], check_mode: bool) -> dict[str, t.Any]:
                 remove_ended(path)
                 result = _converge(params, declared, options, progress, check_mode=False)
             else:
-                result = {"changed": False, "pending": True, "removals": []}
+                result = {"changed": False, "pending": True, "waiting": _WAITING, "removals": []}
         return {**result, "progress_file": new_progress_file(path)} if "pending" in result else result
     finally:
         progress.finish()
