@@ -267,7 +267,7 @@ def run(params: t.Mapping[str, t.Any], check_mode: bool) -> dict[str, t.Any]:
         result = probe.run(name, question, Demands(params["require_gpu"], params["min_tokens_per_second"]))
     except OllamaError as exc:
         if params["prefer_gpu"] and not params["require_gpu"] and exc.code in CANNOT_RUN:
-            return dict(found, probed=False, warnings=[f"{name}: not tested: {exc.message}"])
+            return dict(found, probed=False, warnings=[f"not tested: {exc.message}"])
         result = exc.details.get("result", {})
         details = dict(exc.details, result=dict(found, probed=bool(result), **_without_name(result)))
         raise OllamaError(exc.code, exc.message, **details) from None
