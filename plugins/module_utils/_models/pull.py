@@ -97,13 +97,19 @@ class Puller:
                     raise _failure(job, failures, exc) from None
                 continue
             job.outcome.source = str(candidate.source)
-            size = human(job.outcome.bytes_pulled)
-            job.outcome.actions.append(f"{job.step.reason.value} from {candidate.source}, {size} fetched")
+            if not self._is_unchanged(job):
+                size = human(job.outcome.bytes_pulled)
+                job.outcome.actions.append(f"{job.step.reason.value} from {candidate.source}, {size} fetched")
             break
         if running:
             # A loaded runner still has the damaged file mapped.
             self.client.generate({"model": str(name), "keep_alive": 0}, timeout=60)
             job.outcome.actions.append("unloaded the damaged copy")
+
+    def _is_unchanged(self, job: Job) -> bool:
+        """Return whether a pull that only compared an intact model with its source has changed nothing."""
+        entry = self.store.find(job.model.name) if self.store and job.step.reason is Reason.OUTDATED else None
+        return bool(entry and entry.digest == job.before.digest)
 
     def import_(self, bundle: BundleSource, job: Job, candidate: Candidate) -> None:
         """Copy a model from a bundle, and verify that the server lists it then."""

@@ -26,7 +26,10 @@ def predicted_outcome(plan: Plan) -> Outcome:
         elif isinstance(step, Pull):
             first = step.candidates[0]
             size = human(first.size) if first.offer else "unknown size"
-            outcome.actions.append(f"would be {step.reason.value} from {first.source}, {size}")
+            if plan.is_undecided:
+                outcome.actions.append(f"would be updated from {first.source} if that has another version")
+            else:
+                outcome.actions.append(f"would be {step.reason.value} from {first.source}, {size}")
             outcome.source = str(first.source)
         elif isinstance(step, Build):
             outcome.actions += step.prediction["actions"]
@@ -41,7 +44,7 @@ def predict(plan: Plan, after: dict[str, Found]) -> None:
     for step in plan.steps:
         if isinstance(step, Delete):
             after[key] = Found()
-        elif isinstance(step, Pull):
+        elif isinstance(step, Pull) and not plan.is_undecided:
             offer = step.candidates[0].offer
             after[key] = Found(offer.chosen.digest, offer.chosen.size) if offer else Found("unknown")
         elif isinstance(step, Build):

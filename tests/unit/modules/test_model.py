@@ -738,6 +738,22 @@ def test_what_only_the_server_reaches_is_left_to_it(blind: World) -> None:
     assert not blind.run(models=["a", "b:1b"])["changed"]
 
 
+def test_latest_is_compared_by_the_server_where_only_that_has_a_way(blind: World) -> None:
+    assert not blind.run(name="a")["failed"]
+    for check in (True, False):
+        same = blind.run(name="a", state="latest", check=check)
+        assert (same["failed"], same["changed"]) == (False, False), same
+        assert any("left to the server" in text for text in same["warnings"])
+    new = "sha256:" + make_model(blind.upstream_dir, "a", size=41_000, seed=9)
+    moved = blind.run(name="a", state="latest")
+    assert (moved["failed"], moved["changed"]) == (False, True), moved
+    assert blind.tags() == {"a:latest": new}
+    blind.upstream.misbehave("", status=503)
+    failed = blind.run(name="a", state="latest")
+    assert failed["failure"]["code"] == "registry_unreachable"
+    assert blind.tags() == {"a:latest": new}
+
+
 def test_a_pin_is_not_left_to_the_server(blind: World) -> None:
     result = blind.run(name="a", digest=HEX)
     assert result["failure"]["code"] == "registry_unreachable"
