@@ -23,8 +23,10 @@ from .installed import list_models
 Row = t.Dict[str, t.Any]
 
 FOREVER = -1.0
-_UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0}
-_DURATION = re.compile(r"(?:\d+(?:\.\d+)?(?:ms|s|m|h))+\Z")
+# As Go reads durations.
+_UNITS = {"ns": 1e-9, "us": 1e-6, "µs": 1e-6, "μs": 1e-6, "ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0}
+_PART = r"(\d+(?:\.\d*)?|\.\d+)(ns|us|µs|μs|ms|s|m|h)"
+_DURATION = re.compile(rf"(?:{_PART})+\Z")
 # The server keeps what it keeps forever for 292 years.
 _AGES = 50 * 365 * 86400.0
 # Seconds by which a timer has to be shorter than before, as clocks and rounding differ.
@@ -35,7 +37,8 @@ _POLL = 0.1
 
 def parse_timeout(text: t.Any, *, what: str = "timeout") -> float:
     """Return seconds from a number or a duration as Ollama writes it; 0, less than 0 and forever mean a day."""
-    seconds = parse_keep_alive("0" if str(text).strip().startswith("-") else text, what=what)
+    value = str(text).strip()
+    seconds = parse_keep_alive("0" if value.startswith("-") else value[value.startswith("+") :], what=what)
     return seconds if seconds > 0 else 86400.0
 
 
@@ -51,7 +54,7 @@ def parse_keep_alive(text: t.Any, *, what: str = "keep_alive") -> float:
             "invalid_option",
             f"{what}: invalid value {text!r}; expected forever, seconds, or a duration such as 1h30m",
         )
-    return sum(float(number) * _UNITS[unit] for number, unit in re.findall(r"(\d+(?:\.\d+)?)(ms|s|m|h)", value))
+    return sum(float(number) * _UNITS[unit] for number, unit in re.findall(_PART, value))
 
 
 @dataclass(frozen=True)
