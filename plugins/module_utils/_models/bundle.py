@@ -35,20 +35,11 @@ from .._core.owner import open_regular
 from .._core.progress import human
 from .._core.text import printable
 from .._release.unpack import TAR_ERRORS
-from .._store.store import (
-    MANIFEST,
-    Blob,
-    Entry,
-    Manifest,
-    Memory,
-    Store,
-    StoreWriter,
-    Variant,
-    audit,
-    default_state_dir,
-    exclusive,
-    parse_manifest,
-)
+from .._store.audit import audit
+from .._store.layout import MANIFEST, Blob, Entry, Manifest, Variant, parse_manifest
+from .._store.state import Memory, default_state_dir, exclusive
+from .._store.store import Store
+from .._store.writer import StoreWriter
 from .registry import Offer
 
 SUMS = "SHA256SUMS"

@@ -17,7 +17,7 @@ from dataclasses import dataclass
 
 from .._core.errors import OllamaError
 from .._core.name import DEFAULT_HOST, Name, parse, parse_digest
-from .models import parse_wanted
+from .declaration import parse_models
 from .registry import Offer, Source, look_up
 
 HEADER = """\
@@ -102,8 +102,8 @@ def declared(items: t.Iterable[t.Any]) -> dict[Name, str | None]:
     """Return the models that hosts want to have, each once, with the digest that a declaration itself pins."""
     found: dict[str, tuple[Name, str | None]] = {}
     for item in items:
-        [wanted] = parse_wanted([item], state="present", allow_cloud=True)
-        if wanted.state == "absent":
+        [wanted] = parse_models([item], state="present", allow_cloud=True)
+        if wanted.state == "absent" or wanted.recipe or wanted.source:
             continue
         _name, pin = found.get(wanted.name.key, (None, None))
         if pin and wanted.pin and pin != wanted.pin:

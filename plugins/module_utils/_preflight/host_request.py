@@ -20,7 +20,7 @@ from ansible.module_utils.parsing.convert_bool import boolean
 
 from .._core.address import Address
 from .._core.errors import OllamaError
-from .._models.models import parse_wanted
+from .._models.declaration import parse_models
 from .._models.registry import parse_mirror
 from .._release import release as release_module
 from .._server import settings as settings_module
@@ -194,7 +194,7 @@ def vulnerability(version: str | None) -> str | None:
 def check_models(request: HostRequest, *, allow_cloud: bool) -> None:
     """Refuse models, pins and mirrors before the module model does, which runs after the server was changed."""
     try:
-        parse_wanted(
+        parse_models(
             request.models, state="present", allow_cloud=allow_cloud, locked=request.lock, variable="ollama_models"
         )
     except OllamaError as exc:

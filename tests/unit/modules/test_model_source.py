@@ -12,7 +12,8 @@ from pathlib import Path
 import pytest
 from ansible_collections.kaido.ollama.plugins.module_utils._core.progress import Progress
 from ansible_collections.kaido.ollama.plugins.module_utils._models import bundle
-from ansible_collections.kaido.ollama.plugins.module_utils._models import models as models_module
+from ansible_collections.kaido.ollama.plugins.module_utils._models import sources as sources_module
+from ansible_collections.kaido.ollama.plugins.module_utils._models.job import DETACH, PROGRESS_FILE
 from ansible_collections.kaido.ollama.plugins.module_utils._server.api import Client
 from ansible_collections.kaido.ollama.plugins.module_utils._store.store import Store
 from ansible_collections.kaido.ollama.plugins.modules import model, model_export
@@ -69,7 +70,7 @@ def world(
     def forbidden(*args: t.Any, **kwargs: t.Any) -> t.NoReturn:
         raise AssertionError("a registry was asked")
 
-    monkeypatch.setattr(models_module, "look_up", forbidden)
+    monkeypatch.setattr(sources_module, "look_up", forbidden)
     monkeypatch.setattr(Client, "pull", forbidden)
     world = World(public_path, request.param, run_module)
     with standin.running(request.param, world.models_dir) as world.server:
@@ -88,17 +89,17 @@ def damage(blobs: Path) -> Path:
 @pytest.mark.parametrize("form", ["bundle", "bundle.tar"])
 def test_present_is_forecast_brought_and_then_nothing(world: World, form: str) -> None:
     models = ["a", {"name": "kaido/b:q8", "aliases": ["default-chat"]}]
-    forecast = world.run(form, models=models, check=True)
-    assert forecast["changed"]
+    predicted = world.run(form, models=models, check=True)
+    assert predicted["changed"]
     assert world.written() == []
     done = world.run(form, models=models, parallel=3)
     assert not done["failed"], done
-    assert done["diff"] == forecast["diff"]
+    assert done["diff"] == predicted["diff"]
     assert done["diff"]["before"] == {"a:latest": None, "kaido/b:q8": None, "default-chat:latest": None}
     b = world.digests["kaido/b:q8"]
     assert world.tags() == {"a:latest": world.digests["a"], "kaido/b:q8": b, "default-chat:latest": b}
     assert {row["source"] for row in done["models"]} == {str(world.folder / form)}
-    assert done["bytes_pulled"] == forecast["bytes_missing"] > 130_000
+    assert done["bytes_pulled"] == predicted["bytes_missing"] > 130_000
     assert (world.models_dir / "blobs").stat().st_uid == world.models_dir.stat().st_uid
     for check in (True, False):
         again = world.run(form, models=models, check=check)
@@ -214,14 +215,16 @@ def test_a_deadline_keeps_whole_blobs_only(world: World) -> None:
 
 
 def test_check_mode_on_a_bare_host(world: World) -> None:
-    forecast = world.run(name="a", api_url="http://127.0.0.1:1", models_dir=str(world.folder / "none"), check=True)
-    assert not forecast["failed"], forecast
-    assert forecast["diff"]["after"] == {"a:latest": world.digests["a"]}
+    predicted = world.run(name="a", api_url="http://127.0.0.1:1", models_dir=str(world.folder / "none"), check=True)
+    assert not predicted["failed"], predicted
+    assert predicted["diff"]["after"] == {"a:latest": world.digests["a"]}
     assert not (world.folder / "none").exists()
 
 
-def test_the_progress_of_a_copy_is_told(world: World) -> None:
-    pending = world.run(name="a", detach=True)
+def test_the_progress_of_a_copy_is_reported(world: World) -> None:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv(DETACH, "1")
+        pending = world.run(name="a")
     assert (pending["pending"], pending["changed"], world.written()) == (True, False, [])
     lines: list[dict[str, t.Any]] = []
     update = Progress.update
@@ -232,7 +235,8 @@ def test_the_progress_of_a_copy_is_told(world: World) -> None:
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(Progress, "update", listen)
-        assert world.run(name="a", progress_file=str(world.folder / "p.progress"))["changed"]
+        patch.setenv(PROGRESS_FILE, str(world.folder / "p.progress"))
+        assert world.run(name="a")["changed"]
     assert max(line.get("completed", 0) for line in lines) == 40_000
     assert lines[-1] == {"name": "a:latest", "status": "success"}
 

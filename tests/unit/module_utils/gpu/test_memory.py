@@ -11,7 +11,7 @@ import pytest
 from ansible_collections.kaido.ollama.plugins.module_utils._core.errors import OllamaError
 from ansible_collections.kaido.ollama.plugins.module_utils._core.name import Name, parse
 from ansible_collections.kaido.ollama.plugins.module_utils._gpu import memory
-from ansible_collections.kaido.ollama.plugins.module_utils._models import models as models_module
+from ansible_collections.kaido.ollama.plugins.module_utils._models import converge as converge_module
 
 from tests.conftest import ROOT
 
@@ -216,8 +216,8 @@ class FakeStore:
 )
 def test_the_architecture_before_a_pull_is_that_of_the_version_on_the_host(store: t.Any, known: bool) -> None:
     options = types.SimpleNamespace(vram=400_000, gpu_settings=memory.Settings(256, 8))
-    models = t.cast("models_module.Models", types.SimpleNamespace(store=store, options=options))
-    message = models_module._shortage(models, parse("words"), 400_000)
+    models = t.cast("converge_module.Session", types.SimpleNamespace(store=store, options=options))
+    message = converge_module._shortage(models, parse("words"), 400_000)
     assert message
     # 256 tokens for each of 8 requests, 256 values of 2 bytes for a token; or a tenth of the weights.
     assert f"KV cache {'1.0 MB' if known else '40.0 kB'}, " in message

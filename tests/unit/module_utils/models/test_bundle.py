@@ -16,7 +16,9 @@ from ansible_collections.kaido.ollama.plugins.module_utils._core.errors import O
 from ansible_collections.kaido.ollama.plugins.module_utils._core.name import parse
 from ansible_collections.kaido.ollama.plugins.module_utils._models import bundle as bundle_module
 from ansible_collections.kaido.ollama.plugins.module_utils._server.api import Client
-from ansible_collections.kaido.ollama.plugins.module_utils._store.store import MANIFEST_LIST, Memory, Store
+from ansible_collections.kaido.ollama.plugins.module_utils._store.layout import MANIFEST_LIST
+from ansible_collections.kaido.ollama.plugins.module_utils._store.state import Memory
+from ansible_collections.kaido.ollama.plugins.module_utils._store.store import Store
 from ansible_collections.kaido.ollama.plugins.modules import model, model_export, model_import
 
 from tests import standin
