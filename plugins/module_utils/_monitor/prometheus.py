@@ -9,6 +9,7 @@ PRIVATE to the collection: it may change at any time.
 from __future__ import annotations
 
 import math
+import re
 import typing as t
 
 PREFIX = "kaido_ollama_"
@@ -111,8 +112,14 @@ def _number(value: float) -> str:
     return str(int(value)) if value == int(value) else repr(float(value))
 
 
+def own_lines(text: str) -> str:
+    """Return the lines about metrics of this collection; others are left out."""
+    lines = re.findall(rf"^(?:# (?:HELP|TYPE) )?{PREFIX}\w+[ {{].*$", text, re.MULTILINE)
+    return "".join(f"{line}\n" for line in lines)
+
+
 def parse(text: str) -> dict[str, list[tuple[dict[str, str], float]]]:
-    """Read the text format: name -> series as labels and value. Lines that are not understood are left out."""
+    """Parse the text format: name -> series as labels and value. Invalid lines are left out."""
     found: dict[str, list[tuple[dict[str, str], float]]] = {}
     for line in text.splitlines():
         series, _space, value = line.strip().rpartition(" ")

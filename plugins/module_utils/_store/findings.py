@@ -66,7 +66,7 @@ class Findings:
                 found.blobs[str(digest)] = Finding([int(n) for n in row["seen"]], float(row["verified_at"]), problem)
             found.models = {str(name): [str(text) for text in texts] for name, texts in data["models"].items()}
             found.finished = float(data["finished"])
-        except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
+        except (OSError, ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError):
             return cls(path)
         return found
 
