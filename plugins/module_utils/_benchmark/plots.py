@@ -20,7 +20,7 @@ from .requests import DIRECT, GATEWAY
 _WIDTH, _PLOT = 640, 220
 _LEFT, _RIGHT, _TOP = 64, 24, 40
 # Distinguishable on white and on dark grey, and for most colour-blind readers (Okabe and Ito).
-_COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#b8860b", "#56b4e9")
+_COLOURS = ("#2b8bd1", "#d55e00", "#009e73", "#cc79a7", "#b8860b", "#56b4e9")
 _STYLE = (
     "<style>.kb{font:12px sans-serif;--kb-ink:#333;--kb-grid:#ddd}"
     "@media(prefers-color-scheme:dark){.kb{--kb-ink:#ddd;--kb-grid:#555}}"
@@ -157,8 +157,8 @@ def _text(x: float, y: float, text: str, anchor: str = "start", weight: str = "n
 
 
 def _round_up(value: float) -> float:
-    """Return the next of 1, 2, 4, 5, 8, 10 times a power of ten."""
+    """Return the next number whose quarters are short decimals."""
     if not 0 < value < math.inf:
         return 1.0
     unit = 10.0 ** math.floor(math.log10(value))
-    return next((unit * factor for factor in (1, 2, 4, 5, 8) if unit * factor >= value), unit * 10)
+    return next((unit * factor for factor in (1, 1.2, 1.6, 2, 2.4, 3, 4, 5, 6, 8) if unit * factor >= value), unit * 10)

@@ -80,7 +80,7 @@ def test_missing_and_extreme_figures_give_plots_that_parse(measured: dict[str, o
 
 
 @pytest.mark.parametrize(
-    ("value", "rounded"), [(0, 1), (1, 1), (1.1, 2), (0.03, 0.04), (37, 40), (99, 100), (1e-9, 1e-9), (4500, 5000)]
+    ("value", "rounded"), [(0, 1), (1, 1), (1.1, 1.2), (0.033, 0.04), (37, 40), (99, 100), (1e-9, 1e-9), (4500, 5000)]
 )
 def test_axes_end_at_round_numbers(value: float, rounded: float) -> None:
     assert plots._round_up(value) == pytest.approx(rounded)
