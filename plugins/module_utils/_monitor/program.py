@@ -106,15 +106,15 @@ def collect(config: Config, run: facts.Run = facts.run_program) -> str:
             collector(config, metrics, seen, run)
             success = 1
         except Exception as exc:  # a dead server and an unreadable store are metrics
-            _complain(f"{name}: {' '.join(str(exc).split()) or type(exc).__name__}")
+            _log(f"{name}: {' '.join(str(exc).split()) or type(exc).__name__}")
             success = 0
         metrics.add("collector_success", success, collector=name)
     metrics.add("metrics_timestamp_seconds", time.time())
     return metrics.render()
 
 
-def _complain(line: str) -> None:
-    # To the journal. Names come from the store: they are not always UTF-8, nor always one line.
+def _log(line: str) -> None:
+    # To the journal. Names come from the store: some are not UTF-8, or not one line.
     sys.stderr.write("".join(letter if letter.isprintable() else "?" for letter in line) + "\n")
 
 
@@ -124,7 +124,7 @@ def _server(config: Config, metrics: Metrics, seen: _Seen, run: facts.Run) -> No
         seen.version = client.version()
     except (OllamaError, KeyError, TypeError) as exc:
         metrics.add("up", 0)
-        _complain(f"server: {exc}")
+        _log(f"server: {exc}")
         return
     metrics.add("up", 1)
     metrics.add("version_info", 1, version=seen.version)
@@ -201,9 +201,11 @@ def _releases(config: Config, metrics: Metrics, seen: _Seen, run: facts.Run) -> 
 
 def _gpus(config: Config, metrics: Metrics, seen: _Seen, run: facts.Run) -> None:
     host = facts.look(config.root, run)
-    who = facts.account(config.user)
+    account = facts.account(config.user)
     support.judge(
-        host, seen.version or _UNKNOWN_VERSION, lambda path: who is not None and facts.denied(config.root, who, path)
+        host,
+        seen.version or _UNKNOWN_VERSION,
+        lambda path: account is not None and facts.denied(config.root, account, path),
     )
     metrics.add("gpus", len(host.gpus))
     for index, gpu in enumerate(host.gpus):
@@ -258,7 +260,7 @@ def _gateway(config: Config, metrics: Metrics, seen: _Seen, run: facts.Run) -> N
 def _gateway_health(gateway: t.Mapping[str, str], metrics: Metrics) -> None:
     address = gateway["address"]
     metrics.add("gateway_up", 0)
-    # The certificate is for the names that clients use; here only its end matters.
+    # The certificate is valid for the names that clients use; here only its expiry is read.
     context = ssl.create_default_context()
     context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
     connection = http.client.HTTPSConnection(address, timeout=15, context=context)
@@ -336,7 +338,7 @@ def _write(path: str, text: str) -> int:
 
 
 def verify(config: Config) -> int:
-    """Verify a share of the store and keep the findings; returns the exit status, 1 for damage. Repairs nothing.
+    """Verify a share of the store and save the findings; returns the exit status, 1 for damage. Repairs nothing.
 
     :raises OllamaError: ``store_unreadable``, ``findings_unwritable``.
     """
@@ -347,7 +349,7 @@ def verify(config: Config) -> int:
     blobs = {blob.digest: blob for entry in store.entries() for blob in entry.blobs}
     try:
         count = findings.verify(store, blobs.values(), config.share, time.time)
-        # Models that were removed or replaced meanwhile are not damaged.
+        # Models that were removed or replaced meanwhile are not reported.
         findings.models = {}
         for entry in store.entries():
             problems = [entry.problem] if entry.problem else []
@@ -365,7 +367,7 @@ def verify(config: Config) -> int:
         raise OllamaError("findings_unwritable", f"{config.findings}: {exc.strerror}") from None
     sys.stdout.write(f"verified {count} of {len(blobs)} blobs, {len(findings.models)} damaged models\n")
     for name, problems in findings.models.items():
-        _complain(f"{name}: {'; '.join(problems)}")
+        _log(f"{name}: {'; '.join(problems)}")
     return 1 if findings.models else 0
 
 
@@ -382,5 +384,5 @@ def main(arguments: t.Sequence[str] | None = None) -> int:
         config = Config.load(given.config)
         return _COMMANDS[given.command](config)
     except OllamaError as exc:
-        _complain(exc.message)
+        _log(exc.message)
         return 2

@@ -248,6 +248,6 @@ def test_what_an_unprivileged_account_wrote_is_shown_within_bounds(world: World)
     assert all(line.isprintable() for line in [*result["damaged"], *result["warnings"]])
 
 
-def test_it_wants_root(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_it_needs_root(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(os, "geteuid", lambda: 1000)
     assert world.run()["failure"]["code"] == "not_root"

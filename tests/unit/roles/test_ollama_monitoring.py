@@ -83,7 +83,7 @@ def test_defaults_are_those_of_the_program(tmp_path: Path) -> None:
     assert config_of(evaluate(tmp_path, {}), tmp_path) == Config()
 
 
-def test_what_other_roles_were_given_is_taken_over(tmp_path: Path) -> None:
+def test_variables_of_other_roles_are_used(tmp_path: Path) -> None:
     found = evaluate(
         tmp_path,
         {
@@ -111,7 +111,7 @@ def test_what_other_roles_were_given_is_taken_over(tmp_path: Path) -> None:
     assert "\nBindReadOnlyPaths=/home/llm/models\n" in unit
 
 
-def test_a_balancer_is_asked_where_there_is_one(tmp_path: Path) -> None:
+def test_a_balancer_is_scraped_where_there_is_one(tmp_path: Path) -> None:
     found = evaluate(tmp_path, {"ollama_gateway_enabled": True}, ("hecate",))
     assert config_of(found, tmp_path).gateway["haproxy"] == "http://127.0.0.1:11444/metrics?scope=backend"
 
@@ -137,7 +137,7 @@ def test_a_gateway_beside_a_server_is_monitored_with_it(tmp_path: Path) -> None:
     assert config_of(evaluate(tmp_path, {}, groups={"ollama_gateways": host, "ollama_servers": host}), tmp_path).server
 
 
-def test_the_units_are_complete_and_confined(tmp_path: Path) -> None:
+def test_the_units_are_complete_and_sandboxed(tmp_path: Path) -> None:
     files = evaluate(tmp_path, {})["files"]
     for unit in install.UNITS:
         text = files[f"{install.UNIT_DIR}/{unit}"]

@@ -132,7 +132,7 @@ def gateway(folder: Path) -> t.Iterator[str]:
 
 
 def everything(config: Config, models_dir: Path) -> str:
-    """The metrics of a host that has all that can be measured."""
+    """The metrics of a host that has everything that can be measured."""
     unpack(GPUS["nvidia_single_healthy"]["tree"], Path(config.root))
     release = Path(config.install_dir) / "releases/0.35.1"
     release.mkdir(parents=True)
@@ -159,7 +159,7 @@ def full(tmp_path: Path) -> str:
 
 
 def promtool(*arguments: str, stdin: str = "") -> str:
-    """Run promtool and return what it complains about; scripts/promtool.sh, which make runs, brings it."""
+    """Run promtool and return its errors; make installs it with scripts/promtool.sh."""
     assert PROMTOOL.exists(), "promtool is missing; run sh scripts/promtool.sh"
     done = subprocess.run([PROMTOOL, *arguments], input=stdin, capture_output=True, text=True, check=False)
     return "" if done.returncode == 0 else done.stdout + done.stderr
@@ -380,7 +380,7 @@ def test_an_interrupted_run_keeps_what_it_has_found(config: Config, monkeypatch:
     assert len(Findings.load(config.findings).blobs) == 2
 
 
-def test_what_waits_longest_is_read_first(config: Config) -> None:
+def test_the_least_recently_verified_blob_is_read_first(config: Config) -> None:
     assert program_module.verify(config) == 0
     findings = Findings.load(config.findings)
     findings.blobs[WEIGHTS].verified_at = 1.0
@@ -417,10 +417,10 @@ def test_findings_behind_a_link_or_a_pipe_are_not_read(config: Config, tmp_path:
         assert Findings.load(str(tmp_path / name)).blobs == {}
 
 
-def test_model_verify_reads_again_what_the_schedule_doubts_and_trusts_it_no_further(
+def test_model_verify_reads_damaged_blobs_again_and_trusts_the_findings_no_further(
     config: Config, run_module: t.Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    """The findings are a hint: they cost a look at the blob, and prove nothing."""
+    """The findings make it read a blob again; they never make a blob count as verified."""
     monkeypatch.setattr(findings_module.doubt, "__defaults__", (config.findings,))
     params = {"models_dir": config.models_dir, "state_dir": str(tmp_path / "state"), "api_url": "http://127.0.0.1:1"}
     assert program_module.verify(config) == 0
