@@ -8,6 +8,7 @@ PRIVATE to the collection: it may change at any time.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import typing as t
@@ -15,7 +16,7 @@ from urllib.parse import quote
 
 from .._core.errors import OllamaError
 from .._store.findings import write
-from . import results
+from . import plots, results
 
 
 def directory(folder: str, host: str) -> str:
@@ -48,6 +49,18 @@ def load(path: str) -> results.Document | None:
 def latest(folder: str, host: str) -> results.Document | None:
     """Return the newest result of a host, None where there is none."""
     return next((found for path in reversed(paths(folder, host)) if (found := load(path))), None)
+
+
+def for_report(folder: str, hosts: t.Iterable[str]) -> dict[str, t.Any]:
+    """Return the newest result of each host as the report shows it: model by model, and plots as SVG texts."""
+    found = {}
+    for host in hosts:
+        document = latest(folder, host)
+        # A file that was changed by hand is left out.
+        with contextlib.suppress(KeyError, TypeError, AttributeError, ValueError):
+            if document:
+                found[host] = dict(results.for_report(document), plots=plots.plots([document]))
+    return found
 
 
 def keep(folder: str, host: str, document: results.Document, threshold: float) -> dict[str, t.Any]:

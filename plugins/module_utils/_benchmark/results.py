@@ -10,8 +10,10 @@ PRIVATE to the collection: it may change at any time.
 
 from __future__ import annotations
 
+import calendar
 import math
 import statistics
+import time
 import typing as t
 
 from .._core.progress import human
@@ -257,3 +259,25 @@ def summary(document: Document) -> list[str]:
         lines.append(f"{name}: {'; '.join(parts) or 'no figures'}")
         lines += [f"{name}: {reason}" for reason in (model["suggestion"] or {}).get("reasons", [])]
     return lines
+
+
+def for_report(document: Document) -> Document:
+    """Return a result in short: the series of each model on which its suggestion is based."""
+    started = calendar.timegm(time.strptime(document["started"], "%Y-%m-%dT%H:%M:%SZ"))
+    models = []
+    for model in document["models"]:
+        rows = longest_series(model)
+        length = next((item for item in lengths(model) if points(model, DIRECT, item) == rows), 0)
+        first = dict(points(model, DIRECT, length, "first_token_seconds"))
+        models.append(
+            {
+                "name": model["name"],
+                "knee": knee(rows),
+                "suggestion": "; ".join((model["suggestion"] or {}).get("reasons", [])) or None,
+                "runs": [
+                    {"parallel": parallel, "tokens_per_second": value, "first_token_seconds": first.get(parallel)}
+                    for parallel, value in rows
+                ],
+            }
+        )
+    return {"measured_at": started, "models": models}

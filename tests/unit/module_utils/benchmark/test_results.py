@@ -235,6 +235,24 @@ def test_a_directory_that_cannot_be_written_is_one_line(tmp_path: Path) -> None:
     assert caught.value.code == "results_unwritable"
 
 
+def test_the_report_has_the_newest_result_of_each_host(tmp_path: Path) -> None:
+    folder = str(tmp_path)
+    suggestion = {"num_parallel": 2, "context_length": None, "reasons": ["one", "two"]}
+    history.keep(folder, "dev1", document(model({1: 10.0, 2: 19.0}, suggestion=suggestion)), 20)
+    (tmp_path / "dev2").mkdir()
+    (tmp_path / "dev2/x.json").write_text('{"schema": 1, "models": [3]}')
+    found = history.for_report(folder, ["dev1", "dev2", "dev3"])
+    assert set(found) == {"dev1"}
+    assert found["dev1"]["measured_at"] == 1767323045
+    [row] = found["dev1"]["models"]
+    assert (row["name"], row["knee"], row["suggestion"]) == ("a:latest", 2, "one; two")
+    assert row["runs"] == [
+        {"parallel": 1, "tokens_per_second": 10.0, "first_token_seconds": 0.5},
+        {"parallel": 2, "tokens_per_second": 19.0, "first_token_seconds": 0.5},
+    ]
+    assert len(found["dev1"]["plots"]) == 2
+
+
 # Requests
 
 
