@@ -417,7 +417,7 @@ def test_findings_behind_a_link_or_a_pipe_are_not_read(config: Config, tmp_path:
         assert Findings.load(str(tmp_path / name)).blobs == {}
 
 
-def test_model_verify_reads_damaged_blobs_again_and_trusts_the_findings_no_further(
+def test_model_verify_reads_again_what_the_schedule_doubts_and_trusts_it_no_further(
     config: Config, run_module: t.Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     """The findings make it read a blob again; they never make a blob count as verified."""
