@@ -159,11 +159,16 @@ options:
     type: str
   vram:
     description:
-      - Bytes of GPU memory of the server. A model that is to be pulled and will not fit is a warning that says how much
-        of it would run on the CPU. V(0) means that this is not known.
-      - An estimate - the weights and a tenth for the context.
+      - GPU memory of the server in bytes. A model that will be pulled and does not fit results in a warning with its
+        estimated memory. V(0) means that the memory is unknown.
+      - The estimate is the sum of weights, KV cache and overhead. KV cache and overhead are calculated from the
+        architecture if another version of the model is on the host, and are a tenth of the weights otherwise.
     type: int
     default: 0
+  gpu_settings:
+    description: The server's settings for the estimate, as C(gpu.settings) of M(kaido.ollama.preflight).
+    type: dict
+    default: {}
   detach:
     description:
       - If something has to be pulled, do nothing and return with RV(pending) instead.
@@ -343,6 +348,7 @@ from ..module_utils._core.errors import OllamaError
 from ..module_utils._core.name import parse
 from ..module_utils._core.progress import Progress
 from ..module_utils._core.sockets import check as check_address
+from ..module_utils._gpu import memory as gpu_memory
 from ..module_utils._models.bundle import BundleSource
 from ..module_utils._models.models import Models, Options, Wanted, converge, parse_wanted
 from ..module_utils._models.registry import parse_mirror
@@ -379,6 +385,7 @@ SPEC: dict[str, t.Any] = {
     "expect_address": {"type": "str"},
     "unit": {"type": "str"},
     "vram": {"type": "int", "default": 0},
+    "gpu_settings": {"type": "dict", "default": {}},
     "detach": {"type": "bool", "default": False},
     "progress_file": {"type": "path"},
     **API,
@@ -414,6 +421,7 @@ def run(params: t.Mapping[str, t.Any], check_mode: bool) -> dict[str, t.Any]:
         detach=params["detach"],
         # The call that looked has said it; this one pulls.
         vram=0 if params["progress_file"] else params["vram"],
+        gpu_settings=gpu_memory.settings(params["gpu_settings"]),
         environment=registry_environment(params),
     )
     path = memory_path(Store(params["models_dir"]), params["state_dir"])

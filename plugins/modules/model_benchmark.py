@@ -75,6 +75,11 @@ options:
       E(OLLAMA_NUM_PARALLEL). The suggestion is based on it.
     type: int
     default: 1
+  gpu_settings:
+    description: Variables of the server that determine the memory of a model, such as E(OLLAMA_KV_CACHE_TYPE), for the
+      estimate of that memory.
+    type: dict
+    default: {}
   gateway_url:
     description:
       - The URL of a gateway. With it the requests are also measured through the gateway.
@@ -179,6 +184,7 @@ SPEC: dict[str, t.Any] = {
     "time_limit": {"type": "float", "default": 600.0},
     "timeout": {"type": "float", "default": 300.0},
     "num_parallel": {"type": "int", "default": 1},
+    "gpu_settings": {"type": "dict", "default": {}},
     "gateway_url": {"type": "str"},
     "gateway_token": {"type": "str", "no_log": True},
     "gateway_ca_path": {"type": "path"},
@@ -224,7 +230,7 @@ def run(params: t.Mapping[str, t.Any], check_mode: bool) -> dict[str, t.Any]:
         prompt_tokens=tuple(sorted(set(params["prompt_tokens"]))),
         **{key: params[key] for key in ("answer_tokens", "rounds", "time_limit", "timeout", "num_parallel")},
     )
-    benchmark = Benchmark(server, endpoints, settings)
+    benchmark = Benchmark(server, endpoints, settings, environment=params["gpu_settings"])
     document = benchmark.run(names)
     result = {
         "changed": False,

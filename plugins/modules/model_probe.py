@@ -58,6 +58,10 @@ options:
         matter with the host's GPUs.
     type: bool
     default: false
+  gpu_settings:
+    description: The server's settings for RV(gpu_memory), as C(gpu.settings) of M(kaido.ollama.preflight).
+    type: dict
+    default: {}
   prefer_gpu:
     description: Warn where O(require_gpu) would fail. Needs O(unit).
     type: bool
@@ -174,6 +178,25 @@ compute:
   returned: when probed
   type: list
   elements: dict
+gpu_memory:
+  description: The estimated GPU memory of the model beside the memory that the server and NVIDIA's driver report.
+  returned: with O(unit), if the model is in GPU memory
+  type: dict
+  contains:
+    estimated: {description: 'The sum of weights, KV cache and overhead in bytes.', type: int, returned: always}
+    weights: {description: 'The size of the weights in bytes.', type: int, returned: always}
+    kv_cache: {description: 'The estimated size of the KV cache in bytes.', type: int, returned: always}
+    overhead: {description: 'The estimated size of buffers in bytes.', type: int, returned: always}
+    reported:
+      description: The bytes that the server reports. They can be fewer than those in use, see ollama#17251.
+      type: int
+      returned: always
+    used:
+      description: The bytes that the driver reports for the processes of the server. Null if it does not report them,
+        and unless all of the model is in GPU memory and the server has loaded no other model.
+      type: int
+      returned: always
+    estimate_error: {description: 'The relative error of the estimate, or null.', type: float, returned: always}
 gpu_problem:
   description:
     - Why the model is not wholly on a GPU, or what speaks against the server's word that it is; null where all agree.
@@ -196,13 +219,16 @@ failure:
 """
 
 import typing as t
+from dataclasses import replace
 
 from ansible.module_utils.basic import AnsibleModule
 
 from ..module_utils._core.errors import OllamaError
-from ..module_utils._core.name import parse
-from ..module_utils._gpu import facts, verification
+from ..module_utils._core.name import Name, parse
+from ..module_utils._gpu import memory as gpu_memory
+from ..module_utils._gpu import tree, verification
 from ..module_utils._models.loaded import Demands, LoadedModels, judge, parse_keep_alive, probe
+from ..module_utils._server.api import Client
 from ..module_utils._server.argspec import API, client, finish
 from ..module_utils._server.journal import last_lines, read_compute
 
@@ -218,6 +244,7 @@ SPEC: dict[str, t.Any] = {
     "timeout": {"type": "float", "default": 300.0},
     "startup_timeout": {"type": "float", "default": 30.0},
     "unit": {"type": "str"},
+    "gpu_settings": {"type": "dict", "default": {}},
     **API,
 }
 
@@ -242,20 +269,23 @@ def run(params: t.Mapping[str, t.Any], check_mode: bool) -> dict[str, t.Any]:
     unit = params["unit"]
     compute = read_compute(unit) if unit else []
     found = {"changed": False, "probed": True, "server_version": version, "compute": compute}
-    process, seen = verification.Server(frozenset(), None), None
+    process, evidence, alone = verification.Server(frozenset(), None), verification.Evidence(), False
 
     def witness() -> None:
-        nonlocal process, seen
+        nonlocal process, evidence, alone
         if unit:
             process = verification.find_server(unit)
-            seen = verification.computes_there(process, facts.run_program)
+            evidence, alone = verification.evidence(process, tree.run_program), len(server.running()) == 1
 
     try:
         result = probe(
             runs, name, params["prompt"], tokens=params["max_tokens"], seed=params["seed"], keep=keep, witness=witness
         )
-        problem = verification.explain(result, compute, seen, process, version) if unit else None
+        problem = verification.explain(result, compute, evidence.listed, process, version) if unit else None
         result["gpu_problem"] = problem
+        if unit and result["size_vram"]:
+            used = evidence.memory if alone and result["size_vram"] == result["size"] else None
+            result["gpu_memory"] = _memory(server, name, result, params["gpu_settings"], used)
         if problem and params["prefer_gpu"]:
             result["warnings"] = [f"{name}: {problem}"]
         judge(result, Demands(params["require_gpu"], params["min_tokens_per_second"]), problem)
@@ -266,6 +296,20 @@ def run(params: t.Mapping[str, t.Any], check_mode: bool) -> dict[str, t.Any]:
             message += f"; the last lines of its journal: {' | '.join(last_lines(unit)) or 'none'}"
         raise OllamaError(exc.code, message, **dict(exc.details, result=dict(found, **result))) from None
     return dict(found, **result)
+
+
+def _memory(
+    server: Client, name: Name, result: t.Mapping[str, t.Any], environment: t.Mapping[str, t.Any], used: int | None
+) -> dict[str, t.Any]:
+    """Return the estimated GPU memory of a loaded model beside the reported one."""
+    weights = next((row["size"] for row in server.tags() if row["name"] == str(name)), 0)
+    shown = server.show(name) or {}
+    found = shown.get("model_info")
+    model = gpu_memory.architecture(found if isinstance(found, dict) else {})
+    settings = gpu_memory.settings(environment)
+    if result["context_length"]:
+        settings = replace(settings, context_length=result["context_length"])
+    return gpu_memory.compare(gpu_memory.estimate(weights, model, settings, 0), result["size_vram"], used)
 
 
 def main() -> None:

@@ -280,7 +280,8 @@ gpu:
   description:
     - This host's GPUs; empty with O(gpu=off).
     - RV(ignore:count), RV(ignore:usable), RV(ignore:summary), RV(ignore:vram) in bytes and RV(ignore:variant), as in
-      M(kaido.ollama.gpu_info).
+      M(kaido.ollama.gpu_info); RV(ignore:problem), why no GPU can be used; RV(ignore:settings), the variables of the
+      server that determine the memory of models.
   returned: success
   type: dict
 groups:
@@ -324,6 +325,7 @@ from dataclasses import replace
 from ansible.module_utils.basic import AnsibleModule
 
 from ..module_utils._core.errors import OllamaError
+from ..module_utils._gpu import memory as gpu_memory
 from ..module_utils._gpu import verification
 from ..module_utils._preflight import ownership, preflight
 from ..module_utils._release import release as release_module
@@ -337,7 +339,7 @@ def run(params: t.Mapping[str, t.Any], check_mode: bool) -> dict[str, t.Any]:
     if params["proxy"]:
         os.environ.update(http_proxy=params["proxy"], https_proxy=params["proxy"])
     own = {name: value for name, value in params.items() if name not in ("proxy", "gpu")}
-    gpu = {} if params["gpu"] == "off" else verification.brief(params["version"], params["user"])
+    gpu = {} if params["gpu"] == "off" else verification.overview(params["version"], params["user"])
     paths = {name: ownership.normal(own[name]) for name in ("models_dir", "install_dir")}
     mount = _mount_required(own["models_mount_required"])
     wanted = preflight.Wanted(**{**own, **paths, "models_mount_required": mount, "environment": environment})
@@ -352,6 +354,7 @@ def run(params: t.Mapping[str, t.Any], check_mode: bool) -> dict[str, t.Any]:
     release = preflight.judge(wanted, checked, host, fetched)
     steps = preflight.todo(wanted, checked, host, release)
     warnings += filter(None, [preflight.vulnerability(host.releases.used)])
+    warnings += [f"ollama_gpu: {gpu['problem']}"] if params["gpu"] == "preferred" and gpu.get("problem") else []
     return {
         "changed": False,
         "todo": list(steps),
@@ -371,7 +374,7 @@ def run(params: t.Mapping[str, t.Any], check_mode: bool) -> dict[str, t.Any]:
         "unit": wanted.unit,
         "account_exists": host.account is not None,
         "former_user": preflight.former_user(wanted, host),
-        "gpu": gpu,
+        "gpu": gpu and dict(gpu, settings=gpu_memory.variables(checked.environment)),
         "platform": wanted.platforms.get(host.platform, {}),
         "groups": list(host.device_groups),
         "running": host.service.active,

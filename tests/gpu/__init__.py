@@ -1,1 +1,1 @@
-"""Checks that need a real GPU: `make test-gpu`. Everything else about GPUs is tested on copies of hosts' files."""
+"""Checks that need a real GPU: `make test-gpu`. All other tests about GPUs use copies of the files of hosts."""

@@ -1,4 +1,4 @@
-"""Run the checks where there is a GPU, and say so where there is none: python -m tests.gpu"""
+"""Run the checks on a host with a GPU: python -m tests.gpu"""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ from tests.conftest import ROOT
 
 def main() -> int:
     """Return pytest's status; 0 without a GPU."""
-    # conftest has made the collection importable.
-    from ansible_collections.kaido.ollama.plugins.module_utils._gpu import facts as _gpu
+    # Importable only after conftest.
+    from ansible_collections.kaido.ollama.plugins.module_utils._gpu import facts
 
-    found = _gpu.look().gpus
+    found = facts.gather().gpus
     if not found:
         print("skipped: no GPU")
         return 0

@@ -1,6 +1,6 @@
-"""What gpu_info says of a real GPU, compared with the vendor's own program; and with a server, that a model runs on it.
+"""Comparison of gpu_info with nvidia-smi on a real GPU, and a test of a model on it.
 
-OLLAMA_URL is the server, http://127.0.0.1:11434 by default; its model with the smallest file is asked.
+OLLAMA_URL is the server, http://127.0.0.1:11434 by default; its smallest model is tested.
 """
 
 from __future__ import annotations
@@ -8,7 +8,6 @@ from __future__ import annotations
 import os
 import shutil
 import subprocess
-import time
 import typing as t
 
 import pytest
@@ -49,21 +48,13 @@ def test_each_gpu_has_a_verdict_and_a_reason(found: dict[str, t.Any]) -> None:
     print(found["summary"])
 
 
-def test_without_its_programs_it_finds_the_same_gpus(
+def test_the_same_gpus_are_found_without_programs(
     run_module: t.Any, found: dict[str, t.Any], tmp_path: t.Any
 ) -> None:
     (tmp_path / "root").symlink_to("/")
     alone = run_module(gpu_info, {"root": str(tmp_path / "root")})
     assert [gpu["pci_address"] for gpu in alone["gpus"]] == [gpu["pci_address"] for gpu in found["gpus"]]
     assert [gpu["state"] for gpu in alone["gpus"]] == [gpu["state"] for gpu in found["gpus"]]
-
-
-def test_a_look_is_fast(run_module: t.Any) -> None:
-    start = time.perf_counter()
-    run_module(gpu_info, {})
-    took = time.perf_counter() - start
-    print(f"gpu_info: {took:.3f} s")
-    assert took < 5
 
 
 def test_a_model_runs_on_it(run_module: t.Any, found: dict[str, t.Any]) -> None:

@@ -1,4 +1,4 @@
-"""A host without a trace of the role: after check mode, after a refusal, after a build that failed, after removal."""
+"""A host without changes of the role: after check mode, a failed plan, a failed build, and removal."""
 
 from __future__ import annotations
 

@@ -14,11 +14,12 @@ import os
 import platform
 import time
 import typing as t
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 
 from .._core.errors import OllamaError, as_failure
 from .._core.name import Name, parse
-from .._gpu import facts, usage
+from .._gpu import facts, tree, usage
+from .._gpu import memory as gpu_memory
 from .._models.loaded import FOREVER, LoadedModels, Memory
 from .._server.api import Client
 from . import results
@@ -61,6 +62,7 @@ class Benchmark:
 
     :param endpoints: the server itself first.
     :param root: the root of the host's file system; only tests set it.
+    :param environment: variables of the server that determine the memory of a model, for the estimate.
     """
 
     def __init__(
@@ -68,13 +70,15 @@ class Benchmark:
         client: Client,
         endpoints: t.Sequence[Endpoint],
         settings: Settings,
-        run: facts.Run = facts.run_program,
+        run: tree.Run = tree.run_program,
         root: str = "/",
+        environment: t.Mapping[str, t.Any] | None = None,
     ) -> None:
+        self._environment = environment or {}
         self.client, self.endpoints, self.settings = client, endpoints, settings
         self._run, self._root = run, root
         self._end = time.monotonic() + settings.time_limit
-        self._gpus = facts.look(root, run).gpus
+        self._gpus = facts.gather(root, run).gpus
         self._prompts = Prompts(time.time_ns() >> 20)
         self.loaded = LoadedModels(client, timeout=settings.timeout)
         self.warnings: list[str] = []
@@ -142,6 +146,7 @@ class Benchmark:
             "kind": results.TEXT,
             "load_seconds": None,
             "memory": None,
+            "estimate": None,
             "gpus": [],
             "cells": [],
             "skipped": [],
@@ -190,6 +195,21 @@ class Benchmark:
             # What the driver reports in addition to before the load.
             "driver_bytes": None if None in (used, now) else max(0, t.cast("int", now) - t.cast("int", used)),
         }
+        row["estimate"] = self._estimate(name, memory, row["memory"]["driver_bytes"])
+
+    def _estimate(self, name: Name, memory: Memory, driver_bytes: int | None) -> Row | None:
+        """Return the estimated GPU memory of a model with its error; None for a model on the CPU."""
+        if not memory.size_vram:
+            return None
+        found = (self.client.show(name) or {}).get("model_info")
+        model = gpu_memory.architecture(found if isinstance(found, dict) else {})
+        settings = replace(
+            gpu_memory.settings(self._environment),
+            parallel=self.settings.num_parallel,
+            context_length=memory.context_length or 0,
+        )
+        needed = gpu_memory.estimate(self.loaded.installed[name.key].get("size", 0), model, settings, 0)
+        return gpu_memory.compare(needed, memory.size_vram, driver_bytes if memory.size_vram == memory.size else None)
 
     def _keep(self) -> float:
         # If the benchmark is killed, the model does not stay for ever.

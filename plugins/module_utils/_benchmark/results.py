@@ -256,6 +256,9 @@ def summary(document: Document) -> list[str]:
         parts = [f"loaded in {model['load_seconds']:g} s"] if model["load_seconds"] is not None else []
         parts += [f"up to {best:g} {unit}, knee at {knee(rows) or 'unknown'}"] if best is not None else []
         parts += [f"{human(memory['size'])}, {memory['vram_share'] or 0:.0%} in GPU memory"] if memory else []
+        estimate = model.get("estimate") or {}
+        if estimate.get("estimate_error") is not None:
+            parts.append(f"estimated {human(estimate['estimated'])}, error {estimate['estimate_error']:+.0%}")
         lines.append(f"{name}: {'; '.join(parts) or 'no figures'}")
         lines += [f"{name}: {reason}" for reason in (model["suggestion"] or {}).get("reasons", [])]
     return lines

@@ -1,9 +1,9 @@
 # Copyright (c) 2026, kaido.ollama contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The files that a driver's installation consists of beside its packages: sources, pins, module options, boot. Pure.
+"""The files of a driver's installation beside its packages: sources, pins, module options, boot. Pure.
 
-All of them are our own: nothing that a package or an administrator wrote is edited.
+All of them belong to the role: files of packages and of administrators are not edited.
 
 PRIVATE to the collection: it may change at any time.
 """
@@ -28,8 +28,8 @@ _DRIVER_PACKAGES = (
 )
 
 
-class File(t.NamedTuple):
-    """A file that is to be there, owned by root."""
+class DriverFile(t.NamedTuple):
+    """A file of the installation, owned by root."""
 
     path: str
     content: str
@@ -44,7 +44,7 @@ class Key(t.NamedTuple):
     path: str
 
 
-class Source(t.NamedTuple):
+class AptSource(t.NamedTuple):
     """One entry of apt's sources."""
 
     uri: str
@@ -71,14 +71,14 @@ def amd_key(system: System) -> Key:
 
 
 def _nvidia_url(system: System, machine: str) -> str:
-    # Servers on 64-bit Arm are called sbsa there; their folder arm64 is for Jetsons.
+    # The directory for servers on 64-bit Arm is sbsa; arm64 is for Jetsons.
     return f"{_NVIDIA_SITE}/{system.folder}/{'sbsa' if machine == 'aarch64' else machine}/"
 
 
 def repositories(
-    system: System, offer: Offer, branch: int, modules: str, archive: t.Sequence[Source], machine: str
-) -> list[File]:
-    """Return what makes the packages available, pinned to the branch."""
+    system: System, offer: Offer, branch: int, modules: str, archive: t.Sequence[AptSource], machine: str
+) -> list[DriverFile]:
+    """Return the files of the package source, pinned to the branch."""
     if offer.source == "distribution":
         if system.name.startswith("debian"):
             return components(system, archive, ("contrib", "non-free", "non-free-firmware"))
@@ -87,30 +87,30 @@ def repositories(
     if system.family == "rpm":
         return _rpm_repository(system, url, branch, modules)
     pin = (
-        f"{HEAD}# Of NVIDIA's repository only the driver is wanted, and only this branch of it.\n"
+        f"{HEAD}# Only this branch of the driver is installed from NVIDIA's repository.\n"
         f"Package: *\nPin: release l=NVIDIA CUDA\nPin-Priority: 1\n\n"
         f"Package: {_DRIVER_PACKAGES}\nPin: version {branch}.*\nPin-Priority: 1001\n"
     )
     return [
         _deb822([_Repository(url, "/")], KEYS["deb"]),
-        File("/etc/apt/preferences.d/kaido-gpu-driver", pin),
+        DriverFile("/etc/apt/preferences.d/kaido-gpu-driver", pin),
     ]
 
 
-def _deb822(repositories: t.Sequence[_Repository], signed_by: str) -> File:
+def _deb822(repositories: t.Sequence[_Repository], signed_by: str) -> DriverFile:
     stanzas = []
     for repository in repositories:
         lines = ["Types: deb", f"URIs: {repository.url}", f"Suites: {repository.suite}"]
         lines += [f"Components: {repository.components}"] if repository.components else []
         lines += [f"Signed-By: {signed_by}"] if signed_by else []
         stanzas.append("\n".join(lines) + "\n")
-    return File(APT_SOURCES, HEAD + "\n".join(stanzas))
+    return DriverFile(APT_SOURCES, HEAD + "\n".join(stanzas))
 
 
-def components(system: System, archive: t.Sequence[Source], wanted: t.Sequence[str]) -> list[File]:
-    """Return the file that adds components of Debian's archive which its own entries lack.
+def components(system: System, archive: t.Sequence[AptSource], wanted: t.Sequence[str]) -> list[DriverFile]:
+    """Return the file that adds the missing components of Debian's archive.
 
-    URI, suite and key are those of the host's own entry: two keys for one suite make all of apt's sources unreadable.
+    URI, suite and key are those of the host's own entry: apt reads no source if two entries of a suite have other keys.
     """
     if not system.name.startswith("debian"):
         return []
@@ -127,49 +127,49 @@ def components(system: System, archive: t.Sequence[Source], wanted: t.Sequence[s
             lines = [f"Types: deb\nURIs: {uri}\nSuites: {suite}\nComponents: {' '.join(lacking)}\n"]
             lines += [f"Signed-By: {keys[uri, suite]}\n"] if keys[uri, suite] else []
             stanzas.append("".join(lines))
-    return [File(APT_SOURCES, HEAD + "\n".join(stanzas))] if stanzas else []
+    return [DriverFile(APT_SOURCES, HEAD + "\n".join(stanzas))] if stanzas else []
 
 
-def _rpm_repository(system: System, url: str, branch: int, modules: str) -> list[File]:
+def _rpm_repository(system: System, url: str, branch: int, modules: str) -> list[DriverFile]:
     streams = system.name in ("el8", "el9")
-    # Without streams the file itself keeps other branches out.
+    # Without streams the repository file excludes other branches.
     only = "" if streams else f"includepkgs=*-{branch}.* *:{branch}.*\n"
     repository = (
         f"{HEAD}[kaido-gpu-driver]\nname=NVIDIA's driver\nbaseurl={url}\nenabled=1\ngpgcheck=1\n"
         f"gpgkey=file://{KEYS['rpm']}\n{only}"
     )
-    files = [File(YUM_REPOSITORY, repository)]
+    files = [DriverFile(YUM_REPOSITORY, repository)]
     if streams:
         stream = f"{branch}-{'open' if modules == 'open' else 'dkms'}"
-        # What `dnf module enable` writes.
+        # `dnf module enable` writes the same.
         module = f"[nvidia-driver]\nname=nvidia-driver\nstream={stream}\nprofiles=\nstate=enabled\n"
-        files.append(File("/etc/dnf/modules.d/nvidia-driver.module", module))
+        files.append(DriverFile("/etc/dnf/modules.d/nvidia-driver.module", module))
     return files
 
 
-def amd_repository(system: System, version: str) -> list[File]:
-    """Return AMD's repository; for Debian it holds packages made for an Ubuntu."""
+def amd_repository(system: System, version: str) -> list[DriverFile]:
+    """Return AMD's repository; for Debian it contains packages of an Ubuntu release."""
     base = f"{_AMD_SITE}/amdgpu/{version}"
     if system.family == "rpm":
         repository = (
             f"{HEAD}[kaido-gpu-driver]\nname=AMD's driver\nbaseurl={base}/{system.amdgpu}/main/x86_64/\nenabled=1\n"
             f"priority=50\ngpgcheck=1\ngpgkey=file://{KEYS['rpm']}\n"
         )
-        return [File(YUM_REPOSITORY, repository)]
+        return [DriverFile(YUM_REPOSITORY, repository)]
     own = _deb822([_Repository(f"{base}/ubuntu", str(system.amdgpu), "main")], KEYS["deb"])
-    # Beside the file that adds Debian's components.
+    # A file of its own beside the one that adds Debian's components.
     return [own._replace(path="/etc/apt/sources.list.d/kaido-gpu-driver-amd.sources")]
 
 
-def nouveau(system: System, offer: Offer) -> list[File]:
-    """Return what keeps nouveau from the card; Debian's own packages bring that."""
+def nouveau(system: System, offer: Offer) -> list[DriverFile]:
+    """Return the file that blacklists nouveau; Debian's own packages contain one."""
     if system.name.startswith("debian") and offer.source == "distribution":
         return []
-    return [File(NOUVEAU, f"{HEAD}blacklist nouveau\nblacklist nova_core\noptions nouveau modeset=0\n")]
+    return [DriverFile(NOUVEAU, f"{HEAD}blacklist nouveau\nblacklist nova_core\noptions nouveau modeset=0\n")]
 
 
 _SLEEP = """#!/bin/sh
-{head}# After a suspend CUDA fails until nvidia-uvm is loaded anew, and it cannot be while something uses it.
+{head}# After a suspend CUDA fails until nvidia-uvm is reloaded, which requires that no process uses it.
 services="{services}"
 state=/run/kaido-gpu-driver.stopped
 case "$1" in
@@ -190,16 +190,16 @@ exit 0
 """
 
 
-def boot(sleep_services: t.Sequence[str]) -> list[File]:
-    """Return what has CUDA ready before a server starts, at boot and after a suspend."""
+def boot(sleep_services: t.Sequence[str]) -> list[DriverFile]:
+    """Return the files that prepare CUDA before a server starts, at boot and after a suspend."""
     drop_in = (
-        f"{HEAD}# Loading nvidia-uvm does not make its device node, and a confined server cannot.\n"
+        f"{HEAD}# Loading nvidia-uvm does not create its device node, and a sandboxed server cannot create it.\n"
         "[Service]\nExecStartPost=-/usr/bin/nvidia-modprobe -u -c 0\n"
     )
     return [
-        File("/etc/modules-load.d/kaido-gpu-driver.conf", f"{HEAD}nvidia-uvm\n"),
-        File("/etc/systemd/system/nvidia-persistenced.service.d/kaido-gpu-driver.conf", drop_in),
-        File(
+        DriverFile("/etc/modules-load.d/kaido-gpu-driver.conf", f"{HEAD}nvidia-uvm\n"),
+        DriverFile("/etc/systemd/system/nvidia-persistenced.service.d/kaido-gpu-driver.conf", drop_in),
+        DriverFile(
             "/usr/lib/systemd/system-sleep/kaido-gpu-driver",
             _SLEEP.format(head=HEAD, services=" ".join(sleep_services)),
             "0755",

@@ -1,7 +1,7 @@
 # Copyright (c) 2026, kaido.ollama contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What a host has of a plan, and so which steps are missing: files, packages, a built module, what is enabled.
+"""The steps between a host and its driver plan: files, packages, a built module, enabled services.
 
 PRIVATE to the collection: it may change at any time.
 """
@@ -14,8 +14,11 @@ import re
 import stat
 import typing as t
 
-from . import driver_files, driver_plan, repository_key
-from .facts import Host, Run, Tree, module_path
+from . import driver_files, repository_key
+from .driver_request import Card, DriverPlan, Target
+from .facts import GpuHost, module_path
+from .support import Verdict
+from .tree import Run, Tree
 
 RECORD = "/var/lib/kaido-ollama/gpu_driver.json"
 _DEBIAN_URI = re.compile(r"/debian(-security)?(\.list)?/?\Z")
@@ -25,7 +28,7 @@ _SOURCES = ("etc/apt/sources.list", "etc/apt/sources.list.d/*.list", "etc/apt/so
 
 
 def packages(tree: Tree, family: str, names: t.Sequence[str], run: Run) -> dict[str, str]:
-    """Return installed package -> dpkg's status of it; of rpm's only those asked for."""
+    """Return the installed packages with dpkg's status; with rpm, only those of `names`."""
     if family == "rpm":
         answers = {name: run(["rpm", "--query", name]) for name in names}
         return {name: "install ok installed" for name, answer in answers.items() if answer and answer[0] == 0}
@@ -34,18 +37,19 @@ def packages(tree: Tree, family: str, names: t.Sequence[str], run: Run) -> dict[
 
 
 def record(tree: Tree) -> dict[str, t.Any]:
-    """Return what earlier runs of the role have changed; {} where there is nothing of ours."""
+    """Return the state file: what earlier runs of the role have changed; {} if there is none."""
     try:
         return dict(json.loads(tree.text(RECORD) or "{}"))
     except ValueError:
         return {}
 
 
-def target(tree: Tree, host: Host) -> driver_plan.Target:
+def target(tree: Tree, host: GpuHost, verdicts: t.Sequence[Verdict]) -> Target:
     """Return the host as the planner needs it."""
-    cards = [gpu for gpu in host.gpus if gpu.pci_id and gpu.state != "reserved_for_passthrough"]
-    nvidia = [gpu for gpu in cards if gpu.vendor == "nvidia"]
-    return driver_plan.Target(
+    available = [verdict for verdict in verdicts if verdict.gpu.pci_id and verdict.state != "reserved_for_passthrough"]
+    nvidia = [verdict for verdict in available if verdict.gpu.vendor == "nvidia"]
+    gpus = [verdict.gpu for verdict in available]
+    return Target(
         os_id=host.os_id,
         os_version=host.os_version,
         kernel=host.kernel,
@@ -55,14 +59,18 @@ def target(tree: Tree, host: Host) -> driver_plan.Target:
         platform=host.platform,
         secure_boot=host.secure_boot,
         key_enrolled=host.key_enrolled,
-        cards=tuple(driver_plan.Card(gpu.vendor, str(gpu.pci_id), gpu.name, gpu.integrated) for gpu in cards),
-        works=bool(nvidia) and all(gpu.usable for gpu in nvidia),
+        mok_certificate=host.mok_certificate,
+        cards=tuple(Card(gpu.vendor, str(gpu.pci_id), gpu.name, gpu.integrated) for gpu in gpus),
+        works=bool(nvidia) and all(verdict.usable for verdict in nvidia),
         ours=bool(record(tree)),
         installer=host.nvidia.installer,
         nvswitches=host.nvidia.nvswitches,
         foreign=tuple(_foreign(tree)),
         archive=tuple(_archive(tree, host.codename)),
         packages=frozenset(packages(tree, "deb", (), lambda _argv: None)),
+        with_headers=frozenset(
+            kernel for kernel in tree.names("lib/modules") if tree.resolves(f"lib/modules/{kernel}/build")
+        ),
         epel=bool(tree.find("etc/yum.repos.d/epel*.repo")),
     )
 
@@ -77,7 +85,7 @@ def _foreign(tree: Tree) -> t.Iterator[str]:
             yield f"/{path}"
 
 
-def _archive(tree: Tree, codename: str) -> t.Iterator[driver_files.Source]:
+def _archive(tree: Tree, codename: str) -> t.Iterator[driver_files.AptSource]:
     """Yield Debian's own entries in apt's sources, both formats."""
     suites = {f"{name}{suffix}" for name in (codename, "stable") for suffix in ("", "-updates", "-security")}
     for source in _apt_sources(tree):
@@ -85,7 +93,7 @@ def _archive(tree: Tree, codename: str) -> t.Iterator[driver_files.Source]:
             yield source
 
 
-def _apt_sources(tree: Tree) -> t.Iterator[driver_files.Source]:
+def _apt_sources(tree: Tree) -> t.Iterator[driver_files.AptSource]:
     for path in (path for pattern in _SOURCES for path in tree.find(pattern)):
         if "kaido-gpu-driver" in path:
             continue
@@ -93,7 +101,7 @@ def _apt_sources(tree: Tree) -> t.Iterator[driver_files.Source]:
         if not path.endswith(".sources"):
             for options, uri, suite, components in _ONE_LINE.findall(text):
                 signed = re.search(r"signed-by=(\S+)", options)
-                yield driver_files.Source(uri, suite, tuple(components.split()), signed[1] if signed else "")
+                yield driver_files.AptSource(uri, suite, tuple(components.split()), signed[1] if signed else "")
             continue
         for stanza in re.split(r"\n\s*\n", text):
             fields = {key.lower(): value for key, value in re.findall(r"^(\S+):[ \t]*(.*(?:\n[ \t].*)*)", stanza, re.M)}
@@ -101,15 +109,15 @@ def _apt_sources(tree: Tree) -> t.Iterator[driver_files.Source]:
                 for uri in fields.get("uris", "").split():
                     for suite in fields.get("suites", "").split():
                         components = tuple(fields.get("components", "").split())
-                        yield driver_files.Source(uri, suite, components, fields.get("signed-by", ""))
+                        yield driver_files.AptSource(uri, suite, components, fields.get("signed-by", ""))
 
 
-def differing(tree: Tree, plan: driver_plan.Plan) -> list[driver_files.File]:
-    """Return the files that are missing or not as planned."""
+def differing(tree: Tree, plan: DriverPlan) -> list[driver_files.DriverFile]:
+    """Return the files that are missing or differ."""
     return [file for file in plan.files if not _is_there(tree, file)]
 
 
-def _is_there(tree: Tree, file: driver_files.File) -> bool:
+def _is_there(tree: Tree, file: driver_files.DriverFile) -> bool:
     path = tree.at(file.path)
     return (
         os.path.isfile(path)
@@ -118,41 +126,69 @@ def _is_there(tree: Tree, file: driver_files.File) -> bool:
     )
 
 
-def stale(plan: driver_plan.Plan, done: t.Mapping[str, t.Any]) -> list[str]:
-    """Return files of an earlier plan that this one does not have."""
+def stale(plan: DriverPlan, done: t.Mapping[str, t.Any]) -> list[str]:
+    """Return the files of an earlier plan that this plan does not contain."""
     keep = {file.path for file in plan.files} | ({plan.key.path} if plan.key else set())
     return [path for path in done.get("files", []) if path not in keep]
 
 
-def todo(tree: Tree, host: Host, plan: driver_plan.Plan, done: t.Mapping[str, t.Any], run: Run) -> dict[str, str]:
-    """Return the steps that are missing, in order, each with a reason for people."""
+def todo(
+    tree: Tree, host: GpuHost, verdicts: t.Sequence[Verdict], plan: DriverPlan, done: t.Mapping[str, t.Any], run: Run
+) -> dict[str, str]:
+    """Return the missing steps in order, each with a human-readable reason."""
     steps: dict[str, str] = {}
     if plan.key and repository_key.fingerprints(tree.bytes(plan.key.path)) != [plan.key.fingerprint]:
-        steps["key"] = f"{plan.key.path} does not hold the key {plan.key.fingerprint}"
+        steps["key"] = f"{plan.key.path} does not contain the key {plan.key.fingerprint}"
     wrong = [file.path for file in differing(tree, plan)] + stale(plan, done)
     if wrong:
-        steps["files"] = f"{', '.join(wrong)}: missing, different or no longer needed"
+        steps["files"] = f"{', '.join(wrong)}: missing, different or obsolete"
     installed = packages(tree, plan.family, plan.packages, run)
-    lacking = [name for name in plan.packages if not installed.get(name, "").endswith(" ok installed")]
-    if lacking:
-        steps["packages"] = f"not installed: {', '.join(lacking)}"
+    missing = [name for name in plan.packages if not installed.get(name, "").endswith(" ok installed")]
+    if missing:
+        steps["packages"] = f"not installed: {', '.join(missing)}"
     if plan.vendor == "nvidia" and plan.packages and not _is_built(tree, host, plan):
         steps["build"] = f"there is no module for kernel {plan.kernel}"
-    held = [name for name in plan.packages if installed.get(name, "").startswith("hold ")]
-    wanted = [name for name in plan.packages if name not in plan.headers] if plan.hold else []
-    if plan.family == "deb" and set(held) & set(done.get("held", [])) != set(wanted) & set(plan.packages):
-        steps["hold"] = f"held: {', '.join(held) or 'nothing'}; to be held: {', '.join(wanted) or 'nothing'}"
-    off = [name for name in plan.services if not tree.find(f"etc/systemd/system/*.wants/{name}")]
-    if off:
-        steps["services"] = f"not enabled: {', '.join(off)}"
-    if not plan.image and any(
-        gpu.state in ("installed_not_loaded", "uvm_missing") and not gpu.reboot for gpu in host.gpus
-    ):
+    steps.update(_holds(plan, done, [name for name, status in installed.items() if status.startswith("hold ")]))
+    disabled = [name for name in plan.services if not tree.find(f"etc/systemd/system/*.wants/{name}")]
+    if disabled:
+        steps["services"] = f"not enabled: {', '.join(disabled)}"
+    loadable = ("installed_not_loaded", "uvm_missing")
+    if not plan.image and any(verdict.state in loadable and not verdict.reboot for verdict in verdicts):
         steps["load"] = "the module is not loaded"
     return steps
 
 
-def _is_built(tree: Tree, host: Host, plan: driver_plan.Plan) -> bool:
-    """A file on disk, and where DKMS builds it DKMS's word too."""
+def _holds(plan: DriverPlan, done: t.Mapping[str, t.Any], held: t.Sequence[str]) -> dict[str, str]:
+    missing = [name for name in plan.held if name not in held]
+    obsolete = [name for name in released(plan, done) if name in held]
+    texts = [f"not held: {', '.join(missing)}"] if missing else []
+    texts += [f"still held: {', '.join(obsolete)}"] if obsolete else []
+    return {"hold": "; ".join(texts)} if plan.family == "deb" and texts else {}
+
+
+def released(plan: DriverPlan, done: t.Mapping[str, t.Any]) -> list[str]:
+    """Return the packages that an earlier run has held and that this plan does not hold."""
+    return [name for name in done.get("held", []) if name not in plan.held]
+
+
+def new_packages(tree: Tree, plan: DriverPlan, run: Run) -> list[str]:
+    """Return the packages of the plan that are not on the host, in any state."""
+    installed = packages(tree, plan.family, plan.packages, run)
+    return [name for name in plan.packages if name not in installed]
+
+
+def next_record(plan: DriverPlan, done: t.Mapping[str, t.Any], new: t.Sequence[str]) -> dict[str, t.Any]:
+    """Return the state file for this plan, which is what removal undoes."""
+    earlier = done.get("packages", [])
+    return {
+        "family": plan.family,
+        "packages": [*earlier, *(name for name in new if name not in earlier)],
+        "files": [file.path for file in plan.files] + ([plan.key.path] if plan.key else []),
+        "held": plan.held,
+    }
+
+
+def _is_built(tree: Tree, host: GpuHost, plan: DriverPlan) -> bool:
+    """Return whether the module is on disk, and reported as installed if DKMS builds it."""
     listed = any(f", {plan.kernel}, " in line and line.endswith(": installed") for line in host.nvidia.dkms)
     return module_path(tree.root, plan.kernel) is not None and (listed or not plan.dkms)

@@ -1,7 +1,7 @@
 # Copyright (c) 2026, kaido.ollama contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What each Linux distribution offers: branches, packages, headers, keys. Tables, and what reads them. Pure.
+"""What each Linux distribution provides: branches, packages, headers, keys. Tables and their accessors. Pure.
 
 PRIVATE to the collection: it may change at any time.
 """
@@ -11,8 +11,10 @@ from __future__ import annotations
 import typing as t
 from dataclasses import dataclass
 
+from . import kernels
+
 Broken = t.Callable[[str, "tuple[int, ...]"], "str | None"]
-"""Why modules of that kind do not build on that kernel, as a clause; None where nothing is known against it."""
+"""Returns why modules of that kind do not build on that kernel, as a clause, or None."""
 
 
 def _never_broken(kind: str, kernel: tuple[int, ...]) -> str | None:
@@ -20,7 +22,7 @@ def _never_broken(kind: str, kernel: tuple[int, ...]) -> str | None:
 
 
 def _debian_550(kind: str, kernel: tuple[int, ...]) -> str | None:
-    """As tried against Debian's archive of November 2026."""
+    """As tested with Debian's archive of November 2026."""
     if kind == "open" and kernel >= (6, 12, 97):
         return "does not build with open modules on kernel 6.12.97 and later"
     if kernel[:2] > (6, 12):
@@ -37,7 +39,9 @@ class Offer:
     branches: tuple[int, ...]
     modules: tuple[str, ...]
     signed: bool = False
-    """Modules come built and signed for Secure Boot."""
+    """The modules are prebuilt, and signed for Secure Boot."""
+    experimental: bool = True
+    """No test of this collection has installed it."""
     broken: Broken = _never_broken
 
 
@@ -50,15 +54,15 @@ class System:
     family: str
     offers: tuple[Offer, ...]
     folder: str
-    """Its folder in NVIDIA's repository."""
+    """Its directory in NVIDIA's repository."""
     key: str
-    """The file of the key there."""
+    """The file name of the key there."""
     fingerprint: str
     amd_firmware: str
     enablerepo: tuple[str, ...] = ()
-    """Repositories that come with the distribution, switched off: dkms needs them."""
+    """Disabled repositories of the distribution that dkms requires."""
     amdgpu: str | None = None
-    """Where AMD's own driver is for it, below a version's folder."""
+    """The directory of AMD's own driver for it, relative to that of a version."""
 
 
 _OPEN, _BOTH = ("open",), ("open", "proprietary")
@@ -79,7 +83,7 @@ def _ubuntu(number: str, codename: str, key: str, fingerprint: str) -> System:
         name,
         f"Ubuntu {number}",
         "deb",
-        # 570 has become an empty package that leads to 580, and no modules are signed for it any more.
+        # 570 is now a transitional package to 580, without signed modules.
         (Offer("distribution", _ARCHIVE, (580, 595), _BOTH, signed=True), _nvidia((580, 590, 595, 610, 615, 620))),
         name,
         key,
@@ -93,15 +97,15 @@ def _el(number: str, key: str, fingerprint: str, builder: str, amdgpu: str | Non
     firmware = "amd-gpu-firmware" if number == "10" else "linux-firmware"
     return System(
         f"el{number}",
-        f"RHEL {number} and its kin",
+        f"RHEL {number} and derivatives",
         "rpm",
-        # Streams of 8 and 9 are named after branch and kind; proprietary modules for 10 are not proven.
+        # The streams of 8 and 9 are named after branch and kind; proprietary modules for 10 are unconfirmed.
         (_nvidia(modules=_BOTH if number != "10" else _OPEN),),
         f"rhel{number}",
         key,
         fingerprint,
         firmware,
-        # RHEL has its own name for the builder's repository; dnf passes over what is not there.
+        # RHEL has another name for the builder's repository; dnf ignores missing ones.
         ("epel", builder, f"codeready-builder-for-rhel-{number}-*64-rpms"),
         amdgpu,
     )
@@ -132,7 +136,14 @@ _SYSTEMS = {
             "Debian 13",
             "deb",
             (
-                Offer("distribution", _ARCHIVE, (550,), ("proprietary", "open"), broken=_debian_550),
+                Offer(
+                    "distribution",
+                    _ARCHIVE,
+                    (550,),
+                    ("proprietary", "open"),
+                    experimental=False,
+                    broken=_debian_550,
+                ),
                 _nvidia((590, 595, 610, 615, 620)),
             ),
             "debian13",
@@ -155,7 +166,7 @@ _SYSTEMS = {
 
 
 def find(os_id: str, os_like: t.Sequence[str], os_version: str) -> System | None:
-    """Return the system of an os-release; relatives of RHEL count as it."""
+    """Return the system of an os-release; derivatives of RHEL count as RHEL."""
     major = os_version.split(".")[0]
     if os_id in ("debian", "fedora"):
         return _SYSTEMS.get(f"{os_id}{major}")
@@ -165,58 +176,33 @@ def find(os_id: str, os_like: t.Sequence[str], os_version: str) -> System | None
 
 
 def names() -> str:
-    """Return what there are plans for."""
+    """Return the supported systems."""
     return ", ".join(system.label for system in _SYSTEMS.values())
-
-
-def flavour(system: System, kernel: str, packages: t.Collection[str]) -> str:
-    """Return which series of kernels a host follows: amd64, cloud-amd64, generic, generic-hwe-24.04, aws."""
-    if system.name.startswith("debian"):
-        tail = kernel.rsplit("-", 1)[-1]
-        return next((f"{kind}-{tail}" for kind in ("cloud", "rt") if f"-{kind}-" in kernel), tail)
-    tail = kernel.split("-", 2)[-1]
-    followed = (name[len("linux-image-") :] for name in packages if name.startswith(f"linux-image-{tail}"))
-    return max((name for name in followed if name == tail or name.startswith(f"{tail}-hwe-")), key=len, default=tail)
-
-
-def headers(system: System, kernel: str, packages: t.Collection[str]) -> list[str]:
-    """Return what holds the headers of the kernel that will run, and of those that replace it."""
-    if system.family == "deb":
-        return [f"linux-headers-{kernel}", f"linux-headers-{flavour(system, kernel, packages)}"]
-    if system.name == "el8":
-        return [f"kernel-devel-{kernel}", "kernel-headers"]
-    if "uek" in kernel:
-        return [f"kernel-uek-devel-{kernel}"]
-    return ["kernel-64k-devel-matched" if kernel.endswith("+64k") else "kernel-devel-matched", "kernel-headers"]
 
 
 def packages(
     system: System, offer: Offer, branch: int, modules: str, kernel: str, installed: t.Collection[str]
 ) -> list[str]:
-    """Return the compute-only set, headers included: no X11, no GL."""
-    before = headers(system, kernel, installed) if not offer.signed else []
+    """Return the packages for computing only, without X11 and GL."""
     is_open = modules == "open"
     if system.family == "rpm":
-        # The streams of 8 and 9 call proprietary modules latest.
-        return [*before, "nvidia-driver-cuda", "kmod-nvidia-open-dkms" if is_open else "kmod-nvidia-latest-dkms"]
+        # Package names of the streams of 8 and 9 call proprietary modules latest.
+        return ["nvidia-driver-cuda", "kmod-nvidia-open-dkms" if is_open else "kmod-nvidia-latest-dkms"]
     if system.name.startswith("ubuntu"):
-        return [*before, *_ubuntu_packages(system, offer, branch, is_open, kernel, installed)]
+        return _ubuntu_packages(offer, branch, is_open, kernel, kernels.series(system, kernel, installed))
     if offer.source == "nvidia":
-        return [*before, "nvidia-driver-cuda", "nvidia-kernel-open-dkms" if is_open else "nvidia-kernel-dkms"]
+        return ["nvidia-driver-cuda", "nvidia-kernel-open-dkms" if is_open else "nvidia-kernel-dkms"]
     module = "nvidia-open-kernel-dkms" if is_open else "nvidia-kernel-dkms"
-    return [*before, module, "libcuda1", "nvidia-smi", "nvidia-persistenced"]
+    return [module, "libcuda1", "nvidia-smi", "nvidia-persistenced"]
 
 
-def _ubuntu_packages(
-    system: System, offer: Offer, branch: int, is_open: bool, kernel: str, installed: t.Collection[str]
-) -> list[str]:
+def _ubuntu_packages(offer: Offer, branch: int, is_open: bool, kernel: str, series: str) -> list[str]:
     suffix = "-open" if is_open else ""
     if offer.source == "nvidia":
-        # NVIDIA's names lost the branch at 590.
+        # NVIDIA's package names contain the branch up to 580.
         if branch < 590:
             return [f"libnvidia-compute-{branch}", f"nvidia-dkms-{branch}{suffix}", f"nvidia-utils-{branch}"]
         return ["libnvidia-compute", f"nvidia-dkms{suffix}", "nvidia-utils"]
-    series = flavour(system, kernel, installed)
     return [
         f"nvidia-headless-no-dkms-{branch}-server{suffix}",
         f"nvidia-utils-{branch}-server",
@@ -226,7 +212,7 @@ def _ubuntu_packages(
 
 
 def fabric_manager(system: System, offer: Offer, branch: int) -> str:
-    """Return what drives NVSwitches; its version has to be the driver's."""
-    # Ubuntu's own archive always names the branch.
+    """Return the package for NVSwitches, whose version must equal the driver's."""
+    # Package names of Ubuntu's own archive always contain the branch.
     named = system.family == "deb" and (branch < 590 or offer.source == "distribution")
     return f"nvidia-fabricmanager-{branch}" if named else "nvidia-fabricmanager"

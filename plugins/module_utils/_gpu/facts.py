@@ -1,38 +1,41 @@
 # Copyright (c) 2026, kaido.ollama contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What GPUs a host has, what drives them, and whether Ollama can use them: read from sysfs and procfs.
+"""The GPUs of a host and their drivers, as sysfs, procfs and the vendors' programs report them.
 
-`look` reads the host and changes nothing; what it says about each GPU is decided by `_gpu_judge`.
+`gather` reads the host and changes nothing. `support` decides which GPUs a version of Ollama can use.
 
 PRIVATE to the collection: it may change at any time.
 """
 
 from __future__ import annotations
 
+import base64
 import contextlib
-import glob
 import grp
 import json
 import os
 import platform
 import pwd
 import re
-import shutil
 import stat
-import subprocess
 import typing as t
 from dataclasses import dataclass, field
 
 from . import cards
+from .tree import Run, Tree, no_program
 
 VENDORS = {0x10DE: "nvidia", 0x1002: "amd", 0x8086: "intel"}
 # Display controllers, and processing accelerators such as AMD's MI300. A card's audio function is class 0403.
 _GPU_CLASSES = (0x0300, 0x0302, 0x0380, 0x1200)
 _NVSWITCH_CLASS = 0x0680
 _SECURE_BOOT = "sys/firmware/efi/efivars/SecureBoot-8be4df61-93ca-11d2-aa0d-00e098032b8c"
-_ENROLLED_KEYS = "sys/firmware/efi/efivars/MokListRT-605dab50-e046-4300-abb6-3dd810dd8b23"
-_DKMS_KEY = "var/lib/dkms/mok.pub"
+# A long list of machine owner keys continues in MokListRT1 and so on.
+_ENROLLED_KEYS = "sys/firmware/efi/efivars/MokListRT*-605dab50-e046-4300-abb6-3dd810dd8b23"
+_DKMS_SETTINGS = ("etc/dkms/framework.conf", "etc/dkms/framework.conf.d/*.conf")
+_DKMS_CERTIFICATE = "/var/lib/dkms/mok.pub"
+# Ubuntu's DKMS signs with the machine owner key of its package shim-signed.
+_SHIM_CERTIFICATE = "/var/lib/shim-signed/mok/MOK.der"
 _LIBRARIES = ("usr/lib/*-linux-gnu", "usr/lib64", "usr/lib", "usr/lib/wsl/lib")
 _MODULE_FOLDERS = ("updates/dkms", "updates", "extra", "kernel/drivers/video", "kernel/nvidia-*", "weak-updates/*")
 _SMI_QUERY = "--query-gpu=index,uuid,name,pci.bus_id,driver_version,memory.total,compute_cap"
@@ -40,13 +43,10 @@ _NODES = ("dev/nvidia*", "dev/kfd", "dev/dri/*", "dev/dxg", "dev/nvhost-gpu", "d
 _VERSION = re.compile(r"\.so\.(\d+\.\d+(?:\.\d+)?)\Z")
 _LOADED = re.compile(r"Kernel Module(?: for \S+)?\s+(\d+\.\d+(?:\.\d+)?)")
 
-Run = t.Callable[[t.Sequence[str]], "tuple[int, str] | None"]
-"""Runs a program; returns its status and output, or None where there is no such program."""
-
 
 @dataclass
 class Gpu:
-    """One GPU; what `_gpu_judge` decides comes last."""
+    """One GPU."""
 
     vendor: str
     pci_address: str | None = None
@@ -59,37 +59,32 @@ class Gpu:
     gfx_target: str | None = None
     vram: int | None = None
     nodes: list[str] = field(default_factory=list)
-    library: str | None = None
-    state: str = "unknown"
-    usable: bool = False
-    reason: str | None = None
-    reboot: bool = False
 
 
 @dataclass
 class Nvidia:
-    """NVIDIA's driver: what the kernel has loaded and what lies on disk."""
+    """NVIDIA's driver: what the kernel has loaded and what is on disk."""
 
     loaded: str | None = None
     installed: str | None = None
     """The version of libcuda.so.1, which must equal the loaded one."""
     modules: str | None = None
-    """open or proprietary, of what is loaded."""
+    """The kind of the loaded modules, open or proprietary."""
     uvm: bool = False
     built_for: list[str] = field(default_factory=list)
     """The kernels that have a module on disk."""
     dkms: list[str] = field(default_factory=list)
-    """As `dkms status` says it, for example `nvidia/580.95.05, 6.8.0-88-generic, x86_64: installed`."""
+    """The lines of `dkms status`, for example `nvidia/580.95.05, 6.8.0-88-generic, x86_64: installed`."""
     user_space: bool = False
     nvswitches: int = 0
     fabric_manager: bool = False
     installer: bool = False
-    """Installed by NVIDIA's .run file, past the package manager."""
+    """Installed by NVIDIA's .run file, without the package manager."""
 
 
 @dataclass
-class Host:
-    """What there is."""
+class GpuHost:
+    """A host with its GPUs."""
 
     kernel: str
     machine: str
@@ -103,6 +98,8 @@ class Host:
     l4t: str | None
     secure_boot: bool
     key_enrolled: bool
+    mok_certificate: str
+    """The path of the certificate with which DKMS signs modules."""
     nouveau: bool
     nvidia: Nvidia
     amdgpu_dkms: str | None
@@ -111,94 +108,11 @@ class Host:
     nodes: list[dict[str, str]]
 
 
-@dataclass(frozen=True)
-class Account:
-    """Who is to open the device nodes."""
+def gather(root: str = "/", run: Run = no_program, machine: str | None = None) -> GpuHost:
+    """Read the GPUs of a host.
 
-    name: str
-    uid: int
-    gids: frozenset[int]
-
-    def may_open(self, mode: int, uid: int, gid: int) -> bool:
-        """Return whether it can read and write a file of that mode and owner."""
-        shift = 6 if uid == self.uid else 3 if gid in self.gids else 0
-        return self.uid == 0 or (mode >> shift) & 6 == 6
-
-
-def account(user: str | None) -> Account | None:
-    """Return a user with its groups; None for nobody known; without a name whoever runs this."""
-    if user is None:
-        return Account(str(os.geteuid()), os.geteuid(), frozenset([*os.getgroups(), os.getegid()]))
-    try:
-        entry = pwd.getpwnam(user)
-    except KeyError:
-        return None
-    return Account(user, entry.pw_uid, frozenset(os.getgrouplist(user, entry.pw_gid)))
-
-
-def run_program(argv: t.Sequence[str]) -> tuple[int, str] | None:
-    """Run a program of the host in the C locale; a dead GPU can make nvidia-smi hang."""
-    path = os.environ.get("PATH", "") + ":/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin:/usr/lib/wsl/lib"
-    program = shutil.which(argv[0], path=path)
-    if program is None:
-        return None
-    try:
-        done = subprocess.run(
-            [program, *argv[1:]],
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            env=dict(os.environ, LC_ALL="C", PATH=path),
-            timeout=30,
-            check=False,
-        )
-    except (OSError, subprocess.TimeoutExpired):
-        return (124, f"{argv[0]} did not answer within 30 s")
-    return (done.returncode, done.stdout.decode("utf-8", "replace"))
-
-
-def no_program(argv: t.Sequence[str]) -> None:
-    """Run nothing: for a tree that is not this host's own."""
-
-
-class Tree:
-    """A host's file system below its root. What cannot be read is not there."""
-
-    def __init__(self, root: str) -> None:
-        self.root = root
-
-    def at(self, path: str) -> str:
-        return os.path.join(self.root, path.lstrip("/"))
-
-    def bytes(self, path: str) -> bytes:
-        try:
-            with open(self.at(path), "rb") as file:
-                return file.read()
-        except OSError:
-            return b""
-
-    def text(self, path: str) -> str:
-        return self.bytes(path).decode("utf-8", "replace").replace("\0", "\n").strip()
-
-    def has(self, path: str) -> bool:
-        return os.path.exists(self.at(path))
-
-    def find(self, pattern: str) -> list[str]:
-        """Return what matches, below the root."""
-        return sorted(os.path.relpath(path, self.root) for path in glob.glob(self.at(pattern)))
-
-    def names(self, path: str) -> list[str]:
-        try:
-            return sorted(os.listdir(self.at(path)))
-        except OSError:
-            return []
-
-
-def look(root: str = "/", run: Run = no_program, machine: str | None = None) -> Host:
-    """Read what there is.
-
-    :param root: where the host's file system begins; anything but / is a copy of some host's files.
-    :param run: runs nvidia-smi and rocm-smi, where a GPU was found.
+    :param root: the root of the host's file system; below any other than /, a copy of a host's files.
+    :param run: runs nvidia-smi and rocm-smi if a GPU is found.
     """
     tree = Tree(root)
     release = dict(line.split("=", 1) for line in tree.text("etc/os-release").splitlines() if "=" in line)
@@ -206,7 +120,8 @@ def look(root: str = "/", run: Run = no_program, machine: str | None = None) -> 
     kernel = tree.text("proc/sys/kernel/osrelease")
     where, container = _platform(tree, kernel)
     pci = dict(_pci(tree))
-    host = Host(
+    certificate = _mok_certificate(tree, [release.get("ID", ""), *release.get("ID_LIKE", "").split()])
+    host = GpuHost(
         kernel=kernel,
         machine=machine or platform.machine(),
         os_id=release.get("ID", "unknown"),
@@ -217,7 +132,8 @@ def look(root: str = "/", run: Run = no_program, machine: str | None = None) -> 
         container=container,
         l4t=_l4t(tree),
         secure_boot=tree.bytes(_SECURE_BOOT)[4:5] == b"\1",
-        key_enrolled=_key_enrolled(tree),
+        key_enrolled=_is_enrolled(tree, certificate),
+        mok_certificate=certificate,
         nouveau=tree.has("sys/module/nouveau"),
         nvidia=_nvidia(tree),
         amdgpu_dkms=tree.text("sys/module/amdgpu/version") or None,
@@ -228,8 +144,8 @@ def look(root: str = "/", run: Run = no_program, machine: str | None = None) -> 
     )
     host.nvidia.nvswitches = sum(1 for vendor, _id, kind, _driver in pci.values() if (vendor, kind) == _NVSWITCH)
     _add_virtual(host, tree)
-    _ask_programs(host, run)
-    _name(host, tree)
+    _run_programs(host, run)
+    _add_names(host, tree)
     return host
 
 
@@ -252,14 +168,30 @@ def _l4t(tree: Tree) -> str | None:
     return f"{found[1]}.{found[2]}" if found else None
 
 
-def _key_enrolled(tree: Tree) -> bool:
-    """Return whether the firmware trusts the key that DKMS signs with; the list holds certificates as they are."""
-    key = tree.bytes(_DKMS_KEY)
-    return bool(key) and key in tree.bytes(_ENROLLED_KEYS)
+def _mok_certificate(tree: Tree, systems: t.Sequence[str]) -> str:
+    """Return the path of the certificate with which DKMS signs: as configured, or the default of the distribution."""
+    settings = "\n".join(tree.text(path) for pattern in _DKMS_SETTINGS for path in tree.find(pattern))
+    configured = re.findall(r"(?m)^\s*mok_certificate=[\"']?(/[^\"'\s$]+)", settings)
+    if configured:
+        return str(configured[-1])
+    if "ubuntu" in systems and (tree.has(_SHIM_CERTIFICATE) or not tree.has(_DKMS_CERTIFICATE)):
+        return _SHIM_CERTIFICATE
+    return _DKMS_CERTIFICATE
+
+
+def _is_enrolled(tree: Tree, certificate: str) -> bool:
+    """Return whether the firmware trusts a certificate; its list contains certificates in binary form."""
+    content = tree.bytes(certificate)
+    if content.startswith(b"-----BEGIN CERTIFICATE-----"):
+        try:
+            content = base64.b64decode(b"".join(content.split(b"-----")[2].split()))
+        except ValueError:
+            return False
+    return bool(content) and any(content in tree.bytes(path) for path in tree.find(_ENROLLED_KEYS))
 
 
 def _pci(tree: Tree) -> t.Iterator[tuple[str, tuple[int, int, int, str | None]]]:
-    """Address -> vendor, device, class and driver of each PCI device."""
+    """Yield the address of each PCI device with its vendor, device, class and driver."""
     for address in tree.names("sys/bus/pci/devices"):
         lines = tree.text(f"sys/bus/pci/devices/{address}/uevent").splitlines()
         fields = dict(line.split("=", 1) for line in lines if "=" in line)
@@ -289,7 +221,7 @@ def _gpus(tree: Tree, pci: t.Mapping[str, tuple[int, int, int, str | None]]) -> 
 
 def _describe_nvidia(tree: Tree, gpu: Gpu, device: int) -> None:
     card = cards.nvidia(device)
-    gpu.generation, gpu.compute_capability, gpu.library = card.generation, card.compute_capability, "cuda"
+    gpu.generation, gpu.compute_capability = card.generation, card.compute_capability
     information = tree.text(f"proc/driver/nvidia/gpus/{gpu.pci_address}/information")
     fields = {key.strip(): value.strip() for key, _colon, value in (x.partition(":") for x in information.splitlines())}
     gpu.name = fields.get("Model")
@@ -301,11 +233,10 @@ def _describe_nvidia(tree: Tree, gpu: Gpu, device: int) -> None:
 def _describe_amd(tree: Tree, gpu: Gpu, folder: str, node: t.Mapping[str, int]) -> None:
     vram, shared = (tree.text(f"{folder}/mem_info_{what}_total") for what in ("vram", "gtt"))
     sizes = [int(size) if size.isdigit() else 0 for size in (vram, shared)]
-    # The rule by which Ollama itself tells them apart.
+    # Ollama distinguishes integrated GPUs by the same rule.
     discrete = any(tree.has(f"{folder}/{name}") for name in ("mem_info_vram_vendor", "board_info"))
     gpu.integrated = not discrete and sizes[0] <= 4 << 30 and sizes[1] >= max(8 << 30, 4 * sizes[0])
     gpu.vram = sizes[1 if gpu.integrated else 0] or None
-    gpu.library = "rocm"
     gpu.nodes = ["/dev/kfd", *gpu.nodes]
     target = node.get("gfx_target_version")
     if target:
@@ -313,7 +244,7 @@ def _describe_amd(tree: Tree, gpu: Gpu, folder: str, node: t.Mapping[str, int]) 
 
 
 def _kfd(tree: Tree) -> dict[str, dict[str, int]]:
-    """PCI address -> properties of the compute driver's node for that GPU; a masked one cannot be read."""
+    """Return the properties of each GPU's compute node by PCI address; masked nodes cannot be read."""
     nodes = {}
     for path in tree.find("sys/class/kfd/kfd/topology/nodes/*/properties"):
         pairs = (line.split() for line in tree.text(path).splitlines())
@@ -344,7 +275,7 @@ def _nvidia(tree: Tree) -> Nvidia:
 
 
 def _dkms(tree: Tree) -> t.Iterator[str]:
-    """Yield what `dkms status` would say, which takes it more than a second."""
+    """Yield the lines of `dkms status`, which itself takes more than a second."""
     for path in tree.find("var/lib/dkms/nvidia*/[0-9]*"):
         name, version = path.split("/")[3:]
         built = tree.find(f"{path}/*/*/module")
@@ -383,32 +314,21 @@ def _nodes(tree: Tree) -> t.Iterator[dict[str, str]]:
             }
 
 
-def denied(root: str, who: Account, path: str) -> bool:
-    """Return whether a device node is there and that account cannot open it."""
-    try:
-        status = os.stat(os.path.join(root, path.lstrip("/")))
-    except OSError:
-        return False
-    return not who.may_open(stat.S_IMODE(status.st_mode), status.st_uid, status.st_gid)
-
-
-def _add_virtual(host: Host, tree: Tree) -> None:
-    """GPUs that no PCI device stands for."""
+def _add_virtual(host: GpuHost, tree: Tree) -> None:
+    """Add GPUs that are not PCI devices."""
     if host.platform == "jetson":
         name = tree.text("proc/device-tree/model") or None
-        host.gpus.append(
-            Gpu("nvidia", name=name, integrated=True, library="cuda", nodes=["/dev/nvhost-gpu", "/dev/nvmap"])
-        )
+        host.gpus.append(Gpu("nvidia", name=name, integrated=True, nodes=["/dev/nvhost-gpu", "/dev/nvmap"]))
     elif host.platform == "wsl2" and tree.has("usr/lib/wsl/lib/libcuda.so.1"):
-        host.gpus.append(Gpu("nvidia", driver="dxgkrnl", library="cuda", nodes=["/dev/dxg"]))
+        host.gpus.append(Gpu("nvidia", driver="dxgkrnl", nodes=["/dev/dxg"]))
 
 
-def _ask_programs(host: Host, run: Run) -> None:
-    """Add what only the vendors' programs know; without a GPU none is started."""
+def _run_programs(host: GpuHost, run: Run) -> None:
+    """Add details that only the vendors' programs report; without a GPU no program is started."""
     vendors = {gpu.vendor for gpu in host.gpus}
     if "nvidia" in vendors and (host.nvidia.loaded or host.platform == "wsl2"):
         answer = run(["nvidia-smi", _SMI_QUERY, "--format=csv,noheader,nounits"])
-        _take_smi(host, answer[1] if answer and answer[0] == 0 else "")
+        _parse_smi(host, answer[1] if answer and answer[0] == 0 else "")
     if "amd" in vendors:
         answer = run(["rocm-smi", "--showproductname", "--showbus", "--json"])
         with contextlib.suppress(ValueError, AttributeError):
@@ -418,7 +338,7 @@ def _ask_programs(host: Host, run: Run) -> None:
                         gpu.name = card.get("Card Series") or card.get("Card series")
 
 
-def _take_smi(host: Host, output: str) -> None:
+def _parse_smi(host: GpuHost, output: str) -> None:
     for line in output.splitlines():
         values = [value.strip() for value in line.split(",")]
         if len(values) != 7:
@@ -432,8 +352,8 @@ def _take_smi(host: Host, output: str) -> None:
                 gpu.vram = int(mebibytes) << 20 if mebibytes.isdigit() else None
 
 
-def _name(host: Host, tree: Tree) -> None:
-    """Look names up in the PCI database, where it is installed and somebody needs one."""
+def _add_names(host: GpuHost, tree: Tree) -> None:
+    """Add missing names from the PCI database, if it is installed."""
     nameless = {gpu.pci_id: gpu for gpu in host.gpus if not gpu.name and gpu.pci_id}
     path = next((p for p in ("usr/share/misc/pci.ids", "usr/share/hwdata/pci.ids") if tree.has(p)), None)
     if not nameless or path is None:

@@ -1,7 +1,9 @@
 # Copyright (c) 2026, kaido.ollama contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Can this version of Ollama use this GPU, and if not, why: one state and one sentence for each. Pure.
+"""Which GPUs a version of Ollama can use, and why not the others: a state and a sentence for each.
+
+`assess` is pure; `examine` reads a host first.
 
 PRIVATE to the collection: it may change at any time.
 """
@@ -10,20 +12,70 @@ from __future__ import annotations
 
 import re
 import typing as t
+from dataclasses import asdict, dataclass
 
-from . import cards
-from .facts import Gpu, Host
+from . import cards, facts
+from .facts import Gpu, GpuHost
+from .tree import Account, Run, denied, run_program
 
-# Ollama checks NVIDIA's driver since 0.30; before, its documentation asked for 531.
+# Ollama checks the version of NVIDIA's driver since 0.30; its documentation required 531 before.
 FIRST_WITH_FLOORS = (0, 30)
 FLOOR, FLOOR_BEFORE, FLOOR_OLD_CARDS = 550, 531, 570
-# The kernel driver of ROCm 6.4, the oldest that drives the ROCm 7 which Ollama brings.
+# The kernel driver of ROCm 6.4, the oldest that works with the ROCm 7 of Ollama.
 OLDEST_AMDGPU = (6, 12)
-# The oldest kernel whose own driver knows the target; kernels of RHEL carry newer drivers than their number says.
+# The oldest kernel whose own driver supports the target; kernels of RHEL contain newer drivers than their version says.
 OLDEST_KERNEL = {"gfx11": (6, 1), "gfx12": (6, 12)}
+# States in which a server without this GPU works as intended: no fault of the host, and nothing to repair.
+_NOT_EXPECTED = ("integrated", "reserved_for_passthrough", "unsupported_target", "no_vulkan", "not_passed_in")
 
 Denied = t.Callable[[str], bool]
-"""Whether a device node is there and the server's account cannot open it."""
+"""Whether a device node exists and the server's account cannot open it."""
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What a version of Ollama can do with one GPU."""
+
+    gpu: Gpu
+    library: str
+    """cuda, rocm or vulkan."""
+    state: str
+    reason: str | None
+    reboot: bool
+    """Whether a reboot is required before the GPU can be used."""
+
+    @property
+    def usable(self) -> bool:
+        return self.state == "ok"
+
+    @property
+    def expected(self) -> bool:
+        """Whether a server without this GPU has a fault that can be repaired."""
+        return self.state not in _NOT_EXPECTED
+
+    @property
+    def label(self) -> str:
+        return self.gpu.name or self.gpu.pci_id or self.gpu.vendor
+
+    def as_dict(self) -> dict[str, t.Any]:
+        """Return the GPU with the verdict about it."""
+        return dict(
+            asdict(self.gpu),
+            library=self.library,
+            state=self.state,
+            usable=self.usable,
+            reason=self.reason,
+            reboot=self.reboot,
+        )
+
+
+class _Finding(t.NamedTuple):
+    state: str = "ok"
+    reason: str | None = None
+    library: str | None = None
+
+
+_OK = _Finding()
 
 
 def numbers(text: str) -> tuple[int, ...]:
@@ -38,181 +90,201 @@ def floor(ollama: str, capability: str | None) -> int:
     return FLOOR_OLD_CARDS if capability and numbers(capability) < (7, 0) else FLOOR
 
 
-def judge(host: Host, ollama: str, denied: Denied) -> None:
-    """Set `state`, `usable`, `library` and `reason` of each GPU."""
-    for gpu in host.gpus:
-        problem = _problem(host, gpu, ollama, denied)
-        gpu.state, gpu.reason = problem or ("ok", None)
-        gpu.usable = problem is None
-        gpu.reboot = gpu.state == "mismatch" or (gpu.state == "installed_not_loaded" and not _can_load(host))
+def examine(
+    ollama: str, account: Account | None, root: str = "/", run: Run = run_program
+) -> tuple[GpuHost, list[Verdict]]:
+    """Read the GPUs of a host and assess them for a version of Ollama whose server runs as that account."""
+    host = facts.gather(root, run)
+    return host, assess(host, ollama, lambda path: denied(root, account, path))
 
 
-def _problem(host: Host, gpu: Gpu, ollama: str, denied: Denied) -> tuple[str, str] | None:
+def assess(host: GpuHost, ollama: str, is_denied: Denied) -> list[Verdict]:
+    """Return a verdict for each GPU of a host."""
+    return [_verdict(host, gpu, ollama, is_denied) for gpu in host.gpus]
+
+
+def _verdict(host: GpuHost, gpu: Gpu, ollama: str, is_denied: Denied) -> Verdict:
+    found = _finding(host, gpu, ollama, is_denied)
+    library = found.library or {"nvidia": "cuda", "amd": "rocm"}.get(gpu.vendor, "vulkan")
+    reboot = found.state == "mismatch" or (found.state == "installed_not_loaded" and not _can_load(host))
+    return Verdict(gpu, library, found.state, found.reason, reboot)
+
+
+def _finding(host: GpuHost, gpu: Gpu, ollama: str, is_denied: Denied) -> _Finding:
     if gpu.driver == "vfio-pci":
-        return "reserved_for_passthrough", "it is reserved for a virtual machine (vfio-pci), so nothing here can use it"
-    problem = _VENDORS[gpu.vendor](host, gpu, ollama)
-    if problem is None:
-        closed = [node for node in gpu.nodes if denied(node)]
+        return _Finding("reserved_for_passthrough", "it is reserved for a virtual machine (vfio-pci)")
+    if host.platform == "container" and gpu.nodes and not {node["path"] for node in host.nodes} & set(gpu.nodes):
+        return _Finding("not_passed_in", "the container has none of its device nodes")
+    found = _VENDORS[gpu.vendor](host, gpu, ollama)
+    if found.state == "ok":
+        closed = [node for node in gpu.nodes if is_denied(node)]
         if closed:
-            return "no_permission", f"the server's account may not open {', '.join(closed)}"
-    return problem
+            return _Finding("no_permission", f"the server's account cannot open {', '.join(closed)}", found.library)
+    return found
 
 
 # NVIDIA
 
 
-def _nvidia(host: Host, gpu: Gpu, ollama: str) -> tuple[str, str] | None:
+def _nvidia(host: GpuHost, gpu: Gpu, ollama: str) -> _Finding:
     if host.platform in ("wsl2", "jetson"):
-        return None
+        return _OK
     if gpu.generation == "Kepler or older":
-        return (
+        return _Finding(
             "unsupported_target",
-            "it is of generation Kepler or older; Ollama needs Maxwell or newer",
+            "it is of generation Kepler or older; Ollama requires Maxwell or newer",
         )
     if gpu.driver != "nvidia" or host.nvidia.loaded is None:
         return _not_loaded(host, gpu)
-    return _too_old(host, gpu, ollama) or _incomplete(host)
+    found = _version(host, gpu, ollama)
+    return found if found.state != "ok" else _completeness(host)
 
 
-def _too_old(host: Host, gpu: Gpu, ollama: str) -> tuple[str, str] | None:
+def _version(host: GpuHost, gpu: Gpu, ollama: str) -> _Finding:
     driver = host.nvidia
     if driver.installed and driver.installed != driver.loaded:
-        return (
+        return _Finding(
             "mismatch",
-            f"the kernel has driver {driver.loaded} loaded, but {driver.installed} is installed: reload the module, "
+            f"the kernel has driver {driver.loaded} loaded, but {driver.installed} is installed: reload the module "
             "or reboot",
         )
     least = floor(ollama, gpu.compute_capability)
     if numbers(str(driver.loaded))[0] < least:
         card = f" with compute capability {gpu.compute_capability}" if least == FLOOR_OLD_CARDS else ""
-        return "driver_too_old", f"driver {driver.loaded} is too old: Ollama {ollama} needs {least} or newer{card}"
-    return None
+        return _Finding(
+            "driver_too_old", f"driver {driver.loaded} is too old: Ollama {ollama} requires {least} or newer{card}"
+        )
+    return _OK
 
 
-def _incomplete(host: Host) -> tuple[str, str] | None:
+def _completeness(host: GpuHost) -> _Finding:
     driver, nodes = host.nvidia, {node["path"] for node in host.nodes}
     if driver.installed is None:
         same = f" of exactly version {driver.loaded}, as the host's driver" if host.platform == "container" else ""
-        return "no_user_space", f"libcuda.so.1 is not installed; install NVIDIA's libraries{same}"
+        return _Finding("no_user_space", f"libcuda.so.1 is not installed; install NVIDIA's libraries{same}")
     if not driver.uvm or "/dev/nvidia-uvm" not in nodes:
         what = "module nvidia-uvm is not loaded" if not driver.uvm else "/dev/nvidia-uvm is missing"
-        return "uvm_missing", f"{what}: modprobe nvidia-uvm, then nvidia-modprobe -u -c 0"
+        return _Finding("uvm_missing", f"{what}: modprobe nvidia-uvm, then nvidia-modprobe -u -c 0")
     if driver.nvswitches and not driver.fabric_manager:
-        return "no_fabric_manager", "this machine has NVSwitches, and nvidia-fabricmanager is not installed"
-    return None
+        return _Finding("no_fabric_manager", "this machine has NVSwitches, and nvidia-fabricmanager is not installed")
+    return _OK
 
 
-def _can_load(host: Host) -> bool:
+def _can_load(host: GpuHost) -> bool:
     """Return whether loading the module is enough; taking the console from nouveau is not safe."""
     return host.kernel in host.nvidia.built_for and not host.nouveau and (not host.secure_boot or host.key_enrolled)
 
 
-def _not_loaded(host: Host, gpu: Gpu) -> tuple[str, str]:
+def _not_loaded(host: GpuHost, gpu: Gpu) -> _Finding:
     driver = host.nvidia
     if host.platform == "container":
-        return "no_driver", "the container's host has no NVIDIA driver loaded for it"
+        return _Finding("no_driver", "the container's host has no NVIDIA driver loaded for it")
     if host.kernel in driver.built_for:
         if host.nouveau:
-            return "installed_not_loaded", "NVIDIA's driver is installed, but nouveau holds the card: reboot"
+            return _Finding("installed_not_loaded", "NVIDIA's driver is installed, but nouveau is in use: reboot")
         if host.secure_boot and not host.key_enrolled:
-            return (
+            return _Finding(
                 "installed_not_loaded",
-                "NVIDIA's driver is installed but not loaded; Secure Boot is on, and keys that the firmware does not "
-                "know are rejected: mokutil --import /var/lib/dkms/mok.pub, reboot, and confirm at the console",
+                "NVIDIA's driver is installed but not loaded; Secure Boot is on, and the firmware rejects keys that "
+                "are "
+                f"not enrolled: mokutil --import {host.mok_certificate}, reboot, and confirm at the console",
             )
-        return "installed_not_loaded", "NVIDIA's driver is installed, but not loaded: modprobe nvidia"
+        return _Finding("installed_not_loaded", "NVIDIA's driver is installed, but not loaded: modprobe nvidia")
     if driver.built_for:
-        return (
+        return _Finding(
             "installed_not_loaded",
             f"NVIDIA's driver is built for kernel {driver.built_for[-1]}, but {host.kernel} runs: reboot",
         )
     if driver.user_space or driver.dkms:
-        return (
+        return _Finding(
             "module_not_built",
             f"NVIDIA's driver is installed, but has no module for kernel {host.kernel}: install its headers, then "
             "dkms autoinstall",
         )
-    bound = f"{gpu.driver} drives it" if gpu.driver else "no driver is bound to it"
-    return "no_driver", f"NVIDIA's driver is not installed ({bound})"
+    bound = f"{gpu.driver} is bound to it" if gpu.driver else "no driver is bound to it"
+    return _Finding("no_driver", f"NVIDIA's driver is not installed ({bound})")
 
 
 # AMD and Intel
 
 
-def _amd(host: Host, gpu: Gpu, ollama: str) -> tuple[str, str] | None:
+def _amd(host: GpuHost, gpu: Gpu, ollama: str) -> _Finding:
     if gpu.driver is None:
-        return (
+        return _Finding(
             "no_driver",
             "no driver is bound to it; usually its firmware is missing (Debian: firmware-amd-graphics): install it "
             "and reboot",
         )
     version = host.amdgpu_dkms
     if version and numbers(version) < OLDEST_AMDGPU:
-        return (
+        return _Finding(
             "driver_too_old",
-            f"amdgpu {version} is too old: Ollama {ollama} brings ROCm 7, which needs 6.12 or newer",
+            f"amdgpu {version} is too old: Ollama {ollama} contains ROCm 7, which requires 6.12 or newer",
         )
     if gpu.gfx_target is None or all(node["path"] != "/dev/kfd" for node in host.nodes):
-        return "no_compute", "the driver offers no compute node for it (/sys/class/kfd, /dev/kfd)"
+        return _Finding("no_compute", "the driver provides no compute node for it (/sys/class/kfd, /dev/kfd)")
     if gpu.gfx_target not in cards.GFX_TARGETS:
-        problem = f"ROCm target {gpu.gfx_target} is not one that Ollama is built for"
+        problem = f"ROCm target {gpu.gfx_target} is not supported by Ollama"
         return _vulkan(host, gpu, ollama, problem)
     if gpu.integrated and gpu.gfx_target != cards.GFX_INTEGRATED:
-        return "integrated", f"it is integrated ({gpu.gfx_target}), and Ollama uses no such GPU unless told to"
+        return _Finding("integrated", f"it is an integrated GPU ({gpu.gfx_target}), which Ollama ignores by default")
     least = OLDEST_KERNEL.get(gpu.gfx_target[:5])
     if least and not version and ".el" not in host.kernel and numbers(host.kernel)[:2] < least:
         wanted = ".".join(str(number) for number in least)
-        return (
+        return _Finding(
             "driver_too_old",
             f"the amdgpu of kernel {host.kernel} is too old for {gpu.gfx_target}: {wanted} or newer",
         )
-    return None
+    return _OK
 
 
-def _intel(host: Host, gpu: Gpu, ollama: str) -> tuple[str, str] | None:
+def _intel(host: GpuHost, gpu: Gpu, ollama: str) -> _Finding:
     if gpu.driver is None:
-        return "no_driver", "no driver is bound to it"
-    return _vulkan(host, gpu, ollama, "Ollama uses GPUs of Intel through Vulkan only")
+        return _Finding("no_driver", "no driver is bound to it")
+    return _vulkan(host, gpu, ollama, "Ollama supports GPUs of Intel through Vulkan only")
 
 
-def _vulkan(host: Host, gpu: Gpu, ollama: str, why: str) -> tuple[str, str] | None:
-    gpu.library = "vulkan"
+def _vulkan(host: GpuHost, gpu: Gpu, ollama: str, why: str) -> _Finding:
     if gpu.integrated:
-        return "integrated", "it is integrated, and Ollama uses no such GPU unless told to"
+        return _Finding("integrated", "it is an integrated GPU, which Ollama ignores by default", "vulkan")
     if numbers(ollama) < FIRST_WITH_FLOORS:
-        return "unsupported_target", f"{why}, and Ollama {ollama} has no Vulkan"
+        return _Finding("unsupported_target", f"{why}, and Ollama {ollama} does not support Vulkan", "vulkan")
     if not host.vulkan:
-        return "no_vulkan", f"{why}, and there is no Vulkan driver: install libvulkan1 and mesa-vulkan-drivers"
-    return None
+        install = "install libvulkan1 and mesa-vulkan-drivers"
+        return _Finding("no_vulkan", f"{why}, and there is no Vulkan driver: {install}", "vulkan")
+    return _Finding(library="vulkan")
 
 
-_VENDORS: dict[str, t.Callable[[Host, Gpu, str], tuple[str, str] | None]] = {
+_VENDORS: dict[str, t.Callable[[GpuHost, Gpu, str], _Finding]] = {
     "nvidia": _nvidia,
     "amd": _amd,
     "intel": _intel,
 }
 
 
-def reboot_reasons(host: Host) -> list[str]:
-    """Return why this host has to be rebooted before its GPUs work; empty where it has not."""
-    return sorted({f"{gpu.name or gpu.pci_id}: {gpu.reason}" for gpu in host.gpus if gpu.reboot})
+def reboot_reasons(verdicts: t.Sequence[Verdict]) -> list[str]:
+    """Return why a reboot is required before GPUs can be used; empty if none is."""
+    return sorted({f"{verdict.label}: {verdict.reason}" for verdict in verdicts if verdict.reboot})
 
 
-def variant(host: Host) -> str:
-    """Return which archive of Ollama fits beside the ordinary one: rocm, jetpack6, jetpack5, or none."""
+def prospective(verdicts: t.Sequence[Verdict]) -> list[Verdict]:
+    """Return the GPUs that the server can use once its account is in the groups of their device nodes."""
+    return [verdict for verdict in verdicts if verdict.usable or verdict.state == "no_permission"]
+
+
+def variant(host: GpuHost, verdicts: t.Sequence[Verdict]) -> str:
+    """Return the additional archive of Ollama for these GPUs: rocm, jetpack6, jetpack5, or none."""
     if host.platform == "jetson" and host.l4t:
         return {"36": "jetpack6", "35": "jetpack5"}.get(host.l4t.split(".")[0], "")
-    # An account is put into its groups later.
-    fits = (gpu.usable or gpu.state == "no_permission" for gpu in host.gpus if gpu.library == "rocm")
-    return "rocm" if any(fits) else ""
+    return "rocm" if any(verdict.library == "rocm" for verdict in prospective(verdicts)) else ""
 
 
-def summary(host: Host) -> str:
-    """Return one line for people."""
-    if not host.gpus:
+def summary(verdicts: t.Sequence[Verdict]) -> str:
+    """Return one human-readable line."""
+    if not verdicts:
         return "no GPU"
     return "; ".join(
-        f"{gpu.name or gpu.pci_id or gpu.vendor}{f' at {gpu.pci_address}' if gpu.pci_address else ''}: "
-        + (f"usable ({gpu.library})" if gpu.usable else f"not usable: {gpu.reason}")
-        for gpu in host.gpus
+        f"{verdict.label}{f' at {verdict.gpu.pci_address}' if verdict.gpu.pci_address else ''}: "
+        + (f"usable ({verdict.library})" if verdict.usable else f"not usable: {verdict.reason}")
+        for verdict in verdicts
     )

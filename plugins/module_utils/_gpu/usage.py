@@ -15,7 +15,8 @@ import typing as t
 from dataclasses import dataclass, field
 
 from .._core.errors import OllamaError
-from .facts import Gpu, Run
+from .facts import Gpu
+from .tree import Run
 
 _SMI = (
     "pci.bus_id,utilization.gpu,memory.used,memory.total,temperature.gpu,power.draw,"

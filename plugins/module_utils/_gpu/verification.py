@@ -1,7 +1,7 @@
 # Copyright (c) 2026, kaido.ollama contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Does a model really run on a GPU? Server, journal and nvidia-smi have to agree.
+"""Whether a model runs on a GPU: the server, its journal and nvidia-smi must agree.
 
 PRIVATE to the collection: it may change at any time.
 """
@@ -15,17 +15,19 @@ import typing as t
 from dataclasses import dataclass
 
 from .._core.progress import human
-from . import facts, support
+from . import support
+from .tree import Account, Run, account
 
-_APPS = ["nvidia-smi", "--query-compute-apps=pid", "--format=csv,noheader"]
+_APPS = ["nvidia-smi", "--query-compute-apps=pid,used_memory", "--format=csv,noheader,nounits"]
+_APP = re.compile(r"([0-9]{1,10})(?:, *(?:([0-9]{1,10})|\[?N/A\]?))?\Z")
 
 
 @dataclass(frozen=True)
 class Server:
-    """The processes of a unit, and as whom they run."""
+    """The processes of a unit, and the account that runs them."""
 
     pids: frozenset[int]
-    account: facts.Account | None
+    account: Account | None
 
 
 def find_server(unit: str, proc: str = "/proc") -> Server:
@@ -37,84 +39,99 @@ def find_server(unit: str, proc: str = "/proc") -> Server:
                 fields = dict(line.split(":", 1) for line in file if ":" in line)
             gids = {*fields["Groups"].split(), fields["Gid"].split()[1]}
             uid = int(fields["Uid"].split()[1])
-            return Server(pids, facts.Account(str(uid), uid, frozenset(int(gid) for gid in gids)))
+            return Server(pids, Account(str(uid), uid, frozenset(int(gid) for gid in gids)))
     return Server(pids, None)
 
 
 def _is_of(unit: str, process: str) -> bool:
-    # A user can run a unit of the same name, but only in a slice of users.
+    # A unit of the same name that a user runs is in the slice of that user.
     with contextlib.suppress(OSError), open(f"{process}/cgroup", encoding="utf-8", errors="replace") as file:
         return any(re.search(rf"/{re.escape(unit)}(/|$)", line) and "/user.slice/" not in line for line in file)
     return False
 
 
-def computes_there(server: Server, run: facts.Run) -> bool | None:
-    """Return whether nvidia-smi shows a process of the server; None where it cannot tell, as inside a container."""
+class Evidence(t.NamedTuple):
+    """What nvidia-smi reports about a server while a model is loaded; None for unknown."""
+
+    listed: bool | None = None
+    memory: int | None = None
+    """The GPU memory of all its processes in bytes."""
+
+
+def evidence(server: Server, run: Run) -> Evidence:
+    """Return what nvidia-smi reports about a server; in a container it lists no processes."""
     answer = run(_APPS)
     if answer is None or answer[0] != 0:
-        return None
-    lines = [line.strip() for line in answer[1].splitlines() if line.strip()]
-    if not all(re.match(r"[0-9]{1,10}\Z", line) for line in lines):
-        return None
-    if not lines and os.path.exists("/run/systemd/container"):
-        return None
-    return any(int(line) in server.pids for line in lines)
+        return Evidence()
+    found = [_APP.match(line.strip()) for line in answer[1].splitlines() if line.strip()]
+    rows = [row.groups() for row in found if row]
+    if len(rows) < len(found) or (not rows and os.path.exists("/run/systemd/container")):
+        return Evidence()
+    own = [mebibytes for pid, mebibytes in rows if int(pid) in server.pids]
+    return Evidence(bool(own), sum(int(size) << 20 for size in own) if own and all(own) else None)
 
 
-def problem(result: t.Mapping[str, t.Any], compute: t.Sequence[t.Mapping[str, t.Any]], seen: bool | None) -> str | None:
-    """Return what is wrong with a probed model, as a clause; None where all of it runs on a GPU. Pure."""
+def problem(
+    result: t.Mapping[str, t.Any], compute: t.Sequence[t.Mapping[str, t.Any]], listed: bool | None
+) -> str | None:
+    """Return what is wrong with a tested model, as a clause; None if all of it runs on a GPU. Pure.
+
+    :param compute: the devices in the server's journal.
+    :param listed: whether nvidia-smi lists the server. That is evidence only about models on CUDA: a process that uses
+        ROCm or Vulkan is not in its list.
+    """
     size, vram = result["size"], result["size_vram"]
     if vram == 0:
         return "it runs on the CPU: none of it is in GPU memory"
-    where = f"the server says that {human(vram)} of it are in GPU memory"
-    if compute and all(device.get("library") == "cpu" for device in compute):
-        return f"{where}, but its journal says that it found no GPU"
-    if seen is False:
-        return f"{where}, but nvidia-smi shows no process of it"
+    where = f"the server reports {human(vram)} of it in GPU memory"
+    libraries = {str(device.get("library") or "").lower() for device in compute}
+    if libraries == {"cpu"}:
+        return f"{where}, but its journal reports no GPU"
+    if listed is False and libraries <= {"cuda", "cpu"}:
+        return f"{where}, but nvidia-smi lists no process of it"
     if vram < size:
         return f"only {human(vram)} of {human(size)} ({100 * vram / size:.0f} %) are in GPU memory"
     return None
 
 
-def why(host: facts.Host, uses_cpu: bool) -> str:
-    """Return what the host's GPUs have to do with it. Pure."""
-    if not host.gpus:
+def why(verdicts: t.Sequence[support.Verdict], uses_cpu: bool) -> str:
+    """Return how the host's GPUs explain a problem. Pure."""
+    if not verdicts:
         return "this host has no GPU"
-    reasons = [f"{gpu.name or gpu.pci_id or gpu.vendor}: {gpu.reason}" for gpu in host.gpus if not gpu.usable]
-    if any(gpu.usable for gpu in host.gpus):
-        hint = "its GPU can be used, so the server was perhaps started before the driver: restart it"
-        return hint if uses_cpu else "more is not free"
-    return "; ".join(reasons)
+    if any(verdict.usable for verdict in verdicts):
+        restart = "a GPU of this host can be used, and the server may have started before its driver: restart it"
+        return restart if uses_cpu else "there is not enough free GPU memory"
+    return "; ".join(f"{verdict.label}: {verdict.reason}" for verdict in verdicts)
 
 
 def explain(
     result: t.Mapping[str, t.Any],
     compute: t.Sequence[t.Mapping[str, t.Any]],
-    seen: bool | None,
+    listed: bool | None,
     server: Server,
     version: str,
 ) -> str | None:
-    """Return `problem` with what this host's GPUs have to do with it."""
-    clause = problem(result, compute, seen)
-    if clause is None:
+    """Return `problem` and how this host's GPUs explain it."""
+    if problem(result, compute, listed) is None:
         return None
-    host = facts.look("/", facts.run_program)
-    who = server.account
-    support.judge(host, version, lambda path: who is not None and facts.denied("/", who, path))
-    return f"{clause}; {why(host, uses_cpu=result['size_vram'] == 0)}"
+    _host, verdicts = support.examine(version, server.account)
+    if not compute and any(verdict.usable and verdict.library != "cuda" for verdict in verdicts):
+        # Without the journal it is unknown which GPU computes, and nvidia-smi lists only some.
+        listed = None
+    clause = problem(result, compute, listed)
+    return clause and f"{clause}; {why(verdicts, uses_cpu=result['size_vram'] == 0)}"
 
 
-def brief(version: str, user: str) -> dict[str, t.Any]:
-    """Return what matters of this host's GPUs before a server is there."""
-    host = facts.look("/", facts.run_program)
-    who = facts.account(user)
-    support.judge(host, version, lambda path: who is not None and facts.denied("/", who, path))
-    # An account is put into its groups later.
-    usable = [gpu for gpu in host.gpus if gpu.usable or gpu.state == "no_permission"]
+def overview(version: str, user: str) -> dict[str, t.Any]:
+    """Return what role ollama needs to know about this host's GPUs before the server is installed."""
+    host, verdicts = support.examine(version, account(user))
+    usable = support.prospective(verdicts)
+    faults = [] if usable else [f"{verdict.label}: {verdict.reason}" for verdict in verdicts if verdict.expected]
     return {
-        "count": len(host.gpus),
+        "count": len(verdicts),
         "usable": bool(usable),
-        "summary": support.summary(host),
-        "vram": sum(gpu.vram or 0 for gpu in usable),
-        "variant": support.variant(host),
+        "problem": "; ".join(faults),
+        "summary": support.summary(verdicts),
+        "vram": sum(verdict.gpu.vram or 0 for verdict in usable),
+        "variant": support.variant(host, verdicts),
     }

@@ -21,7 +21,7 @@ from dataclasses import dataclass, field, replace
 from .._core.errors import OllamaError
 from .._core.name import DEFAULT_HOST, Name, parse, parse_digest
 from .._core.progress import Progress, human
-from .._gpu.fit import too_big
+from .._gpu import memory as gpu_memory
 from .._server.api import Client
 from .._store.store import Audit, Damage, Entry, Memory, Store, audit
 from .bundle import BundleSource
@@ -74,7 +74,8 @@ class Options:
     parallel: int = 1
     detach: bool = False
     vram: int = 0
-    """Bytes of GPU memory that models are to fit into; 0 where that is not known or does not matter."""
+    """GPU memory of the host in bytes; 0 if it is unknown or does not matter."""
+    gpu_settings: gpu_memory.Settings = field(default_factory=gpu_memory.Settings)
     exclusive: bool = False
     keep: tuple[Name, ...] = ()
     environment: t.Mapping[str, str] | None = None
@@ -771,8 +772,8 @@ def converge(models: Models, wanted: t.Sequence[Wanted], *, server_up: bool, che
     models.warnings += sorted({note for plan in plans for note in plan.notes})
 
     offers = ((plan, plan.candidates[0][1]) for plan in pulls)
-    sizes = {str(plan.wanted.name): offer.chosen.size for plan, offer in offers if offer}
-    models.warnings += filter(None, (too_big(name, size, options.vram) for name, size in sizes.items()))
+    sizes = {plan.wanted.name: offer.chosen.size for plan, offer in offers if offer}
+    models.warnings += filter(None, (_shortage(models, name, size) for name, size in sizes.items()))
 
     missing, reused = models.missing_bytes(pulls)
     free = _check_space(models.store, missing, reused) if models.store else None
@@ -847,6 +848,21 @@ def _check_space(store: Store, missing: int, reused: int) -> int:
             free_bytes=free,
         )
     return free
+
+
+def _shortage(models: Models, name: Name, size: int) -> str | None:
+    """Return a warning about a model that does not fit into the GPU memory.
+
+    The architecture is that of the tag on this host: a new version of a tag rarely changes it.
+    """
+    vram, known = models.options.vram, None
+    with contextlib.suppress(OSError, OllamaError):
+        entry = models.store.find(name) if vram and models.store else None
+        if models.store and entry and entry.blobs:
+            weights = max(entry.blobs, key=lambda blob: blob.size)
+            with models.store.open_blob(weights.digest) as file:
+                known = gpu_memory.architecture(gpu_memory.read_gguf(t.cast("t.BinaryIO", file)))
+    return gpu_memory.shortage(str(name), gpu_memory.estimate(size, known, models.options.gpu_settings, vram), vram)
 
 
 def _undeclared(models: Models, names: t.Sequence[Name], listed: t.Mapping[str, t.Mapping[str, t.Any]]) -> list[Name]:

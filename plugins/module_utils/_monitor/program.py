@@ -29,7 +29,7 @@ from dataclasses import dataclass, field, fields
 from .._core.errors import OllamaError
 from .._core.http import request
 from .._core.owner import read_regular
-from .._gpu import facts, support, usage
+from .._gpu import support, tree, usage
 from .._release import release
 from .._server.api import DEFAULT_URL, Client
 from .._service import certificates
@@ -97,7 +97,7 @@ class _Seen:
     reboot: bool = False
 
 
-def collect(config: Config, run: facts.Run = facts.run_program) -> str:
+def collect(config: Config, run: tree.Run = tree.run_program) -> str:
     """Return the metrics of this host as text; failures of parts go to stderr, one line each, and into the text."""
     metrics, seen = Metrics(), _Seen()
     collectors = dict(_SERVER_COLLECTORS, **_COLLECTORS) if config.server else _COLLECTORS
@@ -118,7 +118,7 @@ def _log(line: str) -> None:
     sys.stderr.write("".join(letter if letter.isprintable() else "?" for letter in line) + "\n")
 
 
-def _server(config: Config, metrics: Metrics, seen: _Seen, run: facts.Run) -> None:
+def _server(config: Config, metrics: Metrics, seen: _Seen, run: tree.Run) -> None:
     client = Client(config.api_url, timeout=10.0)
     try:
         seen.version = client.version()
@@ -151,7 +151,7 @@ def timestamp(text: str) -> float | None:
     return seconds - offset if found[2] == "+" else seconds + offset
 
 
-def _store(config: Config, metrics: Metrics, seen: _Seen, run: facts.Run) -> None:
+def _store(config: Config, metrics: Metrics, seen: _Seen, run: tree.Run) -> None:
     store = Store(config.models_dir)
     metrics.add("store_readable", int(store.readable))
     path = config.models_dir
@@ -192,29 +192,26 @@ def _store(config: Config, metrics: Metrics, seen: _Seen, run: facts.Run) -> Non
     metrics.add("orphan_bytes", sum(row["size"] for row in orphans))
 
 
-def _releases(config: Config, metrics: Metrics, seen: _Seen, run: facts.Run) -> None:
+def _releases(config: Config, metrics: Metrics, seen: _Seen, run: tree.Run) -> None:
     state = release.look(config.install_dir, "/usr/local/bin")
     for version in state.known:
         metrics.add("release_info", 1, version=version, state="current" if version == state.used else "kept")
     seen.version = seen.version or state.used
 
 
-def _gpus(config: Config, metrics: Metrics, seen: _Seen, run: facts.Run) -> None:
-    host = facts.look(config.root, run)
-    account = facts.account(config.user)
-    support.judge(
-        host,
-        seen.version or _UNKNOWN_VERSION,
-        lambda path: account is not None and facts.denied(config.root, account, path),
-    )
+def _gpus(config: Config, metrics: Metrics, seen: _Seen, run: tree.Run) -> None:
+    account = tree.account(config.user)
+    host, verdicts = support.examine(seen.version or _UNKNOWN_VERSION, account, config.root, run)
     metrics.add("gpus", len(host.gpus))
-    for index, gpu in enumerate(host.gpus):
-        metrics.add("gpu_usable", int(gpu.usable), gpu=gpu.pci_address or str(index), vendor=gpu.vendor, name=gpu.name)
-    metrics.add("gpu_driver_mismatch", int(any(gpu.state == "mismatch" for gpu in host.gpus)))
-    usable = any(gpu.usable for gpu in host.gpus)
-    expected = config.gpu == "required" or (config.gpu == "preferred" and bool(host.gpus))
+    for index, verdict in enumerate(verdicts):
+        gpu = verdict.gpu
+        place = gpu.pci_address or str(index)
+        metrics.add("gpu_usable", int(verdict.usable), gpu=place, vendor=gpu.vendor, name=gpu.name)
+    metrics.add("gpu_driver_mismatch", int(any(verdict.state == "mismatch" for verdict in verdicts)))
+    usable = any(verdict.usable for verdict in verdicts)
+    expected = config.gpu == "required" or (config.gpu == "preferred" and any(v.expected for v in verdicts))
     metrics.add("cpu_fallback", int(expected and (seen.on_cpu or (config.gpu == "required" and not usable))))
-    if support.reboot_reasons(host):
+    if support.reboot_reasons(verdicts):
         seen.reboot = True
     for row in usage.read(host.gpus, config.root, run):
         for name, value in row.figures.items():
@@ -231,12 +228,12 @@ def _record(config: Config) -> dict[str, t.Any]:
         return {}
 
 
-def _host(config: Config, metrics: Metrics, seen: _Seen, run: facts.Run) -> None:
+def _host(config: Config, metrics: Metrics, seen: _Seen, run: tree.Run) -> None:
     required = os.path.exists(os.path.join(config.root, "run/reboot-required"))
     metrics.add("reboot_pending", int(required or seen.reboot))
 
 
-def _converge(config: Config, metrics: Metrics, seen: _Seen, run: facts.Run) -> None:
+def _converge(config: Config, metrics: Metrics, seen: _Seen, run: tree.Run) -> None:
     record = _record(config)
     if record:
         metrics.add("converge_timestamp_seconds", float(record["converged"]))
@@ -244,7 +241,7 @@ def _converge(config: Config, metrics: Metrics, seen: _Seen, run: facts.Run) -> 
             metrics.add("converge_changes", int(count), part=part)
 
 
-def _gateway(config: Config, metrics: Metrics, seen: _Seen, run: facts.Run) -> None:
+def _gateway(config: Config, metrics: Metrics, seen: _Seen, run: tree.Run) -> None:
     if not config.gateway:
         return
     failures = []
@@ -297,7 +294,7 @@ def _haproxy(gateway: t.Mapping[str, str], metrics: Metrics) -> None:
         metrics.add("gateway_active_servers", value, backend=labels.get("proxy"))
 
 
-_Collector = t.Callable[[Config, Metrics, _Seen, facts.Run], None]
+_Collector = t.Callable[[Config, Metrics, _Seen, tree.Run], None]
 _SERVER_COLLECTORS: dict[str, _Collector] = {
     "server": _server,
     "store": _store,

@@ -68,6 +68,7 @@ _SHOW: Shape = {
     "system": str,
     "parameters": str,
     "license": None,
+    "model_info": None,
     "renderer": str,
     "parser": str,
     "messages": [{"role": str, "content": str}],

@@ -1,10 +1,10 @@
 # Copyright (c) 2026, kaido.ollama contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What a server's log tells that its API does not: on which devices it computes.
+"""The devices on which a server computes: its log lists them, its API does not.
 
-Names of models and texts in their files reach this log, too. So only what the server writes before it answers its first
-request counts: its lines of the present start, up to the end of the block about devices.
+Model names and texts of model files also reach this log. Only the lines that the server writes before it answers its
+first request are evaluated: those of the current start, up to the end of the block about devices.
 
 PRIVATE to the collection: it may change at any time.
 """
@@ -12,9 +12,10 @@ PRIVATE to the collection: it may change at any time.
 from __future__ import annotations
 
 import re
-import subprocess
-import threading
 import typing as t
+
+from .._core import command, systemd
+from .._core.errors import OllamaError
 
 # A line of the log: time, level, source, message, then key=value, the value quoted where it has spaces.
 _VALUE = r'(?:"(?:[^"\\]|\\.)*"|[^\s"]*)'
@@ -74,51 +75,29 @@ def _unquoted(value: str) -> str:
 
 
 def read_compute(unit: str) -> list[dict[str, str]]:
-    """Return `parse_compute` of the present start of a unit; empty where its journal cannot be read."""
+    """Return `parse_compute` of the current start of a unit; empty where its journal cannot be read."""
     unit = unit if re.search(r"\.[a-z]+\Z", unit) else f"{unit}.service"
-    try:
-        shown = subprocess.run(
-            ["systemctl", "show", "--property=InvocationID", "--value", "--", unit],
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.DEVNULL,
-            timeout=_TIMEOUT,
-            check=False,
-        )
-        start = shown.stdout.decode("utf-8", "replace").strip()
-        if not re.match(r"[0-9a-f]{32}\Z", start):
-            return []
-        # Both fields are set by the journal itself: no other unit can write a line that has them.
-        reader = subprocess.Popen(
-            [*_READ, f"_SYSTEMD_UNIT={unit}", f"_SYSTEMD_INVOCATION_ID={start}"],
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.DEVNULL,
-        )
-    except (OSError, subprocess.TimeoutExpired):
+    start = systemd.show(unit, ("InvocationID",)).get("InvocationID", "")
+    if not re.match(r"[0-9a-f]{32}\Z", start):
         return []
-    timer = threading.Timer(_TIMEOUT, reader.kill)
-    timer.start()
+    # Both fields are set by the journal itself: no other unit can write a line that has them.
+    argv = [*_READ, f"_SYSTEMD_UNIT={unit}", f"_SYSTEMD_INVOCATION_ID={start}"]
     block = _Block()
     left = _MOST_BYTES
-    with reader:
-        output = t.cast("t.IO[bytes]", reader.stdout)
-        for _number in range(_MOST_LINES):
-            line = output.readline(left)
-            left -= len(line)
-            if not line or not left or not block.take(line.decode("utf-8", "replace").rstrip("\n")):
-                break
-        reader.kill()
-    timer.cancel()
+    try:
+        with command.stream(argv, timeout=_TIMEOUT) as running:
+            for _number in range(_MOST_LINES):
+                line = running.stdout.readline(left)
+                left -= len(line)
+                if not line or not left or not block.take(line.decode("utf-8", "replace").rstrip("\n")):
+                    break
+    except OllamaError:
+        return []
     return block.found
 
 
 def last_lines(unit: str, count: int = 3) -> list[str]:
     """Return the last lines of a unit's journal, printable and at most 200 characters each; empty where unreadable."""
-    command = ["journalctl", f"--unit={unit}", "--output=cat", "--no-pager", "--quiet", f"--lines={count}"]
-    try:
-        done = subprocess.run(command, capture_output=True, timeout=20, check=False)
-    except (OSError, subprocess.TimeoutExpired):
-        return []
-    lines = done.stdout.decode("utf-8", "replace").splitlines()
+    result = command.attempt([*_READ, f"--unit={unit}", f"--lines={count}"], timeout=_TIMEOUT)
+    lines = result.stdout.splitlines() if result else []
     return ["".join(char if char.isprintable() else " " for char in line)[:200] for line in lines]

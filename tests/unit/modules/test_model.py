@@ -137,7 +137,7 @@ def test_a_model_larger_than_the_gpus_memory_is_announced_before_it_is_pulled(wo
     pending = world.run(name="b:1b", vram=50_000, detach=True)
     assert pending["pending"]
     [warning] = pending["warnings"]
-    assert warning.startswith("b:1b: needs about ")
+    assert warning.startswith("b:1b: requires about ")
     assert warning.endswith("% would run on the CPU")
     assert world.run(name="b:1b", vram=50_000, check=True)["warnings"] == [warning]
     quiet = world.run(name="b:1b", vram=50_000, progress_file=str(world.state_dir / "p.progress"))

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import jsonschema
 import pytest
-from ansible_collections.kaido.ollama.plugins.module_utils._benchmark import measure, plots
+from ansible_collections.kaido.ollama.plugins.module_utils._benchmark import measure, plots, results
 from ansible_collections.kaido.ollama.plugins.module_utils._benchmark.requests import Endpoint
 from ansible_collections.kaido.ollama.plugins.module_utils._core.name import parse
 from ansible_collections.kaido.ollama.plugins.module_utils._gpu.facts import Gpu
@@ -164,6 +164,10 @@ def test_the_figures_of_the_driver_are_beside_those_of_the_server(
     jsonschema.validate(document, SCHEMA)
     [row] = document["models"]
     assert row["memory"]["driver_bytes"] == 500 << 20
+    assert row["estimate"]["used"] == 500 << 20
+    error = row["estimate"]["estimated"] / (500 << 20) - 1
+    assert row["estimate"]["estimate_error"] == pytest.approx(error, abs=0.001)
+    assert any("; estimated " in line for line in results.summary(document))
     assert row["gpus"][0]["utilization_ratio"] == 0.37
     assert document["other_load"]["gpus"][0]["gpu"] == "0000:01:00.0"
 

@@ -475,7 +475,7 @@ def test_the_archive_for_an_amd_gpu_is_chosen(
 ) -> None:
     monkeypatch.setattr("os.geteuid", lambda: 0)
     monkeypatch.setattr(preflight_module, "look", lambda *_: BARE)
-    monkeypatch.setattr(verification, "brief", lambda *_: {"count": 1, "variant": "rocm"})
+    monkeypatch.setattr(verification, "overview", lambda *_: {"count": 1, "variant": "rocm"})
     result = run_module(preflight, arguments(gpu=gpu, checksums=sums))
     if variants is None:
         assert result["failure"]["code"] == "unknown_checksum"

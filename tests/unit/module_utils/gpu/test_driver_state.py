@@ -1,4 +1,4 @@
-"""What a host has of a plan: apt's sources, packages, files, keys, and the steps that follow."""
+"""The steps between a host and its driver plan: apt's sources, packages, files, keys."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 from ansible_collections.kaido.ollama.plugins.module_utils._gpu import driver_files, driver_state
-from ansible_collections.kaido.ollama.plugins.module_utils._gpu.facts import Tree
+from ansible_collections.kaido.ollama.plugins.module_utils._gpu.tree import Tree
 from ansible_collections.kaido.ollama.plugins.modules import gpu_info
 
 from tests.unit.modules.test_gpu_info import FIXTURES, unpack
@@ -67,7 +67,7 @@ def look(run_module: t.Any, root: Path) -> Look:
 
 
 def install(root: Path, status: str = "install ok installed", module: bool = True) -> None:
-    """Lay out what apt and dkms leave."""
+    """Write the state that apt and dkms leave."""
     text = "".join(f"Package: {name}\nStatus: {status}\nVersion: 550.163.01-2\n\n" for name in PACKAGES)
     (root / "var/lib/dpkg/status").write_text(text)
     wants = root / "etc/systemd/system/multi-user.target.wants"
@@ -84,7 +84,7 @@ def install(root: Path, status: str = "install ok installed", module: bool = Tru
 
 
 def write(root: Path, plan: dict[str, t.Any]) -> None:
-    """Do what the role's tasks do with files."""
+    """Write the files as the role does."""
     for file in plan["files"]:
         path = root / file["path"].lstrip("/")
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -92,7 +92,7 @@ def write(root: Path, plan: dict[str, t.Any]) -> None:
         path.chmod(int(file["mode"], 8))
 
 
-def test_a_bare_host_lacks_everything_and_a_complete_one_nothing(look: Look, root: Path) -> None:
+def test_a_fresh_host_lacks_every_step_and_a_complete_one_none(look: Look, root: Path) -> None:
     plan = look()
     assert plan["todo"] == ["files", "packages", "build", "services"]
     assert tuple(plan["packages"]) == PACKAGES
@@ -100,10 +100,11 @@ def test_a_bare_host_lacks_everything_and_a_complete_one_nothing(look: Look, roo
     install(root)
     after = look()
     assert (after["todo"], after["files"], after["reasons"]) == ([], [], {})
-    assert after["paths"] == [file["path"] for file in plan["files"]]
+    assert after["next_record"]["files"] == [file["path"] for file in plan["files"]]
+    assert (plan["new_packages"], after["new_packages"]) == (list(PACKAGES), [])
 
 
-def test_a_file_with_another_mode_or_content_is_written_anew(look: Look, root: Path) -> None:
+def test_a_file_with_another_mode_or_content_is_replaced(look: Look, root: Path) -> None:
     write(root, look())
     install(root)
     (root / "usr/lib/systemd/system-sleep/kaido-gpu-driver").chmod(0o644)
@@ -114,28 +115,28 @@ def test_a_file_with_another_mode_or_content_is_written_anew(look: Look, root: P
 @pytest.mark.parametrize(
     ("status", "step"), [("install ok half-configured", "packages"), ("deinstall ok config-files", "packages")]
 )
-def test_a_package_that_is_not_whole_is_not_there(look: Look, root: Path, status: str, step: str) -> None:
+def test_a_package_that_is_not_configured_is_missing(look: Look, root: Path, status: str, step: str) -> None:
     write(root, look())
     install(root, status)
     assert look()["todo"] == [step]
 
 
 def test_packages_without_a_module_are_not_enough(look: Look, root: Path) -> None:
-    """What apt leaves without headers: it succeeded."""
+    """The state after apt without headers, which succeeds."""
     write(root, look())
     install(root, module=False)
     assert look()["todo"] == ["build"]
     assert look()["reasons"]["build"] == f"there is no module for kernel {KERNEL}"
 
 
-def test_a_file_without_dkmss_word_is_not_enough(look: Look, root: Path) -> None:
+def test_a_file_that_dkms_does_not_list_is_not_enough(look: Look, root: Path) -> None:
     write(root, look())
     install(root)
     (root / f"var/lib/dkms/nvidia-current/kernel-{KERNEL}-x86_64").unlink()
     assert look()["todo"] == ["build"]
 
 
-def test_what_a_new_kernel_lacks_is_seen(look: Look, root: Path) -> None:
+def test_a_new_kernel_lacks_headers_and_module(look: Look, root: Path) -> None:
     write(root, look())
     install(root)
     plan = look(kernel="6.12.200+deb13-amd64")
@@ -143,7 +144,7 @@ def test_what_a_new_kernel_lacks_is_seen(look: Look, root: Path) -> None:
     assert plan["image"] is True
 
 
-def test_holding_is_compared_with_dpkg(look: Look, root: Path) -> None:
+def test_holds_are_compared_with_dpkg(look: Look, root: Path) -> None:
     write(root, look())
     install(root)
     assert look(hold=True)["todo"] == ["hold"]
@@ -167,7 +168,7 @@ def test_files_of_an_earlier_plan_are_stale(look: Look, root: Path) -> None:
     assert (plan["todo"], plan["stale"]) == (["files"], old[:1])
 
 
-def test_removal_goes_by_the_record(look: Look, root: Path) -> None:
+def test_removal_follows_the_state_file(look: Look, root: Path) -> None:
     assert look(state="absent")["todo"] == []
     (root / "var/lib/kaido-ollama").mkdir(parents=True)
     done = {"family": "deb", "packages": ["nvidia-kernel-dkms"], "files": [], "held": []}
@@ -176,25 +177,25 @@ def test_removal_goes_by_the_record(look: Look, root: Path) -> None:
     assert (plan["todo"], plan["record"]) == (["remove"], done)
 
 
-def test_a_module_that_can_be_loaded_is_to_be_loaded(run_module: t.Any, tmp_path: Path) -> None:
+def test_a_module_that_can_be_loaded_is_a_step(run_module: t.Any, tmp_path: Path) -> None:
     tree = FIXTURES["nvidia_uvm_not_loaded"]["tree"]
     plan = run_module(gpu_info, {"root": str(unpack(tree, tmp_path)), "plan": {"source": "distribution"}})["plan"]
     assert plan["todo"][-1] == "load"
 
 
-def test_a_host_that_works_only_gets_what_keeps_it_so(run_module: t.Any, tmp_path: Path) -> None:
+def test_a_working_host_lacks_only_the_boot_files(run_module: t.Any, tmp_path: Path) -> None:
     tree = FIXTURES["nvidia_single_healthy"]["tree"]
     plan = run_module(gpu_info, {"root": str(unpack(tree, tmp_path)), "plan": {}})["plan"]
     assert (plan["source"], plan["todo"]) == ("present", ["files"])
 
 
 @pytest.mark.parametrize("scenario", ["no_gpu", "vm_virtio_gpu", "bmc_vga_only", "wsl2_nvidia", "jetson_orin"])
-def test_a_host_without_a_card_for_it_needs_nothing(run_module: t.Any, tmp_path: Path, scenario: str) -> None:
+def test_a_host_without_a_supported_gpu_lacks_no_step(run_module: t.Any, tmp_path: Path, scenario: str) -> None:
     plan = run_module(gpu_info, {"root": str(unpack(FIXTURES[scenario]["tree"], tmp_path)), "plan": {}})["plan"]
     assert (plan["vendor"], plan["todo"], plan["packages"]) == ("none", [], [])
 
 
-def test_a_refusal_fails_with_its_code(run_module: t.Any, root: Path) -> None:
+def test_an_invalid_value_fails_with_its_code(run_module: t.Any, root: Path) -> None:
     result = run_module(gpu_info, {"root": str(root), "plan": {"branch": "535"}})
     assert result["failure"]["code"] == "gpu_branch_too_old"
 
@@ -247,14 +248,14 @@ def test_another_source_of_the_driver_is_a_conflict(
 
 def test_rhel_without_epel_has_no_dkms(run_module: t.Any, root: Path) -> None:
     (root / "etc/os-release").write_text('ID="rhel"\nID_LIKE="fedora"\nVERSION_ID="9.8"\n')
-    plan = {"source": "nvidia", "accept_mok": True}
+    plan = {"source": "nvidia", "accept_mok": True, "kernel": "5.14.0-687.51.1.el9_8.x86_64"}
     assert run_module(gpu_info, {"root": str(root), "plan": plan})["failure"]["code"] == "gpu_epel"
     (root / "etc/yum.repos.d").mkdir()
     (root / "etc/yum.repos.d/epel.repo").write_text("[epel]\nenabled=1\n")
     assert "epel" in run_module(gpu_info, {"root": str(root), "plan": plan})["plan"]["enablerepo"]
 
 
-def test_both_formats_of_apts_sources_are_understood(tmp_path: Path) -> None:
+def test_both_formats_of_apts_sources_are_parsed(tmp_path: Path) -> None:
     folder = tmp_path / "etc/apt/sources.list.d"
     folder.mkdir(parents=True)
     (tmp_path / "etc/apt/sources.list").write_text(
@@ -277,13 +278,13 @@ def test_both_formats_of_apts_sources_are_understood(tmp_path: Path) -> None:
     mirror = "mirror+file:///etc/apt/mirrors/debian.list"
     docker = "https://download.docker.com/linux/debian"
     assert [source for source in found if source.uri != docker] == [
-        driver_files.Source("http://a/debian", "trixie", ("main", "contrib"), "/k.gpg"),
-        driver_files.Source(mirror, "trixie", ("main",), keyring),
-        driver_files.Source(mirror, "trixie-updates", ("main",), keyring),
+        driver_files.AptSource("http://a/debian", "trixie", ("main", "contrib"), "/k.gpg"),
+        driver_files.AptSource(mirror, "trixie", ("main",), keyring),
+        driver_files.AptSource(mirror, "trixie-updates", ("main",), keyring),
     ]
 
 
-def test_a_key_that_is_not_the_pinned_one_is_to_be_fetched(look: Look, root: Path) -> None:
+def test_a_key_with_another_fingerprint_is_a_step(look: Look, root: Path) -> None:
     plan = look(source="nvidia", key_fingerprint=FINGERPRINT)
     assert plan["todo"][0] == "key"
     path = root / plan["key"]["path"].lstrip("/")
@@ -293,8 +294,8 @@ def test_a_key_that_is_not_the_pinned_one_is_to_be_fetched(look: Look, root: Pat
     assert "key" in look(source="nvidia")["todo"]
 
 
-def test_services_are_stopped_while_the_host_sleeps(tmp_path: Path) -> None:
-    """The real script, with programs that note how they were called."""
+def test_services_are_stopped_during_a_suspend(tmp_path: Path) -> None:
+    """Run the real script with programs that record their arguments."""
     [script] = [file for file in driver_files.boot(["ollama.service", "idle.service"]) if "sleep" in file.path]
     log = tmp_path / "log"
     for name in ("systemctl", "rmmod", "modprobe", "nvidia-modprobe"):

@@ -1,4 +1,4 @@
-"""Whether a model really runs on a GPU: what the server, its journal and nvidia-smi say, and what follows."""
+"""Verification that a model runs on a GPU by the reports of the server, its journal and nvidia-smi."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import typing as t
 from pathlib import Path
 
 import pytest
-from ansible_collections.kaido.ollama.plugins.module_utils._gpu import facts, fit, support, verification
+from ansible_collections.kaido.ollama.plugins.module_utils._gpu import facts, support, verification
 from ansible_collections.kaido.ollama.plugins.modules import model_probe
 
 from tests import standin
@@ -16,6 +16,7 @@ from tests.conftest import ROOT
 from tests.unit.modules.test_gpu_info import FIXTURES, unpack
 
 CUDA, CPU = [{"library": "CUDA", "description": "RTX 4090"}], [{"library": "cpu"}]
+ROCM, VULKAN = [{"library": "ROCm"}], [{"library": "Vulkan"}]
 GB = 10**9
 
 
@@ -27,12 +28,19 @@ GB = 10**9
         (5 * GB, [], None, None),
         (0, CPU, False, "it runs on the CPU: none of it is in GPU memory"),
         (0, CUDA, True, "it runs on the CPU"),
-        (5 * GB, CPU, None, "5.0 GB of it are in GPU memory, but its journal says that it found no GPU"),
-        (5 * GB, CUDA, False, "but nvidia-smi shows no process of it"),
+        (5 * GB, CPU, None, "reports 5.0 GB of it in GPU memory, but its journal reports no GPU"),
+        (5 * GB, CUDA, False, "but nvidia-smi lists no process of it"),
+        # nvidia-smi lists only processes that use CUDA
+        (5 * GB, ROCM, False, None),
+        (5 * GB, VULKAN, False, None),
+        (5 * GB, [*CUDA, *ROCM], False, None),
+        (5 * GB, [*CUDA, *CPU], False, "but nvidia-smi lists no process of it"),
         (4 * GB, CUDA, True, "only 4.0 GB of 5.0 GB (80 %) are in GPU memory"),
     ],
 )
-def test_all_have_to_agree(vram: int, compute: t.Any, seen: bool | None, says: str | None) -> None:
+def test_server_journal_and_nvidia_smi_must_agree(
+    vram: int, compute: t.Any, seen: bool | None, says: str | None
+) -> None:
     found = verification.problem({"size": 5 * GB, "size_vram": vram}, compute, seen)
     assert (says in found) if says and found else found == says
 
@@ -40,18 +48,17 @@ def test_all_have_to_agree(vram: int, compute: t.Any, seen: bool | None, says: s
 @pytest.mark.parametrize(
     ("scenario", "uses_cpu", "says"),
     [
-        ("nvidia_single_healthy", True, "the server was perhaps started before the driver: restart it"),
-        ("nvidia_single_healthy", False, "more is not free"),
+        ("nvidia_single_healthy", True, "the server may have started before its driver: restart it"),
+        ("nvidia_single_healthy", False, "there is not enough free GPU memory"),
         ("nvidia_mismatch", True, "the kernel has driver 580.119.02 loaded, but 580.126.18 is installed"),
-        ("nvidia_installed_reboot_pending", True, "nouveau holds the card: reboot"),
+        ("nvidia_installed_reboot_pending", True, "nouveau is in use: reboot"),
         ("nvidia_bookworm_535_too_old", True, "driver 535.309.01 is too old"),
         ("no_gpu", True, "this host has no GPU"),
     ],
 )
 def test_the_reason_is_that_of_gpu_info(tmp_path: Path, scenario: str, uses_cpu: bool, says: str) -> None:
-    host = facts.look(str(unpack(FIXTURES[scenario]["tree"], tmp_path)))
-    support.judge(host, "0.35.1", lambda _path: False)
-    assert says in verification.why(host, uses_cpu)
+    host = facts.gather(str(unpack(FIXTURES[scenario]["tree"], tmp_path)))
+    assert says in verification.why(support.assess(host, "0.35.1", lambda _path: False), uses_cpu)
 
 
 def process(root: Path, pid: int, cgroup: str) -> None:
@@ -63,7 +70,7 @@ def process(root: Path, pid: int, cgroup: str) -> None:
     )
 
 
-def test_a_servers_processes_are_those_of_its_control_group(tmp_path: Path) -> None:
+def test_the_processes_of_a_server_are_those_of_its_control_group(tmp_path: Path) -> None:
     process(tmp_path, 10, "0::/system.slice/ollama.service\n")
     process(tmp_path, 11, "12:cpu:/x\n1:name=systemd:/docker/ab/system.slice/ollama.service/sub\n")
     process(tmp_path, 12, "0::/system.slice/ollama.service.d\n")
@@ -82,49 +89,41 @@ def test_a_servers_processes_are_those_of_its_control_group(tmp_path: Path) -> N
 
 
 @pytest.mark.parametrize(
-    ("answer", "seen"),
+    ("answer", "expected"),
     [
-        ((0, "7\n10\n"), True),
-        ((0, "7\n"), False),
-        ((0, "[N/A]\n"), None),
-        ((0, "\u00b2\n"), None),
-        ((9, "NVIDIA-SMI has failed\n"), None),
-        (None, None),
+        ((0, "7, 100\n10, 512\n"), (True, 512 << 20)),
+        ((0, "9, 100\n10, 512\n11, 3\n"), (True, 515 << 20)),
+        ((0, "10, 512\n11, [N/A]\n"), (True, None)),
+        ((0, "10, N/A\n"), (True, None)),
+        ((0, "7, 100\n"), (False, None)),
+        ((0, "[N/A], [N/A]\n"), (None, None)),
+        ((0, "\u00b2, 5\n"), (None, None)),
+        ((9, "NVIDIA-SMI has failed\n"), (None, None)),
+        (None, (None, None)),
     ],
 )
-def test_nvidia_smi_tells_who_computes(answer: tuple[int, str] | None, seen: bool | None) -> None:
-    server = verification.Server(frozenset([10]), None)
-    assert verification.computes_there(server, lambda _argv: answer) is seen
+def test_nvidia_smi_reports_processes_and_their_memory(
+    answer: tuple[int, str] | None, expected: tuple[bool | None, int | None]
+) -> None:
+    server = verification.Server(frozenset([10, 11]), None)
+    assert verification.evidence(server, lambda _argv: answer) == expected
 
 
-def test_without_processes_only_a_container_is_excused(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_empty_list_is_evidence_except_in_a_container(monkeypatch: pytest.MonkeyPatch) -> None:
     server = verification.Server(frozenset([10]), None)
     for inside in (True, False):
         monkeypatch.setattr(os.path, "exists", lambda _path, inside=inside: inside)
-        assert verification.computes_there(server, lambda _argv: (0, "\n")) is (None if inside else False)
-
-
-@pytest.mark.parametrize(
-    ("size", "vram", "says"),
-    [
-        (19_100_000_000, 16 * GB, "m:1: needs about 21.0 GB, has 16.0 GB: 24 % would run on the CPU"),
-        (10 * GB, 16 * GB, None),
-        (10 * GB, 0, None),
-        (0, 16 * GB, None),
-    ],
-)
-def test_a_model_that_will_not_fit_is_announced(size: int, vram: int, says: str | None) -> None:
-    assert fit.too_big("m:1", size, vram) == says
+        assert verification.evidence(server, lambda _argv: (0, "\n")).listed is (None if inside else False)
 
 
 @pytest.mark.parametrize(("gpu", "on_gpu"), [("cuda:24564", True), ("", False)])
-def test_probe_says_what_is_the_matter(
+def test_a_probe_returns_the_problem_and_its_reason(
     run_module: t.Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, gpu: str, on_gpu: bool
 ) -> None:
-    """With a unit the sentence is about this host, which as far as this test goes has nouveau on its card."""
-    host = facts.look(str(unpack(FIXTURES["nvidia_installed_reboot_pending"]["tree"], tmp_path / "host")))
-    monkeypatch.setattr(facts, "look", lambda _root, _run: host)
-    monkeypatch.setattr(verification, "computes_there", lambda _server, _run: None)
+    """With a unit, the reason is that of the host, which in this test uses nouveau."""
+    host = facts.gather(str(unpack(FIXTURES["nvidia_installed_reboot_pending"]["tree"], tmp_path / "host")))
+    monkeypatch.setattr(facts, "gather", lambda _root, _run: host)
+    monkeypatch.setattr(verification, "evidence", lambda _server, _run: verification.Evidence(None, 512 << 20))
     shutil.copytree(ROOT / "tests/fixtures/store-v1", tmp_path / "models")
     with standin.running("0.35.1", tmp_path / "models", {"STANDIN_GPU": gpu}) as server:
         asked = {"api_url": server.url, "name": "tiny", "unit": "no-such.service"}
@@ -133,22 +132,69 @@ def test_probe_says_what_is_the_matter(
         silent = run_module(model_probe, {"api_url": server.url, "name": "tiny"})
     assert (result["failed"], strict["failed"]) == (False, not on_gpu)
     assert silent["gpu_problem"] is None
+    assert "gpu_memory" not in silent
+    assert ("gpu_memory" in result) is on_gpu
     if on_gpu:
         assert result["gpu_problem"] is None
+        found = result["gpu_memory"]
+        assert found["estimated"] == found["weights"] + found["kv_cache"] + found["overhead"] > found["weights"] > 0
+        assert (found["reported"], found["used"]) == (result["size_vram"], 512 << 20)
     else:
         assert result["gpu_problem"] in strict["msg"]
         assert "it runs on the CPU" in result["gpu_problem"]
-        assert "nouveau holds the card: reboot" in result["gpu_problem"]
+        assert "nouveau is in use: reboot" in result["gpu_problem"]
         assert strict["failure"]["code"] == "on_cpu"
 
 
-def test_what_the_server_says_alone_is_not_enough(
+def test_the_report_of_the_server_is_not_sufficient(
     run_module: t.Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(verification, "computes_there", lambda _server, _run: False)
+    monkeypatch.setattr(verification, "evidence", lambda _server, _run: verification.Evidence(False))
     shutil.copytree(ROOT / "tests/fixtures/store-v1", tmp_path / "models")
     with standin.running("0.35.1", tmp_path / "models", {"STANDIN_GPU": "cuda:24564"}) as server:
         asked = {"api_url": server.url, "name": "tiny", "unit": "no-such.service", "require_gpu": True}
         result = run_module(model_probe, asked)
     assert result["failure"]["code"] == "gpu_disagrees"
-    assert "nvidia-smi shows no process of it" in result["msg"]
+    assert "nvidia-smi lists no process of it" in result["msg"]
+
+
+def test_without_a_journal_a_radeon_can_be_the_gpu_that_computes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A host with GPUs of two vendors: the process list of nvidia-smi is no evidence about the other one."""
+    result, server = {"size": 5 * GB, "size_vram": 5 * GB}, verification.Server(frozenset([10]), None)
+    gather = facts.gather
+    for scenario, problem in (("amd_discrete", None), ("nvidia_single_healthy", "nvidia-smi lists no process of it")):
+        host = gather(str(unpack(FIXTURES[scenario]["tree"], tmp_path / scenario)))
+        monkeypatch.setattr(facts, "gather", lambda _root, _run, host=host: host)
+        found = verification.explain(result, [], False, server, "0.35.1")
+        assert found is None if problem is None else problem in str(found)
+
+
+@pytest.mark.parametrize(
+    ("scenario", "usable", "problem"),
+    [
+        ("no_gpu", False, ""),
+        ("nvidia_single_healthy", True, ""),
+        ("nvidia_mismatch", False, "the kernel has driver 580.119.02 loaded"),
+        ("nvidia_bookworm_535_too_old", False, "driver 535.309.01 is too old"),
+        ("nvidia_vfio_passthrough_host", False, ""),
+        ("intel_igpu", False, ""),
+        ("lxc_without_nodes", False, ""),
+    ],
+)
+def test_only_a_gpu_that_can_be_repaired_is_a_problem_of_the_host(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, scenario: str, usable: bool, problem: str
+) -> None:
+    tree = dict(FIXTURES["no_gpu" if scenario == "intel_igpu" else "nvidia_lxc_guest_no_userspace"]["tree"])
+    tree["/sys/bus/pci/devices/0000:00:02.0/uevent"] = "DRIVER=i915\nPCI_CLASS=30000\nPCI_ID=8086:3E92\n"
+    if scenario == "lxc_without_nodes":
+        tree = {path: content for path, content in tree.items() if not path.startswith("/dev/nvidia")}
+    elif scenario in FIXTURES:
+        tree = FIXTURES[scenario]["tree"]
+    host = facts.gather(str(unpack(tree, tmp_path)))
+    monkeypatch.setattr(facts, "gather", lambda _root, _run: host)
+    found = verification.overview("0.35.1", "root")
+    assert found["usable"] is usable
+    assert bool(found["problem"]) == bool(problem)
+    assert problem in found["problem"]

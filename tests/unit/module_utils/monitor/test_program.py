@@ -19,7 +19,7 @@ from pathlib import Path
 import pytest
 from ansible_collections.kaido.ollama.plugins.module_utils._core.errors import OllamaError
 from ansible_collections.kaido.ollama.plugins.module_utils._core.http import request
-from ansible_collections.kaido.ollama.plugins.module_utils._gpu import facts
+from ansible_collections.kaido.ollama.plugins.module_utils._gpu import tree
 from ansible_collections.kaido.ollama.plugins.module_utils._monitor import install, prometheus
 from ansible_collections.kaido.ollama.plugins.module_utils._monitor import program as program_module
 from ansible_collections.kaido.ollama.plugins.module_utils._monitor.program import Config
@@ -84,7 +84,7 @@ def values(text: str) -> Values:
     return value
 
 
-def smi(output: str, status: int = 0) -> facts.Run:
+def smi(output: str, status: int = 0) -> tree.Run:
     def run(argv: t.Sequence[str]) -> tuple[int, str] | None:
         return (status, output) if argv[0] == "nvidia-smi" and "utilization" in argv[1] else None
 

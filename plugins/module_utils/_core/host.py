@@ -1,0 +1,73 @@
+# Copyright (c) 2026, kaido.ollama contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Facts of a host that several packages need: its operating system, accounts and mounts.
+
+PRIVATE to the collection: it may change at any time.
+"""
+
+from __future__ import annotations
+
+import grp
+import os
+import pwd
+import re
+
+from . import fs
+
+
+def os_release(root: str = "/") -> dict[str, str]:
+    """Return the variables of the host's os-release file, without quotes; nothing where there is no such file."""
+    for name in ("etc/os-release", "usr/lib/os-release"):
+        text = fs.read_text(os.path.join(root, name))
+        if text is not None:
+            return parse_os_release(text)
+    return {}
+
+
+def parse_os_release(text: str) -> dict[str, str]:
+    """Return the variables of an os-release file, without quotes."""
+    found = {}
+    for name, equals, value in (line.partition("=") for line in text.splitlines()):
+        if equals and not name.lstrip().startswith("#"):
+            found[name.strip()] = value.strip().strip("\"'")
+    return found
+
+
+def find_user(name: str) -> pwd.struct_passwd | None:
+    """Return an account, None where it does not exist."""
+    try:
+        return pwd.getpwnam(name)
+    except KeyError:
+        return None
+
+
+def find_group(name: str) -> grp.struct_group | None:
+    """Return a group, None where it does not exist."""
+    try:
+        return grp.getgrnam(name)
+    except KeyError:
+        return None
+
+
+def user_name(uid: int) -> str | None:
+    """Return the name of a user ID, None where no account has it."""
+    try:
+        return pwd.getpwuid(uid).pw_name
+    except KeyError:
+        return None
+
+
+def mount_points() -> set[str]:
+    """Return the directories where file systems are mounted, as this process sees them."""
+    rows = fs.readable_text("/proc/self/mountinfo").splitlines()
+    return {re.sub(r"\\([0-7]{3})", lambda found: chr(int(found[1], 8)), row.split()[4]) for row in rows}
+
+
+def is_mount_point(path: str) -> bool:
+    """Return whether a file system begins at a directory: a mount, a bind mount or a subvolume; links are followed."""
+    real = os.path.realpath(path)
+    try:
+        return os.stat(real).st_dev != os.stat(os.path.dirname(real)).st_dev or real in mount_points()
+    except OSError:
+        return False
