@@ -71,8 +71,8 @@ conformance: $(READY) ## the stand-in, or with URL=http://host:port any server, 
 test-gpu: $(READY) ## what needs a real GPU; OLLAMA_URL=http://host:port names a server
 	$(PYTHON_BIN) -m tests.gpu
 
-docs: $(READY) ## ansible-doc renders every module and role
-	$(PYTHON_BIN) -m pytest --quiet tests/unit/test_collection.py -k ansible_doc
+docs: .cache/docs/.stamp $(LINK) ## build the documentation site in .cache/site/html; warnings are errors
+	.cache/docs/bin/python -m scripts.docs
 
 sanity: $(READY) ## ansible-test sanity; T='--test pep8' for one of its tests
 	$(PYTHON_BIN) -m scripts.sanity $(T)
@@ -105,7 +105,7 @@ format: $(READY) ## let ruff rewrite the Python files
 requirements: ## pin requirements/*.in anew, with hashes, into *.txt
 	python3 -m venv --clear .cache/uv
 	.cache/uv/bin/pip install --quiet uv
-	for name in dev clients; do \
+	for name in dev clients docs; do \
 	  .cache/uv/bin/uv --no-config pip compile --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
 	    --default-index https://pypi.org/simple --custom-compile-command 'make requirements' --quiet --upgrade \
 	    --output-file requirements/$$name.txt requirements/$$name.in || exit; \
@@ -113,6 +113,12 @@ requirements: ## pin requirements/*.in anew, with hashes, into *.txt
 
 .venv/.stamp: requirements/dev.txt
 	sh scripts/venv.sh
+
+# The documentation tools have an environment of their own: their ansible-core may be another one.
+.cache/docs/.stamp: requirements/docs.txt | .venv/.stamp
+	$(PYTHON_BIN) -m venv --clear .cache/docs
+	.cache/docs/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements/docs.txt
+	touch $@
 
 $(PROMTOOL):
 	sh scripts/promtool.sh

@@ -32,6 +32,8 @@ PAGES = (
 )
 LINK = re.compile(r"\]\((?!https?:|mailto:|#)([^)#\s]+)(#[^)]*)?\)")
 CONF = """\
+from docutils import nodes
+
 project = "kaido.ollama"
 copyright = "kaido.ollama contributors"
 html_title = "kaido.ollama"
@@ -41,9 +43,28 @@ extensions = ["myst_parser", "sphinx_antsibull_ext"]
 source_suffix = {".rst": "restructuredtext", ".md": "markdown"}
 root_doc = "README"
 myst_heading_anchors = 4
-nitpicky = False
-exclude_patterns = []
 highlight_language = "yaml"
+
+
+# References to Ansible's own documentation; intersphinx would need the network at each build.
+ANSIBLE = "https://docs.ansible.com/ansible/latest/"
+LABELS = {
+    "common_return_values": "reference_appendices/common_return_values.html",
+    "action_plugins": "plugins/action.html",
+    "ansible_configuration_settings": "reference_appendices/config.html",
+}
+
+
+def outside(app, env, node, content):
+    label = node["reftarget"]
+    page = LABELS.get(label)
+    if label.startswith("ansible_collections.ansible.builtin."):
+        page = "collections/ansible/builtin/" + label.rsplit(".", 1)[1] + ".html"
+    return nodes.reference("", "", content, refuri=ANSIBLE + page) if page else None
+
+
+def setup(app):
+    app.connect("missing-reference", outside)
 """
 # Title and pages of each part of the navigation; a page that is in none of them is a warning of Sphinx.
 PARTS = {
@@ -150,21 +171,23 @@ def escaped(message: str) -> str:
 
 
 def playbooks_page() -> str:
-    """Return the page of playbooks: the comment at the head of each is its description."""
+    """Return the page of playbooks: the comment at the head of each, or the names of its plays."""
     lines = ["# Playbooks", "", "Call each as `ansible-playbook -i hosts.yml kaido.ollama.NAME`.", ""]
     for path in sorted((ROOT / "playbooks").glob("*.yml")):
         lines += [f"## `kaido.ollama.{path.stem}`", ""]
-        comments = re.match(r"(?:---\n)?((?:#.*\n)+)", path.read_text(encoding="utf-8"))
-        if not comments:
-            sys.exit(f"{path.relative_to(ROOT)}: expected a comment at its head, which is its page in the documentation")
-        lines += [line.removeprefix("#").removeprefix(" ").replace("<", "\\<") for line in comments[1].splitlines()]
+        content = path.read_text(encoding="utf-8")
+        comments = re.match(r"(?:---\n)?((?:#.*\n)+)", content)
+        if comments:
+            lines += ["```text", *(line[1:].removeprefix(" ") for line in comments[1].splitlines()), "```"]
+        else:
+            lines += [f"- {name}" for name in re.findall(r"^- name: (.*)$", content, re.MULTILINE)]
         lines.append("")
     return "\n".join(lines)
 
 
 def call(*arguments: str) -> None:
     """Run a program of this environment; ends on failure."""
-    environment = {**os.environ, "ANSIBLE_COLLECTIONS_PATH": str(ROOT / ".cache"), "ANSIBLE_CONFIG": os.devnull}
+    environment = {**os.environ, "ANSIBLE_COLLECTIONS_PATH": str(ROOT / ".cache"), "LC_ALL": "C.UTF-8"}
     environment["PATH"] = f"{Path(sys.executable).parent}:{environment['PATH']}"
     done = subprocess.run(arguments, cwd=ROOT, env=environment, check=False)
     if done.returncode:
@@ -191,7 +214,9 @@ def main() -> None:
     (SOURCE / "docs" / "playbooks.md").write_text(playbooks_page())
     (SOURCE / "conf.py").write_text(CONF)
     call("sphinx-build", "-W", "--keep-going", "-q", "-j", "auto", "-b", "html", str(SOURCE), str(SITE / "html"))
-    print(f"docs: {(SITE / 'html' / 'README.html').relative_to(ROOT)}")
+    start = SITE / "html" / "index.html"
+    start.write_text('<!DOCTYPE html><title>kaido.ollama</title><meta http-equiv="refresh" content="0; url=README.html">\n')
+    print(f"docs: {start.relative_to(ROOT)}")
 
 
 if __name__ == "__main__":
