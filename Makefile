@@ -29,8 +29,8 @@ export LC_ALL := C.UTF-8
 help: ## list the targets
 	@awk 'BEGIN { FS = ":.*## " } /^##@/ { printf "\n%s\n", substr($$0, 5) } /^[a-zA-Z0-9_.%-]+:.*## / { printf "  make %-20s %s\n", $$1, $$2 }' Makefile
 
-demo: $(READY) ## build the lab, provision its hosts, and show what answers
-	$(PYTHON_BIN) -m tests.lab demo
+demo: $(READY) ## build the lab, provision its hosts, and show what answers; NAME=x beside another lab
+	$(PYTHON_BIN) -m tests.lab demo $(NAME)
 
 clean: ## remove all that make made: the lab, .venv, .cache, dist, test output; nothing else
 	@if [ -x $(PYTHON_BIN) ]; then $(PYTHON_BIN) -m tests.lab clean; fi

@@ -44,7 +44,8 @@ def parser() -> argparse.ArgumentParser:
     commands.add_parser("systems", help="list the systems that hosts can have")
     commands.add_parser("clean", help="remove everything that labs made")
     commands.add_parser("status", help="show the engine and the labs")
-    commands.add_parser("demo", help="make the lab `demo` and converge playbooks/site.yml on it")
+    demo = commands.add_parser("demo", help="create a lab and converge playbooks/site.yml on it")
+    demo.add_argument("name", nargs="?", default="demo", help="another name lets several labs run at the same time")
     return top
 
 
@@ -82,7 +83,7 @@ def run_on_engine(arguments: argparse.Namespace) -> int:
     from . import demo, lab
 
     if arguments.command == "demo":
-        return demo.run()
+        return demo.run(arguments.name)
     if arguments.command == "up":
         versions = tuple(arguments.version) or lab.DEFAULT_VERSIONS
         lab.Lab(arguments.name).up(
