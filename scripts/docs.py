@@ -1,8 +1,8 @@
 """Build the documentation site into .cache/site/html: `make docs`.
 
-Pages of modules, roles and plugins come from antsibull-docs; the pages of playbooks and failure codes are generated from
-their sources; all others are the Markdown files of this checkout at their own paths, so that their links work in both.
-Warnings are errors, and a link that leads nowhere is a warning. Runs in an environment of its own (requirements/docs.txt).
+Pages of modules, roles and plugins come from antsibull-docs. The pages of playbooks and failure codes are generated
+from their sources. All others are the Markdown files of this checkout at their own paths, so that their links work in both.
+Warnings are errors, and a broken link is a warning. Runs in an environment of its own (requirements/docs.txt).
 """
 
 from __future__ import annotations
@@ -68,7 +68,14 @@ def setup(app):
 """
 # Title and pages of each part of the navigation; a page that is in none of them is a warning of Sphinx.
 PARTS = {
-    "Use": ["docs/install", "docs/howto/index", "docs/playbooks", "docs/codes", "docs/troubleshooting", "docs/endpoint"],
+    "Use": [
+        "docs/install",
+        "docs/howto/index",
+        "docs/playbooks",
+        "docs/codes",
+        "docs/troubleshooting",
+        "docs/endpoint",
+    ],
     "Reference": ["collection/index", "roles/index"],
     "Background": [
         "docs/security",
@@ -125,17 +132,16 @@ def copy_pages() -> None:
 
 def codes() -> dict[str, list[str]]:
     """Failure code -> messages, from each `OllamaError(code, message)` of the plugins; `{…}` stands for a value."""
-    found: dict[str, list[str]] = defaultdict(list)
+    found: dict[str, set[str]] = defaultdict(set)
     for path in sorted((ROOT / "plugins").rglob("*.py")):
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
-            if not (isinstance(node, ast.Call) and getattr(node.func, "id", getattr(node.func, "attr", "")) == "OllamaError"):
+            if not isinstance(node, ast.Call) or getattr(node.func, "id", "") != "OllamaError" or not node.args:
                 continue
-            if node.args and isinstance(node.args[0], ast.Constant):
+            if isinstance(node.args[0], ast.Constant):
                 message = text(node.args[1]) if len(node.args) > 1 else ""
-                if message.replace("{…}", "").strip(" :;,.") and message not in found[node.args[0].value]:
-                    found[node.args[0].value].append(message)
-                found[node.args[0].value].sort()
-    return dict(sorted(found.items()))
+                useful = message.replace("{…}", "").strip(" :;,.")
+                found[str(node.args[0].value)].update({message} if useful else ())
+    return {code: sorted(found[code]) for code in sorted(found)}
 
 
 def text(node: ast.expr) -> str:
@@ -154,13 +160,16 @@ def codes_page() -> str:
     lines = [
         "# Failure codes",
         "",
-        "A failed module returns `failure.code`, a stable name for programs, and `msg`, one line that names the value and what",
-        "is expected instead. This page is generated from the source: it shows the messages of each code, with `{…}` for values.",
+        "A failed module returns `failure.code`, a stable name for programs, and `msg`, one line that names the value",
+        "and what is expected instead. This page is generated from the source: it lists the messages of each code,",
+        "with `{…}` for values.",
         "",
     ]
     for code, messages in codes().items():
         lines += [f"## `{code}`", ""]
-        lines += [f"- {escaped(message)}" for message in messages] or ["- The message comes from the system or the peer."]
+        lines += [f"- {escaped(message)}" for message in messages] or [
+            "- The message comes from the system or the peer."
+        ]
         lines.append("")
     return "\n".join(lines)
 
@@ -215,7 +224,9 @@ def main() -> None:
     (SOURCE / "conf.py").write_text(CONF)
     call("sphinx-build", "-W", "--keep-going", "-q", "-j", "auto", "-b", "html", str(SOURCE), str(SITE / "html"))
     start = SITE / "html" / "index.html"
-    start.write_text('<!DOCTYPE html><title>kaido.ollama</title><meta http-equiv="refresh" content="0; url=README.html">\n')
+    start.write_text(
+        '<!DOCTYPE html><title>kaido.ollama</title><meta http-equiv="refresh" content="0; url=README.html">\n'
+    )
     print(f"docs: {start.relative_to(ROOT)}")
 
 
