@@ -1,7 +1,7 @@
 """Build the documentation site into .cache/site/html: `make docs`.
 
 Pages of modules, roles and plugins come from antsibull-docs. The pages of playbooks and failure codes are generated
-from their sources. All others are the Markdown files of this checkout at their own paths, so that their links work in both.
+from their sources. All others are the Markdown files of this checkout at their own paths, so that links work in both.
 Warnings are errors, and a broken link is a warning. Runs in an environment of its own (requirements/docs.txt).
 """
 
