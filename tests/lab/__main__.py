@@ -44,8 +44,8 @@ def parser() -> argparse.ArgumentParser:
     commands.add_parser("systems", help="list the systems that hosts can have")
     commands.add_parser("clean", help="remove everything that labs made")
     commands.add_parser("status", help="show the engine and the labs")
-    demo = commands.add_parser("demo", help="create a lab and converge playbooks/site.yml on it")
-    demo.add_argument("name", nargs="?", default="demo", help="another name lets several labs run at the same time")
+    shown = commands.add_parser("demo", help="create a lab and converge playbooks/site.yml on it")
+    shown.add_argument("name", nargs="?", default="demo")
     return top
 
 

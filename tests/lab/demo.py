@@ -18,8 +18,7 @@ HOSTS = {"hecate": "debian12", "dev1": "debian13"}
 MODELS = Path(__file__).with_name("demo.yml")
 
 
-def run(name: str = "demo") -> int:
-    """Create the lab and converge it; returns the exit status of the play."""
+def run(name: str) -> int:
     lab = Lab(name)
     lab.up(Wanted(HOSTS))
     play = Path(sys.executable).with_name("ansible-playbook")
