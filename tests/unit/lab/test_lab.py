@@ -30,7 +30,7 @@ HEX = "ab" * 32
         (Wanted({}), "at least one host"),
         (Wanted({"Hecate": "debian12"}), "'Hecate'"),
         (Wanted({"depot": "debian12"}), "'depot' is taken"),
-        (Wanted({"hecate": "ubuntu"}), "allowed are debian12, debian13"),
+        (Wanted({"hecate": "ubuntu"}), "expected debian12, debian13"),
         (Wanted({"hecate": "debian12"}, versions=("1.2",)), "'1.2'"),
         (Wanted({"hecate": "debian12"}, models={"../x:y": "1M"}), "'../x:y'"),
         (Wanted({"hecate": "debian12"}, models={"x:y": "1T"}), "'1T'"),

@@ -1,4 +1,4 @@
-"""The registry as a program of its own: it misbehaves as a file says, and keeps a log."""
+"""The registry as a separate program: faults from a file, and a log."""
 
 from __future__ import annotations
 
