@@ -1,19 +1,18 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
 """Build the documentation site into .cache/site/html: `make docs`.
 
-Pages of modules, roles and plugins come from antsibull-docs. The pages of playbooks and failure codes are generated
-from their sources. All others are the Markdown files of this checkout at their own paths, so that links work in both.
+Pages of modules, roles and plugins come from antsibull-docs. The page of playbooks is generated from the comments
+at their heads. All others are the Markdown files of this checkout at their own paths, so that links work in both.
 Warnings are errors, and a broken link is a warning. Runs in an environment of its own (requirements/docs.txt).
 """
 
 from __future__ import annotations
 
-import ast
 import os
 import re
 import shutil
 import subprocess
 import sys
-from collections import defaultdict
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -66,27 +65,25 @@ def outside(app, env, node, content):
 def setup(app):
     app.connect("missing-reference", outside)
 """
-# Title and pages of each part of the navigation; a page that is in none of them is a warning of Sphinx.
+# Title and pages of each part of the navigation. All other pages directly below docs/ are background.
 PARTS = {
-    "Use": [
-        "docs/install",
-        "docs/howto/index",
-        "docs/playbooks",
-        "docs/codes",
-        "docs/troubleshooting",
-        "docs/endpoint",
-    ],
-    "Reference": ["collection/index", "roles/index"],
-    "Background": [
-        "docs/security",
-        "docs/architecture",
-        "docs/decisions/index",
-        "docs/scenarios",
-        "docs/scaling",
-        "docs/support",
-    ],
-    "Project": ["CONTRIBUTING", "SECURITY", "CODE_OF_CONDUCT", "CHANGELOG", "tests/index"],
+    "Use": ["install", "howto/index", "playbooks", "failure-codes", "troubleshooting", "endpoint", "benchmark"],
+    "Background": ["security", "architecture", "decisions/index", "scenarios", "scaling", "support"],
 }
+REFERENCE = ["collection/index", "roles/index"]
+PROJECT = ["CONTRIBUTING", "SECURITY", "CODE_OF_CONDUCT", "CHANGELOG", "tests/index"]
+
+
+def navigation() -> dict[str, list[str]]:
+    """Return the pages of each part that exist in the source of the site."""
+    parts = {
+        title: [f"docs/{name}" for name in names if (SOURCE / "docs" / f"{name}.md").is_file()]
+        for title, names in PARTS.items()
+    }
+    known = {page for pages in parts.values() for page in pages}
+    others = sorted(f"docs/{path.stem}" for path in (SOURCE / "docs").glob("*.md"))
+    parts["Background"] += [page for page in others if page not in known]
+    return {"Use": parts["Use"], "Reference": REFERENCE, "Background": parts["Background"], "Project": PROJECT}
 
 
 def toctree(pages: list[str], caption: str = "", *, glob: bool = False, hidden: bool = False) -> str:
@@ -121,62 +118,10 @@ def copy_pages() -> None:
             return match[0]
 
         target.write_text(LINK.sub(link, page.read_text(encoding="utf-8")))
-    start = SOURCE / "README.md"
-    navigation = "".join(toctree(entries, caption, hidden=True) for caption, entries in PARTS.items())
-    start.write_text(start.read_text() + navigation)
     index("docs/howto/index.md", "How-to guides", ["*"])
     index("docs/decisions/index.md", "Decisions", ["0*"])
     index("roles/index.md", "Roles in detail", ["*/README"])
     index("tests/index.md", "Tests", ["**/README"])
-
-
-def codes() -> dict[str, list[str]]:
-    """Failure code -> messages, from each `OllamaError(code, message)` of the plugins; `{…}` stands for a value."""
-    found: dict[str, set[str]] = defaultdict(set)
-    for path in sorted((ROOT / "plugins").rglob("*.py")):
-        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
-            if not isinstance(node, ast.Call) or getattr(node.func, "id", "") != "OllamaError" or not node.args:
-                continue
-            if isinstance(node.args[0], ast.Constant):
-                message = text(node.args[1]) if len(node.args) > 1 else ""
-                useful = message.replace("{…}", "").strip(" :;,.")
-                found[str(node.args[0].value)].update({message} if useful else ())
-    return {code: sorted(found[code]) for code in sorted(found)}
-
-
-def text(node: ast.expr) -> str:
-    """Return the fixed text of a message, with `{…}` in the place of each value."""
-    if isinstance(node, ast.Constant):
-        return str(node.value)
-    if isinstance(node, ast.JoinedStr):
-        return "".join(text(part) if isinstance(part, ast.Constant) else "{…}" for part in node.values)
-    if isinstance(node, ast.BinOp) and isinstance(node.op, ast.Add):
-        return text(node.left) + text(node.right)
-    return "{…}"
-
-
-def codes_page() -> str:
-    """Return the page of failure codes."""
-    lines = [
-        "# Failure codes",
-        "",
-        "A failed module returns `failure.code`, a stable name for programs, and `msg`, one line that names the value",
-        "and what is expected instead. This page is generated from the source: it lists the messages of each code,",
-        "with `{…}` for values.",
-        "",
-    ]
-    for code, messages in codes().items():
-        lines += [f"## `{code}`", ""]
-        lines += [f"- {escaped(message)}" for message in messages] or [
-            "- The message comes from the system or the peer."
-        ]
-        lines.append("")
-    return "\n".join(lines)
-
-
-def escaped(message: str) -> str:
-    """Return text in which Markdown and MyST find no markup."""
-    return re.sub(r"([\\`*_{}<>\[\]$|#])", r"\\\1", message)
 
 
 def playbooks_page() -> str:
@@ -187,7 +132,8 @@ def playbooks_page() -> str:
         content = path.read_text(encoding="utf-8")
         comments = re.match(r"(?:---\n)?((?:#.*\n)+)", content)
         if comments:
-            lines += ["```text", *(line[1:].removeprefix(" ") for line in comments[1].splitlines()), "```"]
+            described = [line[1:].removeprefix(" ") for line in comments[1].splitlines() if "SPDX-" not in line]
+            lines += ["```text", *described, "```"]
         else:
             lines += [f"- {name}" for name in re.findall(r"^- name: (.*)$", content, re.MULTILINE)]
         lines.append("")
@@ -219,15 +165,16 @@ def main() -> None:
         "kaido.ollama",
     )
     copy_pages()
-    (SOURCE / "docs" / "codes.md").write_text(codes_page())
     (SOURCE / "docs" / "playbooks.md").write_text(playbooks_page())
     (SOURCE / "conf.py").write_text(CONF)
+    with (SOURCE / "README.md").open("a") as start:
+        start.writelines(toctree(pages, title, hidden=True) for title, pages in navigation().items())
     call("sphinx-build", "-W", "--keep-going", "-q", "-j", "auto", "-b", "html", str(SOURCE), str(SITE / "html"))
-    start = SITE / "html" / "index.html"
-    start.write_text(
+    index_page = SITE / "html" / "index.html"
+    index_page.write_text(
         '<!DOCTYPE html><title>kaido.ollama</title><meta http-equiv="refresh" content="0; url=README.html">\n'
     )
-    print(f"docs: {start.relative_to(ROOT)}")
+    print(f"docs: {index_page.relative_to(ROOT)}")
 
 
 if __name__ == "__main__":
