@@ -75,8 +75,8 @@ conformance: $(READY) ## conformance tests of the stand-in; URL=http://host:port
 test-gpu: $(READY) ## tests on a real GPU; OLLAMA_URL=http://host:port for a server
 	$(PYTHON_BIN) -m tests.gpu
 
-docs: $(READY) ## check that ansible-doc renders every module and role
-	$(PYTHON_BIN) -m pytest --quiet tests/unit/test_collection.py -k ansible_doc
+docs: .cache/docs/.stamp $(LINK) ## build the documentation site in .cache/site/html; warnings are errors
+	.cache/docs/bin/python -m scripts.docs
 
 sanity: $(READY) ## ansible-test sanity; T='--test pep8' for a single test
 	$(PYTHON_BIN) -m scripts.sanity $(T)
@@ -112,7 +112,7 @@ format: $(READY) ## format the Python files with ruff
 requirements: ## update the pinned versions and hashes in requirements/*.txt
 	python3 -m venv --clear .cache/uv
 	.cache/uv/bin/pip install --quiet uv
-	for name in dev clients; do \
+	for name in dev clients docs; do \
 	  .cache/uv/bin/uv --no-config pip compile --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
 	    --default-index https://pypi.org/simple --custom-compile-command 'make requirements' --quiet --upgrade \
 	    --output-file requirements/$$name.txt requirements/$$name.in || exit; \
@@ -120,6 +120,12 @@ requirements: ## update the pinned versions and hashes in requirements/*.txt
 
 .venv/.stamp: requirements/dev.txt
 	sh scripts/venv.sh
+
+# The documentation tools have an environment of their own: their ansible-core may be another one.
+.cache/docs/.stamp: requirements/docs.txt | .venv/.stamp
+	$(PYTHON_BIN) -m venv --clear .cache/docs
+	.cache/docs/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements/docs.txt
+	touch $@
 
 $(PROMTOOL):
 	sh scripts/promtool.sh

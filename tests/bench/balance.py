@@ -1,4 +1,4 @@
-"""Three servers behind one door: what door and balancer cost, who gets how much, and what a host's death costs."""
+"""Three servers behind one gateway: the cost of gateway and load balancer, the distribution, and the loss of a host."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ FLEET = {
 
 
 class Fleet:
-    """The lab's hosts, asked from this machine or from hecate."""
+    """The hosts of the lab; requests come from this machine or from hecate."""
 
     def __init__(self, lab: Lab) -> None:
         self.lab = lab
@@ -43,25 +43,25 @@ class Fleet:
         self.token.write_text(TOKEN)
 
     def run(self, command: str, text: str = "") -> str:
-        """On hecate."""
+        """Run a command on hecate."""
         ssh = ["ssh", "-F", str(self.lab.ssh_config), "hecate", command]
         return subprocess.run(ssh, input=text, capture_output=True, text=True, check=True).stdout
 
     def start(self, **options: t.Any) -> subprocess.Popen[str]:
-        """Ask from this machine."""
+        """Send requests from this machine."""
         given = [part for key, value in options.items() for part in (f"--{key}", str(value))]
         command = [sys.executable, str(LOAD), self.url, "--ca", str(self.ca), "--token-file", str(self.token), *given]
         return subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
 
     def median(self, url: str) -> dict[str, t.Any]:
-        """Ask from hecate, one after the other."""
+        """Send requests from hecate, one after the other."""
         self.run("umask 077; cat >token", TOKEN)
         options = "--ca /etc/ollama-gateway/ca.crt --token-file token --clients 1 --seconds 15"
         found: dict[str, t.Any] = json.loads(self.run(f"python3 - {url} {options}", LOAD.read_text()))
         return found
 
     def asked(self) -> dict[str, int]:
-        """How many requests each server has got from hecate's balancer."""
+        """Return the number of requests that each server received from the load balancer of hecate."""
         rows = csv.DictReader(self.run("curl --silent 'http://127.0.0.1:11444/;csv'").splitlines())
         return {row["svname"]: int(row["stot"]) for row in rows if row["# pxname"] == "inference-models-1"}
 
@@ -79,7 +79,7 @@ def balance() -> t.Iterator[tuple[str, str]]:
         for what, key in (("the first word of an answer", "first"), ("an answer of 24 words", "median")):
             yield f"{what}: from the server itself", f"{1000 * direct[key]:.1f} ms"
             yield (
-                "  through door and balancer, each on a new connection",
+                "  through gateway and load balancer, each on a new connection",
                 f"+ {1000 * (through[key] - direct[key]):.1f} ms",
             )
 

@@ -1,1 +1,1 @@
-"""Real clients for hosts that role ollama_client has prepared, and the fake of a remote provider."""
+"""Real clients for hosts with the role ollama_client, and a fake remote provider."""

@@ -1,4 +1,4 @@
-"""Ask the endpoint that role ollama_client described, as services would: with ollama, openai and curl.
+"""Use the endpoint that role ollama_client described, as services do: with ollama, openai and curl.
 
 Reads nothing but the files of docs/endpoint.md. Prints a line for each thing tried; exits with 0 when all of them
 worked, 1 when one did not, 2 when the description is of no use. Needs the packages of requirements/clients.txt.
@@ -38,7 +38,7 @@ Endpoint = dict[str, t.Any]
 
 
 def read(path: Path) -> Endpoint:
-    """Return the description; a version of which this program knows nothing is not guessed at."""
+    """Return the description; an unknown version is an error."""
     endpoint: Endpoint = json.loads(path.read_text())
     if endpoint["version"] != 1:
         raise ValueError(f"{path}: version {endpoint['version']!r} is not known here")
@@ -54,7 +54,7 @@ def trust(endpoint: Endpoint) -> ssl.SSLContext:
 
 
 def silence(endpoint: Endpoint) -> str:
-    """Return why there is no answer at all; empty where there is one, even one that refuses."""
+    """Return the reason why there is no response; empty if there is one, also a refusal."""
     request = urllib.request.Request(f"{endpoint['openai_base_url']}/models")
     if endpoint["token_file"]:
         request.add_header("Authorization", f"Bearer {token(endpoint)}")
@@ -63,7 +63,7 @@ def silence(endpoint: Endpoint) -> str:
     except urllib.error.HTTPError as error:
         return f"status {error.code}" if error.code in (502, 503, 504) else ""
     except urllib.error.URLError as error:
-        # A certificate that is not to be trusted is no silence: somebody has to look at it.
+        # An untrusted certificate is an error, not a missing response.
         return "" if isinstance(error.reason, ssl.SSLError) else str(error.reason)
     except OSError as error:
         return str(error)
@@ -113,7 +113,7 @@ def by_ollama(endpoint: Endpoint) -> t.Iterator[tuple[str, t.Callable[[], str]]]
 def by_openai(endpoint: Endpoint) -> t.Iterator[tuple[str, t.Callable[[], str]]]:
     client = openai.OpenAI(
         base_url=endpoint["openai_base_url"],
-        # The package wants something; a server without keys ignores it.
+        # The package requires a key; a server without keys ignores it.
         api_key=token(endpoint) or "none",
         http_client=openai.DefaultHttpxClient(verify=trust(endpoint)),
         timeout=60,
@@ -148,7 +148,7 @@ def by_curl(environment: Path, prefix: str) -> str:
 def tried(client: str, what: str, how: t.Callable[[], str]) -> bool:
     try:
         print(f"ok      {client:6} {what:10} {how()}")
-    except Exception as error:  # each package has kinds of its own, and all of them are what this is about
+    except Exception as error:  # each package has exceptions of its own
         told = " / ".join(str(part) for part in (error, error.__cause__) if part is not None)
         print(f"FAILED  {client:6} {what:10} {type(error).__name__}: {told}".replace("\n", " "))
         return False

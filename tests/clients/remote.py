@@ -1,4 +1,4 @@
-"""The fake of a remote provider: HTTPS, a key, and as much of OpenAI's API as prove.py asks for.
+"""A fake remote provider: HTTPS, a key, and the part of OpenAI's API that prove.py uses.
 
 python3 remote.py PORT CERTIFICATE KEY TOKEN
 """

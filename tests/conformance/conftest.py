@@ -1,4 +1,4 @@
-"""Cases against any server: `--url`, or the stand-in in both generations of the store."""
+"""Fixtures for any server (`--url`), or the stand-in with both generations of the store."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ def _registry(config: pytest.Config, store_dir: pathlib.Path) -> t.Iterator[Regi
 
 @pytest.fixture
 def registry(request: pytest.FixtureRequest, target: Target, tmp_path: pathlib.Path) -> t.Iterator[Registry]:
-    """An empty registry of its own for each case; what was pulled from it is removed afterwards."""
+    """Yield an empty registry for each case; models pulled from it are removed afterwards."""
     with _registry(request.config, tmp_path / "registry") as served:
         yield served
         target.forget(served.host)
@@ -62,7 +62,7 @@ def registry(request: pytest.FixtureRequest, target: Target, tmp_path: pathlib.P
 
 @pytest.fixture(scope="session")
 def recorded_registry(request: pytest.FixtureRequest) -> t.Iterator[Registry]:
-    """The registry of the recordings: nginx over store-v1, for a server of either generation."""
+    """Return the registry of the recordings: nginx over store-v1, for servers of both generations."""
     with _registry(request.config, pathlib.Path(__file__).parent.parent / "fixtures" / "store-v1") as served:
         yield served
 
@@ -75,7 +75,7 @@ def needs_store(target: Target) -> None:
 
 @pytest.fixture(scope="session")
 def runs(target: Target, recorded_registry: Registry) -> bool:
-    """Can the server run a model at all? An install without llama-server answers everything else."""
+    """Return whether the server can run a model; an installation without llama-server answers everything else."""
     name = f"{recorded_registry.host}/kaido/tiny2:q8"
     target.pulled(name)
     reply = target.call("POST", "/api/generate", {"model": name, "prompt": "x", "stream": False, "keep_alive": 0})

@@ -1,4 +1,4 @@
-"""Replays the recorded requests, in order and under names of our own, and makes answers comparable.
+"""Replay the recorded requests in order, under other names, and normalize the responses.
 
 What can't be the same is rewritten on both sides: names, the registry's address, times, durations, generated text, and
 the digests of models whose manifest holds one of our names.
@@ -62,7 +62,7 @@ def load(generation: int) -> dict[str, Exchange]:
 
 
 class Replay:
-    """The answers of one server to all exchanges, or why one was not asked."""
+    """The responses of one server to all exchanges, or the reason why a request was not sent."""
 
     def __init__(self, target: Target, registry: Registry, runs: bool) -> None:
         self.target = target
@@ -97,7 +97,7 @@ class Replay:
         return ""
 
     def ours(self, text: str) -> str:
-        """Recorded text with our names, registry and upload."""
+        """Return the recorded text with the names, registry and upload of this run."""
         text = text.replace(RECORDED_REGISTRY, self.registry.host)
         return text.replace(UPLOADED, sha256(self.upload)).replace(UPLOADED[7:], sha256(self.upload)[7:])
 
@@ -116,7 +116,7 @@ class Replay:
         return {"raw": raw[exchange.name]} if body is not None else {}
 
     def _damage(self, name: str) -> None:
-        """What was done to the store between two recorded requests."""
+        """Repeat the changes of the store between two recorded requests."""
         if name == "damaged_same_size_tags":
             with self.target.blob(MODEL_BLOB).open("r+b") as stream:
                 stream.seek(200_000)
@@ -192,7 +192,7 @@ class Replay:
 
 
 def _mask(value: t.Any) -> t.Any:
-    """Times, durations, generated text and paths become placeholders of their kind."""
+    """Replace times, durations, generated text and paths with placeholders."""
     if isinstance(value, list):
         return [_mask(item) for item in value]
     if not isinstance(value, dict):

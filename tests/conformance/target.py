@@ -1,4 +1,4 @@
-"""The server under test: requests, pulls, and its model store where it can be reached."""
+"""The server under test: requests, pulls, and its model store if it is accessible."""
 
 from __future__ import annotations
 
@@ -80,7 +80,7 @@ class Target:
         return lines
 
     def rows(self, part: str) -> list[dict[str, t.Any]]:
-        """The rows of tags whose name contains `part`."""
+        """Return the rows of tags whose name contains `part`."""
         return [row for row in self.call("GET", "/api/tags").json()["models"] if part in row["name"]]
 
     def loaded(self, part: str) -> list[dict[str, t.Any]]:
@@ -99,7 +99,7 @@ class Target:
         return self.call("HEAD", f"/api/blobs/{digest}").status == 200
 
     def forget(self, part: str) -> None:
-        """Deletes every model whose name contains `part`."""
+        """Delete every model whose name contains `part`."""
         for row in self.rows(part):
             self.call("POST", "/api/generate", {"model": row["name"], "keep_alive": 0})
             self.delete(row["name"])
@@ -115,7 +115,7 @@ class Target:
         return self.store / "blobs" / digest.replace(":", "-")
 
     def manifest(self, host: str, namespace: str, model: str, tag: str) -> pathlib.Path:
-        """Where a tag's manifest is; a link to a blob from 0.40."""
+        """Return the path of a tag's manifest, from 0.40 a link to a blob."""
         if self.generation == 1:
             return self.store / "manifests" / host / namespace / model / tag
         host = "ollama.com" if host == "registry.ollama.ai" else host.replace(":", "%3A")

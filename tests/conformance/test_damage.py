@@ -1,4 +1,4 @@
-"""A damaged store: what the server notices, and what it never does. Each case damages a model of its own."""
+"""A damaged store: what the server detects and what it does not. Each case damages a model of its own."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ pytestmark = pytest.mark.usefixtures("needs_store")
 
 
 class Model:
-    """A pulled model whose files the case may damage: no other model has one of its blobs."""
+    """Yield a pulled model whose files the case may damage: no other model shares its blobs."""
 
     def __init__(self, target: Target, registry: Registry) -> None:
         params = b'{"num_ctx":128,"seed":%d}' % registry.port
@@ -32,7 +32,7 @@ class Model:
         self.config = target.blob(data["config"]["digest"])
 
     def clean_up(self) -> None:
-        """A server does not delete what it can't read."""
+        """Remove the files: a server does not delete unreadable models."""
         for path in (self.manifest.resolve(), self.manifest, self.weights, self.params, self.config):
             path.unlink(missing_ok=True)
 
@@ -59,7 +59,7 @@ def _not_repaired(target: Target, model: Model, path: pathlib.Path) -> None:
     assert not _intact(path)
 
 
-def test_a_flipped_bit_is_never_noticed(target: Target, model: Model) -> None:
+def test_a_flipped_bit_is_not_detected(target: Target, model: Model) -> None:
     _flip(model.weights)
     assert len(target.rows(model.name)) == 1
     assert target.show(model.name).status == 200
@@ -99,19 +99,19 @@ def test_a_zeroed_blob_does_not_generate(target: Target, model: Model) -> None:
     assert reply.status in (400, 500)  # 500 where the server remembers what the model could do
 
 
-def test_a_missing_blob_is_not_missed_in_tags(target: Target, model: Model) -> None:
+def test_tags_list_a_model_with_a_missing_blob(target: Target, model: Model) -> None:
     model.weights.unlink()
     assert len(target.rows(model.name)) == 1
     assert not target.has_blob(model.weights.name.replace("-", ":"))
 
 
-def test_a_missing_blob_comes_back_with_a_pull(target: Target, model: Model) -> None:
+def test_a_pull_restores_a_missing_blob(target: Target, model: Model) -> None:
     model.weights.unlink()
     target.pulled(model.name)
     assert _intact(model.weights)
 
 
-def test_a_missing_config_comes_back_with_a_pull(target: Target, model: Model) -> None:
+def test_a_pull_restores_a_missing_config(target: Target, model: Model) -> None:
     model.config.unlink()
     target.pulled(model.name)
     assert _intact(model.config)
@@ -160,7 +160,7 @@ def test_an_empty_manifest_can_not_be_deleted(target: Target, model: Model) -> N
     target.pulled(model.name)
 
 
-def test_a_changed_manifest_is_noticed_from_040(target: Target, model: Model) -> None:
+def test_a_changed_manifest_is_detected_from_040(target: Target, model: Model) -> None:
     if target.generation == 1:
         pytest.skip("before 0.40 a manifest is a plain file that nothing is compared with")
     model.manifest.write_bytes(model.manifest.read_bytes() + b"\n")

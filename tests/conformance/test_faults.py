@@ -1,4 +1,4 @@
-"""What two real servers said to each fault of a registry (tests/fixtures/faults), asked again."""
+"""The responses of two real servers to each fault of a registry (tests/fixtures/faults), repeated."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ def test_a_fault(target: Target, registry: Registry, name: str, size: int) -> No
     assert len(asked) == case["requests"]
 
 
-def test_where_one_part_gives_up_the_others_cancellation_is_told(target: Target, registry: Registry) -> None:
+def test_if_a_part_fails_the_cancellation_of_the_others_is_reported(target: Target, registry: Registry) -> None:
     make_model(registry.store_dir, "model", 100_500_000, seed=registry.port)
     path = registry.store_dir / "manifests/registry.ollama.ai/library/model/latest"
     weights = json.loads(path.read_bytes())["layers"][0]["digest"]

@@ -1,4 +1,4 @@
-"""What the server does with requests before any model comes into it."""
+"""Requests that involve no model."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def test_head_is_allowed(target: Target, path: str) -> None:
     assert (reply.status, reply.body) == (200, b"")
 
 
-def test_status_says_where_the_cloud_was_switched_off(target: Target) -> None:
+def test_status_contains_where_the_cloud_was_disabled(target: Target) -> None:
     cloud = target.call("GET", "/api/status").json()["cloud"]
     assert cloud["source"] in ("none", "env", "config", "both")
     assert cloud["disabled"] == (cloud["source"] != "none")
@@ -60,7 +60,7 @@ def test_a_local_origin_is_served(target: Target) -> None:
     assert target.call("GET", "/api/version", headers={"Origin": "http://localhost:3000"}).status == 200
 
 
-def test_a_blob_digest_has_a_form(target: Target) -> None:
+def test_the_form_of_a_blob_digest_is_checked(target: Target) -> None:
     assert target.call("HEAD", "/api/blobs/sha256:abc").status == 400
 
 
@@ -74,8 +74,8 @@ def test_openai_errors_have_their_own_shape(target: Target) -> None:
 
 
 @pytest.mark.parametrize("method", ["GET", "POST"])
-def test_a_body_that_nobody_wants_is_not_the_next_request(target: Target, method: str) -> None:
-    """Go reads it away, or hangs up: a proxy before the server may send other people's requests on that connection."""
+def test_an_unread_body_is_not_the_next_request(target: Target, method: str) -> None:
+    """Go discards it or closes the connection: a proxy may send requests of other clients on that connection."""
     connection = target.connect()
     path = "/api/version" if method == "GET" else "/no-such-route"
     connection.request(method, path, body="GET /no-such-route HTTP/1.1\r\nHost: localhost\r\n\r\n")

@@ -89,7 +89,7 @@ def test_a_copy_replaces_its_destination(target: Target, registry: Registry, mod
     assert target.rows(NAMESPACE)[0]["digest"] == target.rows("library/other")[0]["digest"]
 
 
-def test_blobs_go_with_the_last_tag_that_needs_them(target: Target, registry: Registry, model: str) -> None:
+def test_blobs_are_removed_with_the_last_tag_that_needs_them(target: Target, registry: Registry, model: str) -> None:
     weights = _layers(registry)[0]["digest"]
     target.copy(model, f"{NAMESPACE}/copy")
     assert target.delete(model).status == 200
@@ -122,7 +122,7 @@ def test_create_twice_gives_the_same_digest(target: Target, registry: Registry, 
     assert len(digests) == 1
 
 
-def test_create_lays_its_own_layers_over_those_of_the_base(target: Target, registry: Registry, model: str) -> None:
+def test_layers_of_create_replace_those_of_the_base(target: Target, registry: Registry, model: str) -> None:
     request = {"model": f"{NAMESPACE}/made", "from": model, "system": "Mine.", "parameters": {"temperature": 0.5}}
     target.call("POST", "/api/create", request)
     shown = target.show(f"{NAMESPACE}/made").json()

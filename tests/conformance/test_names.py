@@ -1,4 +1,4 @@
-"""How names are read: the grammar, the case, and what is shown."""
+"""Parsing of names: grammar, case and displayed form."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def test_show_refuses_an_invalid_name(target: Target) -> None:
     assert target.show("a b").status == 400
 
 
-def test_a_name_is_found_whatever_its_case(target: Target, registry: Registry) -> None:
+def test_names_are_case_insensitive(target: Target, registry: Registry) -> None:
     make_model(registry.store_dir, "case", seed=registry.port)
     target.pulled(f"{registry.host}/library/case")
     assert target.show(f"{registry.host}/Library/CASE:Latest").status == 200

@@ -1,4 +1,4 @@
-"""Pulls against a registry that behaves, and one that does not."""
+"""Pulls from an intact and from a faulty registry."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def _weights(registry: Registry, model: str = "model") -> str:
 
 
 def _make(registry: Registry, size: int | None = SIZE, **more: t.Any) -> tuple[str, str]:
-    """The name to pull and the digest of its weights, which no earlier run has left behind."""
+    """Return the name to pull and the digest of its weights, which no earlier run has left in the store."""
     make_model(registry.store_dir, "model", size, seed=registry.port, **more)
     return f"{registry.host}/library/model", _weights(registry)
 
@@ -65,7 +65,7 @@ def test_layers_come_in_order_and_the_config_last(target: Target, registry: Regi
     assert [line["digest"] for line in target.pulled(name) if "digest" in line] == wanted
 
 
-def test_numbers_that_are_zero_are_left_out(target: Target, registry: Registry) -> None:
+def test_zeros_are_omitted(target: Target, registry: Registry) -> None:
     name, _weights = _make(registry, layers={"license": b""})
     target.pulled(name)
     empty = [line for line in target.pulled(name) if line.get("digest") == sha256(b"")]
@@ -83,7 +83,7 @@ def test_progress_grows_to_the_total(target: Target, registry: Registry) -> None
     assert seen == sorted(seen)
 
 
-def test_a_large_blob_comes_in_parts(target: Target, registry: Registry) -> None:
+def test_a_large_blob_is_fetched_in_parts(target: Target, registry: Registry) -> None:
     size = 100_500_000
     name, weights = _make(registry, size)
     target.pulled(name)
@@ -149,7 +149,7 @@ def test_an_interrupted_pull_leaves_part_files(target: Target, registry: Registr
     assert not target.blob(weights + "-partial-0").exists()
 
 
-def test_wrong_bytes_are_found_and_removed(target: Target, registry: Registry) -> None:
+def test_wrong_bytes_are_detected_and_removed(target: Target, registry: Registry) -> None:
     name, weights = _make(registry)
     fault = registry.misbehave(weights, ranges=True, corrupt=True)
     lines = target.pull(name)
@@ -160,8 +160,8 @@ def test_wrong_bytes_are_found_and_removed(target: Target, registry: Registry) -
     assert not target.rows(registry.host)
 
 
-def test_after_a_failed_pull_other_wrong_blobs_are_taken_for_good(target: Target, registry: Registry) -> None:
-    """Upstream's flaw: only the first bad blob goes, so the next pull reports success over a broken model."""
+def test_after_a_failed_pull_other_damaged_blobs_are_accepted(target: Target, registry: Registry) -> None:
+    """A defect of Ollama: only the first damaged blob is removed, so the next pull succeeds with a broken model."""
     text = f"The second layer that came wrong, at port {registry.port}."
     name, weights = _make(registry, None, layers={"license": text.encode()})
     manifest = json.loads((registry.store_dir / "manifests/registry.ollama.ai/library/model/latest").read_bytes())
@@ -207,13 +207,13 @@ def test_a_redirect_on_the_same_host_is_followed(target: Target, registry: Regis
     target.pulled(name)
 
 
-def test_a_failing_registry_is_quoted(target: Target, registry: Registry) -> None:
+def test_the_error_of_a_registry_is_returned(target: Target, registry: Registry) -> None:
     registry.misbehave("/manifests/", status=500, body=b"oops")
     lines = target.pull(f"{registry.host}/library/model")
     assert lines == [{"status": "pulling manifest"}, {"error": "pull model manifest: 500: oops"}]
 
 
-def test_a_registry_that_wants_a_newer_server_is_quoted(target: Target, registry: Registry) -> None:
+def test_a_registry_that_requires_a_newer_server_is_reported(target: Target, registry: Registry) -> None:
     text = b"The model you are attempting to pull requires a newer version of Ollama."
     registry.misbehave("/manifests/", status=412, body=text)
     reply = target.call(
@@ -265,7 +265,7 @@ def test_the_children_of_a_list_are_fetched_as_blobs(target: Target, registry: R
     assert not target.has_blob(_manifest_digest(registry, "ggml"))
 
 
-def test_the_blobs_of_a_child_come_in_ranges_however_small(target: Target, registry: Registry, listed: str) -> None:
+def test_blobs_of_a_child_are_fetched_in_ranges_of_any_size(target: Target, registry: Registry, listed: str) -> None:
     target.pulled(listed)
     child = json.loads((registry.store_dir / "manifests-v2/ollama.com/library/llamacpp/latest").read_bytes())
     for blob in (child["config"], *child["layers"]):
@@ -274,9 +274,7 @@ def test_the_blobs_of_a_child_come_in_ranges_however_small(target: Target, regis
     assert any(r.path.endswith(child["layers"][0]["digest"]) for r in registry.requests)
 
 
-def test_show_lists_the_variants_that_were_there_when_it_was_first_asked(
-    target: Target, registry: Registry, listed: str
-) -> None:
+def test_show_lists_the_variants_of_its_first_call(target: Target, registry: Registry, listed: str) -> None:
     target.pulled(f"{registry.host}/library/ggml")
     target.pulled(listed)
     shown = target.show(listed).json()
@@ -287,7 +285,7 @@ def test_show_lists_the_variants_that_were_there_when_it_was_first_asked(
     assert shown["details"]["runner"] == "llamacpp"
 
 
-def test_show_never_lists_a_variant_that_came_later(target: Target, registry: Registry, listed: str) -> None:
+def test_show_does_not_list_later_variants(target: Target, registry: Registry, listed: str) -> None:
     """The answer is cached by the digest of the manifest."""
     target.pulled(listed)
     assert "manifests" not in target.show(listed).json()

@@ -1,4 +1,4 @@
-"""One case an exchange of the recordings: the same request, and an answer that differs only where it must."""
+"""One case for each recorded exchange: the same request, and a response that differs only where it must."""
 
 from __future__ import annotations
 
@@ -73,7 +73,7 @@ def test_body(replayed: replay.Replay, name: str) -> None:
 
 @pytest.mark.parametrize("name", _WITH_STORE)
 def test_store_afterwards(replayed: replay.Replay, name: str) -> None:
-    """Every recorded blob and manifest is there; what else the store holds is not ours."""
+    """Every recorded blob and manifest exists; other content of the store is ignored."""
     _asked(replayed, name)
     if replayed.target.models_dir is None:
         pytest.skip("needs --models-dir")
@@ -94,7 +94,7 @@ def test_store_afterwards(replayed: replay.Replay, name: str) -> None:
 
 
 def _stable_blobs(replayed: replay.Replay, after: dict[str, t.Any]) -> set[str]:
-    """Blobs whose bytes hold neither a name nor an upload of ours."""
+    """Return the blobs that contain no name and no upload of this run."""
     stable = set()
     for path, recorded in after.items():
         own = "made.gguf" in recorded.get("text", "") or "tiny:latest" in recorded.get("text", "")

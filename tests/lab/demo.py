@@ -1,7 +1,7 @@
 # Copyright (c) 2026, kaido.ollama contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""`make demo`: the lab, then the user's playbook over SSH through a normal inventory, then what to try next."""
+"""`make demo`: create the lab, converge it over SSH with a user's playbook and inventory, and print the next steps."""
 
 from __future__ import annotations
 
@@ -29,17 +29,17 @@ def run(name: str) -> int:
     with stage("converge"):
         done = subprocess.run(command, cwd=PROJECT, env={**os.environ, **environment()}, check=False)
     if done.returncode:
-        say(f"demo: the play failed (exit status {done.returncode}); see above. Nothing is lost: run it again")
+        say(f"demo: the play failed (exit status {done.returncode}); see above. Run it again to continue")
         return done.returncode
     say("\nTry next:")
-    say(f"  ssh -F {shown(lab.ssh_config)} hecate    # log in; then: ollama list")
+    say(f"  ssh -F {shown(lab.ssh_config)} hecate    # log in, then run: ollama list")
     say(f"  {printed}    # converge again")
-    say("  make clean    # remove everything that this made")
+    say("  make clean    # remove everything that this command created")
     return 0
 
 
 def environment() -> dict[str, str]:
-    """The checkout as an installed collection, found before any other copy of it."""
+    """Return the variables that make Ansible find this checkout as an installed collection."""
     collections = CACHE.parent
     link = collections / "ansible_collections" / "kaido" / "ollama"
     if not link.is_dir():

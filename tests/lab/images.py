@@ -1,7 +1,7 @@
 # Copyright (c) 2026, kaido.ollama contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The lab's images: one Dockerfile over a bare system, which mmdebstrap makes here or an image registry serves.
+"""The lab's images: one Dockerfile over a base system, which mmdebstrap makes here or an image registry serves.
 
 Each image carries a hash of what it was built from, and is built again when that changes.
 """
@@ -26,7 +26,7 @@ from .systems import SYSTEMS, System
 
 HERE = Path(__file__).parent
 DEPOT_SYSTEM = "debian12"
-# On every image; the value is the hash of what it was built from.
+# A label of every image; the value is the hash of its sources.
 LABEL = "kaido.ollama.lab.source"
 RECIPE = ("Dockerfile", "nginx.conf")
 MIRROR = PROJECT / "roles" / "ollama_mirror"
@@ -54,7 +54,7 @@ def recipe() -> dict[str, bytes]:
 
 
 def source_hash(*more: str) -> str:
-    """What the images are built from, plus which of them it is."""
+    """Return the hash of an image: its sources and its name."""
     digest = hashlib.sha256("\0".join(more).encode())
     for content in recipe().values():
         digest.update(content)
@@ -95,7 +95,7 @@ def ensure(client: docker.DockerClient, name: str) -> Image:
 
 
 def prune(client: docker.DockerClient) -> None:
-    """Drop what newer builds replaced; call when no container needs it any more."""
+    """Remove images that newer builds replaced; call when no container uses them."""
     client.images.prune(filters={"dangling": True, "label": LABEL})
 
 
@@ -111,7 +111,7 @@ def context() -> io.BytesIO:
 
 
 def ensure_base(client: docker.DockerClient, name: str) -> str:
-    """The name of a bare image: ours by mmdebstrap where that can make it, or the official one, pulled or at hand."""
+    """Return the name of a base image: built by mmdebstrap where possible, otherwise the official one."""
     system = SYSTEMS[name]
     tag = f"kaido-lab/base-{name}:latest"
     try:

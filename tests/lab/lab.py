@@ -1,7 +1,7 @@
 # Copyright (c) 2026, kaido.ollama contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""One lab: its network, hosts, depot, keys and inventory. `up` makes what is missing and mends what differs."""
+"""One lab: its network, hosts, depot, keys and inventory. `up` creates missing parts and corrects different ones."""
 
 from __future__ import annotations
 
@@ -36,20 +36,20 @@ SPEC_LABEL = "kaido.ollama.lab.spec"
 NAME = re.compile(r"[a-z0-9]([a-z0-9-]{0,38}[a-z0-9])?")
 DEFAULT_VERSIONS = ("0.35.0", "0.35.1")
 MACHINES = {"x86_64": "amd64", "aarch64": "arm64"}
-# What systemd needs as PID 1 in a container; --privileged, the usual advice, fails on some kernels.
+# Requirements of systemd as PID 1 in a container; --privileged, the usual advice, fails on some kernels.
 SYSTEMD: dict[str, Any] = {
     "cap_add": ["SYS_ADMIN"],
     "security_opt": ["seccomp=unconfined", "apparmor=unconfined"],
     "cgroupns": "private",
     "tmpfs": {"/run": "", "/run/lock": "", "/tmp": "exec"},
 }
-# Hosts find no public registry, with or without Internet: what a test sees is the depot's.
+# Hosts reach no public registry, with or without Internet: tests see only the depot.
 NOWHERE = {"registry.ollama.ai": "127.0.0.1", "ollama.com": "127.0.0.1"}
 
 
 @dataclass(frozen=True)
 class Wanted:
-    """What a lab should hold."""
+    """The requested content of a lab."""
 
     hosts: dict[str, str]
     versions: tuple[str, ...] = DEFAULT_VERSIONS
@@ -114,7 +114,7 @@ class Lab:
         say(f"lab {self.name}: ready; log in with: ssh -F {shown(self.ssh_config)} {next(iter(wanted.hosts))}")
 
     def down(self) -> None:
-        """Remove the lab; nothing is left of it but the cached images."""
+        """Remove the lab; only cached images stay."""
         if engine.ask(engine.SOCKET) == "answers":
             for container in self._containers():
                 container.remove(force=True, v=True)
@@ -124,7 +124,7 @@ class Lab:
         say(f"lab {self.name}: gone")
 
     def cut(self) -> None:
-        """Leave the hosts no way but to the depot and to this machine: their addresses change, `up` ends it."""
+        """Cut the hosts off from everything but the depot and this machine: their addresses change; `up` reverts it."""
         inside = self.client.networks.create(self.cut_off, driver="bridge", internal=True, labels=self._labels())
         outside = self.client.networks.get(self.prefix)
         inventory = yaml.safe_load((self.inventory / "hosts.yml").read_text())["ollama_servers"]
@@ -159,7 +159,7 @@ class Lab:
         return {LABEL: self.name, ROOT_LABEL: str(PROJECT)}
 
     def _container(self, host: str, image: str, files: dict[str, tuple[bytes, int, int]], **options: Any) -> Container:
-        """A running container as described: found, or made anew where anything about it differs."""
+        """Return a running container as described: an existing one, or a new one if anything differs."""
         name = f"{self.prefix}-{host}"
         spec = hashlib.sha256(json.dumps([image, options], sort_keys=True).encode()).hexdigest()[:16]
         try:
@@ -230,7 +230,7 @@ class Lab:
         return path
 
     def _write_ssh_config(self, addresses: dict[str, str]) -> None:
-        """For people and for Ansible alike, and instead of the user's own file: nothing of that applies to a lab."""
+        """Write the SSH configuration, for users and for Ansible; the user's own file does not apply to a lab."""
         ssh = self.dir / "ssh"
         known = [f"{host} {self._key(f'host_{host}').with_suffix('.pub').read_text()}" for host in addresses]
         (ssh / "known_hosts").write_text("".join(known))
@@ -256,7 +256,7 @@ class Lab:
         }
         hosts = {host: {"ansible_host": address} for host, address in addresses.items()}
         self.inventory.mkdir(exist_ok=True)
-        text = "# Written by tests.lab; `up` writes it anew.\n"
+        text = "# Written by tests.lab; `up` replaces it.\n"
         text += yaml.safe_dump({"ollama_servers": {"hosts": hosts, "vars": variables}}, sort_keys=False, width=200)
         (self.inventory / "hosts.yml").write_text(text)
 
@@ -303,7 +303,7 @@ def check_name(what: str, name: str) -> None:
 
 
 def check(wanted: Wanted) -> None:
-    """Everything a user can get wrong, before anything is made."""
+    """Validate the request before anything is created."""
     if not wanted.hosts:
         raise LabError("a lab needs at least one host: --host hecate=debian12")
     for host, system in wanted.hosts.items():
@@ -311,7 +311,7 @@ def check(wanted: Wanted) -> None:
         if host == "depot":
             raise LabError("host name 'depot' is taken by the release mirror and registry: choose another")
         if system not in SYSTEMS:
-            raise LabError(f"host {host!r} wants {system!r}: allowed are {', '.join(SYSTEMS)}")
+            raise LabError(f"host {host!r} wants {system!r}: expected {', '.join(SYSTEMS)}")
     for version in wanted.versions:
         if not releases.VERSION.fullmatch(version):
             raise LabError(f"version {version!r} is not allowed: give X.Y.Z or X.Y.Z-rcN")

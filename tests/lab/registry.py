@@ -35,7 +35,7 @@ def bytes_of(size: str) -> int:
 
 
 def fill(store: Path, models: dict[str, str]) -> None:
-    """Bring the store to its first state: what a test damaged is made again."""
+    """Restore the store to its initial state, also files that a test damaged."""
     for blob in (store / "blobs").glob("sha256-*"):
         if sha256(blob) != blob.name.removeprefix("sha256-"):
             blob.unlink()

@@ -1,7 +1,7 @@
 # Copyright (c) 2026, kaido.ollama contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The systems that a lab's hosts can have: where a bare one comes from, and what makes a cloud host of it. A table.
+"""The systems of lab hosts: where a base image comes from, and what turns it into a cloud host. A table.
 
 A cloud host has systemd, an OpenSSH server, Python and sudo before anyone touches it, and no more: roles must install
 what they need (zstd, say).
@@ -21,9 +21,9 @@ class System:
     install: str
     """Shell that adds what a cloud host has."""
     bootstrap: tuple[str, ...] = ()
-    """What mmdebstrap is told, to make it from its own archive without an image registry."""
+    """Arguments of mmdebstrap, which builds it from its package archive without an image registry."""
     command: tuple[str, ...] = ()
-    """What its containers run; the image's own if empty."""
+    """The command of its containers; that of the image if empty."""
 
 
 # policy-rc.d is a habit of container images; it would keep packages from starting their services.

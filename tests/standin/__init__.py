@@ -1,4 +1,4 @@
-"""A server that behaves as Ollama does, flaws included. `running()` starts one in this process."""
+"""A server that behaves like Ollama, defects included. `running()` starts one in this process."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ if t.TYPE_CHECKING:
 
 
 def until(condition: t.Callable[[], t.Any], what: str = "the condition", seconds: float = 60) -> t.Any:
-    """The first true value of `condition`; an AssertionError where there is none in so many seconds."""
+    """Return the first true value of `condition`; raise AssertionError after so many seconds without one."""
     end = time.monotonic() + seconds
     while not (value := condition()):
         assert time.monotonic() < end, f"not within {seconds:g} s: {what}"
@@ -33,7 +33,7 @@ class Running:
         self.models_dir = server.models_dir
 
     def wait_for(self, text: str, count: int = 1) -> None:
-        """Returns once `count` lines of the log contain the text."""
+        """Return once `count` lines of the log contain the text."""
         until(lambda: sum(text in line for line in self.log) >= count, f"{text!r} in the log")
 
     def stop(self) -> None:
@@ -44,7 +44,7 @@ class Running:
 def running(
     version: str = "0.35.1", models_dir: str | os.PathLike[str] | None = None, env: t.Mapping[str, str] | None = None
 ) -> t.Iterator[Running]:
-    """Starts a server on a free loopback port. `env` is all the environment it sees."""
+    """Start a server on a free loopback port. `env` is its whole environment."""
     from .server import Server
 
     with contextlib.ExitStack() as stack:

@@ -36,7 +36,7 @@ def asked_name(request: Json) -> str:
 
 
 def resolve(app: Server, text: str) -> names.Name:
-    """The stored name that the text means, or the parsed one as it is; invalid names too."""
+    """Return the stored name for the text, or the parsed name itself, also an invalid one."""
     found = app.store.by_digest(text)
     if found:
         return found
@@ -62,7 +62,7 @@ def read_config(app: Server, manifest: store.Manifest) -> Json:
 
 
 def capabilities(app: Server, manifest: store.Manifest) -> list[str]:
-    """Reads as little as the real server does: a cut file still counts, one without its magic does not."""
+    """Read as little as the real server does: a truncated file counts, one without its magic number does not."""
     layer = manifest.first("model")
     if not layer or not gguf.opens(app.store.blob_path(layer.digest)):
         return []
@@ -85,7 +85,7 @@ def capabilities(app: Server, manifest: store.Manifest) -> list[str]:
 
 
 def facts(app: Server, manifest: store.Manifest) -> Facts:
-    """Cached by manifest for as long as the model's file looks the same or is gone."""
+    """Return the cached value of a manifest as long as the model's file is unchanged or missing."""
     config = read_config(app, manifest)
     layer = manifest.first("model")
     look: tuple[int, int] | None = None
@@ -261,7 +261,7 @@ def show(app: Server, handler: Handler) -> None:
     answer = app.cache.get(key)
     if answer is None:
         answer = app.cache[key] = _describe(app, name, manifest, verbose)
-    # As they were when the manifest was first shown: a variant that comes later is not seen.
+    # The variants at the time when the manifest was first shown; later ones are ignored.
     variants = app.cache.setdefault(f"variants {manifest.digest}", _variants(app, name))
     if len(variants) > 1:
         answer = {**answer, "manifests": variants}
@@ -329,7 +329,7 @@ def _describe(app: Server, name: names.Name, manifest: store.Manifest, verbose: 
 
 
 def _run_stream(handler: Handler, stream: bool, work: t.Callable[[pull.Report], None]) -> None:
-    """Status lines as they come; once the first is out, an error is just another line of a 200."""
+    """Send status lines as they arrive; after the first one, an error is another line of a response with 200."""
     last: Json = {}
 
     def report(line: Json) -> None:
@@ -400,7 +400,7 @@ def push_model(app: Server, handler: Handler) -> None:
 
 
 def _base_model(app: Server, handler: Handler, source: str, report: pull.Report) -> names.Name:
-    """The model that `from` names, pulled if it is not here."""
+    """Return the model that `from` names; pull it if it is missing."""
 
     def but_success(line: Json) -> None:
         if line["status"] != "success":
@@ -488,7 +488,7 @@ def blob_head(app: Server, handler: Handler, digest: str) -> None:
 def blob_post(app: Server, handler: Handler, digest: str) -> None:
     if not _SHA256.fullmatch(digest):
         raise Failure(400, "invalid digest format")
-    if app.store.has_blob(digest):  # its content is nobody's concern
+    if app.store.has_blob(digest):  # its content is not checked
         handler.close_connection = True
         handler.send_plain(200, content_type=None)
         return
@@ -499,7 +499,7 @@ def blob_post(app: Server, handler: Handler, digest: str) -> None:
             sha256.update(block)
             stream.write(block)
     got = "sha256:" + sha256.hexdigest()
-    os.replace(temporary, app.store.blob_path(got))  # wrong bytes stay, under their own digest
+    os.replace(temporary, app.store.blob_path(got))  # wrong bytes stay under their own digest
     if got != digest:
         raise Failure(400, f'digest mismatch, expected "{digest}", got "{got}"')
     handler.send_plain(201, content_type=None)
@@ -525,7 +525,7 @@ class Session(t.NamedTuple):
 
 
 def session(app: Server, request: Json, capability: str, verb: str) -> Session:
-    """The model of an inference request, or the failure that a damaged, missing or unfit one gives."""
+    """Return the model of an inference request; raise the failure of a damaged, missing or unsuitable one."""
     asked = asked_name(request)
     name = resolve(app, asked)
     if not name.valid:
@@ -577,7 +577,7 @@ def loaded(app: Server, found: Session, request: Json) -> t.Iterator[runner.Load
 
 
 def _note_variant(app: Server, found: Session) -> None:
-    """Recorded at 0.40: loading writes the manifest once more as a blob, with its runner, and links nothing to it."""
+    """Recorded with 0.40: loading writes the manifest again as a blob, with its runner, without a link to it."""
     manifest = found.model.manifest
     if app.store.generation == 2 and not manifest.runner:
         data = gojson.loads(manifest.raw)
@@ -599,7 +599,7 @@ def _measures(started: float, loading: float, answer: runner.Answer) -> Json:
 
 
 def wait_at_the_gate(app: Server, handler: Handler) -> None:
-    """After its first word an answer waits for as long as the file of STANDIN_GATE exists."""
+    """Wait after the first word of a response while the file of STANDIN_GATE exists."""
     if not (app.settings.gate and os.path.exists(app.settings.gate)):
         return
     app.log("INFO", 'msg="an answer waits at the gate"')
@@ -610,7 +610,7 @@ def wait_at_the_gate(app: Server, handler: Handler) -> None:
 
 
 def _give_up(app: Server, handler: Handler, line: Json, stream: bool) -> None:
-    """The runner failed in mid-answer: the last line has done false, and no error."""
+    """End a response of a runner that failed: the last line has done false and no error."""
     app.log("ERROR", 'source=server.go:1560 msg="post predict" error="the answer is not valid UTF-8"')
     if not stream:
         return handler.send_json(200, {**line, "done": False})

@@ -16,7 +16,7 @@ _EPOCH = (1980, 1, 1, 0, 0, 0)
 
 
 def archive(version: str, plain: bool = False) -> bytes:
-    """The file's content: a zip archive behind a shebang. `plain`: it knows no STANDIN_ variable, as a real server."""
+    """Return the content: a zip archive after a shebang. `plain`: without STANDIN_ variables, like a real server."""
     sources = {
         f"standin/{path.name}": path.read_bytes()
         for path in sorted(pathlib.Path(__file__).parent.glob("*.py"))

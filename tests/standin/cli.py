@@ -138,7 +138,7 @@ def _show(client: _Client, args: list[str]) -> None:
 
 
 def _make_key() -> None:
-    """The real server writes its key pair at start, and does not start where it can't."""
+    """Write the key pair; like the real server, do not start where that fails."""
     path = os.path.join(os.environ.get("HOME", "/"), ".ollama", "id_ed25519")
     os.makedirs(os.path.dirname(path), mode=0o755, exist_ok=True)
     for name, mode in ((path, 0o600), (path + ".pub", 0o644)):

@@ -1,4 +1,4 @@
-"""POST /api/create: a model from uploaded GGUF files or from a stored one, with layers of its own on top."""
+"""POST /api/create: a model from uploaded GGUF files or from a stored model, with additional layers."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ Report = t.Callable[[dict[str, t.Any]], None]
 
 
 class CreateError(Exception):
-    """The text is what the real server says."""
+    """The text is that of the real server."""
 
 
 def human_count(count: int) -> str:
@@ -51,7 +51,7 @@ class Creator:
         self._report({"status": f"using existing layer {layer.digest}"})
 
     def _add(self, kind: str, data: bytes) -> None:
-        """Replaces layers of the kind, except licenses, which add up."""
+        """Replace layers of the kind; licenses are added."""
         if kind != "license":
             self._drop(kind)
         digest, new = self._store.add_blob(data)
@@ -92,7 +92,7 @@ class Creator:
             self._existing(store.Layer(store.LAYER + "adapter", digest, len(self._store.read_blob(digest))))
 
     def create(self, name: names.Name, request: dict[str, t.Any], base: names.Name | None) -> None:
-        """Everything up to success; the caller has pulled `base` if it was missing."""
+        """Create the model; the caller has pulled `base` if it was missing."""
         header = None
         config: dict[str, t.Any] = {}
         params: dict[str, t.Any] = {}
@@ -127,7 +127,7 @@ class Creator:
         self._write(name, _config(header, config))
 
     def leave_behind(self, name: names.Name) -> None:
-        """Recorded of a request without a source: a stray config, and from 0.40 an empty model, in spite of the 400."""
+        """Write what a request without a source leaves: a config, and from 0.40 an empty model, despite the 400."""
         if self._store.generation == 1:
             self._add_config(_config(None, {}))
         else:

@@ -16,7 +16,7 @@ _ALIGNMENT = 32
 
 
 class BadGGUF(Exception):
-    """The text is what the real server says."""
+    """The text is that of the real server."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -95,7 +95,7 @@ class _Reader:
 
 
 def _shortest_float32(value: float) -> float:
-    """The shortest decimal that is the same float32: what Go prints."""
+    """Return the shortest decimal of the same float32, as Go prints it."""
     for digits in range(1, 10):
         short = float(f"{value:.{digits}g}")
         if struct.pack("<f", short) == struct.pack("<f", value):
@@ -104,7 +104,7 @@ def _shortest_float32(value: float) -> float:
 
 
 def opens(path: str) -> bool:
-    """The magic and the counts are there: all that the capability check looks at."""
+    """Check the magic number and the counts, as the capability check does."""
     try:
         with open(path, "rb") as stream:
             head = stream.read(24)
@@ -144,7 +144,7 @@ def _string(text: str) -> bytes:
 
 
 def requantized(path: str) -> bytes | None:
-    """What a server 0.30 to 0.33 makes of a file without general.quantization_version; None where it stays as it is."""
+    """Return what a server 0.30 to 0.33 writes for a file without general.quantization_version; None: unchanged."""
     header = read_header(path)
     if "general.quantization_version" in header.values:
         return None

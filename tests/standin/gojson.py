@@ -23,7 +23,7 @@ def _quote(char: str) -> str:
 
 
 def loads(data: bytes) -> t.Any:
-    """Reads the first value, as a Go stream decoder does; what follows it is not looked at."""
+    """Read the first value, like a Go stream decoder; the rest is ignored."""
     text = data.decode("utf-8", "replace").lstrip(" \t\r\n")
     if not text:
         raise GoJSONError("EOF")
@@ -43,13 +43,13 @@ def loads(data: bytes) -> t.Any:
 
 
 def dumps(value: t.Any) -> str:
-    """Compact, UTF-8, and with <, > and & escaped: the bytes that Go writes."""
+    """Return the bytes that Go writes: compact, UTF-8, with <, > and & escaped."""
     text = json.dumps(value, separators=(",", ":"), ensure_ascii=False)
     return text.replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026")
 
 
 def rfc3339(seconds: float) -> str:
-    """A time as Go marshals it, fraction without trailing zeros."""
+    """Return a time as Go marshals it, without trailing zeros."""
     whole = datetime.datetime(1970, 1, 1) + datetime.timedelta(seconds=int(seconds))
     fraction = f"{int(seconds % 1 * 1e9):09d}".rstrip("0")
     return whole.strftime("%Y-%m-%dT%H:%M:%S") + (f".{fraction}" if fraction else "") + "Z"

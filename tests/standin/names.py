@@ -30,7 +30,7 @@ class Name:
 
     @property
     def display(self) -> str:
-        """The short form that tags and ps print: default host and namespace dropped, tag kept."""
+        """Return the short form of tags and ps: without default host and namespace, with the tag."""
         shown = f"{self.model}:{self.tag}"
         if self.host not in PUBLIC_HOSTS:
             return f"{self.host}/{self.namespace}/{shown}"
@@ -42,7 +42,7 @@ class Name:
 
 
 def parse(text: str) -> Name:
-    """A name with defaults filled in; whether it is any good is `valid`."""
+    """Return a name with defaults; `valid` tells whether it is valid."""
     rest = text.split("://", 1)[-1]
     tag = "latest"
     head, colon, last = rest.rpartition(":")
@@ -60,7 +60,7 @@ def parse(text: str) -> Name:
 
 
 def fold_to_existing(name: Name, existing: t.Iterable[Name]) -> Name:
-    """Each part takes the spelling of the first stored part that differs by case only."""
+    """Return the name with the spelling of the first stored parts that differ only in case."""
     found: dict[str, str] = {}
     for other in existing:
         for part in ("host", "namespace", "model", "tag"):

@@ -26,11 +26,11 @@ Log = t.Callable[[str, str], None]
 
 
 def _silent(_line: dict[str, t.Any]) -> None:
-    """The report of what a pull fetches without a word."""
+    """Ignore the progress of content that a pull fetches without reporting it."""
 
 
 class PullError(Exception):
-    """The text is what the real server says."""
+    """The text is that of the real server."""
 
 
 class _Stalled(Exception):
@@ -60,7 +60,7 @@ class Part:
 
 
 class Download:
-    """One blob on its way; every pull that wants it waits for the same one, and the last to leave cancels it."""
+    """The download of one blob; all pulls that need it share it, and the last one to leave cancels it."""
 
     def __init__(self, puller: Puller, digest: str, url: str, insecure: bool) -> None:
         self._puller = puller
@@ -141,7 +141,7 @@ class Download:
             for thread in threads:
                 thread.join()
         if errors:
-            # Where one part gives up, the others are cancelled, and theirs is the error that the pull ends with.
+            # If one part fails, the others are cancelled, and the pull ends with the error of the latter.
             raise next((error for error in errors if isinstance(error, web.Canceled)), errors[0])
         for part in self._parts:
             with contextlib.suppress(FileNotFoundError):
@@ -149,7 +149,7 @@ class Download:
         os.replace(partial, self._path)
 
     def _direct_url(self) -> str:
-        """Where the bytes are: the Location of a 307 to another host, or of a 200."""
+        """Return the URL of the bytes: the Location of a 307 to another host, or of a 200."""
         deadline = time.monotonic() + _DIRECT_TIMEOUT * self._puller.scale
         wait = 0.1
         while not self._canceled.is_set():
@@ -198,7 +198,7 @@ class Download:
                     raise PullError(f"max retries exceeded: {error}") from None
 
     def _fetch_once(self, part: Part, url: str, fd: int) -> None:
-        """Copies what is missing. A cut connection keeps its bytes, a plain early end gives them back."""
+        """Copy the missing bytes. Bytes before a broken connection count, bytes before a premature end do not."""
         if self._canceled.is_set():
             raise web.Canceled
         reply = self._puller.client.get_range(url, part.offset + part.completed, part.offset + part.size - 1)
@@ -284,7 +284,7 @@ class Puller:
             self._downloads.pop(download.digest, None)
 
     def pull(self, name: names.Name, insecure: bool, report: Report, gone: t.Callable[[], bool]) -> None:
-        """Reports every line but errors, which are raised as PullError; web.Canceled when `gone` says so."""
+        """Report each line; raise PullError for errors and web.Canceled when `gone` returns true."""
         replaced: set[str] = set()
         with contextlib.suppress(OSError, ValueError, store.StoreError):
             path = self.store.find(name)
@@ -350,7 +350,7 @@ class Puller:
     def _config_first(
         self, manifest: store.Manifest, base: str, insecure: bool, gone: t.Callable[[], bool]
     ) -> set[str]:
-        """From 0.40 the config comes first, since it may ask for a newer server. A failure is only logged."""
+        """From 0.40, fetch the config first, since it may require a newer server. A failure is only logged."""
         if not manifest.config:
             return set()
         fetched = set()
@@ -373,7 +373,7 @@ class Puller:
         return fetched
 
     def _blob(self, digest: str, base: str, insecure: bool, report: Report, gone: t.Callable[[], bool]) -> bool:
-        """True if it was on disk already, which is all that is asked of it."""
+        """Return whether the blob exists; its content is not checked."""
         line = {"status": f"pulling {digest[7:19]}", "digest": digest}
 
         def progress(total: int, completed: int) -> None:
@@ -417,7 +417,7 @@ class Puller:
         return False
 
     def _verify(self, digest: str) -> None:
-        """Only what this pull downloaded. The first bad blob goes; those after it stay, unseen for ever."""
+        """Verify the blobs that this pull downloaded. Remove the first damaged one; later ones stay unnoticed."""
         path = self.store.blob_path(digest)
         sha256 = hashlib.sha256()
         with open(path, "rb") as stream:

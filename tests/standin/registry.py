@@ -1,4 +1,4 @@
-"""A registry over a model store, as the recorded nginx served it, that misbehaves on command. And tiny models to serve.
+"""A registry over a model store, as the recorded nginx served it, with configurable faults, and tiny models for it.
 
 python -m tests.standin.registry --store DIR --port N [--faults FILE] [--log FILE]
 
@@ -40,7 +40,7 @@ _PATH = re.compile(r"/v2/(?P<ns>[^/]+)/(?P<model>[^/]+)/(?P<kind>manifests|blobs
 
 @dataclasses.dataclass
 class Fault:
-    """What to do to requests whose path contains `match`; after `times` of them it is spent."""
+    """A fault of requests whose path contains `match`; it ends after `times` of them."""
 
     match: str
     method: str = ""  # of one method only
@@ -132,7 +132,7 @@ class _Handler(http.server.BaseHTTPRequestHandler):
             self._copy(stream, length, fault, request)
 
     def _copy(self, stream: t.BinaryIO, left: int, fault: Fault, request: Request) -> None:
-        """Sends what was asked for, until the fault says that it is enough."""
+        """Send the requested bytes, up to the limit of the fault."""
         ends = [end for end in (fault.cut_after, fault.stall_after) if end >= 0]
         while left > 0:
             if request.sent in ends:
@@ -160,7 +160,7 @@ class _Handler(http.server.BaseHTTPRequestHandler):
         self.close_connection = True
 
     def _bad_request(self) -> None:
-        """Answers as nginx does, in HTTP whatever was asked; Python's own server would leave out the status line."""
+        """Respond like nginx, always in HTTP; Python's server would omit the status line."""
         self.close_connection = True
         if not self.server.registry.answers_tls_with_http:
             self.wfile.write(_page("400 Bad Request"))
@@ -200,7 +200,7 @@ class _HTTPServer(socketserver.ThreadingMixIn, http.server.HTTPServer):
 
 
 class Registry:
-    """Serves `store_dir` (either generation) on `host`; `with Registry(dir) as registry: registry.host ...`."""
+    """Serve `store_dir` (either generation) on `host`; `with Registry(dir) as registry: registry.host ...`."""
 
     def __init__(
         self,
@@ -212,7 +212,7 @@ class Registry:
         faults_file: str | os.PathLike[str] = "",
         log_file: str | os.PathLike[str] = "",
     ) -> None:
-        """Listens on `host`; others know it as `public`."""
+        """Listen on `host`; clients use the address `public`."""
         self._faults_file = faults_file
         self._faults_read: tuple[int, int] | None = None
         self._log_file = log_file
@@ -231,7 +231,7 @@ class Registry:
 
     @property
     def host(self) -> str:
-        """host:port as model names carry it."""
+        """Return host:port as model names contain it."""
         return f"{self._public}:{self.port}"
 
     def misbehave(self, match: str, **what: t.Any) -> Fault:
@@ -255,7 +255,7 @@ class Registry:
         return Fault("")
 
     def _read_faults(self) -> None:
-        """Takes the faults of the file, if that is another one now. An unreadable one is a fault of everything."""
+        """Read the faults again if the file has changed. An unreadable file makes every request fail."""
         try:
             stat = os.stat(self._faults_file)
             if (stat.st_ino, stat.st_mtime_ns) == self._faults_read:
@@ -268,7 +268,7 @@ class Registry:
             self.faults = [Fault("", status=500, body=f"{self._faults_file}: {error}\n".encode())]
 
     def note(self, request: Request) -> None:
-        """Writes a request into the log once it is over."""
+        """Log a request when it ends."""
         request.over = True
         if self._log_file:
             row = {key: value for key, value in dataclasses.asdict(request).items() if key not in ("headers", "over")}
@@ -276,7 +276,7 @@ class Registry:
                 stream.write(json.dumps(row) + "\n")
 
     def sent(self, part: str) -> int:
-        """Bytes of bodies sent for paths that contain `part`."""
+        """Return the bytes of the bodies sent for paths that contain `part`."""
         return sum(request.sent for request in self.requests if part in request.path)
 
     def locate(self, match: re.Match[str]) -> pathlib.Path | None:
@@ -333,7 +333,7 @@ def make_model(
     runner: str = "",
     at_least: int = 0,
 ) -> str:
-    """Writes a model into a store, with more `layers` by kind (system, license ...). Returns its manifest digest."""
+    """Write a model to a store, with additional `layers` by kind (system, license ...); return its manifest digest."""
     target = store.Store(os.fspath(store_dir), generation)
     found = []
     everything = {
@@ -363,7 +363,7 @@ def make_model(
 
 
 def make_list(store_dir: str | os.PathLike[str], name: str, children: t.Mapping[str, str]) -> str:
-    """A manifest list (0.40) of {runner: name of a model in the store}; returns the list's digest."""
+    """Write a manifest list (0.40) of {runner: name of a model in the store}; return the digest of the list."""
     target = store.Store(os.fspath(store_dir), 2)
     rows = []
     for runner, child in children.items():

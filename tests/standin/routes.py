@@ -1,4 +1,4 @@
-"""Which function answers which path and method."""
+"""The function for each path and method."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What runs models: which are loaded and until when, and text that depends only on the model and the request."""
+"""The runner: loaded models with their expiry, and text that depends only on the model and the request."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ class Busy(Exception):
 
 
 class LoadError(Exception):
-    """The text is what the real server says."""
+    """The text is that of the real server."""
 
 
 class Model(t.NamedTuple):
@@ -75,7 +75,7 @@ def context_length(header: gguf.Header, params: dict[str, t.Any], options: dict[
 
 
 def answer(manifest: store.Manifest, prompt: str, options: dict[str, t.Any], fmt: t.Any, most: int) -> Answer:
-    """An answer of `most` words, unless the options ask for fewer."""
+    """Return a response of `most` words, or of fewer if the options require it."""
     seed = f"{manifest.digest}\0{prompt}\0{options.get('seed', 0)}"
     rng = random.Random(hashlib.sha256(seed.encode()).digest())
     limit = int(options.get("num_predict") or -1)
@@ -119,7 +119,7 @@ class Runner:
 
     @contextlib.contextmanager
     def use(self, model: Model, context: Context, keep: float) -> t.Iterator[Loaded]:
-        """Loads if needed, waits for a free slot, and sets the expiry when the request is over."""
+        """Load the model if needed, wait for a free slot, and set the expiry when the request ends."""
         with self._lock:
             if self._pending >= self._conf.max_queue:
                 raise Busy

@@ -90,14 +90,14 @@ class Handler(http.server.BaseHTTPRequestHandler):
     # -- requests ------------------------------------------------------------------------------------------------
 
     def gone(self) -> bool:
-        """Has the client closed its side?"""
+        """Return whether the client has closed its side."""
         with contextlib.suppress(OSError, ValueError):
             ready, _w, _x = select.select([self.connection], [], [], 0)
             return bool(ready) and self.connection.recv(1, socket.MSG_PEEK) == b""
         return True
 
     def body(self) -> t.Iterator[bytes]:
-        """The request's body, in blocks; only once."""
+        """Yield the body of the request in blocks; only once."""
         if self.body_is_read:
             return
         self.body_is_read = True
@@ -164,12 +164,12 @@ class Handler(http.server.BaseHTTPRequestHandler):
                 self.send_json(error.status, {"error": error.text})
         except (ConnectionError, web.Canceled):
             self.close_connection = True
-        except Exception:  # a defect of the stand-in, not a behaviour of Ollama
+        except Exception:  # a defect of the stand-in, not of Ollama
             app.log("ERROR", f'msg="stand-in defect" trace="{traceback.format_exc()}"')
             if not self.responded:
                 self.send_json(500, {"error": "stand-in defect: " + traceback.format_exc()})
             self.close_connection = True
-        # Nobody asked for it, and what is left of it would be read as the next request.
+        # The rest of an unread body would be parsed as the next request.
         if not self.close_connection:
             for _block in self.body():
                 pass
@@ -182,7 +182,7 @@ class Handler(http.server.BaseHTTPRequestHandler):
     do_GET = do_HEAD = do_POST = do_DELETE = do_PUT = do_PATCH = do_OPTIONS = _handle
 
     def _drain(self) -> None:
-        """What the client still sends would be read as the next request."""
+        """Close the connection: the rest of the body would be parsed as the next request."""
         if self.headers.get("Content-Length") or self.headers.get("Transfer-Encoding"):
             self.close_connection = True
 

@@ -41,7 +41,7 @@ class Settings:
     def __init__(self, env: t.Mapping[str, str], warn: t.Callable[[str], None] = lambda text: None) -> None:
         self._env = env
         self._warn = warn
-        # A build that stands for another server: it knows no knob of the stand-in's, and its numbers are others.
+        # A build that represents a real server: without the variables of the stand-in, with other numbers.
         self.plain = bool(env.get("STANDIN_PLAIN"))
         self.scheme, self.host, self.port = self._parse_host()
         self.models = self._models_dir()
@@ -53,7 +53,7 @@ class Settings:
         self.num_parallel = max(1, self.number("OLLAMA_NUM_PARALLEL", 1))
         self.context_length = self.number("OLLAMA_CONTEXT_LENGTH", 0)
         self.origins = self._origins()
-        # The knobs of the stand-in itself: real Ollama has nothing like them.
+        # Variables of the stand-in only.
         self.time_scale = float(self.var("STANDIN_TIME_SCALE") or 1)
         self.token_seconds = float(self.var("STANDIN_TOKEN_SECONDS") or 0)
         self.load_seconds = float(self.var("STANDIN_LOAD_SECONDS") or 0)
@@ -95,7 +95,7 @@ class Settings:
 
     @property
     def config_map(self) -> dict[str, str]:
-        """What the log line "server config" shows, proxy credentials in clear as in the real server."""
+        """Return the content of the log line "server config", with proxy credentials, like the real server."""
         shown = {name: self.var(name) or default for name, default in SHOWN.items()}
         shown["OLLAMA_HOST"] = f"{self.scheme}://{self.host}:{self.port}"
         shown["OLLAMA_MODELS"] = self.models

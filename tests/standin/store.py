@@ -31,7 +31,7 @@ _DIGEST_REFERENCE = re.compile(r"(?:(?:sha256[:-]|ggml:|llamacpp:|mlx:))?([0-9a-
 
 
 class StoreError(Exception):
-    """The text is what the real server says."""
+    """The text is that of the real server."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -134,7 +134,7 @@ class Store:
             return stream.read()
 
     def add_blob(self, data: bytes) -> tuple[str, bool]:
-        """Its digest, and whether it is new. An existing file of that name is left as it is."""
+        """Return the digest and whether the blob is new. An existing file of that name stays unchanged."""
         digest = "sha256:" + hashlib.sha256(data).hexdigest()
         if self.has_blob(digest):
             return digest, False
@@ -148,7 +148,7 @@ class Store:
         return ["manifests-v2", "manifests"] if self.generation == 2 else ["manifests"]
 
     def _paths(self, name: names.Name) -> list[str]:
-        """Where the manifest of a name may be, the place to write to first."""
+        """Return the paths of the manifest of a name, the one to write to first."""
         if self.generation == 1:
             return [os.path.join(self.root, "manifests", *name.parts)]
         public = name.host in names.PUBLIC_HOSTS
@@ -194,7 +194,7 @@ class Store:
         return raw
 
     def children(self, raw: bytes) -> list[Manifest]:
-        """The local manifests that a tag's bytes stand for; the one to use is marked as selected."""
+        """Return the local manifests of a tag; the one to use is marked as selected."""
         data = gojson.loads(raw)
         if not isinstance(data, dict) or data.get("mediaType") != MANIFEST_LIST:
             return [parse_manifest(raw)]
@@ -211,7 +211,7 @@ class Store:
         return [dataclasses.replace(child, selected=child is best) for child in local]
 
     def manifest(self, name: names.Name, runner: str = "") -> Manifest:
-        """The manifest to use. FileNotFoundError, StoreError or GoJSONError if it can't be."""
+        """Return the manifest to use; raise FileNotFoundError, StoreError or GoJSONError."""
         children = self.all_manifests(name)
         if runner:
             if runner not in RUNNERS:
@@ -248,7 +248,7 @@ class Store:
         return None
 
     def entries(self) -> list[Entry]:
-        """What tags lists: every tag with a readable manifest, newest first (by whole seconds, as the server sorts)."""
+        """Return every tag with a readable manifest, newest first (by whole seconds, as the server sorts)."""
         found = []
         for name in self.tags():
             with contextlib.suppress(OSError, ValueError, StoreError):
@@ -286,7 +286,7 @@ class Store:
             stream.write(gojson.dumps(data).encode())
 
     def convert(self, name: names.Name, manifest: Manifest) -> None:
-        """What the background conversion of 0.40 leaves: a list of the original and a variant of other bytes."""
+        """Convert a model as 0.40 does in the background: a list of the original and a variant with other bytes."""
         old = manifest.first("model")
         assert old is not None
         data = self.read_blob(old.digest) + b"\0" * 32
@@ -305,7 +305,7 @@ class Store:
             self.write_manifest(name, gojson.dumps(listed).encode())
 
     def remove(self, name: names.Name) -> None:
-        """The tag, then the blobs that no readable manifest needs any more."""
+        """Remove the tag, then the blobs that no readable manifest needs."""
         candidates = self.referenced(self._raw(name))
         for path in self._paths(name):
             with contextlib.suppress(FileNotFoundError):
@@ -320,7 +320,7 @@ class Store:
         return self._read(path)
 
     def referenced(self, raw: bytes) -> set[str]:
-        """Every blob that a tag's bytes need, manifests included from 0.40."""
+        """Return every blob that a tag needs, from 0.40 with manifests."""
         digests = set()
         if self.generation == 2:
             digests.add("sha256:" + hashlib.sha256(raw).hexdigest())
@@ -358,7 +358,7 @@ class Store:
             directory = os.path.dirname(directory)
 
     def prune(self, log: t.Callable[[str, str], None]) -> None:
-        """At start: strangers in blobs/ and unreferenced blobs go, but only when older than an hour."""
+        """At start, remove unknown files in blobs/ and unreferenced blobs that are older than an hour."""
         present = os.listdir(self.blobs)
         log("INFO", f'source=images.go:919 msg="total blobs: {len(present)}"')
         try:

@@ -15,15 +15,15 @@ _REDIRECTS = (301, 302, 303, 307, 308)
 
 
 class WebError(Exception):
-    """The text is what the real server says."""
+    """The text is that of the real server."""
 
 
 class TimedOut(WebError):
-    """Nothing came in time."""
+    """A timeout."""
 
 
 class Canceled(Exception):
-    """Nobody waits for this request any more."""
+    """The request was cancelled."""
 
 
 def _trusted(host: str) -> bool:
@@ -31,7 +31,7 @@ def _trusted(host: str) -> bool:
 
 
 def private_target(host: str) -> bool:
-    """Does the name lead to a loopback, link-local or private address?"""
+    """Return whether the name resolves to a loopback, link-local or private address."""
     try:
         found = {info[4][0] for info in socket.getaddrinfo(host, None)}
     except OSError:
@@ -101,21 +101,21 @@ class Reply:
         self.headers = response.headers
 
     def read(self, amount: int = -1) -> bytes:
-        """Bytes as they come; fewer than the header promised raise IncompleteRead, the plain end is b''."""
+        """Return bytes as they arrive, b'' at the end; raise IncompleteRead if fewer arrived than announced."""
         return self._response.read() if amount < 0 else self._response.read1(amount)
 
     @property
     def missing(self) -> int:
-        """How many of the promised bytes have not come."""
+        """Return the number of announced bytes that have not arrived."""
         return self._response.length or 0
 
     def abort(self) -> None:
-        """From another thread: makes a read that waits return."""
+        """Make a waiting read return; for other threads."""
         with contextlib.suppress(OSError):
             self._socket.shutdown(socket.SHUT_RDWR)
 
     def wait_for_ever(self) -> None:
-        """Stalls are the caller's business from here on."""
+        """Disable the timeout: the caller detects stalls."""
         self._socket.settimeout(None)
 
     def close(self) -> None:
@@ -130,7 +130,7 @@ class Reply:
 
 
 class Client:
-    """What one server sends: its version decides the user agent and which redirects it follows."""
+    """The client of one server: its version determines the user agent and the redirects that it follows."""
 
     def __init__(self, version: str, ca_file: str = "", timeout: float = 30.0) -> None:
         self.version = tuple(int(part) for part in version.split("-")[0].split(".")[:3])

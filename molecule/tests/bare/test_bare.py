@@ -1,4 +1,4 @@
-"""Check mode has just run on a bare host: nothing of the role may be there yet."""
+"""Check mode has run on a fresh host: nothing of the role may exist yet."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What every converge promises, seen over SSH as ops with sudo, and compared with the depot's own files.
+"""The result of every converge, observed over SSH as ops with sudo, and compared with the files of the depot.
 
 For scenarios that declare all models of their depot.
 """
@@ -28,7 +28,7 @@ def test_the_wanted_version_answers(host: t.Any) -> None:
     assert host.file("/usr/local/bin/ollama").linked_to == "/opt/ollama/releases/0.35.1/bin/ollama"
 
 
-def test_the_service_is_there_to_stay(host: t.Any) -> None:
+def test_the_service_is_enabled_and_running(host: t.Any) -> None:
     service = host.service("ollama")
     assert service.is_enabled
     shown = service.systemd_properties
@@ -37,7 +37,7 @@ def test_the_service_is_there_to_stay(host: t.Any) -> None:
     assert host.check_output("systemctl is-system-running") == "running"
 
 
-def test_only_this_host_can_reach_it(host: t.Any) -> None:
+def test_the_server_listens_on_loopback_only(host: t.Any) -> None:
     listening = [line.split()[3] for line in host.check_output("ss -H -ltn").splitlines()]
     assert [address for address in listening if address.endswith(":11434")] == ["127.0.0.1:11434"]
     address = host.ansible.get_variables()["ansible_host"]
@@ -45,8 +45,8 @@ def test_only_this_host_can_reach_it(host: t.Any) -> None:
         socket.create_connection((address, 11434), timeout=5).close()
 
 
-def test_models_are_the_registrys(host: t.Any) -> None:
-    """The digest that the API shows is that of the manifest's bytes in the depot."""
+def test_models_match_the_registry(host: t.Any) -> None:
+    """The digest in the API is that of the manifest in the depot."""
     served = {row["name"]: row["digest"] for row in get(host, "/api/tags")["models"]}
     assert len(MODELS) >= 2
     for path, raw in MODELS.items():
@@ -54,8 +54,8 @@ def test_models_are_the_registrys(host: t.Any) -> None:
         assert served[name] == hashlib.sha256(raw).hexdigest()
 
 
-def test_every_blob_hashes_to_its_name(host: t.Any) -> None:
-    """By sha256sum, which shares no code with the modules."""
+def test_every_blob_matches_its_name(host: t.Any) -> None:
+    """Compared by sha256sum, which shares no code with the modules."""
     lines = host.check_output(f"cd {STORE}/blobs && sha256sum -- *").splitlines()
     sums = dict(reversed(line.split("  ")) for line in lines)
     assert sums == {name: name.removeprefix("sha256-") for name in sums}
@@ -72,7 +72,7 @@ def test_every_blob_hashes_to_its_name(host: t.Any) -> None:
         ("/opt/ollama/releases/0.35.1/bin/ollama", "root", 0o755),
     ],
 )
-def test_files_belong_to_whom_they_should(host: t.Any, path: str, user: str, mode: int) -> None:
+def test_files_have_the_right_owner(host: t.Any, path: str, user: str, mode: int) -> None:
     file = host.file(path)
     assert (file.user, file.mode) == (user, mode)
 
@@ -83,7 +83,7 @@ def test_only_the_server_writes_into_its_store(host: t.Any) -> None:
 
 
 def test_the_unit_is_confined_and_lets_gpus_through(host: t.Any) -> None:
-    """Judged by systemd itself: 0 is locked up, 10 is without any confinement, upstream's own unit has 9.2."""
+    """systemd's own score: 0 is fully confined, 10 is not confined, the unit of Ollama's install script has 9.2."""
     verdict = host.check_output("systemd-analyze security --no-pager ollama.service").splitlines()[-1]
     assert float(verdict.split(": ")[1].split()[0]) <= 1.5, verdict
     shown = host.check_output("systemctl show --property DevicePolicy --property DeviceAllow ollama").splitlines()

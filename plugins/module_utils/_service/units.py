@@ -176,8 +176,13 @@ def sockets_of(pids: t.Sequence[int], root: str = "/") -> list[sockets_module.So
         except OSError:
             continue
         for descriptor in descriptors:
-            with contextlib.suppress(OSError):
+            try:
                 inodes.add(os.readlink(os.path.join(directory, "fd", descriptor)))
+            except PermissionError:  # as root in a container that may not trace processes
+                with contextlib.suppress(OSError):
+                    uids.add(os.stat(directory).st_uid)
+            except OSError:
+                continue
     sockets = list(sockets_module.listening(root)) if pids else []
     held = [socket for socket in sockets if f"socket:[{socket.inode}]" in inodes]
     # A user whose processes are hidden: its sockets are known by its number, unless it is root.

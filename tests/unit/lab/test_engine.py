@@ -1,4 +1,4 @@
-"""What the lab does about a Docker Engine, for every state a machine can be in."""
+"""How the lab gets a Docker Engine, for every state of a machine."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def test_steps(seen: Probe, steps: list[Step]) -> None:
         (Probe("answers", docker_host="tcp://far:2375"), "unset DOCKER_HOST"),
     ],
 )
-def test_one_thing_to_do(seen: Probe, words: str) -> None:
+def test_the_next_step(seen: Probe, words: str) -> None:
     with pytest.raises(LabError) as caught:
         decide(seen)
     assert words in str(caught.value)
@@ -88,7 +88,7 @@ def test_ask_where_nothing_listens(tmp_path: Path) -> None:
     assert engine.ask(str(tmp_path / "none")) == "silent"
 
 
-def test_only_the_daemon_that_the_lab_started_is_ours(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_only_a_daemon_that_the_lab_started_is_stopped(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(engine, "CACHE", tmp_path)
     monkeypatch.setattr(engine, "STATE", tmp_path / "engine.json")
     assert engine.our_daemon() == 0
@@ -100,7 +100,7 @@ def test_only_the_daemon_that_the_lab_started_is_ours(tmp_path: Path, monkeypatc
     assert engine.our_daemon() == 0
 
 
-def test_an_ended_process_is_gone_even_if_nobody_collects_it() -> None:
+def test_a_zombie_process_counts_as_ended() -> None:
     child = subprocess.Popen(["true"])
     os.waitid(os.P_PID, child.pid, os.WEXITED | os.WNOWAIT)
     assert Path(f"/proc/{child.pid}").is_dir()

@@ -1,4 +1,4 @@
-"""The lab's pure parts: what is asked for, what is written for SSH and Ansible, how the depot maps addresses."""
+"""The pure parts of the lab: validation, files for SSH and Ansible, and the URLs of the depot."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ HEX = "ab" * 32
         (Wanted({}), "at least one host"),
         (Wanted({"Hecate": "debian12"}), "'Hecate'"),
         (Wanted({"depot": "debian12"}), "'depot' is taken"),
-        (Wanted({"hecate": "ubuntu"}), "allowed are debian12, debian13"),
+        (Wanted({"hecate": "ubuntu"}), "expected debian12, debian13"),
         (Wanted({"hecate": "debian12"}, versions=("1.2",)), "'1.2'"),
         (Wanted({"hecate": "debian12"}, models={"../x:y": "1M"}), "'../x:y'"),
         (Wanted({"hecate": "debian12"}, models={"x:y": "1T"}), "'1T'"),
@@ -60,7 +60,7 @@ def test_command_line() -> None:
         parser().parse_args(["up", "x", "--host", "hecate"])
 
 
-def test_host_files_belong_to_who_reads_them() -> None:
+def test_host_files_belong_to_their_reader() -> None:
     data = lab.archive({"home/ops/.ssh/authorized_keys": (b"k", 0o600, 1000), "etc/ssh/key": (b"s", 0o600, 0)})
     with tarfile.open(fileobj=io.BytesIO(data)) as tar:
         seen = {entry.name: (entry.uid, entry.mode) for entry in tar}
@@ -113,7 +113,7 @@ def test_inventory_and_ssh_config(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     ],
 )
 def test_depot_addresses(address: str, file: str | None) -> None:
-    """The first matching location, and the first file it tries: nginx's own order."""
+    """Return the file of the first matching location, in the order of nginx."""
     text = re.sub(r"\{(\d[\d,]*)\}", r"<\1>", images.registry_conf().replace("(?<", "(?P<"))
     locations = re.findall(r'location ~ "(.+)" \{[^}]*?try_files (\S+)', text)
     assert len(locations) == 3
@@ -138,7 +138,7 @@ def test_images_are_built_again_when_their_source_changes(tmp_path: Path, monkey
 
 @pytest.fixture
 def no_mmdebstrap(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Mock:
-    """A client of an engine without images, on a machine where mmdebstrap fails."""
+    """Return a client of an engine without images, on a machine where mmdebstrap fails."""
     monkeypatch.setattr(engine, "CACHE", tmp_path)
     monkeypatch.setattr(engine, "STATE", tmp_path / "engine.json")
     monkeypatch.setattr(images, "bootstrap", Mock(side_effect=LabError("mmdebstrap failed for debian12: no network")))
@@ -155,7 +155,7 @@ def test_the_official_image_where_mmdebstrap_fails(no_mmdebstrap: Mock) -> None:
     assert engine.read_state() == {"pulled": ["debian:12"]}
 
 
-def test_an_image_that_is_at_hand_is_not_pulled(no_mmdebstrap: Mock) -> None:
+def test_a_local_image_is_not_pulled(no_mmdebstrap: Mock) -> None:
     no_mmdebstrap.images.list.return_value = [Mock(tags=["almalinux:9", "mine:1"])]
     assert images.ensure_base(no_mmdebstrap, "alma9") == "almalinux:9"
     no_mmdebstrap.images.pull.assert_not_called()
@@ -181,7 +181,7 @@ def test_no_source_of_a_base_image(no_mmdebstrap: Mock, name: str, capsys: pytes
     assert ("mmdebstrap failed" in said) == ("mmdebstrap failed" in capsys.readouterr().out) == (name == "debian12")
 
 
-def test_other_checkouts_are_left_alone(tmp_path: Path) -> None:
+def test_other_checkouts_are_not_changed(tmp_path: Path) -> None:
     assert lab.ours(str(PROJECT))
     assert lab.ours(str(tmp_path / "deleted"))
     assert not lab.ours(str(tmp_path))

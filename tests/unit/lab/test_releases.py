@@ -1,4 +1,4 @@
-"""Release archives: upstream's layout, the same bytes every time, mended when damaged."""
+"""Release archives: the layout of upstream, reproducible, repaired after damage."""
 
 from __future__ import annotations
 
@@ -76,7 +76,7 @@ def small(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @needs_zstd
 @pytest.mark.usefixtures("small")
-def test_a_given_release_takes_the_place_of_the_stand_in(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_given_release_replaces_the_stand_in(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     archive = releases.imitation("0.35.1", tmp_path / "given", padding=100_000)
     monkeypatch.setenv("LAB_RELEASES", str(tmp_path / "given"))
     sums = releases.publish(tmp_path / "root", "0.35.1")

@@ -1,4 +1,4 @@
-"""What the stand-in's puller does with registries that stall, cut, lie and redirect."""
+"""Pulls of the stand-in from registries that stall, close connections, return wrong content and redirect."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def _make(registry: Registry, size: int = 50_000, **more: t.Any) -> tuple[str, s
     return f"{registry.host}/library/model", manifest["layers"][0]["digest"]
 
 
-def test_a_cut_connection_goes_on_where_it_was_cut(registry: Registry) -> None:
+def test_a_broken_connection_resumes_at_the_same_byte(registry: Registry) -> None:
     name, weights = _make(registry)
     registry.misbehave(weights, ranges=True, times=2, cut_after=10_000)
     with server() as (target, _running):
@@ -52,8 +52,8 @@ def test_a_cut_connection_goes_on_where_it_was_cut(registry: Registry) -> None:
     assert ranges == ["bytes=0-49999", "bytes=10000-49999", "bytes=20000-49999"]
 
 
-def test_a_page_in_place_of_a_blob_is_tried_six_times(registry: Registry) -> None:
-    """The status is not looked at: a short page is an early end, whose bytes are given back."""
+def test_a_page_instead_of_a_blob_is_tried_six_times(registry: Registry) -> None:
+    """The status is ignored: a short page is a premature end, whose bytes do not count."""
     name, weights = _make(registry)
     registry.misbehave(weights, ranges=True, status=403)
     with server() as (target, _running):
@@ -80,7 +80,7 @@ def test_a_stalled_part_is_retried_without_limit(registry: Registry) -> None:
     assert stall.times == 0
 
 
-def test_a_blob_url_that_fails_gives_up_after_the_deadline(registry: Registry) -> None:
+def test_a_failing_blob_url_ends_after_the_deadline(registry: Registry) -> None:
     name, weights = _make(registry)
     registry.misbehave(weights, method="GET", status=503)
     with server() as (target, running):
@@ -94,7 +94,7 @@ def test_a_redirect_loop_ends(registry: Registry) -> None:
         assert "stopped after 10 redirects" in target.pull(f"{registry.host}/library/model")[-1]["error"]
 
 
-def test_a_server_that_ignores_ranges_corrupts_what_comes_in_parts(registry: Registry) -> None:
+def test_a_registry_that_ignores_ranges_corrupts_parts(registry: Registry) -> None:
     name, weights = _make(registry, 100_000_500)
     registry.misbehave(weights, ranges=True, ignore_range=True)
     with server() as (target, _running):
@@ -123,14 +123,14 @@ def test_a_private_address_is_no_redirect_target_from_035() -> None:
     web.Client("0.34.4").check_target(here, there, insecure=False)
 
 
-def test_upstream_stands_for_the_public_registry(registry: Registry) -> None:
+def test_upstream_replaces_the_public_registry(registry: Registry) -> None:
     _make(registry)
     with server(STANDIN_UPSTREAM=f"http://{registry.host}") as (target, _running):
         target.pulled("model")
         assert [row["name"] for row in target.rows("model")] == ["model:latest"]
 
 
-def test_a_model_may_ask_for_a_newer_server(registry: Registry) -> None:
+def test_a_model_can_require_a_newer_server(registry: Registry) -> None:
     name, _weights = _make(registry, config={"requires": "0.50.0"})
     with server("0.40.2") as (target, _running):
         error = target.pull(name)[-1]["error"]
@@ -139,7 +139,7 @@ def test_a_model_may_ask_for_a_newer_server(registry: Registry) -> None:
         target.pulled(name)
 
 
-def test_the_anchor_keeps_manifests_for_an_older_server(registry: Registry) -> None:
+def test_the_legacy_manifest_keeps_models_for_an_older_server(registry: Registry) -> None:
     for runner in ("ggml", "llamacpp"):
         make_model(registry.store_dir, runner, 4000, seed=len(runner), generation=2)
     make_list(registry.store_dir, "multi", {"ggml": "ggml", "llamacpp": "llamacpp"})
@@ -154,7 +154,7 @@ def test_the_anchor_keeps_manifests_for_an_older_server(registry: Registry) -> N
 
 
 @pytest.mark.parametrize(("version", "rows"), [("0.40.0", 2), ("0.40.2", 1)])
-def test_rows_a_list_gives_in_tags(registry: Registry, version: str, rows: int) -> None:
+def test_rows_of_a_list_in_tags(registry: Registry, version: str, rows: int) -> None:
     for runner in ("ggml", "llamacpp"):
         make_model(registry.store_dir, runner, 4000, seed=len(runner), generation=2)
     make_list(registry.store_dir, "multi", {"ggml": "ggml", "llamacpp": "llamacpp"})
@@ -181,7 +181,7 @@ def test_conversion_replaces_the_tag_by_a_list(registry: Registry) -> None:
 
 @pytest.fixture
 def certificate(tmp_path: pathlib.Path) -> pathlib.Path:
-    """A certificate of 127.0.0.1 that only who knows it trusts, with its key."""
+    """Return a self-signed certificate for 127.0.0.1 with its key."""
     key = ec.generate_private_key(ec.SECP256R1())
     name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "registry")])
     now = datetime.datetime.now(datetime.UTC)
@@ -217,7 +217,7 @@ def test_modes_follow_the_umask(registry: Registry) -> None:
         os.umask(before)
 
 
-def test_nothing_is_pruned_after_a_pull_where_that_is_off(registry: Registry) -> None:
+def test_a_pull_prunes_nothing_if_pruning_is_disabled(registry: Registry) -> None:
     name, weights = _make(registry)
     with server(OLLAMA_NOPRUNE="1") as (target, _running):
         target.pulled(name)

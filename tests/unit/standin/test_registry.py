@@ -1,4 +1,4 @@
-"""The registry as a program of its own: it misbehaves as a file says, and keeps a log."""
+"""The registry as a separate program: faults from a file, and a log."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ def program(tmp_path: pathlib.Path) -> t.Iterator[Program]:
             process.kill()
 
 
-def test_it_misbehaves_as_the_file_says_now(program: Program) -> None:
+def test_the_current_faults_of_the_file_apply(program: Program) -> None:
     assert program.get(MANIFEST)[0] == 200
     program.misbehave({"match": "/manifests/", "status": 503, "body": "busy", "times": 1})
     assert program.get(MANIFEST) == (503, b"busy")
@@ -75,14 +75,14 @@ def test_it_misbehaves_as_the_file_says_now(program: Program) -> None:
 
 
 @pytest.mark.parametrize("wrong", [{"match": "/", "sttus": 503}, {"status": 503}, "x"])
-def test_a_wrong_file_cannot_be_overlooked(program: Program, wrong: t.Any) -> None:
+def test_an_unreadable_file_fails_every_request(program: Program, wrong: t.Any) -> None:
     program.misbehave(wrong)
     status, body = program.get(MANIFEST)
     assert status == 500
     assert body.startswith(str(program.faults).encode())
 
 
-def test_the_log_says_what_was_sent(program: Program) -> None:
+def test_the_log_contains_what_was_sent(program: Program) -> None:
     body = program.get(MANIFEST)[1]
     program.get("/nothing")
     # A request is over a little after its answer, so the two may change places.

@@ -1,4 +1,4 @@
-"""The stand-in's environment, its runner and its command line."""
+"""The environment, runner and command line of the stand-in."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ def test_host(text: str, expected: tuple[str, str, int]) -> None:
 @pytest.mark.parametrize(
     ("text", "expected"), [("1", True), ("off", True), ("no", True), ("0", False), ("False", False)]
 )
-def test_what_is_not_a_go_boolean_is_true(text: str, expected: bool) -> None:
+def test_invalid_booleans_are_true(text: str, expected: bool) -> None:
     assert _settings(OLLAMA_NOPRUNE=text).noprune is expected
 
 
@@ -71,13 +71,13 @@ def test_no_home_and_no_models_is_a_panic() -> None:
         settings.Settings({})
 
 
-def test_a_listener_on_all_addresses_looks_at_no_host_header() -> None:
+def test_a_listener_on_all_addresses_ignores_the_host_header() -> None:
     with standin.running(env={"OLLAMA_HOST": "0.0.0.0:0"}) as server:
         target = Target(server.url, None)
         assert target.call("GET", "/api/version", headers={"Host": "evil.example.com"}).status == 200
 
 
-def test_a_gpu_takes_the_model(tmp_path: pathlib.Path) -> None:
+def test_a_model_runs_on_the_gpu(tmp_path: pathlib.Path) -> None:
     make_model(tmp_path, "model", 4000)
     with standin.running(models_dir=tmp_path, env={"STANDIN_GPU": "cuda:24564"}) as server:
         target = Target(server.url, tmp_path)
@@ -89,14 +89,14 @@ def test_a_gpu_takes_the_model(tmp_path: pathlib.Path) -> None:
         assert "library=CUDA" in compute[0]
 
 
-def test_without_a_gpu_the_log_says_cpu(tmp_path: pathlib.Path) -> None:
+def test_without_a_gpu_the_log_contains_cpu(tmp_path: pathlib.Path) -> None:
     with standin.running() as server:
         assert sum("id=cpu library=cpu" in line for line in server.log) == 1
 
 
 @pytest.fixture
 def gate(tmp_path: pathlib.Path) -> pathlib.Path:
-    """While this file exists, every answer waits after its first word."""
+    """Return a file; while it exists, every response waits after its first word."""
     path = tmp_path / "gate"
     path.touch()
     return path
@@ -143,7 +143,7 @@ def test_the_first_word_of_a_stream_comes_before_the_gate_opens(
         connection.close()
 
 
-def test_an_answer_at_the_gate_is_given_up_with_its_client(tmp_path: pathlib.Path, gate: pathlib.Path) -> None:
+def test_a_response_at_the_gate_ends_with_its_client(tmp_path: pathlib.Path, gate: pathlib.Path) -> None:
     make_model(tmp_path / "models", "model", 4000)
     with standin.running(models_dir=tmp_path / "models", env={"STANDIN_GATE": str(gate)}) as server:
         connection = Target(server.url, None).connect()
@@ -154,10 +154,8 @@ def test_an_answer_at_the_gate_is_given_up_with_its_client(tmp_path: pathlib.Pat
 
 
 @pytest.mark.parametrize("stream", [False, True])
-def test_a_runner_that_fails_in_mid_answer_leaves_an_answer_that_is_not_done(
-    tmp_path: pathlib.Path, stream: bool
-) -> None:
-    """Seen on a real server, of a model that gives invalid UTF-8: status 200, no error, and no end."""
+def test_a_runner_that_fails_leaves_an_unfinished_response(tmp_path: pathlib.Path, stream: bool) -> None:
+    """Observed on a real server with a model that returns invalid UTF-8: status 200, no error, and no end."""
     make_model(tmp_path, "model", 4000)
     with standin.running(models_dir=tmp_path, env={"STANDIN_RUNNER_FAILS": "1"}) as server:
         reply = Target(server.url, None).call(
@@ -170,7 +168,7 @@ def test_a_runner_that_fails_in_mid_answer_leaves_an_answer_that_is_not_done(
 
 
 def test_the_log_has_the_query_string_of_a_request() -> None:
-    """As the log of a real server: who puts a token into the query finds it there."""
+    """Like the log of a real server: a token in the query is logged."""
     with standin.running() as server:
         Target(server.url, None).call("GET", "/api/version?token=secret")
         server.wait_for('GET      "/api/version?token=secret"')
@@ -179,8 +177,8 @@ def test_the_log_has_the_query_string_of_a_request() -> None:
         assert "| 200 |" in line
 
 
-def test_a_plain_build_knows_no_variable_of_the_stand_in(tmp_path: pathlib.Path) -> None:
-    """It stands for a real server in tests of the lab: other numbers, no knobs."""
+def test_a_plain_build_has_no_variables_of_the_stand_in(tmp_path: pathlib.Path) -> None:
+    """It represents a real server in tests of the lab: other numbers, no variables of the stand-in."""
     make_model(tmp_path, "model", 4000)
     shown = []
     for plain in ({}, {"STANDIN_PLAIN": "1"}):
@@ -225,7 +223,7 @@ def test_an_embedding_model_embeds(tmp_path: pathlib.Path) -> None:
         assert (reply.status, reply.error) == (400, '"embed" does not support generate')
 
 
-def test_a_cloud_model_is_refused_where_the_cloud_is_off(tmp_path: pathlib.Path) -> None:
+def test_a_cloud_model_is_refused_if_the_cloud_is_disabled(tmp_path: pathlib.Path) -> None:
     make_model(tmp_path, "far", 4000, config={"remote_host": "https://ollama.com:443", "remote_model": "far"})
     with standin.running(models_dir=tmp_path, env={"OLLAMA_NO_CLOUD": "1"}) as server:
         target = Target(server.url, tmp_path)
@@ -303,13 +301,13 @@ def test_commands(program: Program) -> None:
     assert "connection refused" in failed.stderr
 
 
-def test_a_busy_port_ends_it(program: Program) -> None:
+def test_a_busy_port_is_fatal(program: Program) -> None:
     found = program.run("serve")
     assert found.returncode == 1
     assert found.stderr.endswith(f"Error: listen tcp {program.address}: bind: address already in use\n")
 
 
-def test_a_bad_origin_ends_it(program: Program) -> None:
+def test_a_bad_origin_is_fatal(program: Program) -> None:
     program.env["OLLAMA_ORIGINS"] = "example.com"
     try:
         assert program.run("serve").returncode == 2

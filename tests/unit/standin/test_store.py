@@ -1,4 +1,4 @@
-"""The stand-in's store: pruning at start, and the lookup of manifests."""
+"""The store of the stand-in: pruning at start, and look-ups of manifests."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def test_a_store_of_a_real_server_is_read(tmp_path: pathlib.Path, generation: in
 
 
 @pytest.mark.parametrize("generation", [1, 2])
-def test_only_old_strangers_and_orphans_are_pruned(tmp_path: pathlib.Path, generation: int) -> None:
+def test_only_old_unknown_and_unreferenced_files_are_pruned(tmp_path: pathlib.Path, generation: int) -> None:
     store = _store(tmp_path, generation)
     before = {path.name for path in (store / "blobs").iterdir()}
     for name in ("random.txt", "sha256-" + "a" * 64, "fresh.txt", "sha256-" + "b" * 64 + "-partial"):
@@ -61,7 +61,7 @@ def test_a_corrupt_manifest_stops_all_pruning(tmp_path: pathlib.Path) -> None:
     assert (store / "blobs/random.txt").exists()
 
 
-def test_pruning_can_be_switched_off(tmp_path: pathlib.Path) -> None:
+def test_pruning_can_be_disabled(tmp_path: pathlib.Path) -> None:
     store = _store(tmp_path, 1)
     (store / "blobs/random.txt").write_bytes(b"x")
     _age(store / "blobs/random.txt")
@@ -83,7 +83,7 @@ def test_an_older_store_is_read_by_a_newer_server_and_hidden_by_its_own_entries(
     assert not any(path.is_file() for path in (store / "manifests").rglob("*"))
 
 
-def test_a_digest_names_a_model_from_040(tmp_path: pathlib.Path) -> None:
+def test_a_digest_identifies_a_model_from_040(tmp_path: pathlib.Path) -> None:
     store = tmp_path / "models"
     digest = make_model(store, "model", 4000, seed=1, generation=2)
     with standin.running("0.40.2", store) as server:

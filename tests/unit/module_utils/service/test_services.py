@@ -14,6 +14,7 @@ import time
 import typing as t
 from dataclasses import replace
 from pathlib import Path
+from unittest.mock import Mock
 
 import pytest
 import yaml
@@ -313,7 +314,7 @@ def test_sockets_are_those_of_the_processes(tmp_path: Path) -> None:
 def test_hidden_processes_are_known_by_their_user_unless_that_is_root(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, uid: int, expected: list[str]
 ) -> None:
-    process(tmp_path, 10)
+    process(tmp_path, 10, _3="socket:[1]")
     os.chown(tmp_path / "proc/10", uid, uid)
     tcp(tmp_path, ("00000000", 11480, uid, 1), ("00000000", 22, 0, 2))
     real = os.listdir
@@ -323,7 +324,10 @@ def test_hidden_processes_are_known_by_their_user_unless_that_is_root(
             raise PermissionError(path)
         return real(path)
 
-    monkeypatch.setattr(os, "listdir", listdir)
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "listdir", listdir)
+        assert [row["address"] for row in units_module.listening(str(tmp_path))] == expected
+    monkeypatch.setattr(os, "readlink", Mock(side_effect=PermissionError))
     assert [row["address"] for row in units_module.listening(str(tmp_path))] == expected
 
 
