@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
 import subprocess
@@ -32,7 +33,12 @@ class CallbackModule(CallbackBase):
             file.write(task.get_name() + chr(10))
 """
 MODULE = """#!/usr/bin/python
-import json
+# WANT_JSON
+import json, os, sys
+with open(sys.argv[1]) as file:
+    arguments = json.load(file)
+with open(os.path.join(os.environ["HOME"], "{name}.arguments"), "w") as file:
+    json.dump(arguments, file)
 print(json.dumps({result}))
 """
 RESULTS: dict[str, dict[str, t.Any]] = {
@@ -73,13 +79,15 @@ def collections(tmp_path: Path) -> Path:
     for path in (ROOT / "plugins" / "modules").glob("*.py"):
         target = copy / "plugins" / "modules" / path.name
         if path.stem in RESULTS:
-            target.write_text(MODULE.replace("{result}", repr(RESULTS[path.stem])))
+            target.write_text(MODULE.replace("{name}", path.stem).replace("{result}", repr(RESULTS[path.stem])))
         else:
             target.symlink_to(path)
     return top
 
 
-def run(folder: Path, collections: Path, playbook: str, **variables: t.Any) -> subprocess.CompletedProcess[str]:
+def run(
+    folder: Path, collections: Path, playbook: str, *options: str, **variables: t.Any
+) -> subprocess.CompletedProcess[str]:
     (folder / "callbacks").mkdir()
     (folder / "callbacks" / "count.py").write_text(CALLBACK)
     host = {
@@ -91,7 +99,7 @@ def run(folder: Path, collections: Path, playbook: str, **variables: t.Any) -> s
     (folder / "hosts.yml").write_text(yaml.safe_dump({"ollama_servers": {"hosts": {"hecate": host}}}))
     (folder / "ansible.cfg").write_text("[defaults]\ncallback_plugins = callbacks\ncallbacks_enabled = count\n")
     return subprocess.run(
-        [Path(sys.executable).parent / "ansible-playbook", "-i", "hosts.yml", playbook],
+        [Path(sys.executable).parent / "ansible-playbook", "-i", "hosts.yml", playbook, *options],
         env={
             **os.environ,
             "ANSIBLE_COLLECTIONS_PATH": str(collections),
@@ -126,3 +134,26 @@ def test_the_gpu_is_tested_however_the_role_is_run(tmp_path: Path, collections: 
     done = run(tmp_path, collections, playbook, ollama_gpu="required")
     assert done.returncode != 0
     assert "ollama_gpu: required, but the server computes on the CPU" in done.stdout
+
+
+def test_a_move_of_the_models_is_predicted(tmp_path: Path, collections: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """In check mode the models are still in the previous directory, so none is reported as missing."""
+    move = {"source": "/srv/old", "target": "/srv/new", "switched": False}
+    result = {
+        **RESULTS["preflight"],
+        "todo": ["move", "service"],
+        "reasons": {"move": "3 files move from /srv/old to /srv/new", "service": "unit will have changed"},
+        "move": move,
+    }
+    stub = collections / "ansible_collections/kaido/ollama/plugins/modules/preflight.py"
+    stub.write_text(MODULE.replace("{name}", "preflight").replace("{result}", repr(result)))
+    done = run(tmp_path, collections, "kaido.ollama.site", "--check", ollama_models_dir="/srv/new")
+    assert done.returncode == 0, done.stdout + done.stderr
+    changed = [
+        line for line in done.stdout.splitlines() if line.startswith(("TASK", "changed:")) and "skip" not in line
+    ]
+    titles = [before for before, line in itertools.pairwise(changed) if line.startswith("changed:")]
+    names = ("move | Create the files", "Report the restart reason", "finish | Remove the files")
+    assert len(titles) == len(names), done.stdout
+    assert all(name in title for title, name in zip(titles, names, strict=True)), titles
+    assert json.loads((tmp_path / "model.arguments").read_text())["models_dir"] == "/srv/old"
