@@ -1,4 +1,4 @@
-"""The endpoint description: what it reports, its schema, its two forms, and what is refused, in one line without keys."""
+"""The endpoint description: what it contains, schema, both forms, and what is refused, in one line without keys."""
 
 from __future__ import annotations
 
