@@ -176,14 +176,17 @@ class LookupModule(LookupBase):
     def run(self, terms: list[str], variables: t.Mapping[str, t.Any] | None = None, **kwargs: t.Any) -> list[list[str]]:
         """Return one list with the errors of all roles."""
         known, templar = variables or {}, t.cast(t.Any, self)._templar
-        names = {name for role in terms for name in _options(role)} | {"ollama_settings"}
+        options = {name: option for role in terms for name, option in _options(role).items()}
+        # Variables may refer to others, of which the defaults are known only within their roles.
+        defaults = {name: option["default"] for name, option in options.items() if "default" in option}
         values: dict[str, t.Any] = {}
         errors = []
-        for name in sorted(names & set(known)):
-            try:
-                values[name] = _plain(templar.template(known[name]))
-            except Exception as exc:  # a template fails with many kinds of errors
-                errors.append(f"{name}: {str(exc).splitlines()[0]}")
+        with templar.set_temporary_context(available_variables={**defaults, **known}):
+            for name in sorted({*options, "ollama_settings"} & set(known)):
+                try:
+                    values[name] = _plain(templar.template(known[name]))
+                except Exception as exc:  # a template fails with many kinds of errors
+                    errors.append(f"{name}: {str(exc).splitlines()[0]}")
         name = known["inventory_hostname"]
         values["__is_client"] = "ollama_client_provider" in known or name in known["groups"].get("ollama_clients", [])
         host = {"name": name, "groups": known["groups"], "hostvars": known["hostvars"]}

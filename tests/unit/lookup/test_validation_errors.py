@@ -4,7 +4,11 @@
 from __future__ import annotations
 
 import json
+import os
+import subprocess
+import sys
 import typing as t
+from pathlib import Path
 
 import pytest
 import yaml
@@ -184,3 +188,35 @@ def test_each_variable_of_these_roles_has_a_type_or_a_rule() -> None:
             free = option["type"] in ("str", "path", "int") and not option.get("choices")
             checked = name in RULES or name == "ollama_gateway_authority_host"
             assert checked or not free, name
+
+
+@pytest.mark.parametrize(
+    ("variables", "said"),
+    [
+        # The default of another role is known only within that role.
+        ({"ollama_release_checksum": "{{ ollama_version }}"}, ""),
+        ({"ollama_gateway_names": "{{ nothing }}"}, "ollama_gateway_names: 'nothing' is undefined"),
+        ({"ollama_gateway_names": "{{ ['a.lan'] }}"}, ""),
+    ],
+)
+def test_values_are_templates(tmp_path: Path, variables: dict[str, t.Any], said: str) -> None:
+    inventory = {"ollama_servers": {"hosts": {"a": {"ansible_connection": "local"}}, "vars": variables}}
+    (tmp_path / "hosts.yml").write_text(yaml.safe_dump(inventory))
+    play = [{"hosts": "all", "gather_facts": False, "roles": ["kaido.ollama.ollama_services"]}]
+    (tmp_path / "play.yml").write_text(yaml.safe_dump(play))
+    (tmp_path / "ansible.cfg").write_text("")
+    done = subprocess.run(
+        [Path(sys.executable).parent / "ansible-playbook", "-i", "hosts.yml", "play.yml"],
+        env={
+            **os.environ,
+            "ANSIBLE_COLLECTIONS_PATH": str(ROOT / ".cache"),
+            "ANSIBLE_CONFIG": str(tmp_path / "ansible.cfg"),
+        },
+        cwd=tmp_path,
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert (done.returncode == 0) == (not said), done.stdout + done.stderr
+    assert said in done.stdout + done.stderr
