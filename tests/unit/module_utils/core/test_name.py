@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
 """The grammar of model names: what Ollama accepts, how it displays it, and that nothing else passes."""
 
 from __future__ import annotations
