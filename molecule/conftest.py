@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
 """What the tests of all scenarios share: the scenario's lab, its hosts, and what serves there.
 
 Tests import it by its name: `from conftest import LAB, get_host`.

@@ -19,7 +19,7 @@ from scripts import tree
 
 CACHE = tree.ROOT / ".cache" / "matrix"
 # Packages for the unit tests; their versions are those of requirements/dev.txt.
-PACKAGES = ("hypothesis", "pytest", "pytest-testinfra", "pytest-xdist", "docker", "requests", "yamllint")
+PACKAGES = ("hypothesis", "jsonschema", "pytest", "pytest-testinfra", "pytest-xdist", "docker", "requests", "yamllint")
 TESTS = ("units", "sanity")
 
 

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
 """Make ansible_collections.kaido.ollama importable from any checkout, and fail a run that tried nothing."""
 
 from __future__ import annotations

@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-# What the attributes of this collection's modules mean; a module that extends these adds only how far it supports each.
+# Attributes of the modules of this collection; a module that extends them adds its level of support.
 
 from __future__ import annotations
 
@@ -12,18 +12,18 @@ class ModuleDocFragment:
 options: {}
 attributes:
   check_mode:
-    description: Predicts what it would change, and changes nothing.
+    description: Can run in C(check_mode) and return the changed status without changing the host.
   diff_mode:
-    description: Says what differs, before and after, when in diff mode.
+    description: Returns the differences between before and after in diff mode.
   idempotent:
     description: A second run with the same options changes nothing.
 notes:
   - 'Each module can also fail with these values of RV(ignore:failure.code): V(disk_full), V(read_only),
-    V(permission_denied) and V(os_error) for what the system refused, V(internal_error) for an error of the module
-    itself. The traceback of the latter is shown with C(-vvv).'
+    V(permission_denied) and V(os_error) for operations that the system refused, V(internal_error) for an error of the
+    module. The traceback of the latter is shown with C(-vvv).'
 """
 
-    # For modules that only look
+    # For information modules
     INFO_MODULE = r"""
 options: {}
 attributes:

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
 """Benchmarks: how fast and small the collection is. They print medians and ratios of one run, and assert nothing."""
 
 import sys

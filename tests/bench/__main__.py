@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
 """`make bench`: run the benchmarks that are named, or all, and print one table.
 
 python -m tests.bench [verify] [models] [pull] [resume] [converge] [fleet] [balance]

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
 """The no-op converge of role 17_ollama on one lab host with ten verified models, over SSH, as a user runs it."""
 
 from __future__ import annotations

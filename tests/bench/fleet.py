@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
 """How long a fleet takes for one model: measured constants, then a simulation of 10 to 10,000 hosts.
 
 python -m tests.bench fleet            # measures and simulates

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
 """The modules by themselves: each run is a process of its own, as on a managed host, against the stand-in."""
 
 from __future__ import annotations

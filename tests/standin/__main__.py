@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
 """`python -m tests.standin serve`: the version to be comes from STANDIN_VERSION."""
 
 from __future__ import annotations

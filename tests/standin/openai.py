@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
 """The OpenAI-shaped routes under /v1."""
 
 from __future__ import annotations

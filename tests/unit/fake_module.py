@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
 """As much of AnsibleModule as a module's end needs, for thousands of runs in one process."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
 """The parts of the collection agree with each other: specs with defaults, modules with the action group."""
 
 from __future__ import annotations

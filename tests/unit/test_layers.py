@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
 """The packages of module_utils import only from packages below; docs/architecture.md lists all of their files."""
 
 from __future__ import annotations

@@ -1,4 +1,5 @@
 #!/bin/sh
+# SPDX-License-Identifier: GPL-3.0-or-later
 # Who listens as ollama, what the server was given, and which files hold a secret: state.sh SECRET
 set -eu
 secret=$1

@@ -1,4 +1,5 @@
 #!/bin/sh
+# SPDX-License-Identifier: GPL-3.0-or-later
 # What https://ollama.com/install.sh does on Linux, step by step, with the release site of the lab: vendor.sh BASE_URL
 set -eu
 # RHEL's sudo leaves it out.

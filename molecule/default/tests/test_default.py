@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
 """What scenario default declares beyond the depot's models: an alias."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
 """What the machines that pulled through the mirror look like."""
 
 from __future__ import annotations

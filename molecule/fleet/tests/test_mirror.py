@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
 """What crossed the Internet, what the mirror sent, and what it does not send. As the user of the fleet sees it."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
 """What the network sees of hecate: judged from outside, with requests and with raw bytes over TLS."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
 """Make this container look like the host of a fixture: lay_over.py FIXTURE.json."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
 """A client: asks for the version 20 times a second and notes each answer. `poll.py since TIME` sums up what it lost."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
 """After everything: 0.40.2 serves, what it may rewrite was copied, and nothing of the failed attempts is left."""
 
 from __future__ import annotations

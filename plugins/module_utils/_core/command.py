@@ -4,7 +4,7 @@
 """Run programs of the host: the only place of this collection that starts a process.
 
 `AnsibleModule.run_command` has no timeout, keeps unlimited output in memory and cannot read standard input from a file;
-the monitoring program runs without Ansible. docs/decisions has the reasons.
+the monitoring program runs without Ansible.
 
 PRIVATE to the collection: it may change at any time.
 """

@@ -1,7 +1,7 @@
 # Copyright (c) 2026, kaido.ollama contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""HTTP for the modules: whole answers, and streams of bytes or lines. Statuses are data, transport failures raise.
+"""HTTP for the modules: complete responses, and streams of bytes or lines. Only transport failures are exceptions.
 
 Every answer ends: each part of it has a limit of bytes and of time, however slowly or endlessly a peer sends.
 
@@ -40,7 +40,7 @@ _SECRET_HEADERS = ("authorization", "proxy-authorization", "cookie")
 
 @dataclass
 class Response:
-    """A whole answer; header names are lower-case."""
+    """A complete response; header names are lower-case."""
 
     url: str
     status: int
@@ -64,7 +64,7 @@ class Response:
 
 
 def parse_json(body: str | bytes) -> t.Any:
-    """Return what a JSON text says; raises ValueError, also for NaN, infinity, and a text that is nested too deep."""
+    """Return the value of a JSON text; raises ValueError, also for NaN, infinity and too many levels."""
 
     def refuse(constant: str) -> t.NoReturn:
         raise ValueError(f"{constant} is not JSON")
@@ -76,7 +76,7 @@ def parse_json(body: str | bytes) -> t.Any:
 
 
 class _Limits:
-    """How long the socket of one request may take.
+    """The time limits of the socket of one request.
 
     :ivar timeout: seconds that a single read or write may take.
     :ivar until: when, on the monotonic clock, the present part of the answer has to be complete.
@@ -88,11 +88,11 @@ class _Limits:
         self.until = deadline
 
     def allow(self, seconds: float) -> None:
-        """Give the next part of the answer so many seconds."""
+        """Set the seconds for the next part of the response."""
         self.until = min(self.deadline, time.monotonic() + seconds)
 
     def left(self) -> float:
-        """Return the seconds that the next read may take; raises TimeoutError where there are none."""
+        """Return the seconds left for the next read; raises TimeoutError where none are left."""
         left = min(self.timeout, self.until - time.monotonic())
         if left <= 0:
             raise socket.timeout("the time is over")
@@ -145,7 +145,7 @@ class _Reader(io.RawIOBase):
 
 
 class Stream:
-    """An answer whose body is read piece by piece. Use it as a context manager."""
+    """A response whose body is read in parts. Use it as a context manager."""
 
     def __init__(self, url: str, raw: http.client.HTTPResponse, limits: _Limits) -> None:
         self.url = url
@@ -199,7 +199,7 @@ def request(
     environment: t.Mapping[str, str] | None = None,
     until: float = float("inf"),
 ) -> Response:
-    """Send a request and read the whole answer; parameters and errors as in `open_stream`.
+    """Send a request and read the complete response; parameters and errors as in `open_stream`.
 
     :param timeout: seconds that any single write, and then the whole answer, may take.
     :param read_limit: bytes; a longer body raises ``bad_answer`` instead of filling the memory.
@@ -245,7 +245,7 @@ def open_stream(
     environment: t.Mapping[str, str] | None = None,
     until: float = float("inf"),
 ) -> Stream:
-    """Send a request and return its answer as soon as the headers are there.
+    """Send a request and return the response as soon as its headers have arrived.
 
     :param headers: more headers; credentials among them go only to the host of the URL.
     :param timeout: seconds that any single read or write, the headers as a whole, and each line or piece may take.
@@ -312,7 +312,7 @@ def _check_tls(tls_only: bool, url: SplitResult) -> None:
 
 
 def _redirect(here: SplitResult, location: str) -> SplitResult:
-    """Return where a redirect leads, without credentials; raises ``redirect_refused`` where it may not lead there."""
+    """Return the target of a redirect, without credentials; raises ``redirect_refused`` for an invalid one."""
     url = here.geturl()
 
     def refused(why: str) -> OllamaError:
@@ -347,7 +347,7 @@ def _send(
     ca_path: str | None,
     environment: t.Mapping[str, str],
 ) -> http.client.HTTPResponse:
-    """Connect, directly or over a proxy, and return the answer when its headers are there."""
+    """Connect, directly or through a proxy, and return the response when its headers have arrived."""
     proxy = proxy_module.proxy_for(url, environment)
     scheme, host, port = _origin(url)
     target = _quoted((url.path or "/") + (f"?{url.query}" if url.query else ""))
@@ -426,7 +426,7 @@ def _ascii(host: str) -> str:
 
 @functools.lru_cache(maxsize=8)
 def _context(ca_path: str | None, cert_file: str, cert_dir: str) -> ssl.SSLContext:
-    """Return what is trusted: ca_path alone, or the system's authorities and those of Go's two variables."""
+    """Return the trusted authorities: ca_path only, or those of the system and of Go's two variables."""
     if ca_path:
         if not os.path.exists(ca_path):
             raise OllamaError("tls", f"ca_path: {ca_path} does not exist")
@@ -446,7 +446,7 @@ def _context(ca_path: str | None, cert_file: str, cert_dir: str) -> ssl.SSLConte
 
 
 def _transport_error(url: str, exc: Exception, *, reading: bool) -> Exception:
-    """Turn what http.client, socket and ssl raise into one of five codes."""
+    """Return exceptions of http.client, socket and ssl as failures with one of five codes."""
     if isinstance(exc, (socket.timeout, TimeoutError)):
         return OllamaError("stalled", f"{url} did not answer, or too slowly", url=url)
     if isinstance(exc, (ssl.SSLError, ssl.CertificateError)):

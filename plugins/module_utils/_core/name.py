@@ -45,12 +45,12 @@ class Name:
 
     @property
     def key(self) -> str:
-        """What two spellings of one model have in common: Ollama treats names case-insensitively."""
+        """The key of a model, equal for all spellings: Ollama compares names without regard to case."""
         return f"{self.host}/{self.namespace}/{self.model}:{self.tag}".lower()
 
     @property
     def is_cloud(self) -> bool:
-        """Whether the tag makes Ollama run the model on somebody else's computer."""
+        """Whether Ollama runs a model of this tag in the cloud."""
         tag = self.tag.lower()
         return tag == "cloud" or tag.endswith("-cloud")
 
@@ -68,14 +68,14 @@ def parse(text: t.Any, *, allow_cloud: bool = False, what: str = "name") -> Name
     """Return the fully qualified name that Ollama makes of a text.
 
     :param allow_cloud: accept tags that run in the cloud (``cloud``, ``…-cloud``).
-    :param what: what to call the value in messages.
+    :param what: the name of the value in messages.
     :raises OllamaError: ``invalid_name``, or ``cloud_model`` for a cloud tag that was not allowed.
     """
 
     def invalid(why: str) -> OllamaError:
         return OllamaError(
             "invalid_name",
-            f"{what}: {text!r} is not a model name: {why}; allowed is [host/][namespace/]model[:tag]",
+            f"{what}: invalid name {text!r}: {why}; expected [host/][namespace/]model[:tag]",
             name=text,
         )
 
@@ -97,7 +97,7 @@ def parse(text: t.Any, *, allow_cloud: bool = False, what: str = "name") -> Name
     for part, grammar in _GRAMMAR.items():
         value = getattr(name, part)
         if not grammar.match(value):
-            raise invalid(f"the {part} {value!r} is empty, too long or has a character that is not allowed there")
+            raise invalid(f"the {part} {value!r} is empty, too long or has an invalid character")
     if len(parts) == 1 and re.fullmatch(r"[0-9a-f]{64}", model):
         raise invalid("Ollama 0.40 and newer read 64 hexadecimal digits as a digest")
     if tag.lower() == "local":
@@ -108,7 +108,7 @@ def parse(text: t.Any, *, allow_cloud: bool = False, what: str = "name") -> Name
             f"{what}: {text!r} runs in the cloud: prompts would leave this host; allow_cloud: true permits that",
             name=text,
         )
-    # Both spellings name the public registry: the second is how stores of 0.40 and newer write it.
+    # Both are the public registry; stores of 0.40 and newer contain the second one.
     return name.at(DEFAULT_HOST) if name.host.lower() in (DEFAULT_HOST, "ollama.com") else name
 
 
@@ -122,6 +122,6 @@ def parse_digest(text: t.Any, *, what: str = "digest") -> str:
         digest = "sha256:" + digest
     if not _DIGEST.match(digest):
         raise OllamaError(
-            "invalid_digest", f"{what}: {text!r} is not a digest; allowed is sha256: and 64 hexadecimal digits"
+            "invalid_digest", f"{what}: invalid digest {text!r}; expected sha256: and 64 hexadecimal digits"
         )
     return digest

@@ -1,7 +1,7 @@
 # Copyright (c) 2026, kaido.ollama contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""How far pulls are: kept in a small file that the controller's action plugin reads, and written for people.
+"""Progress of pulls, in a small file that the action plugin of the controller reads; human-readable sizes.
 
 PRIVATE to the collection: it may change at any time.
 """
@@ -21,7 +21,7 @@ _EVERY = 1.0
 
 
 def human(size: float) -> str:
-    """Return bytes as people write them, in powers of 1000 as Ollama does: ``2.0 GB``."""
+    """Return a human-readable size in decimal units, as Ollama does: ``2.0 GB``."""
     for unit in ("B", "kB", "MB", "GB"):
         if size < 999.5 or unit == "GB":
             return f"{size:.0f} {unit}" if unit == "B" or size >= 99.5 else f"{size:.1f} {unit}"
@@ -30,9 +30,9 @@ def human(size: float) -> str:
 
 
 class Progress:
-    """Collect the progress of several pulls and keep it in a file; thread-safe. Without a path it keeps nothing.
+    """Collect the progress of several pulls in a file; thread-safe. Without a path nothing is written.
 
-    The file is written every second, also when nothing moves: a reader sees from its ``time`` that the writer lives.
+    The file is written every second, also without progress: its ``time`` shows a reader that the writer runs.
     """
 
     def __init__(self, path: str | None = None) -> None:
@@ -46,13 +46,13 @@ class Progress:
             threading.Thread(target=self._beat, daemon=True).start()
 
     def expect(self, pulls: t.Iterable[tuple[str, int]]) -> None:
-        """Say what will be pulled: names and sizes in bytes."""
+        """Set the expected pulls: names and sizes in bytes."""
         with self._lock:
             for name, size in pulls:
                 self._models[name] = {"total": size, "completed": 0, "status": "waiting"}
 
     def update(self, name: str, size: int, event: t.Mapping[str, t.Any]) -> None:
-        """Take one line of a pull's stream."""
+        """Record one event of the stream of a pull."""
         with self._lock:
             blobs = self._blobs.setdefault(name, {})
             if event.get("digest"):
@@ -65,12 +65,12 @@ class Progress:
             }
 
     def note(self, text: str) -> None:
-        """Keep a sentence for the user until the next one."""
+        """Set the message for the user, in place of the previous one."""
         with self._lock:
             self._note = text_module.message(text)
 
     def finish(self) -> None:
-        """Say that the result is there or about to be."""
+        """Mark the operation as finished."""
         self._finished.set()
         self._write()
 
@@ -86,7 +86,7 @@ class Progress:
             text = json.dumps(
                 {"models": self._models, "note": self._note, "finished": self._finished.is_set(), "time": time.time()}
             )
-            # Progress is a courtesy: it may not stop a pull.
+            # A failure to write the progress does not stop a pull.
             with contextlib.suppress(OSError):
                 temporary = f"{self.path}.tmp"
                 with open(temporary, "w", encoding="utf-8") as file:

@@ -1,7 +1,7 @@
 # Copyright (c) 2026, kaido.ollama contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Which proxy and which certificate authorities a URL is reached with, read from variables as Ollama reads them.
+"""The proxy and the certificate authorities for a URL, read from environment variables as Ollama does.
 
 Ollama is a Go program: golang.org/x/net/http/httpproxy for the proxies, crypto/x509 for the authorities. What a
 server can reach and what this collection can reach are the same only where both read these variables alike.
@@ -25,7 +25,7 @@ _PORTS = {"http": 80, "https": 443}
 
 
 def parse_environment(values: t.Mapping[str, t.Any], *, what: str) -> dict[str, str]:
-    """Return the variables that an option gives, names in upper case.
+    """Return the variables of an option, names in upper case.
 
     :param what: the option, for messages.
     :raises OllamaError: ``invalid_option`` for another variable, another type, or a proxy that is none.
@@ -63,7 +63,7 @@ def variable(environment: t.Mapping[str, str], name: str) -> str:
 
 
 def proxy_for(url: SplitResult, environment: t.Mapping[str, str]) -> SplitResult | None:
-    """Return the proxy for a URL, or None where it is reached directly.
+    """Return the proxy for a URL, or None for a direct connection.
 
     :raises OllamaError: ``bad_proxy`` for a proxy that is no URL or is not spoken to over HTTP.
     """
@@ -92,7 +92,7 @@ def _parse_proxy(text: str, name: str) -> SplitResult:
 
 
 def is_excepted(host: str, port: int, no_proxy: str) -> bool:
-    """Return whether a host is reached without a proxy: this host always, others where ``NO_PROXY`` names them.
+    """Return whether a host is reached without a proxy: always this host, and those in ``NO_PROXY``.
 
     ``NO_PROXY`` has hosts, domains (``lan`` and its hosts; ``.lan`` and ``*.lan`` only its hosts), addresses, each of
     them with or without a port, networks such as ``10.0.0.0/8``, and ``*`` for everything.
@@ -144,7 +144,7 @@ def is_loopback(host: str) -> bool:
 
 
 def is_internal(host: str) -> bool:
-    """Return whether a host of a URL is an address that only means something on this host or its link."""
+    """Return whether a host of a URL is an address that is valid only on this host or its link."""
     address = _address(host)
     return is_loopback(host) or (address is not None and (address.is_link_local or address.is_unspecified))
 

@@ -11,7 +11,7 @@ from __future__ import annotations
 import re
 import typing as t
 
-# What a terminal obeys instead of showing it: C0 and C1 controls, line and paragraph separators, marks that change the
+# Characters that a terminal interprets: C0 and C1 controls, line and paragraph separators, marks that change the
 # direction of text. Half of a surrogate pair stands for a byte that is not UTF-8; JSON for others cannot hold it.
 _CONTROL = re.compile("[\x00-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
 
@@ -29,7 +29,7 @@ _AUTHORIZATION = re.compile(
 
 
 def printable(text: str, *, keep: str = "") -> str:
-    r"""Return a text in which everything that a terminal would obey is a visible escape such as ``\x1b``.
+    r"""Return a text in which every character that a terminal interprets is a visible escape such as ``\x1b``.
 
     :param keep: control characters that stay as they are, such as a line feed in a text of several lines.
     """
@@ -65,14 +65,14 @@ def _without_query(url: str) -> str:
 
 
 def message(text: str) -> str:
-    """Return what a message may show of a text: one printable line without credentials."""
+    """Return a text as a message: one printable line without credentials."""
     return redact(one_line(text))
 
 
 def clean(value: t.Any) -> t.Any:
     """Return a JSON value, texts in it printable and without credentials; line feeds and tabs stay.
 
-    What JSON does not have becomes its text: bytes, paths, sets and other objects.
+    Values that JSON does not have become text: bytes, paths, sets and other objects.
     """
     if isinstance(value, str):
         return redact(printable(value, keep="\n\t"))

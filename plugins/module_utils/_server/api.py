@@ -1,7 +1,7 @@
 # Copyright (c) 2026, kaido.ollama contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The API of an Ollama server, one method a route.
+"""The API of an Ollama server, one method per route.
 
 PRIVATE to the collection: it may change at any time.
 """
@@ -101,7 +101,7 @@ _LARGEST = (1 << 63) - 1
 
 
 def check(value: t.Any, shape: Shape, what: str) -> t.Any:
-    """Return a parsed answer reduced to its shape; what is null is left out of objects and lists.
+    """Return a parsed response reduced to its shape; objects and lists are returned without null values.
 
     :param what: what is answered, for messages: ``/api/tags`` or a part of it.
     :raises OllamaError: ``bad_answer`` where a value has another type, or a number is negative or beyond 63 bits.
@@ -133,11 +133,11 @@ def check(value: t.Any, shape: Shape, what: str) -> t.Any:
 
 
 def _unexpected(value: t.Any, expected: str, what: str) -> OllamaError:
-    return OllamaError("bad_answer", f"{what}: the server answered {repr(value)[:80]}; expected {expected}")
+    return OllamaError("bad_answer", f"{what}: invalid response {repr(value)[:80]}; expected {expected}")
 
 
 def error_text(text: str) -> str:
-    """Return the sentence in an error's body; the whole body where it is not Ollama's form of an error."""
+    """Return the message in the body of an error; the complete body if it is not in Ollama's format."""
     try:
         error = parse_json(text)["error"]
     except (ValueError, KeyError, TypeError):
@@ -145,7 +145,7 @@ def error_text(text: str) -> str:
     return error if isinstance(error, str) else text
 
 
-# What the server's own words mean. The first match counts.
+# Error messages of the server and their codes. The first match counts.
 _STREAM_ERRORS: tuple[tuple[str, str], ...] = (
     (r"file does not exist|manifest unknown|pull model manifest: 404", "tag_missing"),
     (r"no space left on device|disk quota exceeded|not enough space", "disk_full"),
@@ -233,19 +233,19 @@ class Client:
         return version[1:] if version.startswith("v") else version
 
     def wait(self, seconds: float) -> str:
-        """Return the version as soon as the server answers; raises ``unreachable`` after so many seconds."""
+        """Return the version as soon as the server answers; raises ``unreachable`` after that many seconds."""
         end = time.monotonic() + seconds
         while True:
             try:
                 return self.version()
             except OllamaError as exc:
                 if exc.code in ("bad_answer", "redirect_refused", "invalid_url", "bad_proxy", "tls"):
-                    # That does not change while one waits.
+                    # Waiting does not change this.
                     raise
                 if time.monotonic() >= end:
                     raise OllamaError(
                         "unreachable",
-                        f"no Ollama server answers at {self.base_url} after {seconds:g} s: {exc.message}",
+                        f"{self.base_url}: no response of an Ollama server within {seconds:g} s: {exc.message}",
                         url=self.base_url,
                     ) from None
             time.sleep(0.2)
@@ -268,7 +268,7 @@ class Client:
         return rows
 
     def show(self, name: Name) -> dict[str, t.Any] | None:
-        """Return a model's details, or None where the server knows no such model."""
+        """Return the details of a model, None where it does not exist."""
         answer = self._call("POST", "/api/show", {"model": str(name)}, ok=(200, 404))
         return self._read(answer, _SHOW, "/api/show") if answer.status == 200 else None
 
@@ -277,7 +277,7 @@ class Client:
         self._call("POST", "/api/copy", {"source": str(source), "destination": str(destination)})
 
     def delete(self, name: Name) -> bool:
-        """Remove a name and the blobs that only it needs; False where it was not there."""
+        """Remove a name and the blobs of no other model; return False where it did not exist."""
         return self._call("DELETE", "/api/delete", {"model": str(name)}, ok=(200, 404)).status == 200
 
     def generate(self, body: dict[str, t.Any], *, timeout: float) -> dict[str, t.Any]:
@@ -292,7 +292,7 @@ class Client:
     def pull(self, name: Name, *, insecure: bool = False, timeout: float = 60.0) -> Events:
         """Yield the progress of a pull to its ``success``; leaving the iterator cancels the download on the server.
 
-        :param insecure: speak plain HTTP to the registry (that is what Ollama means by it).
+        :param insecure: use plain HTTP for the registry, as Ollama interprets it.
         :param timeout: seconds without any line.
         :raises OllamaError: also for an error inside the stream, and for a stream that ends without ``success``.
         """
@@ -316,9 +316,7 @@ class Client:
                     if not isinstance(parsed, dict):
                         raise ValueError
                 except ValueError:
-                    raise OllamaError(
-                        "connection_lost", f"{url}: the stream broke off inside a line", url=url
-                    ) from None
+                    raise OllamaError("connection_lost", f"{url}: the stream ended inside a line", url=url) from None
                 event: dict[str, t.Any] = check(parsed, _EVENT, url)
                 if event.get("error"):
                     raise OllamaError(classify(event["error"]), f"the server returned: {event['error']}", url=url)
@@ -334,7 +332,7 @@ class Client:
         return self._call("HEAD", f"/api/blobs/{digest}", ok=(200, 404)).status == 200
 
     def upload_blob(self, digest: str, file: t.IO[bytes], size: int, *, timeout: float = 600.0) -> None:
-        """Send a file's bytes to the store; raises ``digest_mismatch`` where they are not what the digest says."""
+        """Send a file's bytes to the store; raises ``digest_mismatch`` where they differ from the digest."""
         url = f"{self.base_url}/api/blobs/{digest}"
         answer = request(
             "POST",

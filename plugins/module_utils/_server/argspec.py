@@ -30,7 +30,7 @@ STORE: dict[str, t.Any] = {
 
 
 def registry_environment(params: t.Mapping[str, t.Any]) -> dict[str, str]:
-    """Return the variables for requests to registries: this process's own, and over them those of the option.
+    """Return the variables for requests to registries: those of this process, overridden by those of the option.
 
     :raises OllamaError: ``invalid_option``, ``bad_proxy``.
     """

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
 """What docs/scaling.md says: the bytes over the line, the formulas, and the plot."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
 """Which gateway signs: the one that has the key, wherever it is in the inventory, and never a new one unasked."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
 """The gateway's certificate: made, renewed, taken over, refused; openssl is real, and so is the client that judges."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
 """Module model_info against the stand-in."""
 
 from __future__ import annotations

@@ -78,7 +78,7 @@ def checksum(data: bytes) -> str:
 
 @dataclass
 class Site:
-    """A release site that can be told to misbehave."""
+    """A release site with configurable faults."""
 
     url: str
     files: dict[str, bytes] = field(default_factory=dict)
@@ -214,7 +214,7 @@ def host(tmp_path: Path, site: Site, run_module: RunModule, monkeypatch: pytest.
 
 
 def test_first_release(host: Host) -> None:
-    forecast = host.release("0.35.1", check=True)
+    predicted = host.release("0.35.1", check=True)
     assert host.tree() == {}
     result = host.release("0.35.1")
     assert not result["failed"]
@@ -223,7 +223,7 @@ def test_first_release(host: Host) -> None:
     assert result["version"] == "0.35.1" == host.version()
     assert result["bytes_downloaded"] == len(ARCHIVES["0.35.1"])
     for key in ("changed", "version", "version_before", "kept", "removed", "actions", "diff"):
-        assert result[key] == forecast[key]
+        assert result[key] == predicted[key]
     assert result["diff"]["before"] == {"in_use": None, "kept": []}
     assert os.readlink(host.opt / "current") == "releases/0.35.1"
     assert list((host.opt / "download").iterdir()) == []
@@ -252,9 +252,9 @@ def test_upgrade_and_back_without_a_download(host: Host) -> None:
 def test_only_so_many_releases_are_kept(host: Host) -> None:
     for version in ("0.34.4", "0.35.0"):
         host.release(version)
-    forecast = host.release("0.35.1", check=True)
+    predicted = host.release("0.35.1", check=True)
     result = host.release("0.35.1")
-    assert result["removed"] == forecast["removed"] == ["0.34.4"]
+    assert result["removed"] == predicted["removed"] == ["0.34.4"]
     assert result["kept"] == ["0.35.0", "0.35.1"]
     assert sorted(path.name for path in (host.opt / "releases").iterdir()) == ["0.35.0", "0.35.1"]
     assert host.release("0.35.1", keep=1)["removed"] == ["0.35.0"]
@@ -759,12 +759,12 @@ def vendor(host: Host, version: str = "0.34.4") -> Path:
 def test_the_vendors_install_becomes_a_kept_release(host: Host) -> None:
     lib = vendor(host)
     inode = (lib / "llama-server").stat().st_ino
-    forecast = host.release("0.35.1", check=True)
+    predicted = host.release("0.35.1", check=True)
     assert lib.exists()
     result = host.release("0.35.1")
     assert not result["failed"], result
     for key in ("actions", "kept", "removed", "version_before", "diff"):
-        assert result[key] == forecast[key]
+        assert result[key] == predicted[key]
     assert result["actions"][1] == f"take over Ollama 0.34.4 in {host.root}"
     assert (result["version_before"], result["kept"], host.version()) == ("0.34.4", ["0.34.4", "0.35.1"], "0.35.1")
     assert not lib.exists()
@@ -819,7 +819,7 @@ def test_adoption_continues_after_an_interruption(
         patch.setattr(module, function, kill)
         with pytest.raises(Killed):
             host.release("0.35.1")
-    # Whoever calls ollama finds one that is whole, before and after.
+    # The program is usable before and after.
     assert host.version() in ("0.34.4", "0.35.1")
     assert not host.release("0.35.1")["failed"]
     assert (host.version(), lib.exists()) == ("0.35.1", False)

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
 """The alert rules and the dashboard: loaded by promtool, with the metrics that the program really writes."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
 """The scripts behind the Makefile tell the truth about what failed."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
 """Hosts, ports and URLs."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
 """HTTP of the modules against servers that misbehave: each fault is one line with a stable code."""
 
 from __future__ import annotations

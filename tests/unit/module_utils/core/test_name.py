@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
 """The grammar of model names: what Ollama accepts, how it displays it, and that nothing else passes."""
 
 from __future__ import annotations
@@ -67,7 +68,7 @@ def test_what_is_no_name_is_refused_in_one_line(text: object) -> None:
     assert "\n" not in caught.value.message
     assert caught.value.message.startswith("models[3].name: ")
     assert repr(text) in caught.value.message
-    assert "allowed is" in caught.value.message or "64 hexadecimal" in caught.value.message
+    assert "expected" in caught.value.message or "64 hexadecimal" in caught.value.message
 
 
 @pytest.mark.parametrize("text", ["gpt-oss:120b-cloud", "deepseek:cloud", "x:CLOUD"])

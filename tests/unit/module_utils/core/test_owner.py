@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
 """Acting as the owner of a directory: with two real user IDs, so these tests need root."""
 
 from __future__ import annotations

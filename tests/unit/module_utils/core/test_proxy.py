@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
 """Proxies and authorities for requests of this collection: chosen as Ollama chooses them, and really used."""
 
 from __future__ import annotations

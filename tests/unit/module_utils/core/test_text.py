@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
 """Text of others in messages and results: no terminal obeys it, no credential is in it, one line, always a code."""
 
 from __future__ import annotations

@@ -22,8 +22,9 @@ from pathlib import Path
 
 import pytest
 import yaml
+from ansible import template as ansible_template
 from ansible.parsing.dataloader import DataLoader
-from ansible.template import Templar, trust_as_template
+from ansible.template import Templar
 from ansible_collections.kaido.ollama.plugins.module_utils._core.errors import OllamaError
 from ansible_collections.kaido.ollama.plugins.module_utils._core.host import is_mount_point
 from ansible_collections.kaido.ollama.plugins.module_utils._core.owner import Identity
@@ -927,5 +928,7 @@ def rendered(name: str, **variables: t.Any) -> t.Any:
     known = {key: role[key] for key in (name, "ollama__untold", "ollama__no_sandbox")}
     # A Templar on its own knows no collection.
     plain = {key: re.sub(r"\s*\| map\('kaido\.ollama\.printable'\)", "", value) for key, value in known.items()}
-    trusted = {key: trust_as_template(value) for key, value in plain.items()}
+    # ansible-core before 2.19 trusts every text.
+    trust = getattr(ansible_template, "trust_as_template", str)
+    trusted = {key: trust(value) for key, value in plain.items()}
     return Templar(DataLoader(), variables={**trusted, **variables}).template(trusted[name])
