@@ -46,7 +46,7 @@ EXAMPLES = r"""
 
 RETURN = r"""
 stopped:
-  description: The process IDs of the runs that were ended, or in check mode of the one that would be ended first.
+  description: The process IDs of the runs that were ended, or in check mode would be ended.
   returned: success
   type: list
   elements: int
@@ -72,21 +72,21 @@ from ansible.module_utils.basic import AnsibleModule
 from ..module_utils._core.errors import OllamaError
 from ..module_utils._models.job import remove_ended, stop
 from ..module_utils._server.argspec import STORE, finish
-from ..module_utils._store.state import holder, memory_path
+from ..module_utils._store.state import lock_users, memory_path
 from ..module_utils._store.store import Store
 
 SPEC: dict[str, t.Any] = {"timeout": {"type": "float", "default": 30.0}, **STORE}
 
 
 def run(params: t.Mapping[str, t.Any], check_mode: bool) -> dict[str, t.Any]:
-    """End the runs, or in check mode find one."""
+    """End the runs, or in check mode find them."""
     seconds = params["timeout"]
     if seconds < 0:
         raise OllamaError("invalid_option", f"timeout: invalid value {seconds}; expected 0 or more")
     path = memory_path(Store(params["models_dir"]), params["state_dir"])
     if check_mode:
-        pid = holder(path)
-        return {"changed": pid is not None, "stopped": [pid] if pid else []}
+        running = lock_users(path)
+        return {"changed": bool(running), "stopped": running}
     stopped = stop(path, seconds=seconds)
     remove_ended(path)
     return {"changed": bool(stopped), "stopped": stopped}

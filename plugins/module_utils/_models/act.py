@@ -48,7 +48,7 @@ class Actor:
             self._try(plan, self._clear)
         with concurrent.futures.ThreadPoolExecutor(self.session.options.parallel) as pool:
             list(pool.map(lambda plan: self._try(plan, self._apply), pulls))
-        if pulls or any(plan.steps for plan in customs):
+        if customs and (pulls or any(plan.steps for plan in customs)):
             builder = builder_for(self.session)
             for plan in customs:
                 self._try(plan, lambda plan: self._build(plan, builder))

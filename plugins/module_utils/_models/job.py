@@ -20,7 +20,7 @@ import uuid
 
 from .._core.errors import OllamaError
 from .._core.owner import read_regular
-from .._store.state import exclusive, holder
+from .._store.state import lock_users
 
 DETACH = "KAIDO_OLLAMA_DETACH"
 """An environment variable that the action plugin sets: return before anything that takes long."""
@@ -65,17 +65,17 @@ def stop(state_path: str, *, seconds: float, kill: t.Callable[[int, int], None] 
     :param seconds: how long a run may take to end.
     :raises OllamaError: ``busy`` where one does not end.
     """
-    stopped: list[int] = []
+    stopped = lock_users(state_path)
+    for pid in stopped:
+        with contextlib.suppress(ProcessLookupError):
+            kill(pid, signal.SIGTERM)
     end = time.monotonic() + seconds
     while True:
-        with exclusive(state_path, seconds=0) as alone:
-            if alone:
-                return stopped
-        pid = holder(state_path)
-        if pid and pid not in stopped:
-            with contextlib.suppress(ProcessLookupError):
-                kill(pid, signal.SIGTERM)
-            stopped.append(pid)
+        left = lock_users(state_path)
+        if not left:
+            break
         if time.monotonic() >= end:
-            raise OllamaError("busy", f"process {pid or 'of another run'} did not end within {seconds:g} s")
+            pids = ", ".join(map(str, left))
+            raise OllamaError("busy", f"processes that work on the store did not end within {seconds:g} s: {pids}")
         time.sleep(_POLL)
+    return stopped

@@ -165,33 +165,34 @@ def exclusive(path: str, *, seconds: float) -> t.Iterator[bool]:
                     return
                 time.sleep(0.2)
             else:
-                _write_holder(file)
                 yield True
                 return
 
 
-def _write_holder(file: t.TextIO) -> None:
-    """Write the process ID into the lock file, for module model_stop."""
-    with contextlib.suppress(OSError):
-        file.truncate(0)
-        file.write(str(os.getpid()))
-        file.flush()
-
-
-def holder(path: str) -> int | None:
-    """Return the ID of the process that holds the lock of a memory, or None where there is no such process."""
-    lock = os.path.realpath(f"{path}.lock")
+def lock_users(path: str) -> list[int]:
+    """Return the IDs of the other processes that hold the lock of a memory or wait for it."""
     try:
-        with os.fdopen(open_regular(lock), "rb") as file:
-            pid = int(file.read(20))
-        descriptors = os.listdir(f"/proc/{pid}/fd")
-    except (OSError, ValueError):
-        return None
-    for descriptor in descriptors:
-        with contextlib.suppress(OSError):
-            if os.readlink(f"/proc/{pid}/fd/{descriptor}") == lock:
-                return pid
-    return None
+        path = os.path.realpath(f"{path}.lock")
+        info = os.stat(path)
+    except OSError:
+        return []
+    return [
+        pid
+        for pid in sorted(int(name) for name in os.listdir("/proc") if name.isdigit())
+        if pid != os.getpid() and _has_open(pid, path, info)
+    ]
+
+
+def _has_open(pid: int, path: str, info: os.stat_result) -> bool:
+    with contextlib.suppress(OSError):
+        for descriptor in os.listdir(f"/proc/{pid}/fd"):
+            link = f"/proc/{pid}/fd/{descriptor}"
+            with contextlib.suppress(OSError):
+                # The name first: a file on a network disk that does not reply must not be touched.
+                same_name = os.path.basename(os.readlink(link)) == os.path.basename(path)
+                if same_name and os.path.samestat(os.stat(link), info):
+                    return True
+    return False
 
 
 def default_state_dir() -> str:

@@ -16,7 +16,7 @@ from ansible_collections.kaido.ollama.plugins.module_utils._models import source
 from ansible_collections.kaido.ollama.plugins.module_utils._models.job import DETACH, new_progress_file, remove_ended
 from ansible_collections.kaido.ollama.plugins.module_utils._models.registry import Source, look_up
 from ansible_collections.kaido.ollama.plugins.module_utils._server.api import Client
-from ansible_collections.kaido.ollama.plugins.module_utils._store.state import exclusive, memory_path
+from ansible_collections.kaido.ollama.plugins.module_utils._store.state import lock_users, memory_path
 from ansible_collections.kaido.ollama.plugins.module_utils._store.store import Store
 from ansible_collections.kaido.ollama.plugins.modules import model_export, model_stop, server_info
 
@@ -173,7 +173,7 @@ def test_no_server_is_a_failure_except_in_check_mode(run_module: t.Any) -> None:
 HOLD = """
 import sys, time
 from ansible_collections.kaido.ollama.plugins.module_utils._store.state import exclusive
-with exclusive(sys.argv[1], seconds=0) as alone:
+with exclusive(sys.argv[1], seconds=600) as alone:
     print(alone, flush=True)
     time.sleep(600)
 """
@@ -184,16 +184,19 @@ def test_running_jobs_are_stopped(run_module: t.Any, tmp_path: Path) -> None:
     path = memory_path(Store(options["models_dir"]), options["state_dir"])
     assert not run_module(model_stop, options)["changed"]
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
-    with subprocess.Popen([sys.executable, "-c", HOLD, path], stdout=subprocess.PIPE, env=environment) as job:
-        assert job.stdout is not None
-        assert job.stdout.readline() == b"True\n"
-        with exclusive(path, seconds=0) as alone:
-            assert not alone
+    command = [sys.executable, "-c", HOLD, path]
+    with (
+        subprocess.Popen(command, stdout=subprocess.PIPE, env=environment) as first,
+        subprocess.Popen(command, stdout=subprocess.PIPE, env=environment) as second,
+    ):
+        jobs = sorted([first.pid, second.pid])
+        # One holds the lock, the other one waits for it.
+        until(lambda: lock_users(path) == jobs, "both have opened the lock")
         found = run_module(model_stop, options, check=True)
-        assert (found["changed"], found["stopped"], job.poll()) == (True, [job.pid], None)
+        assert (found["changed"], found["stopped"]) == (True, jobs)
         stopped = run_module(model_stop, options)
-        until(lambda: job.poll() is not None, "the job has ended")
-    assert (stopped["changed"], stopped["stopped"]) == (True, [job.pid])
+        assert (stopped["changed"], stopped["stopped"]) == (True, jobs)
+        until(lambda: None not in (first.poll(), second.poll()), "both have ended")
     assert not run_module(model_stop, options)["changed"]
 
 
