@@ -343,7 +343,7 @@ from ..module_utils._core.errors import OllamaError
 from ..module_utils._core.name import parse
 from ..module_utils._core.progress import Progress
 from ..module_utils._core.sockets import check as check_address
-from ..module_utils._models.bundle import BundleSource
+from ..module_utils._models.bundle_import import BundleSource
 from ..module_utils._models.models import Models, Options, Wanted, converge, parse_wanted
 from ..module_utils._models.registry import parse_mirror
 from ..module_utils._server.api import newer_than

@@ -24,7 +24,7 @@ from .._core.progress import Progress, human
 from .._gpu.fit import too_big
 from .._server.api import Client
 from .._store.store import Audit, Damage, Entry, Memory, Store, audit
-from .bundle import BundleSource
+from .bundle_import import BundleSource
 from .registry import OF_THE_WAY, Offer, Source, look_up
 
 # Worth another try at the same registry: what was downloaded so far is kept by the server.
@@ -534,7 +534,7 @@ class Models:
 
         if not self.store:
             raise OllamaError("store_unreadable", "models_dir: a bundle needs a store; give OLLAMA_MODELS, or become")
-        outcome.bytes_pulled += supply.bring(name, self.store, self.memory, watch)
+        outcome.bytes_pulled += supply.import_(name, self.store, self.memory, watch)
         self.progress.update(str(name), size, {"status": "success"})
         if name.key not in list_models(self.client):
             raise OllamaError(

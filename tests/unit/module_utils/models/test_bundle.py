@@ -15,6 +15,7 @@ import pytest
 from ansible_collections.kaido.ollama.plugins.module_utils._core.errors import OllamaError
 from ansible_collections.kaido.ollama.plugins.module_utils._core.name import parse
 from ansible_collections.kaido.ollama.plugins.module_utils._models import bundle as bundle_module
+from ansible_collections.kaido.ollama.plugins.module_utils._models import bundle_import
 from ansible_collections.kaido.ollama.plugins.module_utils._server.api import Client
 from ansible_collections.kaido.ollama.plugins.module_utils._store.store import MANIFEST_LIST, Memory, Store
 from ansible_collections.kaido.ollama.plugins.modules import model, model_export, model_import
@@ -291,7 +292,7 @@ def link_out(folder: Path) -> None:
 
 
 HARM: dict[str, tuple[t.Callable[[Path], t.Any], str, str]] = {
-    "no sums": (lambda f: (f / "SHA256SUMS").unlink(), "bundle_incomplete", "no SHA256SUMS"),
+    "no sums": (lambda f: (f / "SHA256SUMS").unlink(), "bundle_incomplete", "SHA256SUMS is missing"),
     "junk sums": (lambda f: (f / "SHA256SUMS").write_text("hello\n"), "bundle_tampered", "not a list of checksums"),
     "a file is gone": (
         lambda f: (f / "manifests/registry.ollama.ai/kaido/tiny2/q8").unlink(),
@@ -358,10 +359,10 @@ def test_a_bundle_that_changes_after_the_check(world: World) -> None:
     memory = Memory.of(store, str(world.folder / "state"))
     with bundle_module.Bundle(str(world.folder / "bundle")) as bundle:
         contents = bundle_module.check(bundle)
-        lack = bundle_module.compare(contents, store, memory)
+        missing = bundle_import.compare(contents, store, memory)
         flip(world.folder / "bundle")
         with pytest.raises(OllamaError, match="has changed since"):
-            bundle_module.bring(bundle, contents, lack, store, memory)
+            bundle_import.import_(bundle, contents, missing, store, memory)
     assert not [name for name in world.written() if name.startswith(("manifests", ".kaido"))]
     for path in (world.there / "blobs").iterdir():
         assert hashlib.sha256(path.read_bytes()).hexdigest() == path.name[7:]
