@@ -18,8 +18,8 @@ description:
     restart.
   - Other models of the store are not changed. A model of the same name is replaced by the model of the bundle.
   - A tag that is a list of variants is imported as that list into a store of Ollama 0.40 or newer, which has the
-    directory C(manifests-v2). An older store gets the variant, and M(kaido.ollama.model) records the digest of the list, so that
-    a pin to either digest is satisfied.
+    directory C(manifests-v2). An older store gets the variant, and M(kaido.ollama.model) records the digest of the
+    list, so that a pin to either digest is satisfied.
 author:
   - kaido.ollama contributors (@kaido)
 extends_documentation_fragment:
