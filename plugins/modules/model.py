@@ -267,6 +267,10 @@ models:
         of the bundle. Null where nothing was fetched.
       type: str
       returned: always
+    verified_at:
+      description: When all its blobs had been hashed and were intact, in seconds since the epoch, or null.
+      type: int
+      returned: success
     damage:
       description: The damaged blobs that were found, with RV(ignore:kind) V(missing), V(short), V(long), V(content)
         or V(unreadable).
@@ -352,6 +356,7 @@ from ..module_utils._server.journal import read_compute
 from ..module_utils._service.units import listening
 from ..module_utils._store.findings import doubt
 from ..module_utils._store.store import Memory, Store, exclusive, memory_path
+from ..module_utils._store.verification import last_verified
 
 # Seconds; a model of 400 GB over a slow line takes its time.
 _LONGEST_WAIT = 24 * 3600.0
@@ -468,6 +473,9 @@ def _converge(
         doubt(memory)
         models = Models(server, store, memory, options, lists=lists, progress=progress, supply=supply)
         result = converge(models, wanted, server_up=version is not None, check_mode=check_mode)
+        for item, row in zip(wanted, result.get("models", [])):
+            entry = store.find(item.name) if store else None
+            row["verified_at"] = last_verified(store, memory, entry) if store and entry else None
     if params["expect_address"]:
         result["ansible_facts"] = {"ollama_listening": listening()}
     return dict(result, server_version=version, compute=read_compute(params["unit"]) if params["unit"] else [])

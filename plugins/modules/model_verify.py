@@ -109,6 +109,10 @@ models:
       description: Bytes of the config and all layers.
       type: int
       returned: always
+    verified_at:
+      description: When all its blobs had been hashed and were intact, in seconds since the epoch, or null.
+      type: int
+      returned: always
     problems:
       description: What is wrong as sentences.
       type: list

@@ -75,7 +75,7 @@ def import_(
         with bundle.open(source_member or member) as source:
             seen = writer.put(member, t.cast("t.IO[bytes]", source), blob[7:], lambda count: watch(blob, count))
         if member.startswith("blobs/"):
-            memory.verified[blob] = seen
+            memory.record_verified(blob, seen)
 
     try:
         with StoreWriter(store) as writer:
