@@ -5,20 +5,19 @@
 
 from __future__ import annotations
 
-import contextlib
 import datetime
 import os
-import tempfile
 import typing as t
 
 from ansible.plugins.action import ActionBase
 
 from ..lookup.models_lock import read_lock
-from ..module_utils._core.errors import OllamaError, as_failure
+from ..module_utils._core.errors import as_failure
 from ..module_utils._core.text import clean
 from ..module_utils._models.lockfile import Lock, moves, relock, render
 from ..module_utils._models.registry import parse_mirror
 from ..module_utils._server.argspec import REGISTRY, registry_environment
+from ..plugin_utils.files import write_atomically
 
 SPEC: dict[str, t.Any] = {
     "models": {"type": "list", "elements": "raw", "required": True},
@@ -46,7 +45,7 @@ def write_lock(args: t.Mapping[str, t.Any], *, today: str, check_mode: bool) -> 
     )
     changed = new != old or not os.path.exists(path)
     if changed and not check_mode:
-        _write(path, render(new))
+        write_atomically(path, render(new), code="lock_unwritable", option="path")
     return {
         "changed": changed,
         "path": path,
@@ -60,22 +59,6 @@ def write_lock(args: t.Mapping[str, t.Any], *, today: str, check_mode: bool) -> 
             "after": render(new) if changed or old else "",
         },
     }
-
-
-def _write(path: str, text: str) -> None:
-    """Replace a file so that a reader never finds half of it; raises ``lock_unwritable``."""
-    temporary = ""
-    try:
-        handle, temporary = tempfile.mkstemp(dir=os.path.dirname(path) or ".", prefix=".models-lock-")
-        with os.fdopen(handle, "w", encoding="utf-8") as file:
-            file.write(text)
-        os.chmod(temporary, 0o644)
-        os.replace(temporary, path)
-    except OSError as exc:
-        if temporary:
-            with contextlib.suppress(OSError):
-                os.unlink(temporary)
-        raise OllamaError("lock_unwritable", f"path: cannot write {path}: {exc.strerror}") from None
 
 
 class ActionModule(ActionBase):
