@@ -125,7 +125,9 @@ def check(value: t.Any, shape: Shape, what: str) -> t.Any:
             return float(value)
         if shape is int and isinstance(value, int) and value >= 0:
             return value
-    raise _unexpected(value, {str: "a text", int: "a whole number", float: "a number"}[shape], what)
+    raise _unexpected(
+        value, {str: "a text", bool: "true or false", int: "a whole number", float: "a number"}[shape], what
+    )
 
 
 def _unexpected(value: t.Any, expected: str, what: str) -> OllamaError:

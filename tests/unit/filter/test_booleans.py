@@ -131,5 +131,5 @@ def test_hosts_on_which_nothing_is_enabled_cost_one_call_each(tmp_path: Path) ->
     status, lines = site(tmp_path, groups, "-vvv")
     assert status == 0, lines
     called = [Path(line.split()[-1]).stem for line in lines if "Using module file" in line]
-    assert called == ["service_absent", "service_look"]
+    assert called == ["service_absent", "service_info"]
     assert [line.split()[0] for line in lines if "unreachable=" in line and "changed=0" in line] == ["c", "g"]

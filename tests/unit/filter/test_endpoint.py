@@ -173,7 +173,7 @@ REFUSED = [
       for bad in ("a b", "$(id)", "a\nb", "`id`", "-m", "m\n", "~m")),
     (provider("openai", embedding_model="a b"), "ollama_client_providers.openai.embedding_model: 'a b' is not"),
     *((provider("openai", url=bad), f"ollama_client_providers.openai.url: {bad!r} is not allowed")
-      for bad in ("ftp://x", "x.lan", "https://", "https://x/?a", "https://x/#a", "https://x:0", "https://x:99999",
+      for bad in ("ftp://x", "x.lan", "https://", "https://x/?***", "https://x/#a", "https://x:0", "https://x:99999",
                   "https://x\n", "https://x/$a", "https://[x")),
     *((provider("openai", url=bad), f"ollama_client_providers.openai.url: {bad!r} would send prompts and keys in clear")
       for bad in ("http://x.lan", "http://10.0.0.1", "http://localhost.evil.lan")),

@@ -13,6 +13,7 @@ import errno
 import json
 import os
 import pwd
+import re
 import stat
 import threading
 import typing as t
@@ -899,5 +900,7 @@ def rendered(name: str, **variables: t.Any) -> t.Any:
     """Return the value of a variable of role ollama."""
     role = yaml.safe_load((ROOT / "roles/ollama/vars/main.yml").read_text())
     known = {key: role[key] for key in (name, "ollama__untold", "ollama__no_sandbox")}
-    trusted = {key: trust_as_template(value) for key, value in known.items()}
+    # A Templar on its own knows no collection.
+    plain = {key: re.sub(r"\s*\| map\('kaido\.ollama\.printable'\)", "", value) for key, value in known.items()}
+    trusted = {key: trust_as_template(value) for key, value in plain.items()}
     return Templar(DataLoader(), variables={**trusted, **variables}).template(trusted[name])

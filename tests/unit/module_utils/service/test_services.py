@@ -269,7 +269,7 @@ def test_each_look_tells_what_is_there(run_module: RunModule, monkeypatch: pytes
     assert result["services"] == ["mirror"]
     assert result["ansible_facts"]["ollama_listening"][0]["address"] == "0.0.0.0:11480"
     # A converge that changes nothing makes no other call.
-    assert "_service.found()" in Path(preflight.__file__).read_text()
+    assert "units.found()" in Path(preflight.__file__).read_text()
 
 
 # Where they listen
@@ -396,7 +396,9 @@ def test_a_program_that_is_really_replaced(tmp_path: Path) -> None:
     with subprocess.Popen([program, "600"]) as running:
         try:
             deadline = time.monotonic() + 10
-            while os.readlink(f"/proc/{running.pid}/exe") != str(program):
+            # The kernel sets exe before it maps the program.
+            mapped = re.compile(rf"r-xp .* {re.escape(str(program))}$", re.MULTILINE)
+            while not mapped.search(Path(f"/proc/{running.pid}/maps").read_text()):
                 assert time.monotonic() < deadline
             # It is newer than that start, and yet what runs.
             assert units_module.replaced([running.pid], [str(program)], started) is None
