@@ -41,7 +41,9 @@ def host_facts(variables: t.Mapping[str, t.Any]) -> dict[str, dict[str, t.Any]]:
         facts["is_server"] = "ollama_servers" in (known.get("group_names") or [])
         observed = facts.get("ollama_server_info") or {}
         if observed.get("unreachable"):
-            facts["ollama_report_unreachable"] = message(str(observed.get("msg") or "no connection"))
+            facts["ollama_report_unreachable"] = message(
+                str(observed.get("msg") or "no connection").removeprefix("Task failed: ")
+            )
         elif host not in alive and "ollama_report_failure" not in facts:
             facts["ollama_report_unreachable"] = _NO_ANSWER
         found[host] = facts
@@ -67,6 +69,16 @@ def read_benchmark(path: str | None) -> dict[str, t.Any]:
 def json_path(path: str) -> str:
     """Return the path of the JSON beside a page."""
     return os.path.splitext(path)[0] + ".json"
+
+
+def urgent(report: t.Mapping[str, t.Any]) -> list[str]:
+    """Return the warnings that the table does not show itself, as missing models and reasons of failures."""
+    reasons = {host["host"]: host["reason"] for host in report["hosts"]}
+    return [
+        message(f"{row['host']}: {row['text']}")
+        for row in report["warnings"]
+        if not row["text"].endswith(": missing") and not (reasons[row["host"]] and reasons[row["host"]] in row["text"])
+    ]
 
 
 def create(
@@ -101,8 +113,8 @@ class ActionModule(ActionBase):
         except Exception as exc:
             return {**result, "failed": True, "changed": False, **as_failure(exc).to_fail_json()}
         if not is_machine_readable():
-            for warning in created["report"]["warnings"]:
-                Display().warning(message(f"{warning['host']}: {warning['text']}"))
+            for text in urgent(created["report"]):
+                Display().warning(text)
             Display().display("\n" + "\n".join(created["lines"]))
             for path in created["files"]:
                 Display().display(f"Report: {path}")

@@ -30,13 +30,17 @@ options:
     type: list
     elements: raw
     default: []
+  host:
+    description: The listen address of the server, as in C(OLLAMA_HOST). If set, the server is contacted there, not at
+      O(api_url).
+    type: str
   unit:
     description: The systemd unit of the server.
     type: str
     default: ollama.service
 notes:
   - 'Values of RV(ignore:failure.code): V(invalid_model), V(invalid_name), V(invalid_digest), V(duplicate_model),
-    V(invalid_url), V(cannot_drop_privileges).'
+    V(invalid_option), V(invalid_url), V(cannot_drop_privileges).'
 seealso:
   - module: kaido.ollama.report
   - module: kaido.ollama.model_info
@@ -160,11 +164,13 @@ import typing as t
 
 from ansible.module_utils.basic import AnsibleModule
 
+from ..module_utils._core.errors import OllamaError
 from ..module_utils._gpu import facts
 from ..module_utils._models.inspection import ask, model_rows, scheduled_verification, store_facts
 from ..module_utils._models.models import parse_wanted
 from ..module_utils._server.argspec import API, STORE, client, finish
 from ..module_utils._server.journal import read_compute
+from ..module_utils._server.settings import parse_host
 from ..module_utils._service.units import listening
 from ..module_utils._store.store import Memory, Store
 
@@ -172,6 +178,7 @@ _PROGRAMS = ("/usr/local/bin/ollama", "/usr/bin/ollama")
 
 SPEC: dict[str, t.Any] = {
     "models": {"type": "list", "elements": "raw", "default": []},
+    "host": {"type": "str"},
     "unit": {"type": "str", "default": "ollama.service"},
     **API,
     **STORE,
@@ -181,7 +188,7 @@ SPEC: dict[str, t.Any] = {
 def run(params: t.Mapping[str, t.Any], check_mode: bool) -> dict[str, t.Any]:
     """Observe the host; nothing is changed."""
     declared = parse_wanted(params["models"], state="present", allow_cloud=True)
-    served = ask(client(params))
+    served = ask(client({**params, "api_url": _url(params)}))
     store = Store(params["models_dir"])
     disk, entries = store_facts(store)
     memory = Memory.of(store, params["state_dir"])
@@ -199,6 +206,15 @@ def run(params: t.Mapping[str, t.Any], check_mode: bool) -> dict[str, t.Any]:
         "models": model_rows(store, memory, declared, served, entries),
         "scheduled_verification": scheduled_verification(),
     }
+
+
+def _url(params: t.Mapping[str, t.Any]) -> str:
+    if not params["host"]:
+        return str(params["api_url"])
+    try:
+        return parse_host(params["host"]).local.url()
+    except ValueError as exc:
+        raise OllamaError("invalid_option", f"host: {exc}") from None
 
 
 def _installed(unit: str) -> bool:

@@ -166,7 +166,7 @@ def _warnings(row: Facts) -> list[str]:
     for model in row["models"]:
         if model["state"] == "damaged":
             found.append(f"{model['name']}: {'; '.join(model['problems']) or 'damaged'}")
-        if model["state"] == "missing" and model["declared"]:
+        if model["state"] == "missing" and model["declared"] and not model["alias_of"]:
             found.append(f"{model['name']}: missing")
     scheduled = row["scheduled_verification"] or {}
     found += [f"{name}: damaged, found by the scheduled verification" for name in scheduled.get("damaged") or []]

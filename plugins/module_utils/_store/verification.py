@@ -93,6 +93,17 @@ def verify(store: Store, memory: Memory, names: t.Sequence[Name], *, mode: str, 
     )
 
 
+def add_missing(report: Report, declared: t.Sequence[Name], store: Store) -> Report:
+    """Add a row for each declared model that the store does not have, and return the report."""
+    present = {entry.name.key for entry in store.entries()}
+    for name in declared:
+        if name.key not in present:
+            row: dict[str, t.Any] = {"name": str(name), "digest": None, "size": 0, "verified_at": None, "damage": []}
+            report.models.append({**row, "problems": [f"declared, but missing in {store.root}"]})
+            report.repairable.append(name)
+    return report
+
+
 def _can_be_pulled(name: Name) -> bool:
     try:
         return parse(str(name), allow_cloud=True) == name

@@ -1,0 +1,71 @@
+"""The action collects the facts of all hosts of the play and writes the page and the JSON."""
+
+from __future__ import annotations
+
+import json
+import os
+import typing as t
+from pathlib import Path
+
+import pytest
+from ansible_collections.kaido.ollama.plugins.action.report import create, host_facts, json_path, read_benchmark
+from ansible_collections.kaido.ollama.plugins.module_utils._core.errors import OllamaError
+
+from tests.unit.plugin_utils import fleet
+
+
+def variables() -> dict[str, t.Any]:
+    return {
+        "ansible_play_hosts_all": ["a", "b", "c"],
+        "ansible_play_hosts": ["a", "c"],
+        "hostvars": {
+            "a": {"ollama_server_info": fleet.observed(fleet.model("x:1b")), "group_names": ["ollama_servers"]},
+            "b": {"group_names": ["ollama_servers"]},
+            "c": {"ollama_server_info": {"unreachable": True, "msg": "no route"}, "group_names": ["ollama_servers"]},
+        },
+    }
+
+
+def test_hosts_that_left_the_play_have_a_reason() -> None:
+    facts = host_facts(variables())
+    assert "ollama_report_unreachable" not in facts["a"]
+    assert facts["b"]["ollama_report_unreachable"] == "unreachable, or failed as shown above"
+    assert facts["c"]["ollama_report_unreachable"] == "no route"
+
+
+def run(**args: t.Any) -> dict[str, t.Any]:
+    options = {"file": None, "benchmark_file": None, "predicted": None, **args}
+    return create(options, variables(), check=True, now=fleet.NOW)
+
+
+def test_the_page_and_its_json_are_written(tmp_path: Path) -> None:
+    path = tmp_path / "fleet.html"
+    result = run(file=str(path))
+    assert result["files"] == [str(path), str(tmp_path / "fleet.json")]
+    assert json.loads((tmp_path / "fleet.json").read_text()) == result["report"]
+    assert path.read_text().startswith("<!DOCTYPE html>")
+    assert sorted(os.listdir(tmp_path)) == ["fleet.html", "fleet.json"]
+    assert run()["files"] == []
+
+
+def test_bad_paths_are_one_line(tmp_path: Path) -> None:
+    with pytest.raises(OllamaError) as info:
+        run(file=str(tmp_path / "fleet.txt"))
+    assert (info.value.code, "expected a name that ends in .html" in info.value.message) == ("invalid_option", True)
+    with pytest.raises(OllamaError) as info:
+        run(file=str(tmp_path / "missing" / "fleet.html"))
+    assert info.value.code == "report_unwritable"
+
+
+@pytest.mark.parametrize("text", ["", "[]", "{}", '{"hosts": []}', '{"hosts": {"a": 1}}', "[" * 100_000])
+def test_a_damaged_benchmark_is_one_line(tmp_path: Path, text: str) -> None:
+    (tmp_path / "benchmark.json").write_text(text)
+    with pytest.raises(OllamaError) as info:
+        read_benchmark(str(tmp_path / "benchmark.json"))
+    assert info.value.code == "invalid_benchmark"
+    with pytest.raises(OllamaError):
+        read_benchmark(str(tmp_path / "none.json"))
+
+
+def test_the_json_is_beside_the_page() -> None:
+    assert json_path("/srv/www/ollama.v1.html") == "/srv/www/ollama.v1.json"
