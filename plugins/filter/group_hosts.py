@@ -26,7 +26,7 @@ options:
     type: dict
     required: true
   names:
-    description: The names of the groups. At least one of them must exist and have hosts.
+    description: The names of groups, of which at least one must exist and have hosts; or one host or pattern.
     type: raw
     required: true
   limit:
@@ -53,9 +53,14 @@ def group_hosts(groups: t.Mapping[str, t.Sequence[str]], names: str | t.Sequence
     """Return the hosts of some groups in the order of the inventory."""
     wanted = [names] if isinstance(names, str) else list(names)
     text = " or ".join(wanted)
+    if len(wanted) == 1 and wanted[0] not in groups:
+        # The name of a host, or a pattern.
+        found = _matching(groups, wanted[0])
+        if found is None or found:
+            return wanted if found is None else sorted(found)
     if not any(name in groups for name in wanted):
         known = ", ".join(sorted(set(groups) - {"all", "ungrouped"})) or "none"
-        raise AnsibleFilterError(f"{text}: no such group in the inventory; expected a group of hosts (groups: {known})")
+        raise AnsibleFilterError(f"{text}: no such group or host in the inventory; expected a group with hosts (groups: {known})")
     hosts = list(dict.fromkeys(host for name in wanted for host in groups.get(name, ())))
     if not hosts:
         raise AnsibleFilterError(f"{text}: the group has no hosts; expected at least one host")

@@ -24,6 +24,9 @@ GROUPS = {
         ("ollama_servers", "dev*", ["hecate", "dev1"]),
         ("ollama_servers", "all:!hecate", ["hecate", "dev1"]),
         ("ollama_servers", "ollama_servers,&ollama_clients", ["hecate", "dev1"]),
+        ("web", "", ["web"]),
+        ("dev*:!dev2", "", ["dev1"]),
+        ("ollama_servers[0]", "", ["ollama_servers[0]"]),
         # Only Ansible can resolve these.
         ("ollama_servers", "~web.*", ["hecate", "dev1"]),
         ("ollama_servers", "@retry", ["hecate", "dev1"]),
@@ -40,9 +43,11 @@ def test_hosts_of_a_play(names: str | list[str], limit: str, hosts: list[str]) -
         (
             "ollama_server",
             "",
-            "ollama_server: no such group in the inventory; expected .*ollama_clients, ollama_servers",
+            "ollama_server: no such group or host in the inventory; expected .*ollama_clients, ollama_servers",
         ),
-        (["x", "y"], "", "x or y: no such group"),
+        (["x", "y"], "", "x or y: no such group or host"),
+        ("hecat", "", "hecat: no such group or host"),
+        ("web*:!web", "", "no such group or host"),
         ("empty", "", "empty: the group has no hosts"),
         ("ollama_servers", "web", "--limit web: matches no host of group ollama_servers"),
         ("ollama_servers", "nobody", "--limit nobody: matches no host"),
