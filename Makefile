@@ -37,12 +37,15 @@ clean: ## remove all that make made: the lab, .venv, .cache, dist, test output; 
 	rm -rf .venv .cache dist .ansible tests/output
 
 ##@ Check a change
-.PHONY: check test lint $(CHECK) test-gpu docs sanity importer molecule platforms
+.PHONY: check test lint report-page $(CHECK) test-gpu docs sanity importer molecule platforms
 check: $(READY) ## lint, units and conformance: for the inner loop, about 2 minutes
 	@$(PYTHON_BIN) -m scripts.run_parts $(CHECK)
 
 test: $(READY) ## everything; one table at the end
 	@$(PYTHON_BIN) -m scripts.run_parts --jobs 2 $(TEST)
+
+report-page: $(READY) ## screenshots of the report page, in tests/output/report
+	sh scripts/report_page.sh
 
 lint: $(LINT) ## ruff, mypy, yamllint, ansible-lint, changelog fragments
 

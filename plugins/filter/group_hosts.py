@@ -60,7 +60,9 @@ def group_hosts(groups: t.Mapping[str, t.Sequence[str]], names: str | t.Sequence
             return wanted if found is None else sorted(found)
     if not any(name in groups for name in wanted):
         known = ", ".join(sorted(set(groups) - {"all", "ungrouped"})) or "none"
-        raise AnsibleFilterError(f"{text}: no such group or host in the inventory; expected a group with hosts (groups: {known})")
+        raise AnsibleFilterError(
+            f"{text}: no such group or host in the inventory; expected a group with hosts (groups: {known})"
+        )
     hosts = list(dict.fromkeys(host for name in wanted for host in groups.get(name, ())))
     if not hosts:
         raise AnsibleFilterError(f"{text}: the group has no hosts; expected at least one host")

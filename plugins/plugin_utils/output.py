@@ -1,7 +1,7 @@
 # Copyright (c) 2026, kaido.ollama contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Whether the standard output of the controller is for people or for programs.
+"""Whether the standard output of the controller is human-readable or machine-readable.
 
 PRIVATE to the collection: it may change at any time.
 """

@@ -88,17 +88,17 @@ def damage(blobs: Path) -> Path:
 @pytest.mark.parametrize("form", ["bundle", "bundle.tar"])
 def test_present_is_forecast_brought_and_then_nothing(world: World, form: str) -> None:
     models = ["a", {"name": "kaido/b:q8", "aliases": ["default-chat"]}]
-    forecast = world.run(form, models=models, check=True)
-    assert forecast["changed"]
+    predicted = world.run(form, models=models, check=True)
+    assert predicted["changed"]
     assert world.written() == []
     done = world.run(form, models=models, parallel=3)
     assert not done["failed"], done
-    assert done["diff"] == forecast["diff"]
+    assert done["diff"] == predicted["diff"]
     assert done["diff"]["before"] == {"a:latest": None, "kaido/b:q8": None, "default-chat:latest": None}
     b = world.digests["kaido/b:q8"]
     assert world.tags() == {"a:latest": world.digests["a"], "kaido/b:q8": b, "default-chat:latest": b}
     assert {row["source"] for row in done["models"]} == {str(world.folder / form)}
-    assert done["bytes_pulled"] == forecast["bytes_missing"] > 130_000
+    assert done["bytes_pulled"] == predicted["bytes_missing"] > 130_000
     assert (world.models_dir / "blobs").stat().st_uid == world.models_dir.stat().st_uid
     for check in (True, False):
         again = world.run(form, models=models, check=check)
@@ -214,9 +214,9 @@ def test_a_deadline_keeps_whole_blobs_only(world: World) -> None:
 
 
 def test_check_mode_on_a_bare_host(world: World) -> None:
-    forecast = world.run(name="a", api_url="http://127.0.0.1:1", models_dir=str(world.folder / "none"), check=True)
-    assert not forecast["failed"], forecast
-    assert forecast["diff"]["after"] == {"a:latest": world.digests["a"]}
+    predicted = world.run(name="a", api_url="http://127.0.0.1:1", models_dir=str(world.folder / "none"), check=True)
+    assert not predicted["failed"], predicted
+    assert predicted["diff"]["after"] == {"a:latest": world.digests["a"]}
     assert not (world.folder / "none").exists()
 
 

@@ -380,10 +380,10 @@ def test_releases_travel_with_their_sums(world: World) -> None:
     archive.write_bytes(b"release")
     checksums = {archive.name: "sha256:" + hashlib.sha256(b"release").hexdigest()}
     release = {"version": "0.35.1", "path": str(world.folder), "checksums": checksums}
-    forecast = world.export_to("bundle", check=True, release={**release, "path": "/nowhere"})
+    predicted = world.export_to("bundle", check=True, release={**release, "path": "/nowhere"})
     made = world.export_to("bundle", release=release)
     assert made["changed"]
-    assert forecast["checksum"] == made["checksum"]
+    assert predicted["checksum"] == made["checksum"]
     assert not world.export_to("bundle", check=True, release={**release, "path": "/nowhere"})["changed"]
     done = world.import_from("bundle")
     assert done["releases"] == ["releases/v0.35.1/ollama-linux-amd64.tar.zst"]
@@ -431,5 +431,5 @@ def test_a_host_without_a_store(world: World) -> None:
     world.export_to("bundle")
     failed = world.import_from("bundle", models_dir=str(world.folder / "nothing"))
     assert failed["failure"]["code"] == "store_unreadable"
-    forecast = world.import_from("bundle", models_dir=str(world.folder / "nothing"), check=True)
-    assert (forecast["changed"], forecast["bytes_copied"] > 900_000) == (True, True)
+    predicted = world.import_from("bundle", models_dir=str(world.folder / "nothing"), check=True)
+    assert (predicted["changed"], predicted["bytes_copied"] > 900_000) == (True, True)

@@ -512,7 +512,7 @@ def test_mutated_tars_end_in_one_coded_line(host: Host) -> None:
 
 @pytest.mark.parametrize("dest", ["out/bundle", "out/bundle.tar"])
 def test_a_file_system_without_owners_and_modes(host: Host, dest: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A USB stick, say: all of it belongs to whom it was mounted for."""
+    """For example a USB drive: all files belong to the user of the mount."""
     real = os.mkdir
 
     def mkdir(path: t.Any, mode: int = 0o777, *, dir_fd: int | None = None) -> None:

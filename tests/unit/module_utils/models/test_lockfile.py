@@ -74,11 +74,11 @@ def world(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[World]:
 
 def test_check_apply_check_apply(world: World) -> None:
     models = ["a", {"name": "B:1B".lower(), "aliases": ["default-chat"]}, "A:latest".lower()]
-    forecast = world.lock(*models, check=True)
+    predicted = world.lock(*models, check=True)
     assert not world.path.exists()
     done = world.lock(*models)
-    assert (forecast["changed"], done["changed"]) == (True, True)
-    assert forecast["diff"] == done["diff"]
+    assert (predicted["changed"], done["changed"]) == (True, True)
+    assert predicted["diff"] == done["diff"]
     assert done["diff"]["before"] == ""
     assert done["diff"]["after"] == world.path.read_text()
     assert done["models"]["b:1b"]["digest"] == world.digests["b:1b"]
@@ -96,9 +96,9 @@ def test_check_apply_check_apply(world: World) -> None:
 def test_a_tag_that_moved_is_shown_and_dated(world: World) -> None:
     world.lock("a", "b:1b")
     new = world.publish("a", 9)
-    forecast = world.lock("a", "b:1b", check=True, today=NEXT_DAY)
+    predicted = world.lock("a", "b:1b", check=True, today=NEXT_DAY)
     done = world.lock("a", "b:1b", today=NEXT_DAY)
-    assert forecast["diff"] == done["diff"]
+    assert predicted["diff"] == done["diff"]
     assert done["moves"] == [f"a:latest moved from {world.digests['a'][:19]} of {DAY} to {new[:19]}"]
     assert world.digests["a"] in done["diff"]["before"]
     assert new in done["diff"]["after"]
@@ -198,8 +198,8 @@ def test_only_new_models_are_locked(world: World) -> None:
     moved = world.publish("a", 9)
     hosts = {"hecate": ["a", "b:1b"], "dev1": [{"name": "A:LATEST"}]}
     options = {"models": None, "hosts": hosts, "today": NEXT_DAY, "only_new": True}
-    forecast, done = world.lock(check=True, **options), world.lock(**options)
-    assert forecast["diff"] == done["diff"]
+    predicted, done = world.lock(check=True, **options), world.lock(**options)
+    assert predicted["diff"] == done["diff"]
     lock = read_lock(str(world.path))
     assert lock["a:latest"] == before
     assert (lock["b:1b"].digest, lock["b:1b"].date) == (world.digests["b:1b"], NEXT_DAY)
