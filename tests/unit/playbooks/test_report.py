@@ -42,7 +42,8 @@ def play(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> t.Callable[..., sub
     def run(playbook: str, *arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
         for name, value in environment.items():
             monkeypatch.setenv(name, value)
-        command = [Path(sys.executable).parent / "ansible-playbook", "-i", inventory, f"playbooks/{playbook}.yml"]
+        program = str(Path(sys.executable).parent / "ansible-playbook")
+        command = [program, "-i", str(inventory), f"playbooks/{playbook}.yml"]
         return subprocess.run(
             [*command, *arguments],
             cwd=ROOT,

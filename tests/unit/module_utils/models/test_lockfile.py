@@ -197,7 +197,7 @@ def test_only_new_models_are_locked(world: World) -> None:
     before = read_lock(str(world.path))["a:latest"]
     moved = world.publish("a", 9)
     hosts = {"hecate": ["a", "b:1b"], "dev1": [{"name": "A:LATEST"}]}
-    options = {"models": None, "hosts": hosts, "today": NEXT_DAY, "only_new": True}
+    options: dict[str, t.Any] = {"models": None, "hosts": hosts, "today": NEXT_DAY, "only_new": True}
     predicted, done = world.lock(check=True, **options), world.lock(**options)
     assert predicted["diff"] == done["diff"]
     lock = read_lock(str(world.path))

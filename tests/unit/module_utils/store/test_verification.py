@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import os
 import shutil
+import time
 from pathlib import Path
 
 import pytest
-from ansible_collections.kaido.ollama.plugins.module_utils._store import store as store_module
 from ansible_collections.kaido.ollama.plugins.module_utils._store.store import Memory, Store, audit
 from ansible_collections.kaido.ollama.plugins.module_utils._store.verification import last_verified
 
@@ -28,10 +28,10 @@ def test_the_time_of_the_oldest_blob_is_kept_across_runs(
     memory = Memory.load(path)
     assert last_verified(store, memory, entry) is None
     first, *_rest = entry.blobs
-    monkeypatch.setattr(store_module.time, "time", lambda: 1000.5)
+    monkeypatch.setattr(time, "time", lambda: 1000.5)
     audit(store, [first], memory)
     assert last_verified(store, memory, entry) is None, "the other blobs were never hashed"
-    monkeypatch.setattr(store_module.time, "time", lambda: 2000.5)
+    monkeypatch.setattr(time, "time", lambda: 2000.5)
     audit(store, entry.blobs, memory)
     memory.save()
     assert last_verified(store, Memory.load(path), entry) == 1000
