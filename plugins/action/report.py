@@ -13,6 +13,7 @@ import typing as t
 from ansible.plugins.action import ActionBase
 from ansible.utils.display import Display
 
+from ..module_utils._benchmark.history import for_report
 from ..module_utils._core.errors import OllamaError, as_failure
 from ..module_utils._core.text import message
 from ..plugin_utils.files import write_atomically
@@ -23,7 +24,7 @@ from ..plugin_utils.report_table import table
 
 SPEC: dict[str, t.Any] = {
     "file": {"type": "path"},
-    "benchmark_file": {"type": "path"},
+    "benchmarks": {"type": "path"},
     "predicted": {"type": "bool"},
 }
 _FACTS = ("ollama_report", "ollama_server_info", "ollama__preflight", "ollama_report_failure")
@@ -36,8 +37,10 @@ def host_facts(variables: t.Mapping[str, t.Any]) -> dict[str, dict[str, t.Any]]:
     alive = set(variables.get("ansible_play_hosts") or [])
     for host in variables["ansible_play_hosts_all"]:
         known = variables["hostvars"][host]
-        facts = {name: known[name] for name in _FACTS if name in known}
-        facts["ansible_facts"] = {"ollama_listening": (known.get("ansible_facts") or {}).get("ollama_listening")}
+        of_modules = known.get("ansible_facts") or {}
+        facts = {name: known[name] if name in known else of_modules.get(name) for name in _FACTS}
+        facts = {name: value for name, value in facts.items() if value is not None}
+        facts["ansible_facts"] = {"ollama_listening": of_modules.get("ollama_listening")}
         facts["is_server"] = "ollama_servers" in (known.get("group_names") or [])
         observed = facts.get("ollama_server_info") or {}
         if observed.get("unreachable"):
@@ -48,22 +51,6 @@ def host_facts(variables: t.Mapping[str, t.Any]) -> dict[str, dict[str, t.Any]]:
             facts["ollama_report_unreachable"] = _NO_ANSWER
         found[host] = facts
     return found
-
-
-def read_benchmark(path: str | None) -> dict[str, t.Any]:
-    """Return the hosts of a benchmark's JSON; empty without a path; raises ``invalid_benchmark``."""
-    if not path:
-        return {}
-    try:
-        with open(path, encoding="utf-8") as file:
-            hosts = json.load(file)["hosts"]
-    except OSError as exc:
-        raise OllamaError("invalid_benchmark", f"benchmark_file: cannot read {path}: {exc.strerror}") from None
-    except (ValueError, KeyError, TypeError, RecursionError):
-        hosts = None
-    if not isinstance(hosts, dict) or not all(isinstance(row, dict) for row in hosts.values()):
-        raise OllamaError("invalid_benchmark", f"benchmark_file: invalid content of {path}; expected benchmark JSON")
-    return hosts
 
 
 def json_path(path: str) -> str:
@@ -88,10 +75,13 @@ def create(
     if args["file"] and os.path.splitext(args["file"])[1] not in (".html", ".htm"):
         raise OllamaError("invalid_option", f"file: invalid value {args['file']!r}; expected a name that ends in .html")
     predicted = check if args["predicted"] is None else args["predicted"]
-    report = build(host_facts(variables), check=predicted, now=now, benchmark=read_benchmark(args["benchmark_file"]))
+    hosts = host_facts(variables)
+    measured = for_report(args["benchmarks"], hosts) if args["benchmarks"] else {}
+    report = build(hosts, check=predicted, now=now, benchmark=measured)
     written = []
     if args["file"]:
-        texts = {args["file"]: page(report, now), json_path(args["file"]): json.dumps(report, indent=1) + "\n"}
+        plots = {host: result["plots"] for host, result in measured.items()}
+        texts = {args["file"]: page(report, now, plots), json_path(args["file"]): json.dumps(report, indent=1) + "\n"}
         for path, text in texts.items():
             write_atomically(path, text, code="report_unwritable", option="file")
             written.append(path)

@@ -25,7 +25,7 @@ attributes:
     support: full
   diff_mode:
     support: full
-    details: The program is named, not shown.
+    details: Of the program only its path and size are shown.
   idempotent:
     support: full
 options:
@@ -48,7 +48,7 @@ options:
     default: /var/lib/prometheus/node-exporter
   exporter_package:
     description:
-      - The package that brings node_exporter, for a host where O(textfile_directory) is missing.
+      - The package of node_exporter, for a host where O(textfile_directory) is missing.
       - Without it such a host is a failure.
     type: str
   installed_package:
@@ -65,8 +65,8 @@ options:
 notes:
   - The codes in RV(failure.code) are C(not_root), C(textfile_directory_missing), C(textfile_taken), C(unit_failed),
     C(metrics_failed), C(store_unreadable) and C(install_failed).
-  - What the scheduled verification found was written by an unprivileged account. It is reported, and never taken as a
-    proof that a blob is intact.
+  - The findings of the scheduled verification are written by an unprivileged account. They are reported, but never
+    count as a proof that a blob is intact.
 seealso:
   - module: kaido.ollama.model_verify
 """
@@ -135,7 +135,7 @@ from ..module_utils._server.argspec import finish
 def run(params: t.Mapping[str, t.Any], check_mode: bool) -> dict[str, t.Any]:
     """Install or remove; returns the module's result."""
     if os.geteuid() != 0:
-        raise OllamaError("not_root", "the monitoring is installed as root; set become: true")
+        raise OllamaError("not_root", "effective user: not root; expected become: true")
     wanted = install.Wanted(
         files=json.loads(params["files"]),
         user=params["user"],
@@ -159,16 +159,17 @@ def run(params: t.Mapping[str, t.Any], check_mode: bool) -> dict[str, t.Any]:
 
 
 def _install(wanted: install.Wanted, installed: str | None, check_mode: bool, result: dict[str, t.Any]) -> None:
-    """Install, and put into the result what is changed before it is changed."""
+    """Install; the result has the changes before they are made."""
     missing = install.missing(wanted)
     files = install.differing(wanted)
+    obsolete = install.obsolete(wanted)
     links = install.link(wanted)
-    starts = bool(files) or bool(missing) or bool(install.inactive())
+    starts = bool(files) or bool(obsolete) or bool(missing) or bool(install.inactive(wanted))
     damaged = install.damaged()
     result.update(
         changed=bool(files or missing or links or starts),
         missing=missing,
-        files=[*files, *([install.link_path(wanted)] if links else [])],
+        files=[*files, *obsolete, *([install.link_path(wanted)] if links else [])],
         damaged=damaged,
         diff=[_diff(path, content) for path, content in files.items()],
         warnings=[
@@ -178,6 +179,7 @@ def _install(wanted: install.Wanted, installed: str | None, check_mode: bool, re
     )
     if check_mode:
         return
+    install.remove_obsolete(obsolete)
     for path, content in files.items():
         install.put(path, content, install.mode_of(path))
     install.record(wanted, installed)
@@ -185,16 +187,16 @@ def _install(wanted: install.Wanted, installed: str | None, check_mode: bool, re
         return
     if links:
         install.make_link(wanted)
-    # What was unreadable a minute ago may have been repaired since.
+    # A store that was unreadable may have been repaired meanwhile.
     if starts or links or install.problem():
-        install.start()
+        install.start(wanted)
         problem = install.problem()
         if problem:
             raise OllamaError("store_unreadable", problem)
 
 
 def _diff(path: str, content: bytes) -> dict[str, str]:
-    """Return a file's difference for Ansible; the program is named, not shown."""
+    """Return a file's difference for Ansible; of the program only its path and size."""
     if path.endswith(".pyz"):
         return {"before_header": path, "after_header": path, "before": "", "after": f"{len(content)} bytes\n"}
     try:

@@ -32,18 +32,19 @@ options:
       - An HTML file on the controller for the report. It is one file without scripts, for screens, phones and print.
       - A file of the same name with V(.json) has the facts of the report, as C(docs/report.schema.json) describes them.
     type: path
-  benchmark_file:
-    description: A JSON file on the controller with a benchmark, whose C(hosts) has for each host what
-      C(docs/report.schema.json) describes as C(benchmark). The page plots it.
+  benchmarks:
+    description: The directory on the controller with the results of M(kaido.ollama.model_benchmark). The page plots the
+      newest result of each host.
     type: path
   predicted:
     description: Whether the roles ran in check mode, so that their results are predictions. By default, whether this
       task runs in check mode.
     type: bool
 notes:
-  - 'Values of RV(ignore:failure.code): V(invalid_option), V(invalid_benchmark), V(report_unwritable).'
+  - 'Values of RV(ignore:failure.code): V(invalid_option), V(report_unwritable).'
 seealso:
   - module: kaido.ollama.server_info
+  - module: kaido.ollama.model_benchmark
 """
 
 EXAMPLES = r"""

@@ -25,7 +25,7 @@ def build(hosts: t.Mapping[str, Facts], *, check: bool, now: float, benchmark: F
     :param hosts: by host the facts of the roles and of module server_info, with ``ollama_report_failure`` for a host
         that failed and ``ollama_report_unreachable`` for one that did not answer.
     :param check: whether the roles ran in check mode, so that their results are predictions.
-    :param benchmark: the ``hosts`` of a benchmark's JSON.
+    :param benchmark: by host the newest result of the benchmark, as `history.for_report` returns it.
     """
     rows = [_host(name, facts, check, (benchmark or {}).get(name)) for name, facts in sorted(hosts.items())]
     models = [model for row in rows for model in row["models"]]
@@ -73,7 +73,7 @@ def _host(name: str, facts: Facts, check: bool, benchmark: Facts | None) -> dict
         "pending": _pending(facts) if check else [],
         "done": [] if check else _done(converged),
         "scheduled_verification": seen.get("scheduled_verification"),
-        "benchmark": dict(benchmark) if benchmark else None,
+        "benchmark": {key: benchmark[key] for key in ("measured_at", "models")} if benchmark else None,
     }
 
 

@@ -13,8 +13,8 @@ import os
 import typing as t
 
 from ..module_utils._core.progress import human
-from .report import STATES, Facts, remarks, verified
-from .report_plots import bar, escape, line_plot
+from .report import STATES, Facts, age, remarks, verified
+from .report_html import bar, escape
 from .report_table import listens
 
 _STYLE = os.path.join(os.path.dirname(__file__), "report_page.css")
@@ -31,15 +31,18 @@ _LEVELS = {
 _BADGES = {"verified": "ok", "not_checked": "quiet", "damaged": "bad", "missing": "warn"}
 
 
-def page(report: Facts, now: float) -> str:
-    """Return the page."""
+def page(report: Facts, now: float, plots: t.Mapping[str, t.Sequence[str]] | None = None) -> str:
+    """Return the page.
+
+    :param plots: by host the plots of its benchmark, SVG elements whose text is escaped.
+    """
     with open(_STYLE, encoding="utf-8") as file:
         style = file.read()
     sections = [
         _header(report),
         _warnings(report["warnings"]),
         _fleet(report["hosts"], now),
-        *(_host(host, now) for host in report["hosts"]),
+        *(_host(host, now, (plots or {}).get(host["host"]) or ()) for host in report["hosts"]),
     ]
     return (
         '<!DOCTYPE html>\n<html lang="en"><head><meta charset="utf-8">\n'
@@ -119,7 +122,7 @@ def _fleet(hosts: t.Sequence[Facts], now: float) -> str:
     return f'<section class="card"><h2>Hosts</h2>{_table(titles, rows, "fleet")}</section>'
 
 
-def _host(host: Facts, now: float) -> str:
+def _host(host: Facts, now: float, plots: t.Sequence[str]) -> str:
     head = (
         f"<h2>{escape(host['host'])} {_badge(STATES[host['state']], _LEVELS[host['state']])}"
         f'<span class="quiet version">{escape(host["version"] or "")}</span></h2>'
@@ -134,7 +137,7 @@ def _host(host: Facts, now: float) -> str:
     parts += [_list("Next run", host["pending"]), _list("Remarks", remarks({**host, "pending": []}))]
     parts.append(_scheduled(host["scheduled_verification"], now))
     if host["benchmark"]:
-        parts.append(_benchmark(host["benchmark"]))
+        parts.append(_benchmark(host["benchmark"], plots, now))
     return f'<section class="card host" id="host-{escape(host["host"])}">{head}{"".join(parts)}</section>'
 
 
@@ -190,19 +193,11 @@ def _scheduled(found: Facts | None, now: float) -> str:
     return f'<p class="quiet">Scheduled verification: {escape(text)}, {len(found["damaged"])} damaged models.</p>'
 
 
-def _benchmark(benchmark: Facts) -> str:
-    parts = []
-    for model in benchmark.get("models") or []:
-        runs, knee = model.get("runs") or [], model.get("knee")
-        plots = [
-            line_plot(
-                title, [(run["parallel"], run[key]) for run in runs if run.get(key) is not None], unit=unit, mark=mark
-            )
-            for title, key, unit, mark in (
-                ("Tokens per second", "tokens_per_second", "tokens/s", knee),
-                ("Seconds to the first token", "first_token_seconds", "s", None),
-            )
-        ]
-        suggestion = f'<p class="quiet">{escape(model["suggestion"])}</p>' if model.get("suggestion") else ""
-        parts.append(f'<h4>{escape(model["name"])}</h4><div class="plots">{"".join(plots)}</div>{suggestion}')
-    return f"<h3>Benchmark</h3>{''.join(parts)}" if parts else ""
+def _benchmark(benchmark: Facts, plots: t.Sequence[str], now: float) -> str:
+    when = f", {age(now - benchmark['measured_at'])} ago" if benchmark.get("measured_at") else ""
+    suggestions = [
+        f"{model['name']}: {model['suggestion']}" for model in benchmark["models"] if model.get("suggestion")
+    ]
+    return f'<h3>Benchmark{escape(when)}</h3><div class="plots">{"".join(plots)}</div>' + _list(
+        "Suggestions", suggestions
+    )

@@ -1,7 +1,7 @@
 # Copyright (c) 2026, kaido.ollama contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Install and remove the monitoring program with its units: compare everything with the host, change what differs.
+"""Install and remove the monitoring program with its units: compare with the host, change what differs.
 
 PRIVATE to the collection: it may change at any time.
 """
@@ -33,7 +33,7 @@ from .program import OUTPUT, RECORD
 PROGRAM = "/usr/local/lib/kaido-ollama/monitoring.pyz"
 CONFIG_DIR = "/etc/kaido-ollama-monitoring"
 UNIT_DIR = "/etc/systemd/system"
-# Where systemd notes when a persistent timer elapsed.
+# Where systemd records when a persistent timer elapsed.
 STAMP_DIR = "/var/lib/systemd/timers"
 STATE_DIR = os.path.dirname(RECORD)
 RUNTIME_DIR = os.path.dirname(OUTPUT)
@@ -48,7 +48,7 @@ _PACKAGE = "kaido_ollama_monitoring"
 
 @dataclass
 class Wanted:
-    """What shall be on the host.
+    """The requested state of the host.
 
     :ivar files: path -> content, all of root's and readable by everybody.
     :ivar user: the account of the units.
@@ -62,6 +62,11 @@ class Wanted:
     textfile_dir: str
     exporter: str | None = None
     changes: dict[str, int] = field(default_factory=dict)
+
+    @property
+    def timers(self) -> list[str]:
+        """The timers among the files."""
+        return [timer for timer in TIMERS if f"{UNIT_DIR}/{timer}" in self.files]
 
 
 def archive(interpreter: str) -> bytes:
@@ -78,11 +83,12 @@ def archive(interpreter: str) -> bytes:
             entry = zipfile.ZipInfo(name)
             entry.create_system, entry.external_attr = 3, 0o644 << 16
             bundle.writestr(entry, text)
-    return f"#!{interpreter}\n".encode() + buffer.getvalue()
+    # Isolated: neither the environment nor a user's packages reach it, since a part of it runs as root.
+    return f"#!{interpreter} -I\n".encode() + buffer.getvalue()
 
 
 def sources(name: str) -> dict[str, str]:
-    """Return the source of a module below module_utils, and of all that it imports from there, by path.
+    """Return the source of a module below module_utils and of all its imports from there, by path.
 
     :param name: dotted, from module_utils on: ``_monitor.program``.
     """
@@ -117,7 +123,7 @@ def link_path(wanted: Wanted) -> str:
 
 
 def missing(wanted: Wanted) -> list[str]:
-    """Return what the role has to bring before the units can run: package, account.
+    """Return what the role has to install before the units can run: package, account.
 
     :raises OllamaError: ``textfile_directory_missing``, ``textfile_taken``.
     """
@@ -145,6 +151,21 @@ def differing(wanted: Wanted) -> dict[str, bytes]:
     contents = {path: text.encode() for path, text in wanted.files.items()}
     contents[PROGRAM] = archive(sys.executable)
     return {path: content for path, content in contents.items() if _differs(path, content, mode_of(path))}
+
+
+def obsolete(wanted: Wanted) -> list[str]:
+    """Return the units on the host that are not among the files: of a server that is no longer there."""
+    paths = [f"{UNIT_DIR}/{unit}" for unit in UNITS]
+    return [path for path in paths if path not in wanted.files and os.path.lexists(path)]
+
+
+def remove_obsolete(paths: t.Sequence[str]) -> None:
+    """Stop and remove units."""
+    units = [os.path.basename(path) for path in paths]
+    if units:
+        _systemctl("disable", "--quiet", "--now", *units)
+    for path in paths:
+        os.unlink(path)
 
 
 def mode_of(path: str) -> int:
@@ -176,13 +197,13 @@ def put(path: str, content: bytes, mode: int) -> None:
 
 
 def link(wanted: Wanted) -> bool:
-    """Return whether the link has to be made."""
+    """Return whether the link has to be created."""
     path = link_path(wanted)
     return not os.path.islink(path) or os.readlink(path) != OUTPUT
 
 
 def make_link(wanted: Wanted) -> None:
-    """Make the link, in place of an earlier one."""
+    """Create the link, in place of an earlier one."""
     path = link_path(wanted)
     with contextlib.suppress(FileNotFoundError):
         os.unlink(path)
@@ -190,7 +211,7 @@ def make_link(wanted: Wanted) -> None:
 
 
 def record(wanted: Wanted, installed: str | None) -> None:
-    """Note this converge, for the metrics.
+    """Record this converge, for the metrics.
 
     :param installed: the package that the role has installed, None for none.
     """
@@ -206,38 +227,37 @@ def record(wanted: Wanted, installed: str | None) -> None:
 
 
 def read_record() -> dict[str, t.Any]:
-    """Return what was noted, {} for nothing."""
+    """Return the record, {} where there is none."""
     try:
         return dict(json.loads(read_regular(RECORD, 1 << 20)))
     except (OSError, ValueError, TypeError):
         return {}
 
 
-def inactive() -> list[str]:
+def inactive(wanted: Wanted) -> list[str]:
     """Return the timers that do not run or do not start at boot, and the metrics if there are none."""
     found = [] if os.path.exists(OUTPUT) else [OUTPUT]
-    for timer in TIMERS:
+    for timer in wanted.timers:
         state = _systemctl("show", "--property", "ActiveState,UnitFileState", timer)[1].split()
         if not {"ActiveState=active", "UnitFileState=enabled"} <= set(state):
             found.append(timer)
     return found
 
 
-def start() -> None:
+def start(wanted: Wanted) -> None:
     """Load the units, start the timers, and write the metrics once.
 
     :raises OllamaError: ``unit_failed``, ``metrics_failed``.
     """
-    for arguments in (("daemon-reload",), ("enable", "--quiet", *TIMERS), ("restart", *TIMERS)):
+    timers = wanted.timers
+    for arguments in (("daemon-reload",), ("enable", "--quiet", *timers), ("restart", *timers)):
         status, output = _systemctl(*arguments)
         if status != 0:
             raise OllamaError("unit_failed", f"systemctl {arguments[0]}: {_line(output)}")
     status, output = _systemctl("start", f"{METRICS}.service")
     if status != 0:
-        last = _run("journalctl", "--unit", METRICS, "--lines=1", "--output=cat", "--identifier=kaido-ollama-metrics")[
-            1
-        ]
-        raise OllamaError("metrics_failed", f"{METRICS}.service: {_line(last) or _line(output)}")
+        journal = ("journalctl", "--unit", METRICS, "--lines=1", "--output=cat", f"--identifier={METRICS}")
+        raise OllamaError("metrics_failed", f"{METRICS}.service: {_line(_run(*journal)[1]) or _line(output)}")
 
 
 def problem() -> str | None:
@@ -254,7 +274,7 @@ def problem() -> str | None:
 
 
 def damaged() -> dict[str, list[str]]:
-    """Return the damaged models of the last scheduled verification; what is shown of them cannot harm a terminal."""
+    """Return the damaged models of the last scheduled verification, bounded and printable."""
     models = sorted(Findings.load(FINDINGS).models.items())[:_MAX_MODELS]
     return {_printable(name): [_printable(text) for text in texts[:10]] for name, texts in models}
 
@@ -264,7 +284,7 @@ def _printable(text: str) -> str:
 
 
 def present(wanted: Wanted) -> list[str]:
-    """Return what is on the host of what `remove` removes."""
+    """Return the paths on the host that `remove` removes."""
     stamps = [f"{STAMP_DIR}/stamp-{timer}" for timer in TIMERS]
     paths = [*(f"{UNIT_DIR}/{unit}" for unit in UNITS), *stamps, PROGRAM, CONFIG_DIR, RUNTIME_DIR, STATE_DIR]
     link = link_path(wanted)

@@ -1,9 +1,12 @@
 # Copyright (c) 2026, kaido.ollama contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The monitoring program: writes metrics for Prometheus, and verifies the model store. It needs no Ansible.
+"""The monitoring program: collects metrics for Prometheus, and verifies the model store. It needs no Ansible.
 
-Whatever cannot be collected is a metric, too; only metrics that cannot be written are a failure.
+A part that cannot be collected is a metric; only metrics that cannot be written are a failure.
+
+The account of the program writes what it collects into a directory of its own. `publish` copies that into the directory
+that node_exporter reads, in which the account can create nothing: no FIFO, link or file of another size or content.
 
 PRIVATE to the collection: it may change at any time.
 """
@@ -13,7 +16,6 @@ from __future__ import annotations
 import argparse
 import calendar
 import contextlib
-import glob
 import http.client
 import json
 import os
@@ -27,7 +29,7 @@ from dataclasses import dataclass, field, fields
 from .._core.errors import OllamaError
 from .._core.http import request
 from .._core.owner import read_regular
-from .._gpu import facts, support
+from .._gpu import facts, support, usage
 from .._release import release
 from .._server.api import DEFAULT_URL, Client
 from .._service import certificates
@@ -38,10 +40,9 @@ from .prometheus import Metrics
 
 RECORD = "/var/lib/kaido-ollama-monitoring/converge.json"
 OUTPUT = "/run/kaido-ollama-monitoring/kaido_ollama.prom"
-_SMI = (
-    "pci.bus_id,utilization.gpu,memory.used,memory.total,temperature.gpu,power.draw,"
-    "ecc.errors.corrected.volatile.total,ecc.errors.uncorrected.volatile.total"
-)
+COLLECTED = "/run/kaido-ollama-monitoring/collected/metrics.prom"
+# Bytes of metrics that are published; those of a host with 100 models are about 60 kB.
+_MAX_METRICS = 4 << 20
 _TIME = re.compile(r"(\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d)(?:\.\d+)?(?:Z|([+-])(\d\d):(\d\d))\Z")
 _UNKNOWN_VERSION = "9999.0.0"
 
@@ -50,13 +51,16 @@ _UNKNOWN_VERSION = "9999.0.0"
 class Config:
     """The configuration file of the program, written by the role.
 
+    :ivar server: whether the host has a server; a gateway on its own has neither store nor releases.
     :ivar user: the account of the server, which has to open the GPUs.
     :ivar gpu: required, preferred or off, as the variable ollama_gpu.
     :ivar gateway: address (host:port) of this host's gateway, and URLs of nginx_status and haproxy; empty for none.
     :ivar share: percent of the store that one run of the verification reads.
-    :ivar root: where the host's file system begins; only tests set it.
+    :ivar collected: where the account of the program writes the metrics, and output where they are published.
+    :ivar root: the root of the host's file system; only tests set it.
     """
 
+    server: bool = True
     api_url: str = DEFAULT_URL
     models_dir: str = DEFAULT_MODELS_DIR
     install_dir: str = "/opt/ollama"
@@ -66,6 +70,7 @@ class Config:
     share: float = 100.0
     findings: str = DEFAULT_PATH
     record: str = RECORD
+    collected: str = COLLECTED
     output: str = OUTPUT
     root: str = "/"
 
@@ -85,29 +90,31 @@ class Config:
 
 @dataclass
 class _Seen:
-    """What one collector tells the ones after it."""
+    """What collectors pass on to later ones."""
 
     version: str | None = None
     on_cpu: bool = False
+    reboot: bool = False
 
 
 def collect(config: Config, run: facts.Run = facts.run_program) -> str:
     """Return the metrics of this host as text; failures of parts go to stderr, one line each, and into the text."""
     metrics, seen = Metrics(), _Seen()
-    for name, collector in _COLLECTORS.items():
+    collectors = dict(_SERVER_COLLECTORS, **_COLLECTORS) if config.server else _COLLECTORS
+    for name, collector in collectors.items():
         try:
             collector(config, metrics, seen, run)
             success = 1
-        except Exception as exc:  # a dead server, an unreadable store, a strange file: all of them are metrics
-            _complain(f"{name}: {' '.join(str(exc).split()) or type(exc).__name__}")
+        except Exception as exc:  # a dead server and an unreadable store are metrics
+            _log(f"{name}: {' '.join(str(exc).split()) or type(exc).__name__}")
             success = 0
         metrics.add("collector_success", success, collector=name)
     metrics.add("metrics_timestamp_seconds", time.time())
     return metrics.render()
 
 
-def _complain(line: str) -> None:
-    # To the journal. Names come from the store: they are not always UTF-8, nor always one line.
+def _log(line: str) -> None:
+    # To the journal. Names come from the store: some are not UTF-8, or not one line.
     sys.stderr.write("".join(letter if letter.isprintable() else "?" for letter in line) + "\n")
 
 
@@ -117,7 +124,7 @@ def _server(config: Config, metrics: Metrics, seen: _Seen, run: facts.Run) -> No
         seen.version = client.version()
     except (OllamaError, KeyError, TypeError) as exc:
         metrics.add("up", 0)
-        _complain(f"server: {exc}")
+        _log(f"server: {exc}")
         return
     metrics.add("up", 1)
     metrics.add("version_info", 1, version=seen.version)
@@ -194,9 +201,11 @@ def _releases(config: Config, metrics: Metrics, seen: _Seen, run: facts.Run) -> 
 
 def _gpus(config: Config, metrics: Metrics, seen: _Seen, run: facts.Run) -> None:
     host = facts.look(config.root, run)
-    who = facts.account(config.user)
+    account = facts.account(config.user)
     support.judge(
-        host, seen.version or _UNKNOWN_VERSION, lambda path: who is not None and facts.denied(config.root, who, path)
+        host,
+        seen.version or _UNKNOWN_VERSION,
+        lambda path: account is not None and facts.denied(config.root, account, path),
     )
     metrics.add("gpus", len(host.gpus))
     for index, gpu in enumerate(host.gpus):
@@ -205,83 +214,26 @@ def _gpus(config: Config, metrics: Metrics, seen: _Seen, run: facts.Run) -> None
     usable = any(gpu.usable for gpu in host.gpus)
     expected = config.gpu == "required" or (config.gpu == "preferred" and bool(host.gpus))
     metrics.add("cpu_fallback", int(expected and (seen.on_cpu or (config.gpu == "required" and not usable))))
-    required = os.path.exists(os.path.join(config.root, "run/reboot-required"))
-    metrics.add("reboot_pending", int(required or bool(support.reboot_reasons(host))))
-    vendors = {gpu.vendor for gpu in host.gpus}
-    if "nvidia" in vendors:
-        _nvidia(metrics, run)
-    for gpu in host.gpus:
-        if gpu.vendor == "amd" and gpu.pci_address:
-            _amd(metrics, gpu.pci_address, os.path.join(config.root, "sys/bus/pci/devices", gpu.pci_address))
-
-
-def _nvidia(metrics: Metrics, run: facts.Run) -> None:
-    answer = run(["nvidia-smi", f"--query-gpu={_SMI}", "--format=csv,noheader,nounits"])
-    if answer is None:
-        return
-    if answer[0] != 0:
-        raise OllamaError("nvidia_smi_failed", f"nvidia-smi: {answer[1].strip()[:200]}")
-    for line in answer[1].splitlines():
-        values = [value.strip() for value in line.split(",")]
-        if len(values) != len(_SMI.split(",")):
-            continue
-        # 00000000:01:00.0 with a domain of eight digits, in capitals
-        gpu = values[0].lower()[-12:]
-        # What a card does not have reads [N/A].
-        busy, used, size, celsius, watts, corrected, uncorrected = map(_float, values[1:])
-        mebibytes = (("gpu_memory_used_bytes", used), ("gpu_memory_size_bytes", size))
-        figures = [(name, value * (1 << 20)) for name, value in mebibytes if value is not None]
-        figures += [("gpu_utilization_ratio", busy / 100)] if busy is not None else []
-        figures += [("gpu_temperature_celsius", celsius)] if celsius is not None else []
-        figures += [("gpu_power_watts", watts)] if watts is not None else []
-        for name, value in figures:
-            metrics.add(name, value, gpu=gpu)
-        for kind, count in (("corrected", corrected), ("uncorrected", uncorrected)):
-            if count is not None:
-                metrics.add("gpu_ecc_errors", count, gpu=gpu, type=kind)
-
-
-def _amd(metrics: Metrics, gpu: str, folder: str) -> None:
-    """Read the files of the kernel's driver, so that no tool is needed."""
-    for name, pattern, factor in (
-        ("gpu_utilization_ratio", "gpu_busy_percent", 1e-2),
-        ("gpu_memory_used_bytes", "mem_info_vram_used", 1),
-        ("gpu_memory_size_bytes", "mem_info_vram_total", 1),
-        ("gpu_temperature_celsius", "hwmon/hwmon*/temp1_input", 1e-3),
-        ("gpu_power_watts", "hwmon/hwmon*/power1_input", 1e-6),
-        ("gpu_power_watts", "hwmon/hwmon*/power1_average", 1e-6),
-    ):
-        for path in glob.glob(os.path.join(glob.escape(folder), pattern)):
-            value = _float(_text(path))
-            if value is not None:
-                metrics.add(name, value * factor, gpu=gpu)
-    for kind, label in (("ce", "corrected"), ("ue", "uncorrected")):
-        found = re.search(rf"^{kind}: (\d+)", _text(os.path.join(folder, "ras/umc_err_count")), re.MULTILINE)
-        if found:
-            metrics.add("gpu_ecc_errors", int(found[1]), gpu=gpu, type=label)
-
-
-def _float(text: str) -> float | None:
-    try:
-        return float(text)
-    except ValueError:
-        return None
-
-
-def _text(path: str) -> str:
-    try:
-        with open(path, encoding="utf-8", errors="replace") as file:
-            return file.read(4096).strip()
-    except OSError:
-        return ""
+    if support.reboot_reasons(host):
+        seen.reboot = True
+    for row in usage.read(host.gpus, config.root, run):
+        for name, value in row.figures.items():
+            metrics.add(f"gpu_{name}", value, gpu=row.gpu)
+        for kind, count in row.ecc_errors.items():
+            metrics.add("gpu_ecc_errors", count, gpu=row.gpu, type=kind)
 
 
 def _record(config: Config) -> dict[str, t.Any]:
-    """Return what the role noted about its last run, {} for nothing."""
+    """Return the record of the last converge, {} where there is none."""
     try:
         return dict(json.loads(read_regular(config.record, 1 << 20)))
     except FileNotFoundError:
         return {}
+
+
+def _host(config: Config, metrics: Metrics, seen: _Seen, run: facts.Run) -> None:
+    required = os.path.exists(os.path.join(config.root, "run/reboot-required"))
+    metrics.add("reboot_pending", int(required or seen.reboot))
 
 
 def _converge(config: Config, metrics: Metrics, seen: _Seen, run: facts.Run) -> None:
@@ -308,7 +260,7 @@ def _gateway(config: Config, metrics: Metrics, seen: _Seen, run: facts.Run) -> N
 def _gateway_health(gateway: t.Mapping[str, str], metrics: Metrics) -> None:
     address = gateway["address"]
     metrics.add("gateway_up", 0)
-    # The certificate is for the names that clients use; here only its end matters.
+    # The certificate is valid for the names that clients use; here only its expiry is read.
     context = ssl.create_default_context()
     context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
     connection = http.client.HTTPSConnection(address, timeout=15, context=context)
@@ -345,28 +297,48 @@ def _haproxy(gateway: t.Mapping[str, str], metrics: Metrics) -> None:
         metrics.add("gateway_active_servers", value, backend=labels.get("proxy"))
 
 
-_COLLECTORS: dict[str, t.Callable[[Config, Metrics, _Seen, facts.Run], None]] = {
+_Collector = t.Callable[[Config, Metrics, _Seen, facts.Run], None]
+_SERVER_COLLECTORS: dict[str, _Collector] = {
     "server": _server,
     "store": _store,
     "release": _releases,
     "gpu": _gpus,
+}
+_COLLECTORS: dict[str, _Collector] = {
+    "host": _host,
     "converge": _converge,
     "gateway": _gateway,
 }
 
 
 def write_metrics(config: Config) -> int:
-    """Collect and write the metrics; returns the exit status."""
-    text = collect(config)
+    """Collect the metrics and write them for `publish`; returns the exit status."""
+    return _write(config.collected, collect(config))
+
+
+def publish(config: Config) -> int:
+    """Copy the collected metrics to where node_exporter reads them; returns the exit status.
+
+    Only a regular file of bounded size is read, and only lines about metrics of this collection are kept, so that
+    whoever controls the collected file can neither block node_exporter nor name the metrics of others.
+    """
     try:
-        write(config.output, text)
+        text = read_regular(config.collected, _MAX_METRICS).decode("utf-8", "replace")
     except OSError as exc:
-        raise OllamaError("metrics_unwritable", f"{config.output}: {exc.strerror}") from None
+        raise OllamaError("metrics_unreadable", f"{config.collected}: {exc.strerror or exc}") from None
+    return _write(config.output, prometheus.own_lines(text))
+
+
+def _write(path: str, text: str) -> int:
+    try:
+        write(path, text)
+    except OSError as exc:
+        raise OllamaError("metrics_unwritable", f"{path}: {exc.strerror}") from None
     return 0
 
 
 def verify(config: Config) -> int:
-    """Verify a share of the store and keep the findings; returns the exit status, 1 for damage. Repairs nothing.
+    """Verify a share of the store and save the findings; returns the exit status, 1 for damage. Repairs nothing.
 
     :raises OllamaError: ``store_unreadable``, ``findings_unwritable``.
     """
@@ -377,7 +349,7 @@ def verify(config: Config) -> int:
     blobs = {blob.digest: blob for entry in store.entries() for blob in entry.blobs}
     try:
         count = findings.verify(store, blobs.values(), config.share, time.time)
-        # Models that were removed or replaced meanwhile are not damaged.
+        # Models that were removed or replaced meanwhile are not reported.
         findings.models = {}
         for entry in store.entries():
             problems = [entry.problem] if entry.problem else []
@@ -395,19 +367,22 @@ def verify(config: Config) -> int:
         raise OllamaError("findings_unwritable", f"{config.findings}: {exc.strerror}") from None
     sys.stdout.write(f"verified {count} of {len(blobs)} blobs, {len(findings.models)} damaged models\n")
     for name, problems in findings.models.items():
-        _complain(f"{name}: {'; '.join(problems)}")
+        _log(f"{name}: {'; '.join(problems)}")
     return 1 if findings.models else 0
+
+
+_COMMANDS = {"metrics": write_metrics, "publish": publish, "verify": verify}
 
 
 def main(arguments: t.Sequence[str] | None = None) -> int:
     """Run the program; returns the exit status: 0, 1 for damage, 2 for anything else."""
     parser = argparse.ArgumentParser(prog="kaido-ollama-monitoring", description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("command", choices=["metrics", "verify"])
+    parser.add_argument("command", choices=list(_COMMANDS))
     parser.add_argument("--config", required=True, help="a JSON file")
     given = parser.parse_args(arguments)
     try:
         config = Config.load(given.config)
-        return write_metrics(config) if given.command == "metrics" else verify(config)
+        return _COMMANDS[given.command](config)
     except OllamaError as exc:
-        _complain(exc.message)
+        _log(exc.message)
         return 2

@@ -1,7 +1,7 @@
 # Copyright (c) 2026, kaido.ollama contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The metrics of this collection and their text form. Pure.
+"""The metrics of this collection and their text format. Pure.
 
 PRIVATE to the collection: it may change at any time.
 """
@@ -9,10 +9,11 @@ PRIVATE to the collection: it may change at any time.
 from __future__ import annotations
 
 import math
+import re
 import typing as t
 
 PREFIX = "kaido_ollama_"
-# Label values come from file names and from the network: neither their length nor their number may grow without limit.
+# Label values come from file names and from the network, so their length and their number are limited.
 MAX_LABEL = 256
 MAX_SERIES = 2000
 
@@ -44,7 +45,7 @@ CATALOGUE: dict[str, tuple[str, str]] = {
     "verification_success": ("gauge", "Whether the last scheduled verification found no damage."),
     "verification_oldest_timestamp_seconds": (
         "gauge",
-        "Since when the blob that is due next waits: its last verification, or its first appearance.",
+        "Last verification, or else first appearance, of the blob that is verified next.",
     ),
     "gpus": ("gauge", "Number of GPUs of the host."),
     "gpu_usable": ("gauge", "Whether Ollama can use a GPU."),
@@ -56,7 +57,7 @@ CATALOGUE: dict[str, tuple[str, str]] = {
     "gpu_power_watts": ("gauge", "Power draw of a GPU."),
     "gpu_ecc_errors": ("gauge", "Memory errors of a GPU since the driver was loaded, corrected or uncorrected."),
     "cpu_fallback": ("gauge", "Whether the server computes on the CPU although a GPU is expected."),
-    "reboot_pending": ("gauge", "Whether the host waits for a reboot."),
+    "reboot_pending": ("gauge", "Whether the host needs a reboot."),
     "converge_timestamp_seconds": ("gauge", "When Ansible last converged this host."),
     "converge_changes": ("gauge", "Number of changes of the last converge by part."),
     "gateway_up": ("gauge", "Whether the gateway of this host and a server behind it answer."),
@@ -69,7 +70,7 @@ CATALOGUE: dict[str, tuple[str, str]] = {
 
 
 class Metrics:
-    """Values to be written; each series once, the last value counts."""
+    """Values to be written. A series has one value, the last one."""
 
     def __init__(self) -> None:
         self._values: dict[str, dict[tuple[tuple[str, str], ...], float]] = {}
@@ -100,7 +101,7 @@ def _labels(key: t.Sequence[tuple[str, str]]) -> str:
 
 
 def _escape(text: str) -> str:
-    # Names that are not UTF-8 hold surrogates, which no file in UTF-8 can.
+    # Names that are not UTF-8 hold surrogates, which UTF-8 cannot encode.
     clean = text.encode("utf-8", "replace").decode("utf-8")
     return clean.replace("\\", "\\\\").replace("\n", "\\n").replace('"', '\\"')
 
@@ -111,8 +112,14 @@ def _number(value: float) -> str:
     return str(int(value)) if value == int(value) else repr(float(value))
 
 
+def own_lines(text: str) -> str:
+    """Return the lines about metrics of this collection; others are left out."""
+    lines = re.findall(rf"^(?:# (?:HELP|TYPE) )?{PREFIX}\w+[ {{].*$", text, re.MULTILINE)
+    return "".join(f"{line}\n" for line in lines)
+
+
 def parse(text: str) -> dict[str, list[tuple[dict[str, str], float]]]:
-    """Read the text format: name -> series as labels and value. Lines that are not understood are left out."""
+    """Parse the text format: name -> series as labels and value. Invalid lines are left out."""
     found: dict[str, list[tuple[dict[str, str], float]]] = {}
     for line in text.splitlines():
         series, _space, value = line.strip().rpartition(" ")

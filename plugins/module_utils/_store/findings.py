@@ -1,10 +1,10 @@
 # Copyright (c) 2026, kaido.ollama contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What the scheduled verification found in a store, and which blob it reads next.
+"""The findings of the scheduled verification of a store, and which blob it reads next.
 
-An unprivileged account writes the findings. Whoever reads them as root may take them as a hint to read a blob again,
-never as a proof that a blob is intact.
+An unprivileged account writes the findings. A program that reads them as root may take them as a hint to read a blob
+again, never as a proof that a blob is intact.
 
 PRIVATE to the collection: it may change at any time.
 """
@@ -30,7 +30,7 @@ _LIMIT = 16 << 20
 class Finding:
     """The result of the last time that a blob was read.
 
-    :ivar problem: what is wrong with it, None for an intact blob.
+    :ivar problem: the damage, None for an intact blob.
     :ivar seen: the fingerprint of the file then; a file with another one counts as not verified.
     :ivar verified_at: seconds since the epoch.
     """
@@ -66,7 +66,7 @@ class Findings:
                 found.blobs[str(digest)] = Finding([int(n) for n in row["seen"]], float(row["verified_at"]), problem)
             found.models = {str(name): [str(text) for text in texts] for name, texts in data["models"].items()}
             found.finished = float(data["finished"])
-        except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
+        except (OSError, ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError):
             return cls(path)
         return found
 
@@ -93,7 +93,7 @@ class Findings:
         return ("verified" if known else "unverified"), when
 
     def verify(self, store: Store, blobs: t.Iterable[Blob], share: float, now: t.Callable[[], float]) -> int:
-        """Read blobs, those first that wait longest, and keep the findings after each; returns the number read.
+        """Read blobs, the least recently verified first, and save the findings after each; returns the number read.
 
         :param share: percent of the bytes of the store after which no further blob is begun; at least one is read.
         """

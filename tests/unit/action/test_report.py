@@ -8,7 +8,7 @@ import typing as t
 from pathlib import Path
 
 import pytest
-from ansible_collections.kaido.ollama.plugins.action.report import create, host_facts, json_path, read_benchmark
+from ansible_collections.kaido.ollama.plugins.action.report import create, host_facts, json_path
 from ansible_collections.kaido.ollama.plugins.module_utils._core.errors import OllamaError
 
 from tests.unit.plugin_utils import fleet
@@ -34,7 +34,7 @@ def test_hosts_that_left_the_play_have_a_reason() -> None:
 
 
 def run(**args: t.Any) -> dict[str, t.Any]:
-    options = {"file": None, "benchmark_file": None, "predicted": None, **args}
+    options = {"file": None, "benchmarks": None, "predicted": None, **args}
     return create(options, variables(), check=True, now=fleet.NOW)
 
 
@@ -57,14 +57,22 @@ def test_bad_paths_are_one_line(tmp_path: Path) -> None:
     assert info.value.code == "report_unwritable"
 
 
-@pytest.mark.parametrize("text", ["", "[]", "{}", '{"hosts": []}', '{"hosts": {"a": 1}}', "[" * 100_000])
-def test_a_damaged_benchmark_is_one_line(tmp_path: Path, text: str) -> None:
-    (tmp_path / "benchmark.json").write_text(text)
-    with pytest.raises(OllamaError) as info:
-        read_benchmark(str(tmp_path / "benchmark.json"))
-    assert info.value.code == "invalid_benchmark"
-    with pytest.raises(OllamaError):
-        read_benchmark(str(tmp_path / "none.json"))
+def test_the_newest_benchmark_of_each_host_is_part_of_the_report(tmp_path: Path) -> None:
+    (tmp_path / "a").mkdir()
+    (tmp_path / "b").mkdir()
+    (tmp_path / "a" / "2026.json").write_text(json.dumps(fleet.benchmark()))
+    (tmp_path / "b" / "2026.json").write_text("[")
+    result = run(benchmarks=str(tmp_path), file=str(tmp_path / "fleet.html"))
+    rows = {row["host"]: row["benchmark"] for row in result["report"]["hosts"]}
+    assert rows["a"]["models"][0]["name"] == "llama3.2:3b"
+    assert (rows["b"], rows["c"]) == (None, None)
+    assert (tmp_path / "fleet.html").read_text().count("<svg") == 2
+
+
+def test_facts_of_modules_are_read_too() -> None:
+    known = variables()
+    known["hostvars"]["a"]["ansible_facts"] = {"ollama_report": {"version": "0.35.1"}}
+    assert host_facts(known)["a"]["ollama_report"] == {"version": "0.35.1"}
 
 
 def test_the_json_is_beside_the_page() -> None:

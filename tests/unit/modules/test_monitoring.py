@@ -38,6 +38,7 @@ class World:
         self.files = {
             str(here / "etc/config.json"): "{}\n",
             str(here / "units/kaido-ollama-metrics.timer"): "[Timer]\n",
+            str(here / "units/kaido-ollama-verification.timer"): "[Timer]\n",
         }
 
     def run(self, *, check: bool = False, diff: bool = False, **params: t.Any) -> dict[str, t.Any]:
@@ -45,7 +46,7 @@ class World:
         return self.run_module(monitoring, given, check=check, diff=diff)
 
     def calls(self) -> list[str]:
-        """What systemctl was told since the last time."""
+        """The calls of systemctl since the last time."""
         path = self.here / "calls"
         lines = path.read_text().splitlines() if path.exists() else []
         path.unlink(missing_ok=True)
@@ -140,7 +141,22 @@ def test_whatever_differs_is_corrected(world: World, what: str) -> None:
     assert link.exists()
 
 
-def test_what_the_role_has_to_bring_is_named_and_nothing_is_started(world: World) -> None:
+def test_a_host_that_loses_its_server_loses_the_units_of_the_verification(world: World) -> None:
+    world.run()
+    world.calls()
+    timer = str(world.here / "units/kaido-ollama-verification.timer")
+    del world.files[timer]
+    assert timer in world.run(check=True)["files"]
+    assert Path(timer).exists()
+    result = world.run()
+    assert (result["changed"], result["files"]) == (True, [timer])
+    assert not Path(timer).exists()
+    assert world.calls()[0] == "disable --quiet --now kaido-ollama-verification.timer"
+    assert not world.run()["changed"]
+    assert world.run(state="absent")["changed"]
+
+
+def test_what_the_role_has_to_install_is_named_and_nothing_is_started(world: World) -> None:
     world.textfiles.rmdir()
     first = world.run(exporter_package="prometheus-node-exporter", user="no-such-user")
     assert first["missing"] == ["package", "account"]
@@ -232,6 +248,6 @@ def test_what_an_unprivileged_account_wrote_is_shown_within_bounds(world: World)
     assert all(line.isprintable() for line in [*result["damaged"], *result["warnings"]])
 
 
-def test_it_wants_root(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_it_needs_root(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(os, "geteuid", lambda: 1000)
     assert world.run()["failure"]["code"] == "not_root"

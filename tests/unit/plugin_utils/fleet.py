@@ -7,6 +7,7 @@ import sys
 import typing as t
 from pathlib import Path
 
+from ansible_collections.kaido.ollama.plugins.module_utils._benchmark import plots, results
 from ansible_collections.kaido.ollama.plugins.plugin_utils.report import build
 from ansible_collections.kaido.ollama.plugins.plugin_utils.report_page import page
 
@@ -109,31 +110,46 @@ def facts() -> dict[str, dict[str, t.Any]]:
     }
 
 
-BENCHMARK: dict[str, t.Any] = {
-    "hecate": {
-        "measured_at": int(NOW) - 86400,
-        "models": [
-            {
-                "name": "llama3.2:3b",
-                "knee": 4,
-                "suggestion": "num_parallel: 4, since 8 parallel requests add 3 % throughput and double the latency",
-                "runs": [
-                    {"parallel": 1, "tokens_per_second": 92.5, "first_token_seconds": 0.11},
-                    {"parallel": 2, "tokens_per_second": 171.0, "first_token_seconds": 0.14},
-                    {"parallel": 4, "tokens_per_second": 290.0, "first_token_seconds": 0.22},
-                    {"parallel": 8, "tokens_per_second": 299.1, "first_token_seconds": 0.51},
-                ],
-            }
-        ],
-    }
-}
+RUNS = {1: (92.5, 0.11), 2: (171.0, 0.14), 4: (290.0, 0.22), 8: (299.1, 0.51)}
+
+
+def benchmark() -> dict[str, t.Any]:
+    """Return a result of the benchmark, as docs/benchmark.schema.json describes it."""
+
+    def spread(value: float) -> dict[str, float]:
+        return {"median": value, "min": value * 0.96, "max": value * 1.03}
+
+    cells = [
+        {
+            "way": "direct",
+            "prompt_tokens": 512,
+            "parallel": parallel,
+            "throughput": spread(throughput),
+            "seconds": spread(first * 8),
+            "first_token_seconds": spread(first),
+        }
+        for parallel, (throughput, first) in RUNS.items()
+    ]
+    reason = "num_parallel: 4, since 8 parallel requests add 3 % throughput and double the latency"
+    models = [{"name": "llama3.2:3b", "kind": "text", "cells": cells, "suggestion": {"reasons": [reason]}}]
+    return {"schema": 1, "started": "2026-11-25T19:06:40Z", "models": models}
+
+
+def benchmarks() -> dict[str, t.Any]:
+    """Return the newest results of the hosts for the report."""
+    return {"hecate": {**results.for_report(benchmark()), "plots": plots.plots([benchmark()])}}
+
+
+def html() -> str:
+    """Return the page of the fleet."""
+    return page(report(), NOW, {host: row["plots"] for host, row in benchmarks().items()})
 
 
 def report() -> dict[str, t.Any]:
     """Return the report of the fleet."""
-    return build(facts(), check=True, now=NOW, benchmark=BENCHMARK)
+    return build(facts(), check=True, now=NOW, benchmark=benchmarks())
 
 
 if __name__ == "__main__":
-    Path(sys.argv[1]).write_text(page(report(), NOW), encoding="utf-8")
+    Path(sys.argv[1]).write_text(html(), encoding="utf-8")
     Path(sys.argv[1]).with_suffix(".json").write_text(json.dumps(report(), indent=1), encoding="utf-8")

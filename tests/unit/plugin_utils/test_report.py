@@ -15,7 +15,7 @@ import pytest
 from ansible_collections.kaido.ollama.plugins.plugin_utils.output import is_machine_readable
 from ansible_collections.kaido.ollama.plugins.plugin_utils.report import age, build
 from ansible_collections.kaido.ollama.plugins.plugin_utils.report_page import page
-from ansible_collections.kaido.ollama.plugins.plugin_utils.report_plots import bar, line_plot
+from ansible_collections.kaido.ollama.plugins.plugin_utils.report_html import bar
 from ansible_collections.kaido.ollama.plugins.plugin_utils.report_table import table
 
 from tests.conftest import ROOT
@@ -182,7 +182,7 @@ def test_everything_in_the_page_is_escaped() -> None:
 
 
 def test_the_page_loads_nothing() -> None:
-    text = page(fleet.report(), fleet.NOW)
+    text = fleet.html()
     elements = Elements(text)
     assert not {"script", "link", "img", "iframe", "object"} & set(elements.tags)
     assert not [name for name, _value in elements.attributes if name == "src" or name.startswith("on")]
@@ -193,7 +193,7 @@ def test_the_page_loads_nothing() -> None:
 
 
 def test_warnings_come_first() -> None:
-    text = page(fleet.report(), fleet.NOW)
+    text = fleet.html()
     assert text.index("7 warnings") < text.index("<h2>Hosts</h2>") < text.index('id="host-dev1"')
 
 
@@ -210,11 +210,13 @@ def test_bars_stay_within_their_track(used: float, total: float, width: str) -> 
     assert f"width:{width}" in bar("Disk", used, total, "")
 
 
-def test_plots_need_two_finite_points() -> None:
-    assert line_plot("x", [(1, 2)], unit="s") == ""
-    assert line_plot("x", [(1, 2), (0, 3), (2, float("nan"))], unit="s") == ""
-    assert line_plot("x", [(2, 0), (1, 0)], unit="s").count("<circle") == 2
-    assert line_plot("x", [(1, 5), (2, 7)], unit="s", mark=2).count('class="dot mark"') == 1
+def test_the_newest_benchmark_is_plotted() -> None:
+    text = fleet.html()
+    assert text.count("<svg") == 2
+    assert "Benchmark, 23 h ago" in text or "Benchmark, 24 h ago" in text
+    assert "llama3.2:3b: num_parallel: 4, since 8 parallel requests add 3 % throughput" in text
+    [row] = fleet.report()["hosts"][-1]["benchmark"]["models"]
+    assert (row["knee"], len(row["runs"])) == (4, 4)
 
 
 @pytest.mark.parametrize(
@@ -229,7 +231,7 @@ def test_json_callbacks_are_recognized(callback: str, machine: bool) -> None:
 @pytest.mark.parametrize("width", [1200, 500])
 def test_a_browser_shows_the_page_without_horizontal_scrolling(tmp_path: Path, width: int) -> None:
     """Chromium runs the page's layout; a copy with a script reports the width that it needs."""
-    text = page(fleet.report(), fleet.NOW)
+    text = fleet.html()
     probe = "<script>document.title = 'width ' + document.documentElement.scrollWidth</script></body>"
     path = tmp_path / "report.html"
     path.write_text(re.sub(r"<meta http-equiv[^>]*>", "", text).replace("</body>", probe))

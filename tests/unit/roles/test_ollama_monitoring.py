@@ -22,8 +22,10 @@ ROLE = ROOT / "roles/ollama_monitoring"
 NAMES = ("files", "validation_errors", "changes", "package", "program", "config")
 
 
-def evaluate(folder: Path, mine: dict[str, t.Any], others: tuple[str, ...] = ()) -> dict[str, t.Any]:
-    """Return what the variables of the role are on the host dev1."""
+def evaluate(
+    folder: Path, mine: dict[str, t.Any], others: tuple[str, ...] = (), groups: dict[str, t.Any] | None = None
+) -> dict[str, t.Any]:
+    """Return the variables of the role on the host dev1, a server with other gateways, or as the groups define it."""
     content = (
         "{{ {" + ", ".join(f"'{name}': ollama_monitoring__{name} | default('')" for name in NAMES) + "} | to_json }}"
     )
@@ -38,7 +40,7 @@ def evaluate(folder: Path, mine: dict[str, t.Any], others: tuple[str, ...] = ())
         ],
     }
     gateways = {name: {"ollama_gateway_enabled": True} for name in others}
-    inventory = {"ollama_servers": {"hosts": {"dev1": None, **gateways}}}
+    inventory = groups or {"ollama_servers": {"hosts": {"dev1": None, **gateways}}}
     (folder / "templates").symlink_to(ROLE / "templates")
     (folder / "ansible.cfg").write_text("")
     for name, data in {"hosts.yml": inventory, "mine.yml": mine, "play.yml": [play]}.items():
@@ -81,7 +83,7 @@ def test_defaults_are_those_of_the_program(tmp_path: Path) -> None:
     assert config_of(evaluate(tmp_path, {}), tmp_path) == Config()
 
 
-def test_what_other_roles_were_given_is_taken_over(tmp_path: Path) -> None:
+def test_variables_of_other_roles_are_used(tmp_path: Path) -> None:
     found = evaluate(
         tmp_path,
         {
@@ -109,12 +111,33 @@ def test_what_other_roles_were_given_is_taken_over(tmp_path: Path) -> None:
     assert "\nBindReadOnlyPaths=/home/llm/models\n" in unit
 
 
-def test_a_balancer_is_asked_where_there_is_one(tmp_path: Path) -> None:
+def test_a_balancer_is_scraped_where_there_is_one(tmp_path: Path) -> None:
     found = evaluate(tmp_path, {"ollama_gateway_enabled": True}, ("hecate",))
     assert config_of(found, tmp_path).gateway["haproxy"] == "http://127.0.0.1:11444/metrics?scope=backend"
 
 
-def test_the_units_are_complete_and_confined(tmp_path: Path) -> None:
+@pytest.mark.parametrize("servers", [[], ["s1"], ["s1", "s2"]])
+def test_a_gateway_without_a_server_is_monitored_without_one(tmp_path: Path, servers: list[str]) -> None:
+    hosts = {name: {"ollama_gateway_enabled": True} for name in servers}
+    groups = {"ollama_gateways": {"hosts": {"dev1": None}}, "ollama_servers": {"hosts": hosts}}
+    mine = {"ollama_gateway_enabled": True, "ollama_models_dir": "/home/llm/models"}
+    found = evaluate(tmp_path, mine, groups=groups)
+    units = [f"{install.UNIT_DIR}/{install.METRICS}.{kind}" for kind in ("service", "timer")]
+    assert set(found["files"]) == {found["config"], *units}
+    assert "SupplementaryGroups" not in found["files"][units[0]]
+    assert "/home/llm/models" not in found["files"][units[0]]
+    config = config_of(found, tmp_path)
+    assert not config.server
+    assert config.gateway["address"] == "127.0.0.1:11443"
+    assert bool(config.gateway["haproxy"]) == bool(servers)
+
+
+def test_a_gateway_beside_a_server_is_monitored_with_it(tmp_path: Path) -> None:
+    host = {"hosts": {"dev1": None}}
+    assert config_of(evaluate(tmp_path, {}, groups={"ollama_gateways": host, "ollama_servers": host}), tmp_path).server
+
+
+def test_the_units_are_complete_and_sandboxed(tmp_path: Path) -> None:
     files = evaluate(tmp_path, {})["files"]
     for unit in install.UNITS:
         text = files[f"{install.UNIT_DIR}/{unit}"]
@@ -127,6 +150,13 @@ def test_the_units_are_complete_and_confined(tmp_path: Path) -> None:
             assert service["User"] == "ollama-monitoring"
             assert service["NoNewPrivileges"] == "true"
             assert re.fullmatch(r"/\S+\.pyz (metrics|verify) --config /\S+", service["ExecStart"])
+            # What runs as root runs in the sandbox: ! instead of +.
+            assert re.match(r"!/\S+\.pyz publish ", service.get("ExecStartPost", "!/x.pyz publish "))
+            assert service["CapabilityBoundingSet"] == ""
+    metrics = files["/etc/systemd/system/kaido-ollama-metrics.service"]
+    # The account owns only the innermost directory; the metrics are published beside it.
+    assert f"RuntimeDirectory={Config().collected.split('/', 2)[2].rpartition('/')[0]}\n" in metrics
+    assert Path(Config().collected).parent.parent == Path(Config().output).parent
     verification = files["/etc/systemd/system/kaido-ollama-verification.service"]
     assert "\nIOSchedulingClass=idle\n" in verification
     assert "\nCPUSchedulingPolicy=idle\n" in verification

@@ -8,6 +8,7 @@ import http.server
 import json
 import os
 import shutil
+import socket
 import ssl
 import subprocess
 import sys
@@ -61,6 +62,7 @@ def config_of(tmp_path: Path, models_dir: Path) -> Config:
         user="nobody",
         findings=str(tmp_path / "findings.json"),
         record=str(tmp_path / "converge.json"),
+        collected=str(tmp_path / "collected.prom"),
         output=str(tmp_path / "out.prom"),
         root=str(tmp_path / "root"),
     )
@@ -130,7 +132,7 @@ def gateway(folder: Path) -> t.Iterator[str]:
 
 
 def everything(config: Config, models_dir: Path) -> str:
-    """The metrics of a host that has all that can be measured."""
+    """The metrics of a host that has everything that can be measured."""
     unpack(GPUS["nvidia_single_healthy"]["tree"], Path(config.root))
     release = Path(config.install_dir) / "releases/0.35.1"
     release.mkdir(parents=True)
@@ -157,7 +159,7 @@ def full(tmp_path: Path) -> str:
 
 
 def promtool(*arguments: str, stdin: str = "") -> str:
-    """Run promtool and return what it complains about; scripts/promtool.sh, which make runs, brings it."""
+    """Run promtool and return its errors; make installs it with scripts/promtool.sh."""
     assert PROMTOOL.exists(), "promtool is missing; run sh scripts/promtool.sh"
     done = subprocess.run([PROMTOOL, *arguments], input=stdin, capture_output=True, text=True, check=False)
     return "" if done.returncode == 0 else done.stdout + done.stderr
@@ -202,7 +204,7 @@ def test_values_are_those_of_the_host(full: str) -> None:
     assert value("gateway_connections", state="waiting") == 2
     assert value("gateway_requests_total") == 31
     assert 0 < value("certificate_expiry_timestamp_seconds") - value("metrics_timestamp_seconds") <= 86400
-    for part in ("server", "store", "release", "gpu", "converge", "gateway"):
+    for part in ("server", "store", "release", "gpu", "host", "converge", "gateway"):
         assert value("collector_success", collector=part) == 1
 
 
@@ -378,7 +380,7 @@ def test_an_interrupted_run_keeps_what_it_has_found(config: Config, monkeypatch:
     assert len(Findings.load(config.findings).blobs) == 2
 
 
-def test_what_waits_longest_is_read_first(config: Config) -> None:
+def test_the_least_recently_verified_blob_is_read_first(config: Config) -> None:
     assert program_module.verify(config) == 0
     findings = Findings.load(config.findings)
     findings.blobs[WEIGHTS].verified_at = 1.0
@@ -388,7 +390,19 @@ def test_what_waits_longest_is_read_first(config: Config) -> None:
     assert Findings.load(config.findings).blobs[WEIGHTS].verified_at > 1
 
 
-@pytest.mark.parametrize("text", ["", "{", "[]", '{"schema": 2}', '{"schema": 1, "blobs": {"x": 1}}', "[" * 100000])
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "{",
+        "[]",
+        '{"schema": 1, "blobs": {}, "models": {}, "finished": 1' + "0" * 400 + "}",
+        '{"schema": 1, "blobs": {"x": {"seen": [1e999], "verified_at": 1, "problem": null}}}',
+        '{"schema": 2}',
+        '{"schema": 1, "blobs": {"x": 1}}',
+        "[" * 100000,
+    ],
+)
 def test_findings_that_cannot_be_read_count_as_none(config: Config, text: str) -> None:
     Path(config.findings).write_text(text)
     assert Findings.load(config.findings) == Findings(config.findings)
@@ -403,10 +417,10 @@ def test_findings_behind_a_link_or_a_pipe_are_not_read(config: Config, tmp_path:
         assert Findings.load(str(tmp_path / name)).blobs == {}
 
 
-def test_model_verify_reads_again_what_the_schedule_doubts_and_trusts_it_no_further(
+def test_model_verify_reads_damaged_blobs_again_and_trusts_the_findings_no_further(
     config: Config, run_module: t.Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    """The findings are a hint: they cost a look at the blob, and prove nothing."""
+    """The findings make it read a blob again; they never make a blob count as verified."""
     monkeypatch.setattr(findings_module.doubt, "__defaults__", (config.findings,))
     params = {"models_dir": config.models_dir, "state_dir": str(tmp_path / "state"), "api_url": "http://127.0.0.1:1"}
     assert program_module.verify(config) == 0
@@ -446,6 +460,8 @@ def test_the_program_needs_only_python(program: Path, config: Config) -> None:
         assert (verified.returncode, verified.stderr) == (0, "")
         done = run_program(program, config, "metrics")
     assert (done.returncode, done.stderr) == (0, "")
+    published = run_program(program, config, "publish")
+    assert (published.returncode, published.stderr) == (0, "")
     value = values(Path(config.output).read_text())
     assert value("up") == 1
     assert value("blobs", state="unverified") == 0
@@ -454,15 +470,68 @@ def test_the_program_needs_only_python(program: Path, config: Config) -> None:
 
 def test_the_program_is_the_same_each_time_and_holds_no_code_of_ansible(program: Path) -> None:
     assert program.read_bytes() == install.archive(sys.executable)
-    names = set(install.sources("_monitor"))
-    assert {"_monitor", "_store", "_gpu", "_client", "_errors"} <= names
-    assert not {"_argspec", "_model", "_monitoring"} & names
+    names = set(install.sources("_monitor.program"))
+    assert {"_monitor/program.py", "_store/store.py", "_gpu/usage.py", "_core/errors.py", "_core/__init__.py"} <= names
+    assert not {"_server/argspec.py", "_models/models.py", "_monitor/install.py"} & names
+
+
+@pytest.mark.parametrize("planted", ["fifo", "link", "directory", "device link", "huge", "socket"])
+def test_publishing_reads_only_a_regular_file_of_bounded_size(config: Config, planted: str) -> None:
+    """The account of the program can plant anything in its directory; nothing of it blocks or reaches node_exporter."""
+    path = Path(config.collected)
+    Path(config.output).write_text("old")
+    (path.parent / "secret").write_text("kaido_ollama_up 1\n")
+    if planted == "fifo":
+        os.mkfifo(path)
+    elif planted == "link":
+        path.symlink_to(path.parent / "secret")
+    elif planted == "device link":
+        path.symlink_to("/dev/zero")
+    elif planted == "directory":
+        path.mkdir()
+    elif planted == "socket":
+        with socket.socket(socket.AF_UNIX) as listener:
+            listener.bind(str(path))
+    else:
+        with path.open("wb") as file:
+            file.truncate(1 << 40)
+    with pytest.raises(OllamaError) as caught:
+        program_module.publish(config)
+    assert caught.value.code == "metrics_unreadable"
+    assert Path(config.output).read_text() == "old"
+
+
+def test_publishing_keeps_only_metrics_of_the_collection(config: Config) -> None:
+    own = '# HELP kaido_ollama_up x\n# TYPE kaido_ollama_up gauge\nkaido_ollama_up 1\nkaido_ollama_gpus{a="b"} 2\n'
+    Path(config.collected).write_bytes(
+        b"node_load1 7\n# TYPE node_load1 counter\n\xff\nkaido_ollamaup 1\n" + own.encode() + b" kaido_ollama_up 3\n"
+    )
+    assert program_module.publish(config) == 0
+    assert Path(config.output).read_text() == own
+
+
+def test_publishing_keeps_all_that_is_collected(full: str) -> None:
+    assert prometheus.own_lines(full) == full
+
+
+def test_a_gateway_without_a_server_has_no_metrics_of_a_server(
+    config: Config, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with gateway(Path(config.output).parent) as address:
+        text = program_module.collect(change(config, server=False, gpu="required", gateway={"address": address}))
+    names = {name.removeprefix(prometheus.PREFIX) for name in prometheus.parse(text)}
+    assert names == {
+        "collector_success", "reboot_pending", "gateway_up", "certificate_expiry_timestamp_seconds",
+        "metrics_timestamp_seconds",
+    }  # fmt: skip
+    assert capsys.readouterr().err == ""
 
 
 @pytest.mark.parametrize(
     ("changes", "command", "status", "message"),
     [
-        ({"output": "/nonexistent/out.prom"}, "metrics", 2, "/nonexistent/out.prom: No such file or directory"),
+        ({"collected": "/nonexistent/out.prom"}, "metrics", 2, "/nonexistent/out.prom: No such file or directory"),
+        ({"collected": "/nonexistent/out.prom"}, "publish", 2, "/nonexistent/out.prom: No such file or directory"),
         ({"findings": "/nonexistent/f.json"}, "verify", 2, "/nonexistent/f.json: No such file or directory"),
         ({"models_dir": "/nonexistent"}, "verify", 2, "/nonexistent: not found or not readable"),
         ({"user": ["x"], "colour": 1}, "metrics", 2, "unknown key colour"),
@@ -483,11 +552,13 @@ def test_bad_input_is_one_line(
 def test_a_full_disk_leaves_the_last_metrics_and_no_other_file(
     config: Config, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    Path(config.output).write_text("old")
+    for path in (config.collected, config.output):
+        Path(path).write_text("old")
     before = sorted(Path(config.output).parent.iterdir())
     monkeypatch.setattr(os, "replace", full_disk)
-    with pytest.raises(OllamaError, match="No space left on device"):
-        program_module.write_metrics(config)
+    for command in (program_module.write_metrics, program_module.publish):
+        with pytest.raises(OllamaError, match="No space left on device"):
+            command(config)
     assert sorted(Path(config.output).parent.iterdir()) == before
     assert Path(config.output).read_text() == "old"
 

@@ -1,0 +1,93 @@
+# Copyright (c) 2026, kaido.ollama contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The results of benchmarks on the controller: a directory for each host, with a JSON file for each run.
+
+PRIVATE to the collection: it may change at any time.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import typing as t
+from urllib.parse import quote
+
+from .._core.errors import OllamaError
+from .._store.findings import write
+from . import plots, results
+
+
+def directory(folder: str, host: str) -> str:
+    """Return the directory of a host; no name of a host leads out of the folder."""
+    name = quote(host, safe=" ")
+    return os.path.join(folder, name.replace(".", "%2E") if set(name) <= {"."} else name)
+
+
+def paths(folder: str, host: str) -> list[str]:
+    """Return the files of a host, the oldest first."""
+    try:
+        names = os.listdir(directory(folder, host))
+    except OSError:
+        return []
+    return [os.path.join(directory(folder, host), name) for name in sorted(names) if name.endswith(".json")]
+
+
+def load(path: str) -> results.Document | None:
+    """Return a result; None for a file that is none, or has another schema."""
+    try:
+        with open(path, encoding="utf-8") as file:
+            document = json.load(file)
+        if document["schema"] == results.SCHEMA and isinstance(document["models"], list):
+            return t.cast("results.Document", document)
+    except (OSError, ValueError, KeyError, TypeError, RecursionError):
+        pass
+    return None
+
+
+def latest(folder: str, host: str) -> results.Document | None:
+    """Return the newest result of a host, None where there is none."""
+    return next((found for path in reversed(paths(folder, host)) if (found := load(path))), None)
+
+
+def for_report(folder: str, hosts: t.Iterable[str]) -> dict[str, t.Any]:
+    """Return the newest result of each host as the report shows it: model by model, and plots as SVG texts."""
+    found = {}
+    for host in hosts:
+        document = latest(folder, host)
+        # A file that was changed by hand is left out.
+        with contextlib.suppress(KeyError, TypeError, AttributeError, ValueError):
+            if document:
+                found[host] = dict(results.for_report(document), plots=plots.plots([document]))
+    return found
+
+
+def keep(folder: str, host: str, document: results.Document, threshold: float) -> dict[str, t.Any]:
+    """Write a result and compare it with the previous one; returns path, compared_with and regressions.
+
+    :raises OllamaError: ``results_unwritable``.
+    """
+    document["inventory_hostname"] = host
+    before, regressions = None, []
+    for path in reversed(paths(folder, host)):
+        previous = load(path)
+        if previous:
+            before, regressions = path, _compare(previous, document, threshold)
+            break
+    name = document["started"].replace(":", "").replace("-", "")
+    path = os.path.join(directory(folder, host), f"{name}.json")
+    try:
+        os.makedirs(os.path.dirname(path), exist_ok=True)
+        write(path, json.dumps(document, indent=1, sort_keys=True) + "\n")
+    except OSError as exc:
+        raise OllamaError("results_unwritable", f"results_dir: cannot write {path}: {exc.strerror}") from None
+    return {"path": path, "compared_with": before, "regressions": regressions}
+
+
+def _compare(before: results.Document, after: results.Document, threshold: float) -> list[results.Document]:
+    try:
+        return results.compare(before, after, threshold)
+    except (KeyError, TypeError, AttributeError):
+        # A file that was changed by hand.
+        return []

@@ -1,0 +1,251 @@
+#!/usr/bin/python
+# Copyright (c) 2026, kaido.ollama contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Measure the models of an Ollama server under parallel requests."""
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: model_benchmark
+short_description: Measure the models of an Ollama server under parallel requests
+version_added: 0.1.0
+description:
+  - Measures for each model how long loading takes, how fast prompts are read and answers are written, and how long the
+    first token takes, for several numbers of parallel requests and lengths of prompts. Embedding models are measured in
+    texts per second.
+  - Each combination has a warm-up and several rounds; results are medians with the least and the greatest value.
+  - Reports beside that where the model is in memory, as the server and the GPU driver report it, and which other load
+    the host had before. Ollama does not report requests in flight.
+  - Stops at O(time_limit). The models are measured one after the other, each with an equal share of the remaining time.
+  - Afterwards the models in memory are the same as before, with the remaining times. A measured model is unloaded and
+    loaded to measure the load; models that the server unloads meanwhile to make room are loaded again.
+  - An action plugin of the same name writes the result on the controller and compares it with the previous one, see
+    O(results_dir).
+author:
+  - kaido.ollama contributors (@kaido)
+extends_documentation_fragment:
+  - kaido.ollama.api
+  - kaido.ollama._attributes
+  - kaido.ollama._attributes.action_group
+attributes:
+  check_mode:
+    support: full
+    details: Validates the options, measures nothing, and returns V(false) in RV(measured).
+  diff_mode:
+    support: N/A
+    details: This module changes nothing on the host.
+  idempotent:
+    support: none
+    details: Each run measures, and writes another result into O(results_dir).
+options:
+  models:
+    description: The models, all of them installed.
+    type: list
+    elements: str
+    required: true
+  parallel:
+    description: Numbers of parallel requests, V(1) to V(64).
+    type: list
+    elements: int
+    default: [1, 2, 4, 8]
+  prompt_tokens:
+    description: Lengths of prompts in tokens. Those that do not fit into the context of a model are skipped.
+    type: list
+    elements: int
+    default: [64, 512, 2048]
+  answer_tokens:
+    description: The greatest length of an answer in tokens.
+    type: int
+    default: 64
+  rounds:
+    description: How often each combination is measured.
+    type: int
+    default: 3
+  time_limit:
+    description: Seconds after which nothing more is measured. Restoring the models in memory is not included.
+    type: float
+    default: 600.0
+  timeout:
+    description: Seconds that a load or a request may take.
+    type: float
+    default: 300.0
+  num_parallel:
+    description: The number of requests for one model that the server processes at a time, its
+      E(OLLAMA_NUM_PARALLEL). The suggestion is based on it.
+    type: int
+    default: 1
+  gateway_url:
+    description:
+      - The URL of a gateway. With it the requests are also measured through the gateway.
+      - Other servers behind the gateway load the model, too, as for any other request.
+    type: str
+  gateway_token:
+    description: An API token of the gateway.
+    type: str
+  gateway_ca_path:
+    description: A file with CA certificates to trust for the gateway, instead of the system's.
+    type: path
+  results_dir:
+    description:
+      - A directory on the controller. The result is written there, below a directory for the host, as a JSON file that
+        is named by the time. The previous one is compared with it, see RV(regressions).
+      - Without it nothing is written.
+    type: path
+  threshold:
+    description: By how many percent a figure may be worse than in the previous result before it is a regression.
+    type: float
+    default: 20.0
+notes:
+  - 'Failures have a stable RV(ignore:failure.code): V(invalid_option), V(invalid_name), V(cloud_model), V(invalid_url),
+    V(unreachable), V(not_found) for models that are not installed, V(results_unwritable), V(bad_answer); where no model
+    could be measured, the code of the first one, such as V(load_failed), V(server_busy), V(server_error),
+    V(runner_failed), V(still_loaded) or V(stalled).'
+seealso:
+  - module: kaido.ollama.model_probe
+"""
+
+EXAMPLES = r"""
+- name: Measure a model
+  kaido.ollama.model_benchmark:
+    models: [llama3.2:3b]
+    results_dir: "{{ inventory_dir }}/benchmarks"
+  register: result
+
+- name: Show the results
+  ansible.builtin.debug:
+    msg: "{{ result.summary + result.regressions | map(attribute='text') }}"
+"""
+
+RETURN = r"""
+measured:
+  description: Whether anything was measured; V(false) only in check mode.
+  returned: success
+  type: bool
+benchmark:
+  description: The result, as in C(docs/benchmark.schema.json).
+  returned: when measured
+  type: dict
+summary:
+  description: Lines with the most important figures and the suggestions for C(num_parallel) and C(context_length).
+  returned: when measured
+  type: list
+  elements: str
+path:
+  description: The file of the result on the controller.
+  returned: with O(results_dir)
+  type: str
+compared_with:
+  description: The file of the previous result; null where there is none.
+  returned: with O(results_dir)
+  type: str
+regressions:
+  description: What is worse than in the previous result by more than O(threshold).
+  returned: with O(results_dir)
+  type: list
+  elements: dict
+failure:
+  description: What went wrong, for programs.
+  returned: failure
+  type: dict
+  contains:
+    code:
+      description: A stable code, see the notes.
+      returned: always
+      type: str
+    message:
+      description: The same sentence as in RV(ignore:msg).
+      returned: always
+      type: str
+"""
+
+import typing as t
+
+from ansible.module_utils.basic import AnsibleModule
+
+from ..module_utils._benchmark import results
+from ..module_utils._benchmark.measure import Benchmark, Settings
+from ..module_utils._benchmark.requests import DIRECT, GATEWAY, Endpoint
+from ..module_utils._core.errors import OllamaError
+from ..module_utils._core.name import parse
+from ..module_utils._server.argspec import API, client, finish
+
+SPEC: dict[str, t.Any] = {
+    "models": {"type": "list", "elements": "str", "required": True},
+    "parallel": {"type": "list", "elements": "int", "default": [1, 2, 4, 8]},
+    "prompt_tokens": {"type": "list", "elements": "int", "default": [64, 512, 2048], "no_log": False},
+    "answer_tokens": {"type": "int", "default": 64, "no_log": False},
+    "rounds": {"type": "int", "default": 3},
+    "time_limit": {"type": "float", "default": 600.0},
+    "timeout": {"type": "float", "default": 300.0},
+    "num_parallel": {"type": "int", "default": 1},
+    "gateway_url": {"type": "str"},
+    "gateway_token": {"type": "str", "no_log": True},
+    "gateway_ca_path": {"type": "path"},
+    "results_dir": {"type": "path"},
+    "threshold": {"type": "float", "default": 20.0},
+    **API,
+}
+_RANGES: tuple[tuple[str, float, float], ...] = (
+    ("parallel", 1, 64),
+    ("prompt_tokens", 1, 1_000_000),
+    ("answer_tokens", 1, 100_000),
+    ("rounds", 1, 100),
+    ("time_limit", 1, 86_400),
+    ("timeout", 1, 86_400),
+    ("num_parallel", 1, 1024),
+    ("threshold", 0, 1000),
+)
+
+
+def run(params: t.Mapping[str, t.Any], check_mode: bool) -> dict[str, t.Any]:
+    """Validate the options, then measure; returns the module's result."""
+    for option, least, greatest in _RANGES:
+        value = params[option]
+        for number in value if isinstance(value, list) else [value]:
+            if not least <= number <= greatest:
+                raise OllamaError(
+                    "invalid_option", f"{option}: invalid value {number}; expected {least:g} to {greatest:g}"
+                )
+        if value == []:
+            raise OllamaError("invalid_option", f"{option}: invalid value []; expected at least one number")
+    names = list(dict.fromkeys(parse(text) for text in params["models"]))
+    if not names:
+        raise OllamaError("invalid_option", "models: invalid value []; expected at least one model")
+    server = client(params)
+    endpoints = [Endpoint(DIRECT, server.base_url, ca_path=params["ca_path"])]
+    if params["gateway_url"]:
+        token, ca_path = params["gateway_token"] or "", params["gateway_ca_path"]
+        endpoints.append(Endpoint(GATEWAY, params["gateway_url"], token, ca_path))
+    if check_mode:
+        return {"changed": False, "measured": False, "msg": "check mode: nothing was measured"}
+    settings = Settings(
+        parallel=tuple(sorted(set(params["parallel"]))),
+        prompt_tokens=tuple(sorted(set(params["prompt_tokens"]))),
+        **{key: params[key] for key in ("answer_tokens", "rounds", "time_limit", "timeout", "num_parallel")},
+    )
+    benchmark = Benchmark(server, endpoints, settings)
+    document = benchmark.run(names)
+    result = {
+        "changed": False,
+        "measured": True,
+        "benchmark": document,
+        "summary": results.summary(document),
+        "warnings": benchmark.warnings,
+    }
+    failures = [row["failure"] for row in document["models"] if row["failure"]]
+    if len(failures) == len(names):
+        raise OllamaError(failures[0]["code"], failures[0]["message"], result=result)
+    if not document["complete"]:
+        benchmark.warnings.append(f"time_limit: {settings.time_limit:g} s were not enough for all measurements")
+    benchmark.warnings += [row["message"] for row in failures]
+    return result
+
+
+def main() -> None:
+    """Run the module."""
+    finish(AnsibleModule(argument_spec=SPEC, supports_check_mode=True), run)
+
+
+if __name__ == "__main__":
+    main()
