@@ -37,6 +37,7 @@ RESULTS = frozenset(
         "ollama_update_wanted",
         "ollama_verify",
         "gpu_driver_changed",
+        "ollama_benchmark_result",
         "gpu_driver_report",
     }
 )

@@ -124,6 +124,7 @@ def benchmark() -> dict[str, t.Any]:
             "way": "direct",
             "prompt_tokens": 512,
             "parallel": parallel,
+            "errors": 0,
             "throughput": spread(throughput),
             "seconds": spread(first * 8),
             "first_token_seconds": spread(first),

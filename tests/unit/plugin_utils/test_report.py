@@ -14,8 +14,8 @@ import jsonschema
 import pytest
 from ansible_collections.kaido.ollama.plugins.plugin_utils.output import is_machine_readable
 from ansible_collections.kaido.ollama.plugins.plugin_utils.report import age, build
-from ansible_collections.kaido.ollama.plugins.plugin_utils.report_page import page
 from ansible_collections.kaido.ollama.plugins.plugin_utils.report_html import bar
+from ansible_collections.kaido.ollama.plugins.plugin_utils.report_page import page
 from ansible_collections.kaido.ollama.plugins.plugin_utils.report_table import table
 
 from tests.conftest import ROOT
