@@ -99,6 +99,8 @@ def check_values(playbook: str, values: t.Mapping[str, t.Any]) -> None:
     options = specifications()[PLAYBOOK_ROLE][playbook]
     problems = []
     for name, option in options.items():
+        if name in values and "default" in option and values[name] == option["default"]:
+            continue
         if values.get(name) is None:
             if option.get("required"):
                 problems.append(f"{name}: not set; expected {expected(option)}")

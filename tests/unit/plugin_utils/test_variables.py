@@ -121,6 +121,8 @@ def test_bad_values_are_one_line(playbook: str, values: dict[str, t.Any], text: 
 def test_good_values_pass() -> None:
     check_values("export", {"ollama_bundle": "/media/llm.tar", "ollama_bundle_models": ["a"]})
     check_values("export", {"ollama_bundle": "/media/llm.tar", "ollama_bundle_release": "no"})
+    check_values("report", {"ollama_benchmark_dir": ""})
+    check_values("lock", {"ollama_models_lock": ""})
     check_values("update", {"ollama_update_drain": "30", "ollama_update_serial": "50%"})
     check_values("lock", {"ollama_lock_registry_environment": {"HTTPS_PROXY": "http://p:1"}})
 
