@@ -27,7 +27,7 @@ SPEC: dict[str, t.Any] = {
     "benchmarks": {"type": "path"},
     "predicted": {"type": "bool"},
 }
-_FACTS = ("ollama_report", "ollama_server_info", "ollama__preflight", "ollama_report_failure")
+_FACTS = ("ollama_report", "ollama_host_info", "ollama__preflight", "ollama_report_failure")
 _NO_ANSWER = "unreachable, or failed as shown above"
 
 
@@ -42,7 +42,7 @@ def host_facts(variables: t.Mapping[str, t.Any]) -> dict[str, dict[str, t.Any]]:
         facts = {name: value for name, value in facts.items() if value is not None}
         facts["ansible_facts"] = {"ollama_listening": of_modules.get("ollama_listening")}
         facts["is_server"] = "ollama_servers" in (known.get("group_names") or [])
-        observed = facts.get("ollama_server_info") or {}
+        observed = facts.get("ollama_host_info") or {}
         if observed.get("unreachable"):
             facts["ollama_report_unreachable"] = message(
                 str(observed.get("msg") or "no connection").removeprefix("Task failed: ")

@@ -12,8 +12,8 @@ short_description: Report what was observed on each host of the play
 version_added: 0.1.0
 description:
   - Prints one table for all hosts of the play, and optionally writes an HTML page and JSON. Every value was observed on
-    the host, by the roles of this collection or by M(kaido.ollama.server_info) if its result is registered as
-    C(ollama_server_info).
+    the host, by the roles of this collection or by M(kaido.ollama.host_info) if its result is registered as
+    C(ollama_host_info).
   - C(VERIFICATION) is V(verified) with the time since the contents of all blobs were last compared with their digests,
     V(damaged), V(missing) or V(not checked). C(LISTENS ON) has the sockets of all services of this collection.
     C(SOURCE) is where a model was downloaded from in this run.
@@ -43,7 +43,7 @@ options:
 notes:
   - 'Values of RV(ignore:failure.code): V(invalid_option), V(report_unwritable).'
 seealso:
-  - module: kaido.ollama.server_info
+  - module: kaido.ollama.host_info
   - module: kaido.ollama.model_benchmark
 """
 

@@ -22,7 +22,7 @@ Facts = t.Mapping[str, t.Any]
 def build(hosts: t.Mapping[str, Facts], *, check: bool, now: float, benchmark: Facts | None = None) -> dict[str, t.Any]:
     """Return the report.
 
-    :param hosts: by host the facts of the roles and of module server_info, with ``ollama_report_failure`` for a host
+    :param hosts: by host the facts of the roles and of module host_info, with ``ollama_report_failure`` for a host
         that failed and ``ollama_report_unreachable`` for one that did not answer.
     :param check: whether the roles ran in check mode, so that their results are predictions.
     :param benchmark: by host the newest result of the benchmark, as `history.for_report` returns it.
@@ -47,7 +47,7 @@ def build(hosts: t.Mapping[str, Facts], *, check: bool, now: float, benchmark: F
 
 
 def _host(name: str, facts: Facts, check: bool, benchmark: Facts | None) -> dict[str, t.Any]:
-    seen = facts.get("ollama_server_info") or {}
+    seen = facts.get("ollama_host_info") or {}
     seen = {} if seen.get("unreachable") or seen.get("failed") else seen
     converged = facts.get("ollama_report") or {}
     listening = (facts.get("ansible_facts") or {}).get("ollama_listening")

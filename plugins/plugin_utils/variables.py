@@ -32,7 +32,7 @@ RESULTS = frozenset(
         "ollama_lock",
         "ollama_report",
         "ollama_report_failure",
-        "ollama_server_info",
+        "ollama_host_info",
         "ollama_update_before",
         "ollama_update_wanted",
         "ollama_verify",

@@ -19,9 +19,9 @@ def variables() -> dict[str, t.Any]:
         "ansible_play_hosts_all": ["a", "b", "c"],
         "ansible_play_hosts": ["a", "c"],
         "hostvars": {
-            "a": {"ollama_server_info": fleet.observed(fleet.model("x:1b")), "group_names": ["ollama_servers"]},
+            "a": {"ollama_host_info": fleet.observed(fleet.model("x:1b")), "group_names": ["ollama_servers"]},
             "b": {"group_names": ["ollama_servers"]},
-            "c": {"ollama_server_info": {"unreachable": True, "msg": "no route"}, "group_names": ["ollama_servers"]},
+            "c": {"ollama_host_info": {"unreachable": True, "msg": "no route"}, "group_names": ["ollama_servers"]},
         },
     }
 

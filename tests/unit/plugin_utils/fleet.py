@@ -17,7 +17,7 @@ HOSTILE = "\x1b[2J</style><script>alert(1)</script>\"'&\u202e"
 
 
 def model(name: str, state: str = "verified", **more: t.Any) -> dict[str, t.Any]:
-    """Return the row of a model as module server_info returns it."""
+    """Return the row of a model as module host_info returns it."""
     present = state != "missing"
     return {
         "name": name,
@@ -37,7 +37,7 @@ def model(name: str, state: str = "verified", **more: t.Any) -> dict[str, t.Any]
 
 
 def observed(*models: dict[str, t.Any], **more: t.Any) -> dict[str, t.Any]:
-    """Return the result of module server_info."""
+    """Return the result of module host_info."""
     return {
         "observed_at": int(NOW) - 5,
         "version": "0.35.1",
@@ -83,9 +83,9 @@ def facts() -> dict[str, dict[str, t.Any]]:
     stopped = observed(version=None, state="not_running", server_failure="connection refused", compute=[], listening=[])
     stopped["store"] = {**stopped["store"], "failure": "does not exist", "bytes_total": None, "bytes_free": None}
     return {
-        "hecate": {"ollama_server_info": first},
+        "hecate": {"ollama_host_info": first},
         "dev1": {
-            "ollama_server_info": second,
+            "ollama_host_info": second,
             "ollama__preflight": {"reasons": {"release": "installs 0.35.1"}},
             "ollama_report": {
                 "version": "0.34.3",
@@ -93,12 +93,12 @@ def facts() -> dict[str, dict[str, t.Any]]:
                 "models": [{"name": "gemma3:12b", "actions": ["would be pulled from registry.ollama.ai, 8.1 GB"]}],
             },
         },
-        "dev2": {"ollama_server_info": stopped},
+        "dev2": {"ollama_host_info": stopped},
         "dev3": {"ollama_report_unreachable": "Failed to connect to the host via ssh: No route to host"},
         "dev4": {"ollama_report_failure": "ollama_models[0].name: invalid name 'Lama 3'; expected a model name"},
         "gateway": {
             "is_server": False,
-            "ollama_server_info": observed(
+            "ollama_host_info": observed(
                 version=None,
                 state="not_installed",
                 compute=[],

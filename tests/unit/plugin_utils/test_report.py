@@ -117,16 +117,16 @@ def test_every_host_of_the_fleet_has_its_row_and_its_reason() -> None:
 
 def test_an_observation_outranks_what_a_converge_left() -> None:
     facts = {"h": {**hosts(converged(source="http://hecate:11480"))["h"]}}
-    facts["h"]["ollama_server_info"] = fleet.observed(fleet.model("a:1b", "damaged", damaged_blobs=1))
+    facts["h"]["ollama_host_info"] = fleet.observed(fleet.model("a:1b", "damaged", damaged_blobs=1))
     [row] = build(facts, check=False, now=fleet.NOW)["hosts"][0]["models"]
     assert (row["state"], row["source"]) == ("damaged", "http://hecate:11480")
-    facts["h"]["ollama_server_info"] = {"unreachable": True, "msg": "no route"}
+    facts["h"]["ollama_host_info"] = {"unreachable": True, "msg": "no route"}
     assert build(facts, check=False, now=fleet.NOW)["hosts"][0]["models"][0]["state"] == "verified"
 
 
 def test_what_the_scheduled_verification_found_is_a_warning() -> None:
     found = {"finished_at": 1, "damaged": ["a:1b"]}
-    report = build({"h": {"ollama_server_info": fleet.observed(scheduled_verification=found)}}, check=False, now=2.0)
+    report = build({"h": {"ollama_host_info": fleet.observed(scheduled_verification=found)}}, check=False, now=2.0)
     assert report["warnings"] == [{"host": "h", "text": "a:1b: damaged, found by the scheduled verification"}]
 
 
@@ -198,7 +198,7 @@ def test_warnings_come_first() -> None:
 
 
 def test_a_fleet_without_problems_has_no_warnings() -> None:
-    facts = {"h": {"ollama_server_info": fleet.observed(fleet.model("a:1b"))}}
+    facts = {"h": {"ollama_host_info": fleet.observed(fleet.model("a:1b"))}}
     assert "No warnings" in page(build(facts, check=True, now=fleet.NOW), fleet.NOW)
 
 

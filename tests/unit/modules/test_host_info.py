@@ -1,4 +1,4 @@
-"""Module server_info observes a host: a running server, a stopped one, a damaged store and none at all."""
+"""Module host_info observes a host: a running server, a stopped one, a damaged store and none at all."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 from ansible_collections.kaido.ollama.plugins.module_utils._store.store import Memory, Store, audit
-from ansible_collections.kaido.ollama.plugins.modules import server_info
+from ansible_collections.kaido.ollama.plugins.modules import host_info
 
 from tests import standin
 from tests.conftest import ROOT
@@ -25,7 +25,7 @@ def models(tmp_path: Path) -> Path:
 def observe(run_module: RunModule, models: Path, tmp_path: Path) -> t.Callable[..., dict[str, t.Any]]:
     def run(**more: t.Any) -> dict[str, t.Any]:
         params = {"models_dir": str(models), "state_dir": str(tmp_path / "state"), "api_url": "http://127.0.0.1:9"}
-        return run_module(server_info, {**params, **more}, check=True)
+        return run_module(host_info, {**params, **more}, check=True)
 
     return run
 

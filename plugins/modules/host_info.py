@@ -7,7 +7,7 @@
 from __future__ import annotations
 
 DOCUMENTATION = r"""
-module: server_info
+module: host_info
 short_description: Gather the state of an Ollama server, its model store, its disk and its GPUs
 version_added: 0.1.0
 description:
@@ -49,14 +49,14 @@ seealso:
 
 EXAMPLES = r"""
 - name: Gather the state of the server
-  kaido.ollama.server_info:
+  kaido.ollama.host_info:
     models: "{{ ollama_models }}"
   become: true
-  register: server
+  register: host
 
 - name: Show models that are missing or damaged
   ansible.builtin.debug:
-    msg: "{{ server.models | selectattr('state', 'in', ['missing', 'damaged']) | map(attribute='name') }}"
+    msg: "{{ host.models | selectattr('state', 'in', ['missing', 'damaged']) | map(attribute='name') }}"
 """
 
 RETURN = r"""
