@@ -1,40 +1,70 @@
 # Copyright (c) 2026, kaido.ollama contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Run the module model, and while it pulls, say every few seconds how far it is.
+"""Run the module model, show the progress of its pulls, and print findings, repairs and removals.
 
-A call that has nothing to pull is one call of the module. Otherwise the pull runs as an asynchronous job on the host,
-which a broken SSH connection does not end, and its progress is read from a small file there.
+A call that has nothing to pull, to build or to remove is one call of the module. Otherwise the work runs as an
+asynchronous job on the host, which a broken connection or Ctrl-C does not end, and its progress is read from a small
+file there.
 """
 
 from __future__ import annotations
 
+import contextlib
+import contextvars
 import json
 import shlex
+import threading
 import time
 import typing as t
 
+from ansible import constants
 from ansible.errors import AnsibleConnectionFailure
 from ansible.plugins.action import ActionBase
 from ansible.utils.display import Display
 
 from ..module_utils._core.progress import human
 from ..module_utils._core.text import message
+from ..module_utils._models.job import DETACH, PROGRESS_FILE, RESULT_PATH_SUFFIX
 
 MODULE = "kaido.ollama.model"
 # Seconds. A pull of hundreds of GB over a slow line takes days; the module's own deadline is the user's limit.
 _JOB_LIMIT = 7 * 24 * 3600
-_FIRST_LOOK, _EVERY, _LINE_EVERY = 0.5, 2.0, 4.0
-# The module's file is written every second: one that has been still for so long has no writer.
+_FIRST_READ, _EVERY = 0.5, 2.0
+# Seconds between lines; the interval grows, so that a pull of days does not print thousands of them.
+_LINE_EVERY, _LINE_EVERY_MAX, _LINE_GROWTH = 4.0, 30.0, 1.05
+# Seconds after which a line is printed again although nothing has changed.
+_REPEAT = 30.0
+# The module's file is written every second: one that has not changed for this long has no writer.
 _STILL = 60.0
-_CONNECTION_TRIES = 60
+# Seconds until a host that does not reply is named, and until it counts as unreachable.
+_SILENCE, _UNREACHABLE = 15.0, 600.0
+_RECONNECT = 5.0
+# Seconds that printing a line may take; output that is blocked must not stop the run.
+_PRINT = 5.0
+_JOB_KEYS = (
+    "started",
+    "finished",
+    "ansible_job_id",
+    "results_file",
+    "stdout",
+    "stderr",
+    "stdout_lines",
+    "stderr_lines",
+)
+
+
+def is_machine_readable(callback: str) -> bool:
+    """Return whether a stdout callback writes a format that other lines would break."""
+    name = callback.rsplit(".", 1)[-1]
+    return "json" in name or name in ("null", "junit", "xml", "tap")
 
 
 def progress_line(state: t.Mapping[str, t.Any], speed: float) -> str:
-    """Return one line for people: models, percent, bytes of bytes, speed, time left.
+    """Return one human-readable line: models, percent, bytes of bytes, speed, time left.
 
-    :param state: what the module keeps in its progress file.
-    :param speed: bytes a second; 0 where that is not known yet.
+    :param state: the content of the progress file.
+    :param speed: bytes per second; 0 where that is not known yet.
     """
     if state.get("note"):
         return str(state["note"])
@@ -58,7 +88,7 @@ def progress_line(state: t.Mapping[str, t.Any], speed: float) -> str:
 
 
 def is_state(state: t.Mapping[str, t.Any]) -> bool:
-    """Return whether a file holds what the module keeps in its progress file."""
+    """Return whether data has the form of a progress file."""
     models = state.get("models")
     return (
         isinstance(models, dict)
@@ -79,82 +109,119 @@ class ActionModule(ActionBase):
 
     _supports_check_mode = True
     _supports_async = True
+    _host = ""
+    _muted = False
+    _last_line = ""
+    _last_time = -_REPEAT
 
     def run(self, tmp: str | None = None, task_vars: dict[str, t.Any] | None = None) -> dict[str, t.Any]:
-        """Run the module; follow it if it has to pull."""
+        """Run the module; follow it if the work takes long."""
         result: dict[str, t.Any] = super().run(tmp, task_vars)
-        arguments = dict(self._task.args)
-        if self._task.check_mode or self._task.async_val or "detach" in arguments:
-            limit = self._task.async_val
-            return {**result, **self._execute_module(MODULE, arguments, task_vars=task_vars, wrap_async=limit)}
-        first: dict[str, t.Any] = self._execute_module(MODULE, {**arguments, "detach": True}, task_vars=task_vars)
-        if first.get("failed") or not first.get("pending"):
-            return {**result, **first}
-        for warning in first.get("warnings", []):
-            # Now, not when all is pulled. From ansible-core 2.19 on a warning is no text but has one.
-            Display().warning(message(str(getattr(getattr(warning, "event", None), "msg", warning))))
-        host = (task_vars or {}).get("inventory_hostname", "")
-        progress_file = str(first["progress_file"])
-        final = self._follow(host, {**arguments, "progress_file": progress_file}, task_vars)
-        self._shell(f"rm -f {shlex.quote(progress_file)}")
+        self._host = str((task_vars or {}).get("inventory_hostname", ""))
+        self._muted = is_machine_readable(str(constants.config.get_config_value("DEFAULT_STDOUT_CALLBACK")))
+        if self._task.check_mode or self._task.async_val:
+            final = self._module({}, task_vars, wrap_async=self._task.async_val)
+        else:
+            final = self._module({DETACH: "1"}, task_vars)
+            if final.get("pending") and not final.get("failed"):
+                final = self._work(final, task_vars)
+        for text in final.get("messages") or []:
+            self._print(str(text))
         return {**result, **final}
 
-    def _follow(self, host: str, arguments: dict[str, t.Any], task_vars: dict[str, t.Any] | None) -> dict[str, t.Any]:
+    def _module(
+        self, environment: dict[str, str], task_vars: dict[str, t.Any] | None, *, wrap_async: t.Any = False
+    ) -> dict[str, t.Any]:
+        """Call the module with additional environment variables, the channel that is not part of its options."""
+        given = self._task.environment
+        self._task.environment = [*(given if isinstance(given, list) else [given] if given else []), environment]
+        try:
+            return dict(self._execute_module(MODULE, dict(self._task.args), task_vars=task_vars, wrap_async=wrap_async))
+        finally:
+            self._task.environment = given
+
+    def _work(self, first: t.Mapping[str, t.Any], task_vars: dict[str, t.Any] | None) -> dict[str, t.Any]:
+        """Run the pending work as a job, and return its result."""
+        for warning in first.get("warnings", []):
+            # Now, not after all pulls. From ansible-core 2.19 on a warning is an object with a text.
+            Display().warning(message(str(getattr(getattr(warning, "event", None), "msg", warning))))
+        for name in first.get("removals", []):
+            self._print(f"{name}: will be removed, as it is not declared")
+        self._print("working in the background; Ctrl-C does not end that, the playbook kaido.ollama.stop does")
+        if first.get("waiting"):
+            self._last_line, self._last_time = str(first["waiting"]), time.monotonic()
+            self._print(self._last_line)
+        path = str(first["progress_file"])
+        try:
+            return self._follow(path, task_vars)
+        finally:
+            with contextlib.suppress(AnsibleConnectionFailure):
+                self._shell(f"rm -f {shlex.quote(path)} {shlex.quote(path + RESULT_PATH_SUFFIX)}")
+
+    def _follow(self, path: str, task_vars: dict[str, t.Any] | None) -> dict[str, t.Any]:
         """Start the job, show its progress, and return its result."""
         self._task.async_val = _JOB_LIMIT
         try:
-            job: dict[str, t.Any] = self._execute_module(MODULE, arguments, task_vars=task_vars, wrap_async=True)
+            job = self._module({PROGRESS_FILE: path}, task_vars, wrap_async=True)
         finally:
             self._task.async_val = 0
         if "ansible_job_id" not in job:
             return job
-        self._show(host, arguments["progress_file"])
+        # A later run removes the files of a job that nobody follows any more.
+        self._shell(
+            f"printf %s {shlex.quote(str(job.get('results_file', '')))} > {shlex.quote(path + RESULT_PATH_SUFFIX)}"
+        )
+        self._show(path)
         while True:
             status = self._job(job["ansible_job_id"], "status", task_vars)
             if status.get("finished"):
                 break
-            if status.get("failed") or self._is_still(arguments["progress_file"]):
+            if status.get("failed") or self._is_still(path):
                 return {
                     **status,
                     "failed": True,
-                    "msg": f"the pull's process on {host} is gone; run again to resume it",
+                    "msg": f"the process on {self._host} has ended; run again to resume it",
                 }
-            self._show(host, arguments["progress_file"])
+            self._show(path)
         self._job(job["ansible_job_id"], "cleanup", task_vars)
-        for key in (
-            "started",
-            "finished",
-            "ansible_job_id",
-            "results_file",
-            "stdout",
-            "stderr",
-            "stdout_lines",
-            "stderr_lines",
-        ):
-            status.pop(key, None)
-        return status
+        if "models" not in status and "failure" not in status:
+            status["msg"] = f"the process on {self._host} was stopped or has crashed; run again to resume it"
+            return {**status, "failed": True}
+        return {key: value for key, value in status.items() if key not in _JOB_KEYS}
 
-    def _show(self, host: str, path: str) -> None:
-        """Print lines until the job says that it is finished, or nothing new can be read."""
+    def _show(self, path: str) -> None:
+        """Print lines until the job reports its end, or nothing new can be read."""
         samples: list[tuple[float, int]] = []
-        last_line, last_time, still_since = "", -_LINE_EVERY, time.monotonic()
+        every = _LINE_EVERY
+        still_since = time.monotonic()
         seen: dict[str, t.Any] = {}
-        time.sleep(pause := _FIRST_LOOK)
+        time.sleep(pause := _FIRST_READ)
         while not seen.get("finished") and time.monotonic() - still_since < _STILL:
             state = self._read(path)
             now = time.monotonic()
             if state.get("time") != seen.get("time"):
                 still_since = now
             seen = state or seen
-            if state.get("models") or state.get("note"):
+            if (state.get("models") or state.get("note")) and not state["finished"]:
                 samples = [*samples[-8:], (now, sum(row["completed"] for row in state["models"].values()))]
                 (then, before), (_now, done) = samples[0], samples[-1]
                 line = progress_line(state, (done - before) / (now - then) if now > then else 0)
-                if line != last_line and now - last_time >= _LINE_EVERY and not state["finished"]:
-                    Display().display(message(f"{host}: {line}"))
-                    last_line, last_time = line, now
+                if now - self._last_time >= (every if line != self._last_line else _REPEAT):
+                    self._print(line)
+                    self._last_line, self._last_time = line, now
+                    every = min(every * _LINE_GROWTH, _LINE_EVERY_MAX)
             if not seen.get("finished"):
                 time.sleep(pause := min(1.5 * pause, _EVERY))
+
+    def _print(self, line: str) -> None:
+        """Print a line about the host; output that blocks is not used again."""
+        if self._muted:
+            return
+        text = message(f"{self._host}: {line}")
+        thread = threading.Thread(target=Display().display, args=(text,), daemon=True)
+        thread.start()
+        thread.join(_PRINT)
+        self._muted = thread.is_alive()
 
     def _is_still(self, path: str) -> bool:
         before = self._read(path).get("time")
@@ -179,18 +246,61 @@ class ActionModule(ActionBase):
             shared_loader_obj=self._shared_loader_obj,
         )
         action._task.args = {"jid": jid, "mode": mode}
-        return dict(self._patiently(lambda: action.run(task_vars=task_vars)))
+        return self._patiently(lambda: dict(action.run(task_vars=task_vars)))
 
     def _shell(self, command: str) -> str:
-        return str(self._patiently(lambda: self._low_level_execute_command(command))["stdout"])
+        return str(self._patiently(lambda: dict(self._low_level_execute_command(command)))["stdout"])
 
     def _patiently(self, call: t.Callable[[], dict[str, t.Any]]) -> dict[str, t.Any]:
-        """Outlast a connection that breaks: the job goes on without it."""
-        for attempt in range(1, _CONNECTION_TRIES + 1):
-            try:
-                return call()
-            except AnsibleConnectionFailure:
-                if attempt == _CONNECTION_TRIES:
-                    raise
-            time.sleep(5)
-        raise AssertionError("unreachable")
+        """Outlast a connection that breaks, as the job continues without it, and name a host that does not reply."""
+        end = time.monotonic() + _UNREACHABLE
+        named = False
+        while True:
+            attempt = _Attempt(call)
+            while not attempt.wait(_SILENCE):
+                self._print(f"no reply for {attempt.seconds:.0f} s; the job continues if the host runs")
+                if time.monotonic() >= end:
+                    raise AnsibleConnectionFailure(f"{self._host} does not reply; the next run waits for the job")
+            if not isinstance(attempt.error, AnsibleConnectionFailure):
+                return attempt.result()
+            if time.monotonic() >= end:
+                raise attempt.error
+            if not named:
+                self._print(f"the connection is lost, trying again: {attempt.error}")
+            named = True
+            time.sleep(_RECONNECT)
+
+
+class _Attempt:
+    """A call in a thread of its own, as a connection to a dead host may block for many minutes."""
+
+    def __init__(self, call: t.Callable[[], dict[str, t.Any]]) -> None:
+        self.error: BaseException | None = None
+        self._answer: dict[str, t.Any] = {}
+        self._started = time.monotonic()
+        # ansible-core keeps the current task in context variables.
+        context = contextvars.copy_context()
+        self._thread = threading.Thread(target=lambda: context.run(self._run, call), daemon=True)
+        self._thread.start()
+
+    def _run(self, call: t.Callable[[], dict[str, t.Any]]) -> None:
+        try:
+            self._answer = call()
+        except BaseException as exc:
+            self.error = exc
+
+    @property
+    def seconds(self) -> float:
+        """How long the call has taken so far."""
+        return time.monotonic() - self._started
+
+    def wait(self, seconds: float) -> bool:
+        """Wait for the end of the call; returns whether it has ended."""
+        self._thread.join(seconds)
+        return not self._thread.is_alive()
+
+    def result(self) -> dict[str, t.Any]:
+        """Return what the call returned, or raise what it raised."""
+        if self.error:
+            raise self.error
+        return self._answer

@@ -166,13 +166,14 @@ from ansible.module_utils.basic import AnsibleModule
 
 from ..module_utils._core.errors import OllamaError
 from ..module_utils._gpu import facts
+from ..module_utils._models.declaration import parse_models
 from ..module_utils._models.inspection import ask, model_rows, scheduled_verification, store_facts
-from ..module_utils._models.models import parse_wanted
 from ..module_utils._server.argspec import API, STORE, client, finish
 from ..module_utils._server.journal import read_compute
 from ..module_utils._server.settings import parse_host
 from ..module_utils._service.units import listening
-from ..module_utils._store.store import Memory, Store
+from ..module_utils._store.state import Memory
+from ..module_utils._store.store import Store
 
 _PROGRAMS = ("/usr/local/bin/ollama", "/usr/bin/ollama")
 
@@ -187,7 +188,7 @@ SPEC: dict[str, t.Any] = {
 
 def run(params: t.Mapping[str, t.Any], check_mode: bool) -> dict[str, t.Any]:
     """Observe the host; nothing is changed."""
-    declared = parse_wanted(params["models"], state="present", allow_cloud=True)
+    declared = parse_models(params["models"], state="present", allow_cloud=True)
     served = ask(client({**params, "api_url": _url(params)}))
     store = Store(params["models_dir"])
     disk, entries = store_facts(store)

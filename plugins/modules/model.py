@@ -2,21 +2,20 @@
 # Copyright (c) 2026, kaido.ollama contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Bring the models of an Ollama server to the wanted state."""
+"""Manage the models of an Ollama server."""
 
 from __future__ import annotations
 
 DOCUMENTATION = r"""
 module: model
-short_description: Bring the models of an Ollama server to the wanted state
+short_description: Manage the models of an Ollama server
 version_added: 0.1.0
 description:
-  - Pulls, updates, repairs, pins, names and removes models. One call takes the whole list.
+  - Pulls, updates, repairs, pins, renames, builds, loads, tests and removes models. One call takes the whole list.
   - Ollama trusts every file that exists in its store. This module compares each blob with its SHA-256 digest after a
-    pull, and whenever
-    the file has changed since; a damaged blob is removed and fetched again.
-  - A model that is already as declared costs no request to any registry, and no byte is read of blobs that have not
-    changed.
+    pull, and whenever the file has changed since. A damaged blob is removed and fetched again.
+  - A model that is already as declared costs no request to any registry, and blobs that have not changed are not read.
+  - One model that fails does not affect the others; the module fails after all of them had their turn.
 author:
   - kaido.ollama contributors (@kaido)
 extends_documentation_fragment:
@@ -29,8 +28,9 @@ attributes:
   check_mode:
     support: full
     details:
-      - Asks the registries for the manifests of what would be pulled, about one kilobyte for each model.
-      - On a host without a server yet, what is in O(models_dir) counts as installed.
+      - Requests from the registries the manifests of what would be pulled, about one kilobyte for each model.
+      - On a host without a server, the content of O(models_dir) counts as installed.
+      - Models are not tested.
   diff_mode:
     support: full
   idempotent:
@@ -38,46 +38,53 @@ attributes:
 options:
   models:
     description:
-      - The models, as names or as mappings with the keys C(name), C(state), C(digest) and C(aliases), which mean what
-        the options of
-        that name mean.
+      - The models, as names or as mappings.
+      - Every mapping has C(name). C(state), C(digest), C(aliases), C(source) and C(verify) have the meaning of the
+        options of that name, for this model only.
+      - C(loaded) V(true) loads the model into memory, V(false) unloads it. C(keep_alive) is how long it stays loaded
+        after its last use, by default V(forever); see M(kaido.ollama.model_loaded).
+      - C(probe) V(true) tests that the model answers. A mapping adds limits, C(tokens_per_second) and C(gpu) V(true)
+        for a model that must be in GPU memory as a whole; see M(kaido.ollama.model_probe). The test takes place at
+        every run.
+      - C(from), C(files), C(adapters), C(template), C(system), C(parameters), C(messages), C(license), C(quantize),
+        C(renderer) and C(parser) declare a custom model, with the meaning that they have in
+        M(kaido.ollama.model_build). Files are on the host. Mark a C(template) as C(!unsafe), as Ansible would evaluate
+        its braces.
       - Names are read as Ollama reads them, so V(llama3.2) is V(llama3.2:latest) and never V(llama3.2:1b).
     type: list
     elements: raw
   name:
-    description: The one model, instead of O(models).
+    description: A single model. Mutually exclusive with O(models), which has further keys.
     type: str
   state:
     description:
-      - V(present) wants the model to be there and sound; a registry is asked only if it is not.
-      - V(latest) also wants it to be what the registry offers now; that is compared by digest, without pulling.
+      - V(present) installs the model; a registry is only asked where it is missing or damaged.
+      - V(latest) also updates it to what the registry offers; that is compared by digest, without a pull.
       - V(absent) removes exactly this name. Blobs that other models need stay.
     type: str
     choices: [present, latest, absent]
     default: present
   digest:
     description:
-      - Pins O(name) to a manifest, as C(sha256:) and 64 hexadecimal digits. A registry that offers something else
-        under that tag is
-        refused before any byte is pulled.
-      - For a tag that is a list of variants (Ollama 0.40 and newer) both the list's digest and the chosen variant's
-        satisfy a pin, and so
-        does the digest that was pulled after the server has converted the model by itself.
+      - Pins O(name) to a manifest, as C(sha256:) and 64 hexadecimal digits. A registry that offers something else under
+        that tag is refused before any byte is pulled.
+      - For a tag that is a list of variants (Ollama 0.40 and newer) both the digest of the list and that of the chosen
+        variant satisfy a pin, and so does the digest that was pulled, after the server has converted the model.
     type: str
   aliases:
-    description: Further names of O(name); they share its blobs.
+    description: Additional names of O(name), which share its blobs.
     type: list
     elements: str
   lock:
-    description: Digests by model name, as in a lock file. A model's own O(digest) comes first.
+    description: Digests by model name, as in a lock file. A model's own O(digest) has precedence.
     type: dict
   mirrors:
     description:
       - Base URLs of registries to try in order before the public one, for example V(http://hecate.lan:11480).
       - What a mirror offers must have the pinned digest, or else the digest that the public registry has. Where there
-        is no pin and the public registry cannot be asked, a mirror is used only with O(mirrors_trusted). Models end
-        under their ordinary names.
-      - Mirrors are for models of the public registry; a name with a host of its own is pulled from there.
+        is no pin and the public registry cannot be asked, a mirror is only used with O(mirrors_trusted). Models get
+        their ordinary names.
+      - Mirrors serve models of the public registry. A name with another host is pulled from that host.
     type: list
     elements: str
     default: []
@@ -91,34 +98,36 @@ options:
     default: false
   source:
     description:
-      - A bundle on this host, a directory or tar that M(kaido.ollama.model_export) wrote, in the place of all
-        registries. No network is used.
-      - What O(state) and O(digest) mean stays. V(present) brings a model that is missing, damaged or not the pinned
-        one, and leaves alone one that is there under another digest than the bundle's, as when a registry has moved
-        on. V(latest) wants what the bundle has.
-      - Before the first byte is written all of the bundle is compared with its sums. One that is incomplete or was
-        tampered with is refused. That it is the bundle which was meant, only O(digest) can tell.
-      - As long as nothing has to be brought the bundle need not be there, but for V(latest).
+      - A bundle on the host, a directory or tar that M(kaido.ollama.model_export) wrote, which replaces all registries.
+        No network is used.
+      - O(state) and O(digest) keep their meaning. V(present) copies a model that is missing, damaged or not the pinned
+        one, and keeps one that has another digest than the bundle's. V(latest) installs the version in the bundle.
+      - The whole bundle is compared with its checksums before the first byte is written. A bundle that is incomplete or
+        was modified is refused. Only O(digest) ensures that it is the intended bundle.
+      - The bundle is not needed as long as no model has to be copied, except for V(latest).
+      - Where the bundle lacks one of the models, nothing is changed.
     type: path
   insecure:
-    description: Speak plain HTTP to the registry in a model's name. That is what Ollama means by C(insecure); mirrors
-      have their own scheme.
+    description: Use plain HTTP for the registry in the name of a model, which is the meaning of C(insecure) in Ollama.
+      The URLs of mirrors have a scheme.
     type: bool
     default: false
   verify:
     description:
-      - V(changed) hashes the blobs whose files have changed since they were last found right, new ones included.
+      - V(changed) hashes the blobs whose files have changed since they were last found intact, including new ones.
       - V(full) hashes all blobs of the declared models.
       - V(none) compares sizes only, or nothing where O(models_dir) cannot be read from where the module runs.
     type: str
     choices: [changed, full, none]
     default: changed
   exclusive:
-    description: Remove every model that is neither declared nor in O(keep). With an empty list nothing is removed.
+    description:
+      - Remove every model that is neither declared nor in O(keep), and name each one before it is removed.
+      - With an empty list nothing is removed.
     type: bool
     default: false
   keep:
-    description: Models that O(exclusive) leaves alone.
+    description: Models that O(exclusive) does not remove.
     type: list
     elements: str
     default: []
@@ -127,12 +136,12 @@ options:
     type: int
     default: 1
   stall_timeout:
-    description: Seconds without a new byte after which a pull is started again; it resumes where it was.
+    description: Seconds without a new byte after which a pull is restarted; it resumes where it was.
     type: float
     default: 90.0
   deadline:
-    description: Seconds after which look-ups and pulls are given up; what was fetched is kept for the next run. V(0)
-      means never.
+    description: Seconds after which requests to registries and pulls end; what was fetched is kept for the next run.
+      V(0) means no limit.
     type: float
     default: 0.0
   allow_cloud:
@@ -143,63 +152,70 @@ options:
     description: Seconds to wait for a server that does not answer yet.
     type: float
     default: 30.0
-  expect_address:
+  build_timeout:
+    description: Seconds that the server may be silent while it builds a custom model.
+    type: float
+    default: 600.0
+  load_timeout:
     description:
-      - Fail unless the server listens there, for example on V(127.0.0.1:11434), and nowhere else that is not loopback.
-      - Looked at on the host that the module runs on.
+      - How long loading, unloading or testing one model may take, as seconds or as a duration such as V(30m).
+      - V(0) means a day, as the setting E(OLLAMA_LOAD_TIMEOUT) without a limit does.
     type: str
-  expect_version:
-    description: Fail unless this is the version of the server that answers.
-    type: str
-  unit:
+    default: 5m
+  server:
     description:
-      - The systemd unit of the server, on the host that the module runs on. Its journal tells what the server
-        computes on, see
-        RV(compute).
-    type: str
-  vram:
-    description:
-      - Bytes of GPU memory of the server. A model that is to be pulled and will not fit is a warning that says how much
-        of it would run on the CPU. V(0) means that this is not known.
-      - An estimate - the weights and a tenth for the context.
-    type: int
-    default: 0
-  detach:
-    description:
-      - If something has to be pulled, do nothing and return with RV(pending) instead.
-      - The collection's action plugin uses this, to run the pull in the background and show its progress.
-    type: bool
-    default: false
-  progress_file:
-    description: A file that the module keeps the progress of pulls in. The collection's action plugin uses this.
-    type: path
+      - Checks of the server in the same call, which M(kaido.ollama.server_info) describes.
+      - They need the module to run on the host of the server, except for O(server.version).
+    type: dict
+    suboptions:
+      version:
+        description: Fail unless the server has this version.
+        type: str
+      address:
+        description: Fail unless the server listens on this address, and nowhere else that is not loopback.
+        type: str
+      unit:
+        description: The systemd unit of the server. Its journal shows what the server computes on, see RV(compute).
+        type: str
+      vram:
+        description:
+          - Bytes of GPU memory of the server. A warning names each model that is to be fetched and does not fit, with
+            the share that would run on the CPU. V(0) means unknown.
+          - The estimate is the size of the weights and a tenth for the context.
+        type: int
+        default: 0
 notes:
-  - A pull ends when its client goes away, and resumes in the next run; Ollama deletes unfinished downloads older than
-    an hour when it starts.
-  - 'Failures have a stable RV(ignore:failure.code). About input: V(invalid_name), V(invalid_digest),
-    V(invalid_model), V(duplicate_model),
-    V(invalid_mirror), V(invalid_url), V(invalid_option), V(cloud_model). About sources: V(tag_missing),
-    V(digest_not_offered), V(mirror_unverified),
-    V(digest_mismatch), V(registry_unreachable), V(registry_refused), V(registry_unsuitable), V(registry_is_http),
-    V(tag_unsuitable) where a registry refuses a tag, such as one of several files, V(bad_manifest),
-    V(no_variant), V(tls), V(stalled), V(connection_lost), V(deadline), V(bundle_unreadable),
-    V(bundle_incomplete), V(bundle_tampered). About the host: V(unreachable), V(redirect_refused),
-    V(bad_proxy), V(wrong_version), V(wrong_address), V(disk_full),
-    V(busy), V(store_unreadable), V(store_unwritable), V(store_unsafe) for a link or for the rights of other accounts
-    in the store, V(cannot_drop_privileges), V(store_mismatch), V(server_too_old), V(server_error),
-    V(not_converged).'
+  - Where models have to be pulled or built, an asynchronous job on the host does that, and the output shows its
+    progress. The job continues after Ctrl-C and after a broken connection. The next run waits for it;
+    M(kaido.ollama.model_stop) and the playbook C(kaido.ollama.stop) end it.
+  - A pull that was interrupted resumes in the next run. Ollama deletes unfinished downloads that are older than an hour
+    when it starts.
+  - 'Failures have a stable RV(ignore:failure.code). About input: V(invalid_name), V(invalid_digest), V(invalid_model),
+    V(duplicate_model), V(invalid_mirror), V(invalid_url), V(invalid_option), V(cloud_model), V(file_missing). About
+    sources: V(tag_missing), V(digest_not_offered), V(mirror_unverified), V(digest_mismatch), V(registry_unreachable),
+    V(registry_refused), V(registry_unsuitable), V(registry_is_http), V(tag_unsuitable) where a registry refuses a tag,
+    such as one of several files, V(bad_manifest), V(no_variant), V(tls), V(stalled), V(connection_lost), V(deadline),
+    V(bundle_unreadable), V(bundle_incomplete), V(bundle_tampered). About custom models: V(not_found) for a base that is
+    not installed, V(quantize_unsupported), V(build_failed), V(damaged). About memory and tests: V(load_failed),
+    V(server_busy), V(evicted), V(still_loaded), V(runner_failed), V(empty_answer), V(on_cpu), V(partly_on_cpu),
+    V(gpu_disagrees), V(too_slow). About the host: V(unreachable), V(redirect_refused), V(bad_proxy), V(wrong_version),
+    V(wrong_address), V(disk_full), V(busy), V(store_unreadable), V(store_unwritable), V(store_unsafe) for a link or for
+    the permissions of other accounts in the store, V(cannot_drop_privileges), V(store_mismatch), V(server_too_old),
+    V(server_error), V(not_converged).'
 seealso:
   - module: kaido.ollama.model_info
+  - module: kaido.ollama.model_stop
   - module: kaido.ollama.model_verify
   - module: kaido.ollama.model_export
+  - module: kaido.ollama.server_info
 """
 
 EXAMPLES = r"""
-- name: Have a model
+- name: Install a model
   kaido.ollama.model:
     name: llama3.2:3b
 
-- name: Have these models, fetched over the LAN where possible
+- name: Manage several models, with a mirror on the LAN
   kaido.ollama.model:
     models:
       - llama3.2:3b
@@ -208,14 +224,30 @@ EXAMPLES = r"""
         aliases: [default-embed]
       - name: qwen2.5-coder:7b
         state: latest
+        loaded: true
+        probe:
+          tokens_per_second: 20
+          gpu: true
+      - name: helper:1
+        from: llama3.2:3b
+        system: You are the helper of the operations team. Answer in one paragraph.
+        template: !unsafe "{{ if .System }}{{ .System }} {{ end }}{{ .Prompt }}"
+        parameters:
+          num_ctx: 16384
       - name: old-model:1b
         state: absent
     mirrors: [http://hecate.lan:11480]
 
-- name: Have a model on a host without a network
+- name: Install a model on a host without a network
   kaido.ollama.model:
     name: llama3.2:3b
     source: /media/usb/models.tar
+
+- name: Remove all models that are not declared
+  kaido.ollama.model:
+    models: [llama3.2:3b]
+    exclusive: true
+    keep: [experiment:latest]
 """
 
 RETURN = r"""
@@ -230,7 +262,7 @@ models:
       type: str
       returned: always
     state:
-      description: The wanted state.
+      description: The declared state.
       type: str
       returned: always
     digest_before:
@@ -246,11 +278,11 @@ models:
       type: int
       returned: always
     changed:
-      description: Whether this model or one of its aliases is another or in a better state than before.
+      description: Whether the digest, the condition or the place in memory of this model or of an alias has changed.
       type: bool
       returned: always
     actions:
-      description: What was done or in check mode would be.
+      description: What was done, or in check mode would be done.
       type: list
       elements: str
       returned: always
@@ -271,27 +303,41 @@ models:
       description: When all its blobs had been hashed and were intact, in seconds since the epoch, or null.
       type: int
       returned: success
+    memory:
+      description: The place in memory, as in M(kaido.ollama.model_loaded); null for a model without C(loaded).
+      type: dict
+      returned: always
+    probe:
+      description: The test of inference, as in M(kaido.ollama.model_probe); null for a model that was not tested.
+      type: dict
+      returned: always
     damage:
       description: The damaged blobs that were found, with RV(ignore:kind) V(missing), V(short), V(long), V(content)
         or V(unreadable).
       type: list
       elements: dict
       returned: always
+messages:
+  description: One sentence for each finding, repair and removal. The output shows them, except with a callback plugin
+    that writes a machine-readable format.
+  returned: success, and failure after something was changed
+  type: list
+  elements: str
 removed:
-  description: What O(exclusive) removed.
+  description: The models that O(exclusive) removed.
   returned: success
   type: list
   elements: str
 bytes_pulled:
-  description: Bytes fetched in all.
+  description: Bytes fetched for all models.
   returned: success
   type: int
 bytes_missing:
-  description: Bytes that were or would be to fetch.
+  description: Bytes that had to be fetched.
   returned: success
   type: int
 bytes_free:
-  description: Bytes free where the store is at the start.
+  description: Free bytes on the disk of the store at the start.
   returned: success
   type: int
 hashed_bytes:
@@ -302,33 +348,25 @@ server_version:
   description: The version of the server that answered or null in check mode without a server.
   returned: success
   type: str
-pending:
-  description: That something has to be pulled.
-  returned: with O(detach)
-  type: bool
-progress_file:
-  description: Where to keep the progress then.
-  returned: with O(detach)
-  type: str
 compute:
   description:
-    - The devices that the server found when it started, as its journal has them, with V(library), V(name), V(total)
+    - The devices that the server found when it started, as its journal lists them, with V(library), V(name), V(total)
       and more. A single C(cpu) means that it found no usable GPU.
-    - Empty unless O(unit) is given.
+    - Empty unless O(server.unit) is given.
   returned: success
   type: list
   elements: dict
 ansible_facts:
   description: As in M(kaido.ollama.service_info).
-  returned: with O(expect_address)
+  returned: with O(server.address)
   type: dict
 failure:
-  description: What went wrong, for programs.
+  description: The failure in machine-readable form.
   returned: failure
   type: dict
   contains:
     code:
-      description: A stable code see the notes.
+      description: A stable code, see the notes.
       type: str
       returned: always
     message:
@@ -337,29 +375,32 @@ failure:
       returned: always
 """
 
-import contextlib
+import os
 import typing as t
-import uuid
+from dataclasses import replace
 
 from ansible.module_utils.basic import AnsibleModule
 
 from ..module_utils._core.errors import OllamaError
 from ..module_utils._core.name import parse
 from ..module_utils._core.progress import Progress
-from ..module_utils._core.sockets import check as check_address
-from ..module_utils._models.bundle_import import BundleSource
-from ..module_utils._models.models import Models, Options, Wanted, converge, parse_wanted
+from ..module_utils._models.converge import converge
+from ..module_utils._models.declaration import DeclaredModel, parse_models
+from ..module_utils._models.job import DETACH, PROGRESS_FILE, new_progress_file, remove_ended
+from ..module_utils._models.loaded import parse_timeout
 from ..module_utils._models.registry import parse_mirror
+from ..module_utils._models.session import Options, Session
 from ..module_utils._server.api import newer_than
 from ..module_utils._server.argspec import API, REGISTRY, STORE, client, finish, registry_environment
-from ..module_utils._server.journal import read_compute
-from ..module_utils._service.units import listening
+from ..module_utils._service.server_checks import ExpectedServer, check_server, observed
 from ..module_utils._store.findings import doubt
-from ..module_utils._store.store import Memory, Store, exclusive, memory_path
+from ..module_utils._store.state import Memory, exclusive, memory_path
+from ..module_utils._store.store import Store
 from ..module_utils._store.verification import last_verified
 
 # Seconds; a model of 400 GB over a slow line takes its time.
 _LONGEST_WAIT = 24 * 3600.0
+_WAITING = "waiting for another run on this host to end"
 
 SPEC: dict[str, t.Any] = {
     "models": {"type": "list", "elements": "raw"},
@@ -380,12 +421,17 @@ SPEC: dict[str, t.Any] = {
     "deadline": {"type": "float", "default": 0.0},
     "allow_cloud": {"type": "bool", "default": False},
     "startup_timeout": {"type": "float", "default": 30.0},
-    "expect_version": {"type": "str"},
-    "expect_address": {"type": "str"},
-    "unit": {"type": "str"},
-    "vram": {"type": "int", "default": 0},
-    "detach": {"type": "bool", "default": False},
-    "progress_file": {"type": "path"},
+    "build_timeout": {"type": "float", "default": 600.0},
+    "load_timeout": {"type": "str", "default": "5m"},
+    "server": {
+        "type": "dict",
+        "options": {
+            "version": {"type": "str"},
+            "address": {"type": "str"},
+            "unit": {"type": "str"},
+            "vram": {"type": "int", "default": 0},
+        },
+    },
     **API,
     **REGISTRY,
     **STORE,
@@ -393,19 +439,53 @@ SPEC: dict[str, t.Any] = {
 
 
 def run(params: t.Mapping[str, t.Any], check_mode: bool) -> dict[str, t.Any]:
-    """Check the input, then look, plan and act."""
-    for option, least in (("parallel", 1), ("stall_timeout", 1), ("deadline", 0), ("startup_timeout", 0)):
+    """Check the input, then survey, plan and act."""
+    declared, options = _parse(params)
+    path = memory_path(Store(params["models_dir"]), params["state_dir"])
+    if check_mode:
+        return _converge(params, declared, options, Progress(), check_mode=True)
+    progress = Progress(os.environ.get(PROGRESS_FILE))
+    try:
+        progress.note(_WAITING)
+        with exclusive(path, seconds=0 if options.detach else params["deadline"] or _LONGEST_WAIT) as alone:
+            progress.note("")
+            if not alone and not options.detach:
+                raise OllamaError("busy", f"another run is still working on {params['models_dir']}")
+            if alone:
+                remove_ended(path)
+                result = _converge(params, declared, options, progress, check_mode=False)
+            else:
+                result = {"changed": False, "pending": True, "waiting": _WAITING, "removals": []}
+        return {**result, "progress_file": new_progress_file(path)} if "pending" in result else result
+    finally:
+        progress.finish()
+
+
+def _parse(params: t.Mapping[str, t.Any]) -> tuple[list[DeclaredModel], Options]:
+    """Return the declared models and how to reach their states; raises OllamaError for invalid input."""
+    for option, least in (
+        ("parallel", 1),
+        ("stall_timeout", 1),
+        ("deadline", 0),
+        ("startup_timeout", 0),
+        ("build_timeout", 1),
+    ):
         if params[option] < least:
-            raise OllamaError(
-                "invalid_option", f"{option}: {params[option]} is not allowed; allowed is {least} or more"
-            )
-    one = {"name": params["name"], "digest": params["digest"], "aliases": params["aliases"]}
-    wanted = parse_wanted(
+            raise OllamaError("invalid_option", f"{option}: invalid value {params[option]}; expected {least} or more")
+    server = params["server"] or {}
+    if server.get("vram", 0) < 0:
+        raise OllamaError("invalid_option", f"server.vram: invalid value {server['vram']}; expected 0 or more")
+    # A name that is empty is a mistake, not a missing option.
+    one = {"name": params["name"] or " ", "digest": params["digest"], "aliases": params["aliases"]}
+    declared = parse_models(
         [one] if params["name"] is not None else params["models"],
         state=params["state"],
         allow_cloud=params["allow_cloud"],
         locked=params["lock"],
     )
+    bundle = params["source"]
+    if bundle:
+        declared = [model if model.source or model.recipe else replace(model, source=bundle) for model in declared]
     options = Options(
         mirrors=tuple(parse_mirror(url) for url in params["mirrors"]),
         mirrors_trusted=params["mirrors_trusted"],
@@ -416,69 +496,60 @@ def run(params: t.Mapping[str, t.Any], check_mode: bool) -> dict[str, t.Any]:
         parallel=params["parallel"],
         exclusive=params["exclusive"],
         keep=tuple(parse(name, allow_cloud=True, what="keep") for name in params["keep"]),
-        detach=params["detach"],
-        # The call that looked has said it; this one pulls.
-        vram=0 if params["progress_file"] else params["vram"],
+        detach=DETACH in os.environ,
+        all_or_nothing=bool(bundle),
+        build_timeout=params["build_timeout"],
+        load_timeout=parse_timeout(params["load_timeout"], what="load_timeout"),
+        unit=server.get("unit"),
+        # The call before this one has returned the warning.
+        vram=0 if PROGRESS_FILE in os.environ else server.get("vram", 0),
         environment=registry_environment(params),
     )
-    path = memory_path(Store(params["models_dir"]), params["state_dir"])
-    progress = Progress(params["progress_file"])
-    try:
-        if check_mode:
-            return _converge(params, wanted, options, progress, check_mode=True)
-        progress.note("waiting for another run on this host to end")
-        with exclusive(path, seconds=0 if params["detach"] else params["deadline"] or _LONGEST_WAIT) as alone:
-            progress.note("")
-            if not alone and not params["detach"]:
-                raise OllamaError("busy", f"another run is still working on {params['models_dir']}")
-            result: dict[str, t.Any] = {"changed": False, "pending": True}
-            if alone:
-                result = _converge(params, wanted, options, progress, check_mode=False)
-            return (
-                {**result, "progress_file": f"{path[:-5]}-{uuid.uuid4()}.progress"} if "pending" in result else result
-            )
-    finally:
-        progress.finish()
+    return declared, options
 
 
 def _converge(
-    params: t.Mapping[str, t.Any], wanted: list[Wanted], options: Options, progress: Progress, *, check_mode: bool
+    params: t.Mapping[str, t.Any],
+    declared: list[DeclaredModel],
+    options: Options,
+    progress: Progress,
+    *,
+    check_mode: bool,
 ) -> dict[str, t.Any]:
+    given = params["server"] or {}
+    expected = ExpectedServer(given.get("version"), given.get("address"), given.get("unit"))
     server = client(params)
-    version: str | None = None
-    try:
-        version = server.wait(0 if check_mode else params["startup_timeout"])
-    except OllamaError:
-        if not check_mode:
-            raise
-    if params["expect_version"] and version != params["expect_version"] and not check_mode:
+    version = check_server(server, expected, wait=params["startup_timeout"], check_mode=check_mode)
+    lists = newer_than(version or expected.version or "0", (0, 40))
+    memory = Memory.of(Store(params["models_dir"]), params["state_dir"])
+    doubt(memory)
+    session = Session(
+        server,
+        _store(params, lists, check_mode=check_mode),
+        memory,
+        options,
+        lists=lists,
+        version=version,
+        progress=progress,
+    )
+    result = converge(session, declared, check_mode=check_mode)
+    for item, row in zip(declared, result.get("models", [])):
+        entry = session.store.find(item.name) if session.store else None
+        row["verified_at"] = last_verified(session.store, memory, entry) if session.store and entry else None
+    return dict(result, server_version=version, **observed(expected))
+
+
+def _store(params: t.Mapping[str, t.Any], lists: bool, *, check_mode: bool) -> Store | None:
+    """Return the store, or None where it is not readable and need not be."""
+    store = Store(params["models_dir"], generation=2 if lists else 1)
+    if store.readable:
+        return store
+    if params["verify"] != "none" and not check_mode:
         raise OllamaError(
-            "wrong_version",
-            f"expect_version: {params['expect_version']} was expected, but {version} answers at {server.base_url}",
+            "store_unreadable",
+            f"models_dir: cannot read {store.root}; expected OLLAMA_MODELS of the server with become, or verify: none",
         )
-    if params["expect_address"] and version:
-        check_address(params["expect_address"])
-    lists = newer_than(version or params["expect_version"] or "0", (0, 40))
-    store: Store | None = Store(params["models_dir"], generation=2 if lists else 1)
-    if store and not store.readable:
-        if params["verify"] != "none" and not check_mode:
-            raise OllamaError(
-                "store_unreadable",
-                f"models_dir: cannot read {store.root}; give the server's OLLAMA_MODELS, become, or set verify: none",
-            )
-        store = None
-    with contextlib.ExitStack() as stack:
-        supply = stack.enter_context(BundleSource(params["source"], lists=lists)) if params["source"] else None
-        memory = Memory.of(Store(params["models_dir"]), params["state_dir"])
-        doubt(memory)
-        models = Models(server, store, memory, options, lists=lists, progress=progress, supply=supply)
-        result = converge(models, wanted, server_up=version is not None, check_mode=check_mode)
-        for item, row in zip(wanted, result.get("models", [])):
-            entry = store.find(item.name) if store else None
-            row["verified_at"] = last_verified(store, memory, entry) if store and entry else None
-    if params["expect_address"]:
-        result["ansible_facts"] = {"ollama_listening": listening()}
-    return dict(result, server_version=version, compute=read_compute(params["unit"]) if params["unit"] else [])
+    return None
 
 
 def main() -> None:

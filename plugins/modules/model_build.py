@@ -2,27 +2,27 @@
 # Copyright (c) 2026, kaido.ollama contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Build a model of one's own on an Ollama server, from what a Modelfile would say."""
+"""Build a custom model on an Ollama server."""
 
 from __future__ import annotations
 
 DOCUMENTATION = r"""
 module: model_build
-short_description: Build a model of your own on an Ollama server
+short_description: Build a custom model on an Ollama server
 version_added: 0.1.0
 description:
-  - Makes a model from an installed one or from files, with template, system prompt, parameters and more, as
+  - Creates a model from an installed one or from files, with template, system prompt, parameters and more, as
     C(ollama create) does with a Modelfile.
-  - Twice is nothing. A second run with the same recipe sends no file and builds nothing, on every server.
+  - The module is idempotent on all versions of the server. A second run with the same recipe sends no file and builds
+    nothing.
   - Servers 0.30 to 0.33 rewrite the weights that they import, and newer ones may convert them when they load the model
-    for the first time, so what is installed does not tell what it was made from. The module therefore keeps the digest
-    of the recipe, next to the digest of the manifest that came out of it, in O(state_dir), beside and not inside the
-    model store.
-  - The recipe's digest covers the digests of all files, the digest of the manifest of O(from), and all texts,
-    parameters and messages. So a new version of the base model builds the model again.
-  - A model that was changed by hand is found because its manifest is no longer the recorded one, and is built again.
-  - A model about which nothing is recorded is compared with what the server shows of it. Where that settles the matter
-    it counts as built; otherwise it is built once more, which is a change only if the result is another one.
+    for the first time, so that an installed model does not show its origin. The module therefore records the digest of
+    the recipe, and the digest of the resulting manifest, in O(state_dir) outside the model store.
+  - The digest of the recipe covers the digests of all files, the digest of the manifest of O(from), and all texts,
+    parameters and messages. A new version of the base model therefore leads to a new build.
+  - A model that was changed manually is detected by its manifest, and is built again.
+  - A model without a record is compared with the description that the server returns. Where that proves the recipe, the
+    model counts as built. Otherwise it is built again, which counts as a change only if the result differs.
 author:
   - kaido.ollama contributors (@kaido)
 extends_documentation_fragment:
@@ -34,8 +34,8 @@ attributes:
   check_mode:
     support: full
     details:
-      - Where O(from) is not installed yet, it forecasts what would happen once it is.
-      - A model about which nothing is known counts as one that would change.
+      - Where O(from) is not installed yet, the prediction assumes that it will be.
+      - A model without a record, which the server's description does not prove, counts as one that would change.
   diff_mode:
     support: full
   idempotent:
@@ -46,14 +46,14 @@ options:
     type: str
     required: true
   state:
-    description: Whether the model shall be there. V(absent) needs no other option than O(name).
+    description: Whether the model exists. V(absent) needs no other option than O(name).
     type: str
     choices: [present, absent]
     default: present
   from:
     description:
       - The installed model to start from, or the absolute path of a GGUF file.
-      - A model that is not installed is a failure; the server by itself would pull it unchecked.
+      - A model that is not installed is a failure, as the server would pull it without verification.
     type: str
   files:
     description:
@@ -70,7 +70,9 @@ options:
     elements: path
     default: []
   template:
-    description: The prompt template. That of O(from), or one of the server's choice, by default.
+    description:
+      - The prompt template in the syntax of Go. That of O(from), or one that the server chooses, by default.
+      - Mark the value as C(!unsafe), or read it from a file, as Ansible would evaluate its braces.
     type: str
   system:
     description: The system prompt. That of O(from) by default.
@@ -78,15 +80,16 @@ options:
   parameters:
     description:
       - Parameters such as C(num_ctx) or C(temperature), numbers or booleans; C(stop) takes a list of texts.
-      - They are laid over those of O(from).
+      - They override those of O(from).
     type: dict
   messages:
-    description: A conversation to begin with, instead of that of O(from); mappings with C(role) and C(content).
+    description: Messages at the beginning of each conversation, as mappings with C(role) and C(content). Those of
+      O(from) by default.
     type: list
     elements: dict
     default: []
   license:
-    description: The texts of the licenses, instead of those of O(from).
+    description: The texts of the licenses. Those of O(from) by default.
     type: list
     elements: str
     default: []
@@ -102,7 +105,7 @@ options:
     description: The server's built-in parser for answers of this model.
     type: str
   timeout:
-    description: Seconds that the server may be silent while it builds; the time for reading the files comes on top.
+    description: Seconds that the server may be silent while it builds, plus the time to read the files.
     type: float
     default: 600.0
   startup_timeout:
@@ -113,7 +116,7 @@ notes:
   - With O(ignore:exclusive) of M(kaido.ollama.model), list the built models in its O(ignore:keep).
   - 'Failures have a stable RV(ignore:failure.code). About input: V(invalid_name), V(cloud_model), V(invalid_option),
     V(invalid_url), V(file_missing), V(not_found) for a base that is not installed, V(quantize_unsupported). About the
-    build: V(build_failed) with the server''s words, V(digest_mismatch) where a file changed while it was sent,
+    build: V(build_failed) with the message of the server, V(digest_mismatch) where a file changed while it was sent,
     V(damaged) where blobs of the base are. About the host: V(unreachable), V(disk_full), V(busy), V(store_unreadable),
     V(store_unwritable), V(connection_lost), V(stalled), V(tls), V(redirect_refused), V(bad_proxy), V(bad_answer),
     V(server_error).'
@@ -122,7 +125,7 @@ seealso:
 """
 
 EXAMPLES = r"""
-- name: Have a model with a character
+- name: Build a model with a system prompt
   kaido.ollama.model_build:
     name: helper:1
     from: llama3.2:3b
@@ -132,11 +135,17 @@ EXAMPLES = r"""
       num_ctx: 16384
       stop: ["<|end|>"]
 
-- name: Have a model from a file
+- name: Build a model from a GGUF file
   kaido.ollama.model_build:
     name: house/writer:q4
     from: /srv/models/writer-q4_k_m.gguf
-    template: "{{ '{{' }} .Prompt {{ '}}' }}"
+    template: !unsafe "{{ if .System }}<|system|>{{ .System }}{{ end }}{{ .Prompt }}"
+
+- name: Build a model with a template from a file on the controller
+  kaido.ollama.model_build:
+    name: house/chat:1
+    from: llama3.2:3b
+    template: "{{ lookup('ansible.builtin.file', 'chat.tmpl') }}"
 """
 
 RETURN = r"""
@@ -153,11 +162,11 @@ digest_before:
   returned: success
   type: str
 digest_after:
-  description: The digest at the end. Null where there is none and where check mode cannot know it.
+  description: The digest at the end. Null where there is none, and where check mode cannot predict it.
   returned: success
   type: str
 actions:
-  description: What was done or in check mode would be.
+  description: What was done, or in check mode would be done.
   returned: success
   type: list
   elements: str
@@ -170,12 +179,12 @@ server_version:
   returned: success
   type: str
 failure:
-  description: What went wrong, for programs.
+  description: The failure in machine-readable form.
   returned: failure
   type: dict
   contains:
     code:
-      description: A stable code see the notes.
+      description: A stable code, see the notes.
       returned: always
       type: str
     message:
@@ -190,10 +199,12 @@ from ansible.module_utils.basic import AnsibleModule
 
 from ..module_utils._core.errors import OllamaError
 from ..module_utils._core.name import parse
-from ..module_utils._models.custom import Builder, parse_recipe
+from ..module_utils._models.custom import Builder
+from ..module_utils._models.recipe import parse_recipe
 from ..module_utils._server.api import Client
 from ..module_utils._server.argspec import API, STORE, client, finish
-from ..module_utils._store.store import Memory, Store, exclusive, memory_path
+from ..module_utils._store.state import Memory, exclusive, memory_path
+from ..module_utils._store.store import Store
 
 SPEC: dict[str, t.Any] = {
     "name": {"type": "str", "required": True},
@@ -217,15 +228,13 @@ SPEC: dict[str, t.Any] = {
 
 
 def run(params: t.Mapping[str, t.Any], check_mode: bool) -> dict[str, t.Any]:
-    """Check the input, then look, plan and act."""
+    """Check the input, then build the model unless it is as declared."""
     for option, least in (("timeout", 1), ("startup_timeout", 0)):
         if params[option] < least:
-            raise OllamaError(
-                "invalid_option", f"{option}: {params[option]} is not allowed; allowed is {least} or more"
-            )
+            raise OllamaError("invalid_option", f"{option}: invalid value {params[option]}; expected {least} or more")
     if check_mode:
         return _build(params, check_mode=True)
-    # Two builds on one host would forget each other's recipes.
+    # Two builds at once on one host would overwrite each other's records.
     path = memory_path(Store(params["models_dir"]), params["state_dir"])
     with exclusive(path, seconds=params["timeout"]) as alone:
         if not alone:
@@ -236,7 +245,7 @@ def run(params: t.Mapping[str, t.Any], check_mode: bool) -> dict[str, t.Any]:
 def _build(params: t.Mapping[str, t.Any], *, check_mode: bool) -> dict[str, t.Any]:
     memory = Memory.of(Store(params["models_dir"]), params["state_dir"])
     name = parse(params["name"])
-    recipe = parse_recipe(params, memory) if params["state"] == "present" else None
+    recipe = parse_recipe(name, params) if params["state"] == "present" else None
     server: Client | None = client(params)
     version: str | None = None
     try:

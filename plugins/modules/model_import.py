@@ -111,7 +111,8 @@ from ..module_utils._core.name import parse_digest
 from ..module_utils._models.bundle import Bundle, check
 from ..module_utils._models.bundle_import import compare, import_, record_origins
 from ..module_utils._server.argspec import STORE, finish
-from ..module_utils._store.store import Memory, Store, exclusive, memory_path
+from ..module_utils._store.state import Memory, exclusive, memory_path
+from ..module_utils._store.store import Store
 
 # Seconds to wait for another run on the same store.
 _WAIT = 600.0

@@ -2,18 +2,18 @@
 # Copyright (c) 2026, kaido.ollama contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Tell what models an Ollama server has, and which of them are loaded."""
+"""Gather information about the models of an Ollama server."""
 
 from __future__ import annotations
 
 DOCUMENTATION = r"""
 module: model_info
-short_description: Tell what models an Ollama server has, and which of them are loaded
+short_description: Gather information about the models of an Ollama server
 version_added: 0.1.0
 description:
-  - Lists installed models with digest, size and kind, and for loaded ones until when and how much of them is in GPU
-    memory.
-  - Talks to the server only, so it works without C(become) and against a server on another host.
+  - Lists the installed models with digest, size and kind, and for loaded ones how long they stay loaded and how much of
+    them is in GPU memory.
+  - Only uses the API of the server, so that it works without C(become) and for a server on another host.
 author:
   - kaido.ollama contributors (@kaido)
 extends_documentation_fragment:
@@ -23,7 +23,7 @@ extends_documentation_fragment:
   - kaido.ollama._attributes.action_group
 options:
   names:
-    description: Only these models. All by default. A name that is not installed is simply not in the result.
+    description: Only these models. All by default. A name that is not installed is not in the result.
     type: list
     elements: str
     default: []
@@ -37,11 +37,11 @@ seealso:
 """
 
 EXAMPLES = r"""
-- name: What is there?
+- name: Gather information about models
   kaido.ollama.model_info:
   register: ollama
 
-- name: Is anything of the default model on the CPU?
+- name: Verify that the default model is completely in GPU memory
   ansible.builtin.assert:
     that: (ollama.models | selectattr("name", "eq", "llama3.2:3b") | first).vram_share == 1.0
 """
@@ -131,7 +131,7 @@ from ansible.module_utils.basic import AnsibleModule
 
 from ..module_utils._core.errors import OllamaError
 from ..module_utils._core.name import parse
-from ..module_utils._models.models import list_models
+from ..module_utils._models.installed import list_models
 from ..module_utils._server.argspec import API, client, finish
 
 SPEC: dict[str, t.Any] = {
@@ -142,7 +142,7 @@ SPEC: dict[str, t.Any] = {
 
 
 def run(params: t.Mapping[str, t.Any], check_mode: bool) -> dict[str, t.Any]:
-    """Ask the server for its lists and join them."""
+    """Return the installed models with their place in memory."""
     keys = {parse(name, allow_cloud=True, what="names").key for name in params["names"]}
     server = client(params)
     try:

@@ -2,18 +2,18 @@
 # Copyright (c) 2026, kaido.ollama contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Keep models of an Ollama server in memory, or unload them."""
+"""Load models of an Ollama server into memory, or unload them."""
 
 from __future__ import annotations
 
 DOCUMENTATION = r"""
 module: model_loaded
-short_description: Keep models of an Ollama server in memory, or unload them
+short_description: Load models of an Ollama server into memory, or unload them
 version_added: 0.1.0
 description:
-  - Loads models so that the first question does not wait for that, and says how long they stay; or unloads them.
-  - Works for models that generate and for models that only embed.
-  - Talks to the server only, so it works without C(become) and against a server on another host.
+  - Loads models, so that the first request does not wait for that, and sets how long they stay loaded; or unloads them.
+  - Works for models that generate text and for embedding models.
+  - Only uses the API of the server, so that it works without C(become) and for a server on another host.
 author:
   - kaido.ollama contributors (@kaido)
 extends_documentation_fragment:
@@ -24,7 +24,7 @@ attributes:
   check_mode:
     support: full
     details:
-      - Without a server, or for a model that is not installed yet, it forecasts what would happen once these are there.
+      - Without a server, or for a model that is not installed, the prediction assumes that they will be there.
   diff_mode:
     support: full
   idempotent:
@@ -35,22 +35,21 @@ options:
     type: list
     elements: str
   name:
-    description: The one model, instead of O(models).
+    description: A single model. Mutually exclusive with O(models).
     type: str
   state:
     description:
-      - V(loaded) wants the models in memory for as long as O(keep_alive) says.
-      - V(unloaded) wants them not in memory. A request that a model is working on ends first.
+      - V(loaded) loads the models and keeps them for O(keep_alive).
+      - V(unloaded) unloads them. A request that a model is processing ends first.
     type: str
     choices: [loaded, unloaded]
     default: loaded
   keep_alive:
     description:
       - How long the models stay after their last use, V(forever), as seconds, or as a duration such as V(1h30m).
-      - A later request may bring a C(keep_alive) of its own, which then counts. This module does not hold clients to
-        anything, it only finds and mends that at the next run.
-      - The server tells only when it will unload a model. So a timer that is merely set anew is no change; one that
-        ends earlier than before is, and so is the step from or to V(forever).
+      - A later request may have a C(keep_alive) of its own, which replaces this one until the next run.
+      - The server only reports when it will unload a model. A timer that starts again is therefore no change; one that
+        ends earlier than before is a change, and so is the transition from or to V(forever).
     type: str
     default: forever
   timeout:
@@ -66,20 +65,20 @@ notes:
     server lists such a place under the name that was loaded first.
   - 'Failures have a stable RV(ignore:failure.code): V(invalid_name), V(cloud_model), V(invalid_option), V(invalid_url),
     V(unreachable), V(not_found) for a model that is not installed, V(server_busy) where the server''s queue is full,
-    V(load_failed) with the server''s words where it cannot load a model, V(evicted) where it unloaded one to make room
-    for the next, V(still_loaded), V(tls), V(redirect_refused),
-    V(bad_proxy), V(stalled), V(connection_lost), V(bad_answer).'
+    V(load_failed) with the message of the server where it cannot load a model, V(evicted) where it unloaded one to
+    make room for the next, V(still_loaded), V(tls), V(redirect_refused), V(bad_proxy), V(stalled), V(connection_lost),
+    V(bad_answer).'
 seealso:
   - module: kaido.ollama.model
   - module: kaido.ollama.model_probe
 """
 
 EXAMPLES = r"""
-- name: Have the default models in memory
+- name: Load the default models
   kaido.ollama.model_loaded:
     models: [llama3.2:3b, nomic-embed-text]
 
-- name: Make room
+- name: Unload a large model
   kaido.ollama.model_loaded:
     name: qwen2.5-coder:32b
     state: unloaded
@@ -101,7 +100,7 @@ models:
       returned: always
       type: bool
     forever:
-      description: Whether it stays there for good.
+      description: Whether it stays there without a time limit.
       returned: always
       type: bool
     expires_at:
@@ -121,20 +120,20 @@ models:
       returned: always
       type: float
     context_length:
-      description: Tokens that it was given room for or null.
+      description: The context length in tokens, or null.
       returned: always
       type: int
     changed:
-      description: Whether that is another state than before.
+      description: Whether the state differs from the one before.
       returned: always
       type: bool
 failure:
-  description: What went wrong, for programs.
+  description: The failure in machine-readable form.
   returned: failure
   type: dict
   contains:
     code:
-      description: A stable code see the notes.
+      description: A stable code, see the notes.
       returned: always
       type: str
     message:
@@ -164,19 +163,19 @@ SPEC: dict[str, t.Any] = {
 
 
 def run(params: t.Mapping[str, t.Any], check_mode: bool) -> dict[str, t.Any]:
-    """Check the input, then look, act and look again."""
+    """Check the input, then load or unload the models."""
     for option, least in (("timeout", 1), ("startup_timeout", 0)):
         if params[option] < least:
-            raise OllamaError(
-                "invalid_option", f"{option}: {params[option]} is not allowed; allowed is {least} or more"
-            )
+            raise OllamaError("invalid_option", f"{option}: invalid value {params[option]}; expected {least} or more")
     what = "models" if params["name"] is None else "name"
     names = [parse(name, what=what) for name in (params["models"] if params["name"] is None else [params["name"]])]
-    # Twice the same model is once the same model.
+    # A model that is named twice counts once.
     names = list({name.key: name for name in names}.values())
     keep = None if params["state"] == "unloaded" else parse_keep_alive(params["keep_alive"])
     if keep == 0:
-        raise OllamaError("invalid_option", "keep_alive: 0 is not allowed with state loaded; use state: unloaded")
+        raise OllamaError(
+            "invalid_option", "keep_alive: invalid value 0; expected a duration above 0, or state: unloaded"
+        )
     server = client(params)
     runs: LoadedModels | None = None
     try:

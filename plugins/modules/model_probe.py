@@ -2,21 +2,21 @@
 # Copyright (c) 2026, kaido.ollama contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Prove that a model runs: load it, ask it something, and measure that."""
+"""Test the inference of a model and measure its throughput."""
 
 from __future__ import annotations
 
 DOCUMENTATION = r"""
 module: model_probe
-short_description: Prove that a model of an Ollama server really runs, and how fast
+short_description: Test the inference of a model and measure its throughput
 version_added: 0.1.0
 description:
-  - Loads a model, asks it something, and reports how long that took and how much of the model is in GPU memory.
-  - A list of models proves nothing. Ollama lists models that it cannot load, and quietly computes on the CPU where it
-    finds no usable GPU.
-  - An embedding model is asked for an embedding instead.
-  - Afterwards the model is in memory as it was before, see O(keep_alive). Loading it may make the server unload other
-    models, as any question may.
+  - Loads a model, sends a prompt, and reports how long that took and how much of the model is in GPU memory.
+  - Ollama lists models that it cannot load, and computes on the CPU without an error where it finds no usable GPU, so
+    that only a test of inference shows what works.
+  - An embedding model embeds the prompt.
+  - Afterwards the model is loaded or unloaded as before, see O(keep_alive). The server may unload other models to load
+    it, as for any request.
 author:
   - kaido.ollama contributors (@kaido)
 extends_documentation_fragment:
@@ -26,7 +26,7 @@ extends_documentation_fragment:
 attributes:
   check_mode:
     support: full
-    details: Checks the options, asks nothing, and says so in RV(probed).
+    details: Checks the options and tests no model, see RV(probed).
   diff_mode:
     support: N/A
     details: This module never changes anything that lasts.
@@ -35,15 +35,20 @@ attributes:
     details: This module never changes anything that lasts.
 options:
   name:
-    description: The model.
+    description: The model. Mutually exclusive with O(models).
     type: str
-    required: true
+  models:
+    description:
+      - Several models. The first one that generates text or embeddings is tested, see RV(name); an image model is
+        tested only where there is no other.
+    type: list
+    elements: str
   prompt:
-    description: What to ask, or for an embedding model what to embed.
+    description: The prompt, or for an embedding model the text to embed.
     type: str
     default: Name three colours.
   max_tokens:
-    description: How many tokens the answer has at most. More make the measured rate steadier.
+    description: The maximum number of tokens of the answer. A longer answer makes the measured rate more precise.
     type: int
     default: 32
   seed:
@@ -54,17 +59,19 @@ options:
   require_gpu:
     description:
       - Fail unless the whole model is in GPU memory.
-      - With O(unit), the server's journal and C(nvidia-smi) have to agree with that, and the failure says what is the
-        matter with the host's GPUs.
+      - With O(unit), the server's journal and C(nvidia-smi) have to confirm that, and the failure names the problem
+        with the host's GPUs.
     type: bool
     default: false
   prefer_gpu:
-    description: Warn where O(require_gpu) would fail. Needs O(unit).
+    description:
+      - Warn where O(require_gpu) would fail, and where the model cannot be loaded or does not answer, as the GPU may be
+        in use by other programs. Needs O(unit).
     type: bool
     default: false
   min_tokens_per_second:
-    description: Fail if the answer comes slower than that; for an embedding model, if it reads the prompt slower than
-      that. V(0) demands nothing.
+    description: Fail if the answer is slower; for an embedding model, if it reads the prompt slower. V(0) means no
+      limit.
     type: float
     default: 0.0
   keep_alive:
@@ -74,9 +81,11 @@ options:
       - By default a model that was in memory stays there as long as it would have, and one that was not is unloaded.
     type: str
   timeout:
-    description: Seconds that loading the model, and then answering, may take.
-    type: float
-    default: 300.0
+    description:
+      - How long loading the model, and then answering, may take, as seconds or as a duration such as V(30m).
+      - V(0) means a day, as the setting E(OLLAMA_LOAD_TIMEOUT) without a limit does.
+    type: str
+    default: 5m
   startup_timeout:
     description: Seconds to wait for a server that does not answer yet.
     type: float
@@ -89,25 +98,25 @@ options:
 notes:
   - 'Failures have a stable RV(ignore:failure.code): V(invalid_name), V(cloud_model), V(invalid_option), V(invalid_url),
     V(unreachable), V(not_found) for a model that is not installed, V(server_busy) where the server''s queue is full,
-    V(load_failed) with the server''s words where it cannot load the model, V(server_error) where the answer is an
+    V(load_failed) with the message of the server where it cannot load the model, V(server_error) where the answer is an
     error, V(runner_failed) where it breaks off (with O(unit), followed by the last lines of the journal),
     V(empty_answer), V(on_cpu), V(partly_on_cpu) and V(gpu_disagrees) about O(require_gpu), V(too_slow) about
     O(min_tokens_per_second), V(still_loaded), V(tls), V(redirect_refused),
     V(bad_proxy), V(stalled), V(connection_lost), V(bad_answer).'
-  - Once there was an answer, a failure has the same return values as a success.
+  - After an answer, a failure has the same return values as a success.
 seealso:
   - module: kaido.ollama.model_loaded
   - module: kaido.ollama.model_info
 """
 
 EXAMPLES = r"""
-- name: Prove that the default model runs on the GPU, fast enough to talk to
+- name: Test that the default model runs on the GPU with an acceptable throughput
   kaido.ollama.model_probe:
     name: llama3.2:3b
     require_gpu: true
     min_tokens_per_second: 20
 
-- name: Warm it up by the way
+- name: Test a model and keep it loaded
   kaido.ollama.model_probe:
     name: llama3.2:3b
     keep_alive: forever
@@ -115,7 +124,7 @@ EXAMPLES = r"""
 
 RETURN = r"""
 probed:
-  description: Whether the model was asked; V(false) only in check mode.
+  description: Whether the model was tested; V(false) in check mode, and with O(prefer_gpu) for one that cannot run.
   returned: success
   type: bool
 name:
@@ -135,17 +144,22 @@ load_seconds:
   returned: when probed
   type: float
 prompt_tokens_per_second:
-  description: How fast the prompt was read, or null where the server did not say, as for a prompt that it still knew.
+  description: The rate at which the prompt was read, or null where the server does not report it, as for a prompt that
+    it has cached.
   returned: when probed
   type: float
 answer_tokens_per_second:
-  description: How fast the answer was written, or null for an embedding model.
+  description: The rate at which the answer was generated, or null for an embedding model.
   returned: when probed
   type: float
 response:
   description: The beginning of the answer or null for an embedding model.
   returned: when probed
   type: str
+image:
+  description: Whether the answer is an image.
+  returned: when probed
+  type: bool
 dimensions:
   description: Length of the embedding or null for other models.
   returned: when probed
@@ -163,12 +177,12 @@ vram_share:
   returned: when probed
   type: float
 context_length:
-  description: Tokens that the model was given room for.
+  description: The context length in tokens.
   returned: when probed
   type: int
 compute:
   description:
-    - The devices that the server found when it started, as its journal has them, with V(library), V(name), V(total)
+    - The devices that the server found when it started, as its journal lists them, with V(library), V(name), V(total)
       and more. A single C(cpu) means that it found no usable GPU.
     - Empty unless O(unit) is given.
   returned: when probed
@@ -176,17 +190,18 @@ compute:
   elements: dict
 gpu_problem:
   description:
-    - Why the model is not wholly on a GPU, or what speaks against the server's word that it is; null where all agree.
+    - Why the model is not completely on a GPU, or what contradicts the server's report that it is; null where all
+      agree.
     - Always null unless O(unit) is given.
   returned: when probed and answered
   type: str
 failure:
-  description: What went wrong, for programs.
+  description: The failure in machine-readable form.
   returned: failure
   type: dict
   contains:
     code:
-      description: A stable code see the notes.
+      description: A stable code, see the notes.
       returned: always
       type: str
     message:
@@ -201,13 +216,14 @@ from ansible.module_utils.basic import AnsibleModule
 
 from ..module_utils._core.errors import OllamaError
 from ..module_utils._core.name import parse
-from ..module_utils._gpu import facts, verification
-from ..module_utils._models.loaded import Demands, LoadedModels, judge, parse_keep_alive, probe
+from ..module_utils._models.declaration import Demands
+from ..module_utils._models.loaded import LoadedModels, parse_keep_alive, parse_timeout
+from ..module_utils._models.probe import CANNOT_RUN, Probe, Question
 from ..module_utils._server.argspec import API, client, finish
-from ..module_utils._server.journal import last_lines, read_compute
 
 SPEC: dict[str, t.Any] = {
-    "name": {"type": "str", "required": True},
+    "name": {"type": "str"},
+    "models": {"type": "list", "elements": "str"},
     "prompt": {"type": "str", "default": "Name three colours."},
     "max_tokens": {"type": "int", "default": 32, "no_log": False},
     "seed": {"type": "int", "default": 42},
@@ -215,7 +231,7 @@ SPEC: dict[str, t.Any] = {
     "prefer_gpu": {"type": "bool", "default": False},
     "min_tokens_per_second": {"type": "float", "default": 0.0, "no_log": False},
     "keep_alive": {"type": "str", "no_log": False},
-    "timeout": {"type": "float", "default": 300.0},
+    "timeout": {"type": "str", "default": "5m"},
     "startup_timeout": {"type": "float", "default": 30.0},
     "unit": {"type": "str"},
     **API,
@@ -223,55 +239,59 @@ SPEC: dict[str, t.Any] = {
 
 
 def run(params: t.Mapping[str, t.Any], check_mode: bool) -> dict[str, t.Any]:
-    """Check the input, then ask and judge."""
-    for option, least in (("timeout", 1), ("startup_timeout", 0), ("max_tokens", 1), ("min_tokens_per_second", 0)):
+    """Check the input, then test one model."""
+    for option, least in (("startup_timeout", 0), ("max_tokens", 1), ("min_tokens_per_second", 0)):
         if params[option] < least:
-            raise OllamaError(
-                "invalid_option", f"{option}: {params[option]} is not allowed; allowed is {least} or more"
-            )
+            raise OllamaError("invalid_option", f"{option}: invalid value {params[option]}; expected {least} or more")
     if not params["prompt"].strip():
-        raise OllamaError("invalid_option", "prompt: an empty text is not allowed; allowed is any other")
-    name = parse(params["name"])
+        raise OllamaError("invalid_option", "prompt: invalid value ''; expected a text")
+    if params["models"] is not None and not params["models"]:
+        raise OllamaError("invalid_option", "models: invalid value []; expected at least one model")
+    timeout = parse_timeout(params["timeout"])
     keep = None if params["keep_alive"] is None else parse_keep_alive(params["keep_alive"])
+    question = Question(params["prompt"], params["max_tokens"], params["seed"], keep)
+    if params["name"] is not None:
+        names = [parse(params["name"])]
+    else:
+        names = [parse(name, what="models") for name in params["models"] or []]
     if check_mode:
-        return {"changed": False, "probed": False, "name": str(name), "msg": f"check mode: {name} was not asked"}
+        return {"changed": False, "probed": False, "name": str(names[0]), "msg": "check mode: no model was tested"}
     server = client(params)
     version = server.wait(params["startup_timeout"])
-    runs = LoadedModels(server, timeout=params["timeout"])
-    runs.require([name])
-    unit = params["unit"]
-    compute = read_compute(unit) if unit else []
-    found = {"changed": False, "probed": True, "server_version": version, "compute": compute}
-    process, seen = verification.Server(frozenset(), None), None
-
-    def witness() -> None:
-        nonlocal process, seen
-        if unit:
-            process = verification.find_server(unit)
-            seen = verification.computes_there(process, facts.run_program)
-
+    models = LoadedModels(server, timeout=timeout)
+    models.require(names)
+    name = next(filter(models.answers, names), names[0])
+    probe = Probe(models, version, params["unit"])
+    found = {"changed": False, "server_version": version, "compute": probe.compute, "name": str(name)}
     try:
-        result = probe(
-            runs, name, params["prompt"], tokens=params["max_tokens"], seed=params["seed"], keep=keep, witness=witness
-        )
-        problem = verification.explain(result, compute, seen, process, version) if unit else None
-        result["gpu_problem"] = problem
-        if problem and params["prefer_gpu"]:
-            result["warnings"] = [f"{name}: {problem}"]
-        judge(result, Demands(params["require_gpu"], params["min_tokens_per_second"]), problem)
+        result = probe.run(name, question, Demands(params["require_gpu"], params["min_tokens_per_second"]))
     except OllamaError as exc:
-        result = exc.details.get("result", {"probed": False, "name": str(name)})
-        message = exc.message
-        if exc.code == "runner_failed" and unit:
-            message += f"; the last lines of its journal: {' | '.join(last_lines(unit)) or 'none'}"
-        raise OllamaError(exc.code, message, **dict(exc.details, result=dict(found, **result))) from None
-    return dict(found, **result)
+        if params["prefer_gpu"] and not params["require_gpu"] and exc.code in CANNOT_RUN:
+            return dict(found, probed=False, warnings=[f"not tested: {exc.message}"])
+        result = exc.details.get("result", {})
+        details = dict(exc.details, result=dict(found, probed=bool(result), **_without_name(result)))
+        raise OllamaError(exc.code, exc.message, **details) from None
+    warnings = []
+    if result["gpu_problem"] and params["prefer_gpu"]:
+        warnings.append(f"{name}: {result['gpu_problem']}")
+    return dict(found, probed=True, warnings=warnings, **_without_name(result))
+
+
+def _without_name(result: t.Mapping[str, t.Any]) -> dict[str, t.Any]:
+    return {key: value for key, value in result.items() if key != "name"}
 
 
 def main() -> None:
     """Run the module."""
     finish(
-        AnsibleModule(argument_spec=SPEC, supports_check_mode=True, required_if=[("prefer_gpu", True, ("unit",))]), run
+        AnsibleModule(
+            argument_spec=SPEC,
+            supports_check_mode=True,
+            mutually_exclusive=[("name", "models")],
+            required_one_of=[("name", "models")],
+            required_if=[("prefer_gpu", True, ("unit",))],
+        ),
+        run,
     )
 
 

@@ -13,14 +13,15 @@ version_added: 0.1.0
 description:
   - Compares every manifest and blob of the chosen models with its size and SHA-256 digest, from the disk alone. No
     server is needed.
-  - Ollama itself never does that. It lists and runs a model whose weights have flipped bits, and a pull reports
-    success without repairing it.
+  - Ollama itself never does that. It lists and runs a model whose weights are damaged, and a pull reports success
+    without repairing it.
   - Also reports files that no model needs, and unfinished downloads. A single unreadable manifest stops Ollama's own
     cleaning.
 author:
   - kaido.ollama contributors (@kaido)
 extends_documentation_fragment:
   - kaido.ollama.api
+  - kaido.ollama.api.registry
   - kaido.ollama.api.store
   - kaido.ollama._attributes
   - kaido.ollama._attributes.action_group
@@ -47,7 +48,7 @@ options:
   mode:
     description:
       - V(changed) hashes the blobs whose files have changed (size, times, inode, device) since they were last found
-        right.
+        intact.
       - V(full) hashes all, in as many threads as there are processors.
     type: str
     choices: [changed, full]
@@ -70,10 +71,10 @@ options:
     type: bool
     default: false
   report_file:
-    description: Write the report there, as JSON.
+    description: A file to write the report to, as JSON.
     type: path
   fail_on:
-    description: Which findings, that are still there at the end, make the module fail. An empty list only reports.
+    description: The kinds of findings that make the module fail if they remain at the end. An empty list only reports.
     type: list
     elements: str
     choices: [damage, orphans, partials]
@@ -87,11 +88,11 @@ seealso:
 """
 
 EXAMPLES = r"""
-- name: Is everything what it claims to be?
+- name: Verify all models
   kaido.ollama.model_verify:
     mode: full
 
-- name: Repair what is not
+- name: Verify and repair all models
   kaido.ollama.model_verify:
     repair: true
 """
@@ -120,7 +121,7 @@ models:
       type: int
       returned: always
     problems:
-      description: What is wrong as sentences.
+      description: The problems as sentences.
       type: list
       elements: str
       returned: always
@@ -173,13 +174,15 @@ from ansible.module_utils.basic import AnsibleModule
 
 from ..module_utils._core.errors import OllamaError
 from ..module_utils._core.name import Name, parse
-from ..module_utils._core.progress import Progress
-from ..module_utils._models.models import Models, Options, Wanted, converge, parse_wanted
+from ..module_utils._models.converge import converge
+from ..module_utils._models.declaration import DeclaredModel, parse_models
 from ..module_utils._models.registry import parse_mirror
+from ..module_utils._models.session import Options, Session
 from ..module_utils._server.api import newer_than
-from ..module_utils._server.argspec import API, STORE, client, finish
+from ..module_utils._server.argspec import API, REGISTRY, STORE, client, finish, registry_environment
 from ..module_utils._store.findings import doubt
-from ..module_utils._store.store import Memory, Store, exclusive
+from ..module_utils._store.state import Memory, exclusive
+from ..module_utils._store.store import Store
 from ..module_utils._store.verification import Report, add_missing, failures, verify
 
 # Seconds to wait for another run on the same store.
@@ -198,20 +201,22 @@ SPEC: dict[str, t.Any] = {
     "report_file": {"type": "path"},
     "fail_on": {"type": "list", "elements": "str", "choices": ["damage", "orphans", "partials"], "default": ["damage"]},
     **API,
+    **REGISTRY,
     **STORE,
 }
 
 
 def run(params: t.Mapping[str, t.Any], check_mode: bool) -> dict[str, t.Any]:
-    """Audit, repair if asked, audit again, report."""
+    """Audit, repair on request, audit again, report."""
     names = [parse(name, allow_cloud=True, what="names") for name in params["names"]]
-    wanted = parse_wanted(params["declared"], state="present", allow_cloud=True, variable="declared")
+    wanted = parse_models(params["declared"], state="present", allow_cloud=True, variable="declared")
     present = [item for item in wanted if item.state != "absent"]
     declared = [name for item in present for name in (item.name, *item.aliases)]
     options = Options(
         mirrors=tuple(parse_mirror(url) for url in params["mirrors"]),
         mirrors_trusted=params["mirrors_trusted"],
         insecure=params["insecure"],
+        environment=registry_environment(params),
     )
     store = Store(params["models_dir"])
     memory = Memory.of(store, params["state_dir"])
@@ -257,20 +262,22 @@ def _repair(
 ) -> tuple[list[str], list[str], list[OllamaError]]:
     """Pull each damaged model; returns the names of the repaired ones, warnings, and the failures of the others."""
     server = client(params)
-    lists = newer_than(server.version(), (0, 40))
+    version = server.version()
+    lists = newer_than(version, (0, 40))
     store = Store(params["models_dir"], generation=2 if lists else 1)
-    models = Models(server, store, memory, options, lists=lists, progress=Progress())
     repaired: list[str] = []
+    warnings: list[str] = []
     failed: list[OllamaError] = []
     for name in damaged:
-        # One at a time: a model that no registry has must not keep the others from being repaired.
+        # One at a time: a model that no registry has must not prevent the repair of the others.
+        session = Session(server, store, memory, options, lists=lists, version=version)
         try:
-            converge(models, [Wanted(name)], server_up=True, check_mode=check_mode)
+            warnings += converge(session, [DeclaredModel(name)], check_mode=check_mode)["warnings"]
             repaired.append(str(name))
         except OllamaError as exc:
             exc.details.pop("result", None)
             failed.append(exc)
-    return repaired, models.warnings, failed
+    return repaired, warnings, failed
 
 
 def _state(report: Report) -> dict[str, list[str]]:
@@ -278,7 +285,7 @@ def _state(report: Report) -> dict[str, list[str]]:
 
 
 def _write(path: str, data: dict[str, t.Any]) -> None:
-    """Write the report so that a reader sees the old one or the new one, never half of one."""
+    """Write the report atomically, so that a reader never sees a part of it."""
     folder = os.path.dirname(path) or "."
     try:
         handle, temporary = tempfile.mkstemp(dir=folder, prefix=".report-")

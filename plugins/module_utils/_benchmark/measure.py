@@ -19,7 +19,7 @@ from dataclasses import asdict, dataclass
 from .._core.errors import OllamaError, as_failure
 from .._core.name import Name, parse
 from .._gpu import facts, usage
-from .._models.loaded import FOREVER, LoadedModels, Memory
+from .._models.loaded import FOREVER, LoadedModels, Residency
 from .._server.api import Client
 from . import results
 from .requests import DIRECT, TEXTS, Endpoint, Prompts, Sample, embed, generate, run_round
@@ -86,7 +86,7 @@ class Benchmark:
         """
         self.loaded.require(names)
         version = self.client.version()
-        before = {row["name"]: Memory.of(row) for row in self.client.running()}
+        before = {row["name"]: Residency.of(row) for row in self.client.running()}
         document: results.Document = {
             "schema": results.SCHEMA,
             "started": _now(),
@@ -116,7 +116,7 @@ class Benchmark:
             "gpus": [{"vendor": gpu.vendor, "name": gpu.name, "vram_bytes": gpu.vram} for gpu in self._gpus],
         }
 
-    def _other_load(self, before: t.Mapping[str, Memory]) -> Row:
+    def _other_load(self, before: t.Mapping[str, Residency]) -> Row:
         return {
             "load_average": [round(value, 2) for value in os.getloadavg()],
             "loaded_models": sorted(before),
@@ -244,7 +244,7 @@ class Benchmark:
         if errors and time.monotonic() >= end:
             raise _TimeOver
 
-    def _restore(self, names: t.Sequence[Name], before: t.Mapping[str, Memory]) -> None:
+    def _restore(self, names: t.Sequence[Name], before: t.Mapping[str, Residency]) -> None:
         """Unload what was not in memory before, and load what was; problems become warnings."""
         self.loaded.timeout = self.settings.timeout
         kept = {key: memory for key, memory in before.items() if memory.forever or memory.expires > time.time()}

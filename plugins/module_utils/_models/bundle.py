@@ -31,7 +31,7 @@ from .._core.name import Name, parse
 from .._core.owner import open_regular
 from .._core.text import printable
 from .._release.unpack import TAR_ERRORS
-from .._store.store import MANIFEST, Blob, Manifest, Variant, parse_manifest
+from .._store.layout import MANIFEST, Blob, Manifest, Variant, parse_manifest
 from .registry import Offer
 
 SUMS = "SHA256SUMS"

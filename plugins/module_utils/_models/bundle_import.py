@@ -16,7 +16,10 @@ from dataclasses import dataclass, replace
 from .._core.errors import OllamaError
 from .._core.name import DEFAULT_HOST, Name
 from .._core.progress import human
-from .._store.store import Memory, Store, StoreWriter, audit
+from .._store.audit import audit
+from .._store.state import Memory
+from .._store.store import Store
+from .._store.writer import StoreWriter
 from .bundle import Bundle, BundledModel, Contents, check, member_of
 
 Watch = t.Callable[[str, int], None]

@@ -22,7 +22,9 @@ from .._core.errors import OllamaError
 from .._core.name import Name
 from .._core.owner import open_regular
 from .._core.progress import human
-from .._store.store import MANIFEST, Blob, Entry, Manifest, Store, Variant, default_state_dir, exclusive, parse_manifest
+from .._store.layout import MANIFEST, Blob, Entry, Manifest, Variant, parse_manifest
+from .._store.state import default_state_dir, exclusive
+from .._store.store import Store
 from .bundle import (
     BLOB,
     DIRECTORY,

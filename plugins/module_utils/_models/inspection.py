@@ -17,10 +17,14 @@ from dataclasses import dataclass, field
 from .._core.errors import OllamaError
 from .._core.name import Name, parse
 from .._server.api import Client
+from .._store.audit import audit
 from .._store.findings import DEFAULT_PATH, Findings
-from .._store.store import Entry, Memory, Store, audit
+from .._store.layout import Entry
+from .._store.state import Memory
+from .._store.store import Store
 from .._store.verification import last_verified
-from .models import Wanted, list_models
+from .declaration import DeclaredModel
+from .installed import list_models
 
 
 @dataclass
@@ -56,7 +60,7 @@ def _key(name: str) -> str | None:
 
 
 def model_rows(
-    store: Store, memory: Memory, declared: t.Sequence[Wanted], served: Served, entries: t.Sequence[Entry]
+    store: Store, memory: Memory, declared: t.Sequence[DeclaredModel], served: Served, entries: t.Sequence[Entry]
 ) -> list[dict[str, t.Any]]:
     """Return a row for each model that is declared, in the store or listed by the server, sorted by name.
 

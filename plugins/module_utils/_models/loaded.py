@@ -1,7 +1,7 @@
 # Copyright (c) 2026, kaido.ollama contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Models in memory: load them, keep or unload them, and measure how one runs.
+"""Models in the memory of a server: load, keep and unload them.
 
 PRIVATE to the collection: it may change at any time.
 """
@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import contextlib
 import datetime
-import math
 import re
 import time
 import typing as t
@@ -18,24 +17,32 @@ from dataclasses import dataclass
 
 from .._core.errors import OllamaError
 from .._core.name import Name, parse
-from .._core.progress import human
 from .._server.api import Client
-from .models import list_models
+from .installed import list_models
 
 Row = t.Dict[str, t.Any]
 
 FOREVER = -1.0
-_UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0}
-_DURATION = re.compile(r"(?:\d+(?:\.\d+)?(?:ms|s|m|h))+\Z")
+# As Go reads durations.
+_UNITS = {"ns": 1e-9, "us": 1e-6, "µs": 1e-6, "μs": 1e-6, "ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0}
+_PART = r"(\d+(?:\.\d*)?|\.\d+)(ns|us|µs|μs|ms|s|m|h)"
+_DURATION = re.compile(rf"(?:{_PART})+\Z")
 # The server keeps what it keeps forever for 292 years.
 _AGES = 50 * 365 * 86400.0
-# Seconds: when a model's timer is said to be shorter than before, beyond what clocks and rounding make of it.
+# Seconds by which a timer has to be shorter than before, as clocks and rounding differ.
 _SLACK = 2.0
-# Memory that the scheduler frees a moment after it said so.
+# The scheduler frees memory a moment after it reported that.
 _POLL = 0.1
 
 
-def parse_keep_alive(text: str, *, what: str = "keep_alive") -> float:
+def parse_timeout(text: t.Any, *, what: str = "timeout") -> float:
+    """Return seconds from a number or a duration as Ollama writes it; 0, less than 0 and forever mean a day."""
+    value = str(text).strip()
+    seconds = parse_keep_alive("0" if value.startswith("-") else value[value.startswith("+") :], what=what)
+    return seconds if seconds > 0 else 86400.0
+
+
+def parse_keep_alive(text: t.Any, *, what: str = "keep_alive") -> float:
     """Return seconds, or FOREVER; raises ``invalid_option``."""
     value = str(text).strip().lower()
     if value in ("forever", "-1"):
@@ -45,14 +52,14 @@ def parse_keep_alive(text: str, *, what: str = "keep_alive") -> float:
     if not _DURATION.match(value):
         raise OllamaError(
             "invalid_option",
-            f"{what}: {text!r} is not allowed; allowed is forever, seconds, or a duration such as 1h30m",
+            f"{what}: invalid value {text!r}; expected forever, seconds, or a duration such as 1h30m",
         )
-    return sum(float(number) * _UNITS[unit] for number, unit in re.findall(r"(\d+(?:\.\d+)?)(ms|s|m|h)", value))
+    return sum(float(number) * _UNITS[unit] for number, unit in re.findall(_PART, value))
 
 
 @dataclass(frozen=True)
-class Memory:
-    """A model's place in the server's memory; all empty where it is not loaded. Sizes are bytes."""
+class Residency:
+    """Whether and how a model is in the memory of the server; sizes are bytes."""
 
     loaded: bool = False
     expires: float = 0.0
@@ -62,7 +69,7 @@ class Memory:
     context_length: int | None = None
 
     @classmethod
-    def of(cls, row: t.Mapping[str, t.Any]) -> Memory:
+    def of(cls, row: t.Mapping[str, t.Any]) -> Residency:
         """Read a row of ``/api/ps``."""
         return cls(
             True,
@@ -118,30 +125,39 @@ class LoadedModels:
         if missing:
             raise OllamaError(
                 "not_found",
-                f"{', '.join(missing)}: not installed on {self.client.base_url}; have it with kaido.ollama.model first",
+                f"{', '.join(missing)}: not installed on {self.client.base_url}; install it with module model first",
                 missing=missing,
             )
 
-    def look(self, name: Name) -> Memory:
+    def look(self, name: Name) -> Residency:
         """Return a model's place in memory; names that share a manifest share it, too."""
         known = self.installed.get(name.key)
         rows = self.client.running() if known else []
         for key in ("name", "digest"):
             for row in rows:
                 if known and row.get(key) == known.get(key):
-                    return Memory.of(row)
-        return Memory()
+                    return Residency.of(row)
+        return Residency()
 
-    def look_after_load(self, name: Name) -> Memory:
-        """Look as `look` does, and also for another model of the same weights: the server loads these only once."""
+    def answers(self, name: Name) -> bool:
+        """Return whether a model generates text or embeddings, as far as the server knows."""
+        try:
+            capabilities = (self.client.show(name) or {}).get("capabilities") or []
+        except OllamaError:
+            # So damaged that the server cannot describe it: a test shows that.
+            return True
+        return not capabilities or bool({"completion", "embedding"} & set(capabilities))
+
+    def look_after_load(self, name: Name) -> Residency:
+        """Return what `look` does, also for another model of the same weights: the server loads these only once."""
         memory = self.look(name)
         rows = [] if memory.loaded else self.client.running()
         weights = self._weights(name) if rows else ""
         for row in rows:
-            # A name that is none is nobody's.
+            # The server may list an invalid name.
             with contextlib.suppress(OllamaError):
                 if weights and self._weights(parse(row["name"], allow_cloud=True)) == weights:
-                    return Memory.of(row)
+                    return Residency.of(row)
         return memory
 
     def _weights(self, name: Name) -> str:
@@ -165,35 +181,35 @@ class LoadedModels:
     def load(self, name: Name, keep: float) -> bool:
         """Load a model and set how long it stays, by a request without any input; returns whether it only embeds."""
         try:
-            self._say(self.client.generate, {"model": str(name), "keep_alive": _duration(keep)}, "load_failed")
+            self._request(self.client.generate, {"model": str(name), "keep_alive": _duration(keep)}, "load_failed")
         except OllamaError as exc:
             if "does not support generate" not in exc.message:
                 raise
             # An embedding model, or one so damaged that the server does not know what it can.
             body = {"model": str(name), "input": "", "keep_alive": _duration(keep)}
-            self._say(self.client.embed, body, "load_failed")
+            self._request(self.client.embed, body, "load_failed")
             return True
         return False
 
     def generate(self, name: Name, prompt: str, keep: float, options: t.Mapping[str, t.Any]) -> Row:
         """Ask a model.
 
-        :raises OllamaError: ``server_error`` for an error, ``runner_failed`` where it breaks off: status
-            200 and ``done`` false are all that the server tells of a runner that failed in mid-answer.
+        :raises OllamaError: ``server_error`` for an error, ``runner_failed`` where it breaks off: status 200
+            with ``done`` false is how the server reports a runner that failed during the answer.
         """
         body = {"model": str(name), "prompt": prompt, "keep_alive": _duration(keep), "options": dict(options)}
-        answer = self._say(self.client.generate, body, "server_error")
+        answer = self._request(self.client.generate, body, "server_error")
         if answer.get("done") is False:
             raise OllamaError("runner_failed", f"{name}: the runner gave up in mid-answer")
         return answer
 
     def embed(self, name: Name, text: str, keep: float) -> Row:
-        """Have a model embed a text; errors as in `generate`."""
+        """Embed a text; errors as in `generate`."""
         body = {"model": str(name), "input": text, "keep_alive": _duration(keep)}
-        return self._say(self.client.embed, body, "server_error")
+        return self._request(self.client.embed, body, "server_error")
 
-    def _say(self, method: t.Callable[..., Row], body: Row, code: str) -> Row:
-        """Call the server and give its errors the codes that mean something here."""
+    def _request(self, method: t.Callable[..., Row], body: Row, code: str) -> Row:
+        """Call the server and give its errors specific codes."""
         try:
             answer = method(body, timeout=self.timeout)
         except OllamaError as exc:
@@ -215,18 +231,18 @@ def _duration(seconds: float) -> int | str:
 def keep_loaded(
     runs: LoadedModels | None, names: t.Sequence[Name], keep: float | None, *, check_mode: bool
 ) -> dict[str, t.Any]:
-    """Have models in memory for so long, or with None not in memory; returns the module's result.
+    """Load models and keep them in memory, or with None unload them; returns the module's result.
 
     :param runs: None in check mode on a host that has no server yet.
     :raises OllamaError: what went wrong, with the ``result`` of what was done before.
     """
-    before = {name: runs.look(name) if runs else Memory() for name in names}
+    before = {name: runs.look(name) if runs else Residency() for name in names}
     if check_mode or not runs:
-        wish = Memory() if keep is None else Memory(True, time.time() + (2 * _AGES if keep < 0 else keep))
-        result = _result(before, dict.fromkeys(names, wish))
+        expected = Residency() if keep is None else Residency(True, time.time() + (2 * _AGES if keep < 0 else keep))
+        result = _result(before, dict.fromkeys(names, expected))
         missing = [str(name) for name in names if keep is not None and not (runs and name.key in runs.installed)]
         if missing:
-            result["warnings"] = [f"{', '.join(missing)}: not installed yet, as if it were by then"]
+            result["warnings"] = [f"{', '.join(missing)}: not installed yet; the prediction assumes that they will be"]
         return result
     if keep is not None:
         runs.require(names)
@@ -237,7 +253,7 @@ def keep_loaded(
             if keep is None and before[name].loaded:
                 runs.unload(name)
             elif keep is not None and not (keep < 0 and before[name].forever):
-                # A finite timer is set anew: how long it was meant to be cannot be seen.
+                # A finite timer starts again: its intended length is not visible.
                 runs.load(name, keep)
     except OllamaError as exc:
         failure = exc
@@ -259,7 +275,7 @@ def keep_loaded(
     return result
 
 
-def _result(before: t.Mapping[Name, Memory], after: t.Mapping[Name, Memory]) -> dict[str, t.Any]:
+def _result(before: t.Mapping[Name, Residency], after: t.Mapping[Name, Residency]) -> dict[str, t.Any]:
     rows = []
     for name, old in before.items():
         new = after[name]
@@ -284,116 +300,3 @@ def _result(before: t.Mapping[Name, Memory], after: t.Mapping[Name, Memory]) -> 
             "after": {str(name): str(memory) for name, memory in after.items()},
         },
     }
-
-
-@dataclass(frozen=True)
-class Demands:
-    """What a probe must find; a rate of 0 demands nothing."""
-
-    gpu: bool = False
-    tokens_per_second: float = 0.0
-
-
-def probe(
-    runs: LoadedModels,
-    name: Name,
-    prompt: str,
-    *,
-    tokens: int,
-    seed: int,
-    keep: float | None,
-    witness: t.Callable[[], None] = lambda: None,
-) -> dict[str, t.Any]:
-    """Load a model, ask it, and say how that went; afterwards it is in memory as before, or for as long as asked.
-
-    :param witness: called while the model is in memory, after it has answered.
-    :raises OllamaError: ``load_failed``, ``server_error``, ``server_busy``, ``empty_answer``.
-    """
-    before = runs.look(name)
-    # Whoever keeps the model loaded finds it as it was, give or take the probe's time.
-    left = FOREVER if before.forever else max(60.0, math.ceil(before.expires - time.time()))
-    final = keep if keep is not None else None if before.loaded else 0.0
-
-    def leave() -> None:
-        if final == 0 and runs.look(name).loaded:
-            runs.unload(name)
-        elif final:
-            runs.load(name, final)
-
-    try:
-        started = time.monotonic()
-        embedder = runs.load(name, left)
-        load_seconds = time.monotonic() - started
-        if embedder:
-            answer = runs.embed(name, prompt, left)
-        else:
-            answer = runs.generate(name, prompt, left, {"temperature": 0, "seed": seed, "num_predict": tokens})
-        now = runs.look_after_load(name)
-        witness()
-    except OllamaError:
-        with contextlib.suppress(OllamaError):
-            leave()
-        raise
-    leave()
-    result = {
-        "name": str(name),
-        "was_loaded": before.loaded,
-        "load_seconds": round(load_seconds, 3),
-        "size": now.size,
-        "size_vram": now.size_vram,
-        "vram_share": now.vram_share,
-        "context_length": now.context_length,
-        **(_embedded(answer) if embedder else _answered(answer)),
-    }
-    if not (result["dimensions"] if embedder else result["response"]):
-        raise OllamaError("empty_answer", f"{name}: it runs, but its answer is empty", result=result)
-    return result
-
-
-def _answered(answer: t.Mapping[str, t.Any]) -> dict[str, t.Any]:
-    text = str(answer.get("response") or "").strip() or str(answer.get("thinking") or "").strip()
-    return {
-        "response": text[:500],
-        "dimensions": None,
-        "prompt_tokens_per_second": _rate(answer.get("prompt_eval_count"), answer.get("prompt_eval_duration")),
-        "answer_tokens_per_second": _rate(answer.get("eval_count"), answer.get("eval_duration")),
-    }
-
-
-def _embedded(answer: t.Mapping[str, t.Any]) -> dict[str, t.Any]:
-    vectors: list[list[float]] = answer.get("embeddings") or [[]]
-    intact = all(isinstance(x, (int, float)) and math.isfinite(x) for x in vectors[0]) and any(vectors[0])
-    worked = (answer.get("total_duration") or 0) - (answer.get("load_duration") or 0)
-    return {
-        "response": None,
-        "dimensions": len(vectors[0]) if intact else 0,
-        "prompt_tokens_per_second": _rate(answer.get("prompt_eval_count"), worked),
-        "answer_tokens_per_second": None,
-    }
-
-
-def _rate(count: t.Any, nanoseconds: t.Any) -> float | None:
-    """Return tokens a second; None where the server did not say, as for a prompt that it had cached."""
-    return round(count / nanoseconds * 1e9, 1) if count and nanoseconds and nanoseconds > 0 else None
-
-
-def judge(result: t.Mapping[str, t.Any], demands: Demands, problem: str | None = None) -> None:
-    """Raise ``on_cpu``, ``partly_on_cpu``, ``gpu_disagrees`` or ``too_slow`` where the demands are not met.
-
-    :param problem: what others know about it, in place of the server's own figures.
-    """
-    name, size, vram = result["name"], result["size"], result["size_vram"]
-    if demands.gpu and (vram < size or problem):
-        what = f"{human(vram)} of {human(size)} ({100 * vram / (size or 1):.0f} %) are in GPU memory"
-        what = problem or (f"only {what}" if vram else f"it runs on the CPU: {what}")
-        code = "on_cpu" if not vram else "partly_on_cpu" if vram < size else "gpu_disagrees"
-        raise OllamaError(code, f"{name}: {what}; require_gpu wants all of it", result=result)
-    if demands.tokens_per_second:
-        rate = result["prompt_tokens_per_second" if result["response"] is None else "answer_tokens_per_second"]
-        if rate is None or rate < demands.tokens_per_second:
-            raise OllamaError(
-                "too_slow",
-                f"{name}: {'an unknown number of' if rate is None else f'{rate:g}'} tokens/s;"
-                f" min_tokens_per_second wants {demands.tokens_per_second:g}",
-                result=result,
-            )

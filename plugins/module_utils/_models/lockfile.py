@@ -17,7 +17,7 @@ from dataclasses import dataclass
 
 from .._core.errors import OllamaError
 from .._core.name import DEFAULT_HOST, Name, parse, parse_digest
-from .models import Wanted, parse_wanted
+from .declaration import DeclaredModel, parse_models
 from .registry import Offer, Source, look_up
 
 HEADER = """\
@@ -135,7 +135,7 @@ def declared(items: t.Iterable[t.Any], places: t.Sequence[str] = ()) -> dict[Nam
     for index, item in enumerate(items):
         place = places[index] if places else f"ollama_models[{index}]"
         wanted = _parse(item, place)
-        if wanted.state == "absent":
+        if not _is_locked(wanted):
             continue
         key = wanted.name.key
         name, pin = found.get(key, (wanted.name, None))
@@ -151,13 +151,18 @@ def declared(items: t.Iterable[t.Any], places: t.Sequence[str] = ()) -> dict[Nam
     return dict(found.values())
 
 
-def _parse(item: t.Any, place: str) -> Wanted:
+def _parse(item: t.Any, place: str) -> DeclaredModel:
     """Read one declaration; messages name its place instead of the only element of a list."""
     try:
-        [wanted] = parse_wanted([item], state="present", allow_cloud=True, variable=_ONLY)
+        [wanted] = parse_models([item], state="present", allow_cloud=True, variable=_ONLY)
     except OllamaError as exc:
         raise OllamaError(exc.code, exc.message.replace(f"{_ONLY}[0]", place, 1), **exc.details) from None
     return wanted
+
+
+def _is_locked(wanted: DeclaredModel) -> bool:
+    """Return whether a declared model has a tag in a registry."""
+    return wanted.state != "absent" and not wanted.recipe and not wanted.source
 
 
 def _places_of(items: t.Iterable[t.Any], places: t.Sequence[str]) -> dict[str, list[str]]:
@@ -165,7 +170,7 @@ def _places_of(items: t.Iterable[t.Any], places: t.Sequence[str]) -> dict[str, l
     found: dict[str, list[str]] = {}
     for item, place in zip(items, places):
         wanted = _parse(item, place)
-        if wanted.state != "absent":
+        if _is_locked(wanted):
             found.setdefault(wanted.name.key, []).append(place + (".digest" if wanted.pin else ""))
     return found
 

@@ -19,11 +19,11 @@ from urllib.parse import urlsplit
 from .._core.errors import OllamaError
 from .._core.http import Response, parse_json, request
 from .._core.name import DEFAULT_HOST, Name
-from .._store.store import MANIFEST, MANIFEST_LIST, Manifest, Variant, parse_manifest
+from .._store.layout import MANIFEST, MANIFEST_LIST, Manifest, Variant, parse_manifest
 
 # A look-up that fails so says nothing about the model, only about the way from this process to the registry; the
 # server may have another way, and signs its requests.
-OF_THE_WAY = ("registry_unreachable", "registry_refused", "tls")
+INDECISIVE_CODES = ("registry_unreachable", "registry_refused", "tls")
 # Statuses that are over a moment later, and how often and how long (seconds) to wait for that.
 _PASSING = (408, 425, 429, 502, 503, 504)
 _PAUSES = (1.0, 3.0)
@@ -207,7 +207,7 @@ class _Question:
 
 
 def _sentence(answer: Response) -> str:
-    """Return what a registry says about its refusal, in one of the forms that there are."""
+    """Return the message of a registry's refusal, in one of the known forms."""
     text = answer.text(2000)
     with contextlib.suppress(ValueError, KeyError, TypeError, IndexError, AttributeError):
         data = parse_json(text)

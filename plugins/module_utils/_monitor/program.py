@@ -34,7 +34,8 @@ from .._release import release
 from .._server.api import DEFAULT_URL, Client
 from .._service import certificates
 from .._store.findings import DEFAULT_PATH, Findings, write
-from .._store.store import DEFAULT_MODELS_DIR, Store
+from .._store.layout import DEFAULT_MODELS_DIR
+from .._store.store import Store
 from . import prometheus
 from .prometheus import Metrics
 

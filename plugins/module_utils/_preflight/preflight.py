@@ -30,7 +30,7 @@ from .._core import sockets
 from .._core.address import Address
 from .._core.errors import OllamaError
 from .._core.owner import Identity, acting_as, owner_of, read_regular
-from .._models.models import parse_wanted
+from .._models.declaration import parse_models
 from .._models.registry import parse_mirror
 from .._release import release as release_module
 from .._release import unpack
@@ -285,7 +285,7 @@ def vulnerability(version: str | None) -> str | None:
 def check_models(wanted: Wanted, *, allow_cloud: bool) -> None:
     """Refuse models, pins and mirrors that the module model would refuse after the server has been changed."""
     try:
-        parse_wanted(
+        parse_models(
             wanted.models, state="present", allow_cloud=allow_cloud, locked=wanted.lock, variable="ollama_models"
         )
     except OllamaError as exc:

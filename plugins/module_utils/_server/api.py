@@ -79,6 +79,7 @@ _ANSWER: Shape = {
     "done": bool,
     "response": str,
     "thinking": str,
+    "image": str,
     "error": str,
     "total_duration": int,
     "load_duration": int,

@@ -12,7 +12,7 @@ import typing as t
 
 from .._core import proxy
 from .._core.errors import OllamaError, finish
-from .._store.store import DEFAULT_MODELS_DIR
+from .._store.layout import DEFAULT_MODELS_DIR
 from .api import DEFAULT_URL, Client
 
 __all__ = ["API", "REGISTRY", "STORE", "client", "finish", "registry_environment"]

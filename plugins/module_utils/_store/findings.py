@@ -19,7 +19,11 @@ import typing as t
 from dataclasses import dataclass, field
 
 from .._core.owner import read_regular
-from .store import Blob, Memory, Store, audit, fingerprint
+from .audit import audit
+from .files import fingerprint
+from .layout import Blob
+from .state import Memory
+from .store import Store
 
 DEFAULT_PATH = "/var/lib/kaido-ollama-monitoring/verification/findings.json"
 SCHEMA = 1

@@ -13,7 +13,10 @@ from dataclasses import dataclass
 
 from .._core.errors import OllamaError
 from .._core.name import Name, parse
-from .store import Entry, Memory, Store, audit
+from .audit import audit
+from .layout import Entry
+from .state import Memory
+from .store import Store
 
 
 @dataclass

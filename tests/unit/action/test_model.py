@@ -7,13 +7,24 @@ import os
 import re
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 import yaml
-from ansible_collections.kaido.ollama.plugins.action.model import is_state, progress_line
+from ansible.errors import AnsibleConnectionFailure
+from ansible.utils.display import Display
+from ansible_collections.kaido.ollama.plugins.action import model as action
+from ansible_collections.kaido.ollama.plugins.action.model import (
+    ActionModule,
+    is_machine_readable,
+    is_state,
+    progress_line,
+)
 from ansible_collections.kaido.ollama.plugins.module_utils._core.progress import Progress, human
+from ansible_collections.kaido.ollama.plugins.module_utils._store.state import exclusive, memory_path
+from ansible_collections.kaido.ollama.plugins.module_utils._store.store import Store
 
 from tests import standin
 from tests.conftest import ROOT
@@ -58,6 +69,7 @@ class Play:
 
     def __init__(self, folder: Path, server: standin.Running, registry: Registry) -> None:
         self.folder = folder
+        self.environment: dict[str, str] = {}
         self.arguments = {
             "name": f"{registry.host}/library/big",
             "insecure": True,
@@ -81,6 +93,7 @@ class Play:
             "ANSIBLE_LOCALHOST_WARNING": "false",
             "ANSIBLE_ASYNC_DIR": str(self.folder / "async"),
             "ANSIBLE_HOME": str(self.folder / "ansible"),
+            **self.environment,
         }
         command = [str(Path(sys.executable).with_name("ansible-playbook")), "-i", "localhost,", "-e"]
         command += [f"ansible_python_interpreter={sys.executable}", *options, str(path)]
@@ -107,6 +120,7 @@ def test_a_pull_shows_its_progress_and_a_second_run_shows_nothing(play: Play) ->
     code, output = play()
     assert code == 0, output
     assert len(LINE.findall(output)) >= 1
+    assert "Ctrl-C does not end that, the playbook kaido.ollama.stop does" in output
     assert "changed=1" in output
     assert "6.0 MB fetched" in output
     assert list((play.folder / "async").iterdir()) == []
@@ -182,3 +196,137 @@ def test_a_progress_file_of_another_form_is_not_read(change: dict[str, object]) 
     state = {"models": {"a": {"total": 2, "completed": 1, "status": "x"}}, "note": "", "finished": False, "time": 1.5}
     assert is_state(state)
     assert not is_state({**state, **change})
+
+
+def test_findings_repairs_and_removals_are_printed_without_diff(play: Play) -> None:
+    assert play()[0] == 0
+    blob = max((play.folder / "models" / "blobs").iterdir(), key=lambda path: path.stat().st_size)
+    blob.write_bytes(bytes(SIZE))
+    name = f"localhost: {play.arguments['name']}:latest"
+    code, output = play("--check")
+    assert code == 0, output
+    assert f"{name}: damaged: model sha256" in output
+    assert f"{name}: would be repaired from" in output
+    code, output = play()
+    assert code == 0, output
+    assert f"{name}: damaged: model sha256" in output
+    assert f"{name}: repaired from" in output
+    code, output = play(state="absent")
+    assert code == 0, output
+    assert f"{name}: removed" in output
+
+
+@pytest.mark.parametrize(
+    ("callback", "machine"),
+    [
+        ("default", False),
+        ("ansible.builtin.minimal", False),
+        ("community.general.yaml", False),
+        ("json", True),
+        ("ansible.posix.json", True),
+        ("ansible.posix.jsonl", True),
+        ("community.general.null", True),
+        ("junit", True),
+    ],
+)
+def test_callbacks_for_machines_are_recognized(callback: str, machine: bool) -> None:
+    assert is_machine_readable(callback) is machine
+
+
+CALLBACK = """
+import json
+from ansible.plugins.callback import CallbackBase
+
+DOCUMENTATION = "{name: facts_json, type: stdout, short_description: One document, description: [One document]}"
+
+
+class CallbackModule(CallbackBase):
+    CALLBACK_VERSION = 2.0
+    CALLBACK_TYPE = "stdout"
+    CALLBACK_NAME = "facts_json"
+
+    def v2_playbook_on_stats(self, stats):
+        self._display.display(json.dumps({"hosts": sorted(stats.processed)}))
+"""
+
+
+def test_machine_readable_output_stays_valid(play: Play) -> None:
+    (play.folder / "callbacks").mkdir()
+    (play.folder / "callbacks" / "facts_json.py").write_text(CALLBACK)
+    play.environment = {
+        "ANSIBLE_CALLBACK_PLUGINS": str(play.folder / "callbacks"),
+        "ANSIBLE_STDOUT_CALLBACK": "facts_json",
+    }
+    code, output = play()
+    assert code == 0, output
+    assert json.loads(output) == {"hosts": ["localhost"]}
+
+
+def test_a_run_that_waits_for_another_one_prints_that(play: Play) -> None:
+    path = memory_path(Store(str(play.arguments["models_dir"])), str(play.arguments["state_dir"]))
+    with exclusive(path, seconds=0) as alone:
+        assert alone
+        code, output = play(deadline=2)
+    assert code == 2, output
+    assert "localhost: waiting for another run on this host to end" in output
+    assert "another run is still working on" in output
+
+
+class Printed:
+    """An action plugin without a connection, and the lines that it prints."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.lines: list[str] = []
+        self.release = threading.Event()
+        self.blocked = False
+        monkeypatch.setattr(Display, "display", lambda _display, text: self._display(text))
+        for name in ("_SILENCE", "_PRINT", "_RECONNECT"):
+            monkeypatch.setattr(action, name, 0.01)
+        self.plugin = ActionModule.__new__(ActionModule)
+        self.plugin._host = "h1"
+
+    def _display(self, text: str) -> None:
+        self.lines.append(text)
+        self.release.set()
+        if self.blocked:
+            threading.Event().wait()
+
+
+def test_a_host_that_does_not_reply_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    printed = Printed(monkeypatch)
+
+    def call() -> dict[str, object]:
+        printed.release.wait()
+        return {"stdout": "x"}
+
+    assert printed.plugin._patiently(call) == {"stdout": "x"}
+    assert printed.lines[0].startswith("h1: no reply for ")
+
+
+def test_a_host_that_never_replies_is_unreachable(monkeypatch: pytest.MonkeyPatch) -> None:
+    printed = Printed(monkeypatch)
+    monkeypatch.setattr(action, "_UNREACHABLE", 0.0)
+    with pytest.raises(AnsibleConnectionFailure, match="h1 does not reply; the next run waits for the job"):
+        printed.plugin._patiently(lambda: {"stdout": str(threading.Event().wait())})
+
+
+def test_a_lost_connection_is_named_once_and_tried_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    printed = Printed(monkeypatch)
+    monkeypatch.setattr(action, "_PRINT", 60.0)
+    errors = [AnsibleConnectionFailure("broken pipe"), AnsibleConnectionFailure("broken pipe")]
+
+    def call() -> dict[str, object]:
+        if errors:
+            raise errors.pop()
+        return {"stdout": "x"}
+
+    assert printed.plugin._patiently(call) == {"stdout": "x"}
+    assert printed.lines == ["h1: the connection is lost, trying again: broken pipe"]
+
+
+def test_output_that_blocks_does_not_stop_the_run(monkeypatch: pytest.MonkeyPatch) -> None:
+    printed = Printed(monkeypatch)
+    printed.blocked = True
+    for number in range(3):
+        printed.plugin._print(f"line {number}")
+    assert printed.lines == ["h1: line 0"]

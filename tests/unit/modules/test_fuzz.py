@@ -19,8 +19,10 @@ import pytest
 from ansible_collections.kaido.ollama.plugins.module_utils._core import http
 from ansible_collections.kaido.ollama.plugins.module_utils._core.http import Response
 from ansible_collections.kaido.ollama.plugins.module_utils._models import loaded as loaded_module
-from ansible_collections.kaido.ollama.plugins.module_utils._models import models
+from ansible_collections.kaido.ollama.plugins.module_utils._models import probe as probe_module
+from ansible_collections.kaido.ollama.plugins.module_utils._models import pull as pull_module
 from ansible_collections.kaido.ollama.plugins.module_utils._models import registry as registry_module
+from ansible_collections.kaido.ollama.plugins.module_utils._models import session as session_module
 from ansible_collections.kaido.ollama.plugins.module_utils._server import api
 from ansible_collections.kaido.ollama.plugins.modules import model, model_build, model_info, model_loaded, model_probe
 
@@ -196,7 +198,7 @@ class World:
         self.version = version
         self.tape = Tape()
         self.clock = Clock()
-        for module in (api, loaded_module, models):
+        for module in (api, loaded_module, probe_module, pull_module, session_module):
             monkeypatch.setattr(module, "time", self.clock)
         monkeypatch.setattr(registry_module, "time", self.clock)
         monkeypatch.setattr(registry_module, "sleep", self.clock.sleep)

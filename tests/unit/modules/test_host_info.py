@@ -7,7 +7,9 @@ import typing as t
 from pathlib import Path
 
 import pytest
-from ansible_collections.kaido.ollama.plugins.module_utils._store.store import Memory, Store, audit
+from ansible_collections.kaido.ollama.plugins.module_utils._store.audit import audit
+from ansible_collections.kaido.ollama.plugins.module_utils._store.state import Memory
+from ansible_collections.kaido.ollama.plugins.module_utils._store.store import Store
 from ansible_collections.kaido.ollama.plugins.modules import host_info
 
 from tests import standin

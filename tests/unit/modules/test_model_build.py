@@ -11,16 +11,12 @@ from pathlib import Path
 
 import pytest
 from ansible_collections.kaido.ollama.plugins.module_utils._core.name import parse
-from ansible_collections.kaido.ollama.plugins.module_utils._models import custom
-from ansible_collections.kaido.ollama.plugins.module_utils._models.custom import (
-    Builder,
-    Shown,
-    parse_parameters,
-    parse_recipe,
-)
+from ansible_collections.kaido.ollama.plugins.module_utils._models import recipe as recipe_module
+from ansible_collections.kaido.ollama.plugins.module_utils._models.custom import Builder
+from ansible_collections.kaido.ollama.plugins.module_utils._models.recipe import Shown, parse_parameters, parse_recipe
 from ansible_collections.kaido.ollama.plugins.module_utils._server.api import Client
-from ansible_collections.kaido.ollama.plugins.module_utils._store import store as store_module
-from ansible_collections.kaido.ollama.plugins.module_utils._store.store import Memory, Store
+from ansible_collections.kaido.ollama.plugins.module_utils._store.state import Memory
+from ansible_collections.kaido.ollama.plugins.module_utils._store.store import Store
 from ansible_collections.kaido.ollama.plugins.modules import model_build
 
 from tests import standin
@@ -100,13 +96,13 @@ each_recipe = pytest.mark.parametrize("kind", ["from", "file", "files"])
 @each_recipe
 def test_check_apply_check_apply(world: World, kind: str) -> None:
     recipe = world.recipes[kind]
-    forecast = world.run(recipe, check=True)
+    predicted = world.run(recipe, check=True)
     assert list(world.tags()) == ["base:latest"]
     done = world.run(recipe)
     assert not done["failed"], done
-    assert (forecast["changed"], done["changed"]) == (True, True)
-    assert forecast["diff"] == done["diff"]
-    assert (forecast["actions"], done["actions"]) == (["would be built"], ["built"])
+    assert (predicted["changed"], done["changed"]) == (True, True)
+    assert predicted["diff"] == done["diff"]
+    assert (predicted["actions"], done["actions"]) == (["would be built"], ["built"])
     assert done["digest_before"] is None
     assert done["digest_after"] == world.tags()[done["name"]]
     sizes = {"from": 0, "file": 60_000, "files": 69_000}
@@ -150,9 +146,8 @@ def test_a_file_is_hashed_again_only_after_it_changed(world: World, monkeypatch:
         read.append(path)
         return original(path)
 
-    original = store_module.hash_file
-    monkeypatch.setattr(custom, "hash_file", watch)
-    monkeypatch.setattr(store_module, "hash_file", watch)
+    original = recipe_module.hash_file
+    monkeypatch.setattr(recipe_module, "hash_file", watch)
     assert not world.run(recipe)["changed"]
     assert read == []
     os.utime(world.weights, (1, 1))
@@ -174,12 +169,12 @@ def test_a_file_is_hashed_again_only_after_it_changed(world: World, monkeypatch:
 def test_another_recipe_is_another_model(world: World, change: Params) -> None:
     recipe = world.recipes["from"]
     before = world.run(recipe)["digest_after"]
-    forecast = world.run(recipe, check=True, **change)
+    predicted = world.run(recipe, check=True, **change)
     done = world.run(recipe, **change)
-    assert (forecast["changed"], done["changed"]) == (True, True)
-    assert forecast["diff"] == done["diff"]
+    assert (predicted["changed"], done["changed"]) == (True, True)
+    assert predicted["diff"] == done["diff"]
     assert done["diff"]["before"] != done["diff"]["after"]
-    assert done["actions"] == ["built again: the recipe is another one"]
+    assert done["actions"] == ["built again: the recipe has changed"]
     assert done["digest_after"] not in (before, None)
     assert not world.run(recipe, **change)["changed"]
 
@@ -200,10 +195,10 @@ def test_a_change_by_hand_is_found(world: World) -> None:
     recipe = world.recipes["from"]
     right = world.run(recipe)["digest_after"]
     world.create(model="house/helper:1", **{"from": "base"}, system="You are evil.")
-    forecast = world.run(recipe, check=True)
+    predicted = world.run(recipe, check=True)
     done = world.run(recipe)
-    assert (forecast["changed"], done["changed"]) == (True, True)
-    assert forecast["diff"] == done["diff"]
+    assert (predicted["changed"], done["changed"]) == (True, True)
+    assert predicted["diff"] == done["diff"]
     assert done["diff"]["before"]["system"] == "You are evil."
     assert done["diff"]["after"]["system"] == "You are hecate."
     assert done["actions"] == ["built again: it was changed by hand"]
@@ -227,7 +222,8 @@ def test_loading_it_is_no_change(world: World) -> None:
         memory = Memory.of(Store(str(world.models_dir)), str(world.state_dir))
         blind = Builder(world.client, world.version, None, memory, timeout=5)
         defaults = {option: spec.get("default") for option, spec in model_build.SPEC.items()}
-        recipe = parse_recipe({**defaults, **world.recipes[kind]}, memory)
+        options = {**defaults, **world.recipes[kind]}
+        recipe = parse_recipe(parse(options["name"]), options)
         assert not blind.build(recipe, check_mode=True)["changed"], "the server lists both variants"
 
 
@@ -275,9 +271,9 @@ def test_a_base_that_is_missing_is_not_pulled(world: World) -> None:
     result = world.run(recipe)
     assert result["failure"]["code"] == "not_found"
     assert "nope:1b" in result["msg"]
-    forecast = world.run(recipe, check=True)
-    assert forecast["changed"]
-    assert forecast["warnings"]
+    predicted = world.run(recipe, check=True)
+    assert predicted["changed"]
+    assert predicted["warnings"]
 
 
 def test_a_damaged_blob_of_ones_own_is_sent_again(world: World) -> None:
@@ -285,9 +281,9 @@ def test_a_damaged_blob_of_ones_own_is_sent_again(world: World) -> None:
     world.run(recipe)
     adapter = world.models_dir / "blobs" / gguf_digest(world.adapter).replace(":", "-")
     adapter.write_bytes(b"\0" * adapter.stat().st_size)
-    forecast = world.run(recipe, check=True)
+    predicted = world.run(recipe, check=True)
     done = world.run(recipe)
-    assert (forecast["changed"], done["changed"]) == (True, True)
+    assert (predicted["changed"], done["changed"]) == (True, True)
     assert "adapter" in done["actions"][0]
     assert "wrong content" in done["actions"][0]
     assert gguf_digest(adapter).endswith(adapter.name[7:])
@@ -332,14 +328,18 @@ def test_quantizing_is_refused_where_the_server_cannot(world: World) -> None:
 @pytest.mark.parametrize(
     ("params", "code", "text"),
     [
-        ({}, "invalid_option", "exactly one source"),
-        ({"from": "base", "files": ["/x.gguf"]}, "invalid_option", "exactly one source"),
-        ({"from": "made"}, "invalid_option", "is the model itself"),
+        ({}, "invalid_option", "exactly one of from and files"),
+        ({"from": "base", "files": ["/x.gguf"]}, "invalid_option", "exactly one of from and files"),
+        ({"from": "made"}, "invalid_option", "a model other than itself"),
         ({"from": "no such model"}, "invalid_name", "from: "),
         ({"from": "/nowhere/x.gguf"}, "file_missing", "/nowhere/x.gguf"),
         ({"from": "base", "name": "a b"}, "invalid_name", "name: "),
-        ({"from": "base", "parameters": {"num_ctx": "many"}}, "invalid_option", "parameters.num_ctx: 'many'"),
-        ({"from": "base", "parameters": {"num_ctx": [1]}}, "invalid_option", "parameters.num_ctx: [1]"),
+        (
+            {"from": "base", "parameters": {"num_ctx": "many"}},
+            "invalid_option",
+            "parameters.num_ctx: invalid value 'many'",
+        ),
+        ({"from": "base", "parameters": {"num_ctx": [1]}}, "invalid_option", "parameters.num_ctx: invalid value [1]"),
         ({"from": "base", "parameters": {"stop": [1]}}, "invalid_option", "parameters.stop"),
         ({"from": "base", "parameters": {"stop": []}}, "invalid_option", "parameters.stop"),
         ({"from": "base", "messages": [{"role": "boss", "content": "x"}]}, "invalid_option", "messages[0]"),

@@ -12,7 +12,11 @@ from pathlib import Path
 import pytest
 from ansible_collections.kaido.ollama.plugins.module_utils._core.errors import OllamaError
 from ansible_collections.kaido.ollama.plugins.module_utils._core.name import parse
-from ansible_collections.kaido.ollama.plugins.module_utils._models.loaded import LoadedModels, Memory, parse_keep_alive
+from ansible_collections.kaido.ollama.plugins.module_utils._models.loaded import (
+    LoadedModels,
+    Residency,
+    parse_keep_alive,
+)
 from ansible_collections.kaido.ollama.plugins.module_utils._server.api import Client
 from ansible_collections.kaido.ollama.plugins.modules import model_loaded
 
@@ -60,11 +64,11 @@ def world(version: str, tmp_path: Path, run_module: t.Any) -> Iterator[World]:
 
 def test_check_apply_check_apply(world: World) -> None:
     wanted: dict[str, t.Any] = {"models": ["a", "embed"]}
-    forecast = world.run(check=True, **wanted)
+    predicted = world.run(check=True, **wanted)
     assert world.ps() == {}
     done = world.run(**wanted)
-    assert (forecast["changed"], done["changed"]) == (True, True), done
-    assert forecast["diff"] == done["diff"]
+    assert (predicted["changed"], done["changed"]) == (True, True), done
+    assert predicted["diff"] == done["diff"]
     assert done["diff"]["before"] == {"a:latest": "not loaded", "embed:latest": "not loaded"}
     assert done["diff"]["after"] == {"a:latest": "loaded forever", "embed:latest": "loaded forever"}
     assert all(row["loaded"] and row["forever"] and row["expires_at"] > "2100" for row in done["models"])
@@ -98,7 +102,7 @@ def test_keep_alive_is_part_of_the_state(world: World) -> None:
             assert world.run(check=check, name="a", keep_alive=keep_alive)["changed"] is changes, keep_alive
     [row] = world.run(name="a", keep_alive="1h30m")["models"]
     assert not row["forever"]
-    assert 5390 < Memory.of(row).expires - time.time() < 5410
+    assert 5390 < Residency.of(row).expires - time.time() < 5410
 
 
 @pytest.mark.parametrize("text", ["", "-2", "soon", "1d", "1h 30m", "5 m", "nan", "1e3"])
@@ -107,7 +111,7 @@ def test_a_bad_keep_alive_is_refused_in_one_line(world: World, text: str) -> Non
     assert result["failure"]["code"] == "invalid_option"
     assert "keep_alive" in result["msg"]
     assert repr(text) in result["msg"]
-    assert "allowed is forever" in result["msg"]
+    assert "expected forever" in result["msg"]
 
 
 @pytest.mark.parametrize(
@@ -131,9 +135,9 @@ def test_a_model_that_is_not_installed_fails_before_any_is_loaded(world: World) 
     assert result["failure"]["code"] == "not_found"
     assert result["failure"]["missing"] == ["nope:latest", "nix:1"]
     assert world.ps() == {}
-    forecast = world.run(models=["nope"], check=True)
-    assert forecast["changed"], "in check mode an earlier task would have installed it"
-    assert forecast["warnings"]
+    predicted = world.run(models=["nope"], check=True)
+    assert predicted["changed"], "in check mode an earlier task would have installed it"
+    assert predicted["warnings"]
 
 
 def test_a_model_that_cannot_be_loaded_says_why_and_what_was_done(world: World) -> None:
@@ -210,11 +214,11 @@ def test_a_server_that_is_not_there_yet(run_module: t.Any) -> None:
 @pytest.mark.parametrize("text", ["None", "yesterday", "2026-11-22T15:31:24"])
 def test_a_time_that_is_none_is_refused(text: str) -> None:
     with pytest.raises(OllamaError) as info:
-        Memory.of({"expires_at": text})
+        Residency.of({"expires_at": text})
     assert info.value.code == "bad_answer"
 
 
 def test_times_of_the_server_are_read() -> None:
-    utc = Memory.of({"expires_at": "2026-11-22T15:31:24.033700472Z"})
-    assert utc.expires == Memory.of({"expires_at": "2026-11-22T17:31:24+02:00"}).expires
-    assert Memory.of({"expires_at": "2319-03-04T15:13:43.807354081Z"}).forever
+    utc = Residency.of({"expires_at": "2026-11-22T15:31:24.033700472Z"})
+    assert utc.expires == Residency.of({"expires_at": "2026-11-22T17:31:24+02:00"}).expires
+    assert Residency.of({"expires_at": "2319-03-04T15:13:43.807354081Z"}).forever

@@ -10,7 +10,10 @@ from pathlib import Path
 
 import pytest
 from ansible_collections.kaido.ollama.plugins.module_utils._core.errors import OllamaError
-from ansible_collections.kaido.ollama.plugins.module_utils._models.loaded import Demands, judge
+from ansible_collections.kaido.ollama.plugins.module_utils._models import probe as probe_module
+from ansible_collections.kaido.ollama.plugins.module_utils._models.declaration import Demands
+from ansible_collections.kaido.ollama.plugins.module_utils._models.loaded import parse_timeout
+from ansible_collections.kaido.ollama.plugins.module_utils._models.probe import judge
 from ansible_collections.kaido.ollama.plugins.module_utils._server.api import Client
 from ansible_collections.kaido.ollama.plugins.module_utils._server.journal import last_lines
 from ansible_collections.kaido.ollama.plugins.modules import model_probe
@@ -122,7 +125,7 @@ def test_a_gpu_is_there_or_missing(start: Start) -> None:
         (0, Demands(gpu=True), "on_cpu", "0 B of 4.3 GB (0 %)"),
         (0, Demands(), None, ""),
         (0, Demands(tokens_per_second=12.5), None, ""),
-        (0, Demands(tokens_per_second=12.6), "too_slow", "12.5 tokens/s; min_tokens_per_second wants 12.6"),
+        (0, Demands(tokens_per_second=12.6), "too_slow", "12.5 tokens/s; expected 12.6"),
         (0, Demands(gpu=True, tokens_per_second=99), "on_cpu", ""),
     ],
 )
@@ -170,7 +173,7 @@ def test_what_is_not_there_or_broken_is_told(start: Start) -> None:
 
 @pytest.mark.parametrize("unit", [None, "ollama.service"])
 def test_a_runner_that_fails_in_mid_answer_is_named(start: Start, monkeypatch: t.Any, unit: str | None) -> None:
-    monkeypatch.setattr(model_probe, "last_lines", lambda _unit: ["llama-server: invalid UTF-8", "exit status 1"])
+    monkeypatch.setattr(probe_module, "last_lines", lambda _unit: ["llama-server: invalid UTF-8", "exit status 1"])
     world = start(STANDIN_RUNNER_FAILS="1")
     result = world.run(name="a", unit=unit)
     assert result["failure"]["code"] == "runner_failed"
@@ -242,3 +245,83 @@ def test_bad_input_is_one_line(run_module: t.Any, params: dict[str, t.Any], code
     result = run_module(model_probe, params)
     assert result["failure"]["code"] == code
     assert "\n" not in result["msg"]
+
+
+IMAGE = {"done": True, "response": "", "image": "iVBORw0KGgo="}
+
+
+def paints(monkeypatch: pytest.MonkeyPatch, *names: str) -> None:
+    """Let the stand-in's models of these names be image models, which it does not have."""
+    generate, show = Client.generate, Client.show
+
+    def paint(self: Client, body: dict[str, t.Any], *, timeout: float) -> dict[str, t.Any]:
+        return IMAGE if body.get("prompt") and body["model"] in names else generate(self, body, timeout=timeout)
+
+    def describe(self: Client, name: t.Any) -> dict[str, t.Any] | None:
+        shown = show(self, name)
+        return {**shown, "capabilities": ["image"]} if shown and str(name) in names else shown
+
+    monkeypatch.setattr(Client, "generate", paint)
+    monkeypatch.setattr(Client, "show", describe)
+
+
+@pytest.mark.parametrize(("models", "tested"), [(["a", "b:1b"], "b:1b"), (["a", "embed"], "embed:latest")])
+def test_the_first_model_that_generates_text_or_embeddings_is_tested(
+    start: Start, monkeypatch: pytest.MonkeyPatch, models: list[str], tested: str
+) -> None:
+    world = start()
+    paints(monkeypatch, "a:latest")
+    result = world.run(models=models)
+    assert (result["failed"], result["name"], result["image"]) == (False, tested, False)
+
+
+def test_an_image_is_an_answer_where_there_is_no_other_model(start: Start, monkeypatch: pytest.MonkeyPatch) -> None:
+    world = start()
+    paints(monkeypatch, "a:latest", "b:1b")
+    for params in ({"models": ["a", "b:1b"]}, {"name": "a"}):
+        result = world.run(**params)
+        assert (result["failed"], result["name"], result["image"]) == (False, "a:latest", True), result
+
+
+@pytest.mark.parametrize(
+    ("code", "status", "text"), [("load_failed", 500, "cudaMalloc failed: out of memory"), ("server_busy", 503, "busy")]
+)
+def test_a_model_that_cannot_run_is_a_warning_where_a_gpu_is_only_preferred(
+    start: Start, monkeypatch: pytest.MonkeyPatch, code: str, status: int, text: str
+) -> None:
+    world = start()
+
+    def refuse(_self: Client, _body: dict[str, t.Any], *, timeout: float) -> dict[str, t.Any]:
+        raise OllamaError("server_error", text, status=status)
+
+    monkeypatch.setattr(Client, "generate", refuse)
+    preferred = world.run(name="a", unit="ollama.service", prefer_gpu=True)
+    assert (preferred["failed"], preferred["probed"]) == (False, False)
+    assert preferred["warnings"] == [f"not tested: a:latest: {text}"]
+    assert world.run(name="a", unit="ollama.service", require_gpu=True)["failure"]["code"] == code
+
+
+def test_a_load_that_takes_longer_than_the_timeout_is_a_warning_where_a_gpu_is_only_preferred(start: Start) -> None:
+    world = start(STANDIN_LOAD_SECONDS="5")
+    result = world.run(name="a", unit="ollama.service", prefer_gpu=True, timeout="300ms")
+    assert (result["failed"], result["probed"]) == (False, False)
+    assert "no answer within 0.3 s" in result["warnings"][0]
+
+
+@pytest.mark.parametrize(
+    ("text", "seconds"),
+    [
+        ("300", 300.0),
+        (300, 300.0),
+        ("30m", 1800.0),
+        ("1h30m", 5400.0),
+        ("+1.5h", 5400.0),
+        (".5m", 30.0),
+        ("1500000us", 1.5),
+        ("0", 86400.0),
+        ("-1", 86400.0),
+        ("-5m", 86400.0),
+    ],
+)
+def test_timeouts_are_durations_of_ollama(text: t.Any, seconds: float) -> None:
+    assert parse_timeout(text) == seconds

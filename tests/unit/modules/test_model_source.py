@@ -12,7 +12,8 @@ from pathlib import Path
 import pytest
 from ansible_collections.kaido.ollama.plugins.module_utils._core.progress import Progress
 from ansible_collections.kaido.ollama.plugins.module_utils._models import bundle, bundle_import
-from ansible_collections.kaido.ollama.plugins.module_utils._models import models as models_module
+from ansible_collections.kaido.ollama.plugins.module_utils._models import sources as sources_module
+from ansible_collections.kaido.ollama.plugins.module_utils._models.job import DETACH, PROGRESS_FILE
 from ansible_collections.kaido.ollama.plugins.module_utils._server.api import Client
 from ansible_collections.kaido.ollama.plugins.module_utils._store.store import Store
 from ansible_collections.kaido.ollama.plugins.modules import model, model_export
@@ -69,7 +70,7 @@ def world(
     def forbidden(*args: t.Any, **kwargs: t.Any) -> t.NoReturn:
         raise AssertionError("a registry was asked")
 
-    monkeypatch.setattr(models_module, "look_up", forbidden)
+    monkeypatch.setattr(sources_module, "look_up", forbidden)
     monkeypatch.setattr(Client, "pull", forbidden)
     world = World(public_path, request.param, run_module)
     with standin.running(request.param, world.models_dir) as world.server:
@@ -220,8 +221,10 @@ def test_check_mode_on_a_bare_host(world: World) -> None:
     assert not (world.folder / "none").exists()
 
 
-def test_the_progress_of_a_copy_is_told(world: World) -> None:
-    pending = world.run(name="a", detach=True)
+def test_the_progress_of_a_copy_is_reported(world: World) -> None:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv(DETACH, "1")
+        pending = world.run(name="a")
     assert (pending["pending"], pending["changed"], world.written()) == (True, False, [])
     lines: list[dict[str, t.Any]] = []
     update = Progress.update
@@ -232,7 +235,8 @@ def test_the_progress_of_a_copy_is_told(world: World) -> None:
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(Progress, "update", listen)
-        assert world.run(name="a", progress_file=str(world.folder / "p.progress"))["changed"]
+        patch.setenv(PROGRESS_FILE, str(world.folder / "p.progress"))
+        assert world.run(name="a")["changed"]
     assert max(line.get("completed", 0) for line in lines) == 40_000
     assert lines[-1] == {"name": "a:latest", "status": "success"}
 

@@ -8,6 +8,8 @@ import typing as t
 from pathlib import Path
 
 import pytest
+from ansible_collections.kaido.ollama.plugins.module_utils._core.errors import OllamaError
+from ansible_collections.kaido.ollama.plugins.module_utils._models import sources
 from ansible_collections.kaido.ollama.plugins.modules import model_verify
 
 from tests import standin
@@ -126,9 +128,9 @@ def test_repair_is_forecast_done_and_then_nothing(verify: Verify, models_dir: Pa
             # Nothing is left that says which digest it was.
             assert verify(**options)["failure"]["code"] == "mirror_unverified"
         options["mirrors_trusted"] = True
-        forecast = verify(check=True, **options)
-        assert forecast["changed"]
-        assert forecast["damaged"] == ["tiny:latest"]
+        predicted = verify(check=True, **options)
+        assert predicted["changed"]
+        assert predicted["damaged"] == ["tiny:latest"]
         done = verify(**options)
         assert not done["failed"], done
         assert done["repaired"] == ["tiny:latest"]
@@ -157,3 +159,22 @@ def test_a_declared_model_that_is_missing_is_a_finding(tmp_path: Path, run_modul
     assert not run_module(model_verify, {**places, "declared": []})["failed"]
     bad = run_module(model_verify, {**places, "declared": ["ok", {"nam": "x"}]})
     assert bad["msg"].startswith("declared[1]: ")
+
+
+def test_a_repair_uses_the_given_environment_for_registries(
+    verify: Verify, models_dir: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    version = "0.40.2" if (models_dir / "manifests-v2").exists() else "0.35.1"
+    damage(models_dir)
+    seen: list[t.Any] = []
+
+    def refuse(_source: object, name: object, **options: t.Any) -> t.NoReturn:
+        seen.append(options["environment"]["HTTPS_PROXY"])
+        raise OllamaError("tag_missing", f"{name}: the registry has no such model or tag")
+
+    monkeypatch.setattr(sources, "look_up", refuse)
+    environment = {"HTTPS_PROXY": "http://proxy.lan:3128"}
+    with standin.running(version, models_dir) as server:
+        result = verify(api_url=server.url, repair=True, names=["tiny"], registry_environment=environment)
+    assert result["failure"]["code"] == "tag_missing"
+    assert seen == ["http://proxy.lan:3128"]

@@ -65,7 +65,7 @@ def test_every_variable_that_a_user_or_a_play_sets_is_known() -> None:
 @pytest.mark.parametrize("playbook", [name for name in PLAYBOOKS if name not in ("site", "uninstall", "benchmark")])
 def test_each_variable_of_a_playbook_is_in_its_entry_point(playbook: str) -> None:
     text = (ROOT / "playbooks" / f"{playbook}.yml").read_text()
-    documented = specifications()["ollama"][playbook]
+    documented = specifications()["ollama"].get(playbook, {})
     used = set(re.findall(r"ollama_(?:bundle|lock|verify|report|update)_[a-z_]*[a-z]|ollama_bundle\b", text))
     others = {name for entry, options in specifications()["ollama"].items() if entry != playbook for name in options}
     internal = set(re.findall(r"(ollama_[a-z]+__[a-z_]+)", text)) | RESULTS

@@ -17,7 +17,9 @@ from ansible_collections.kaido.ollama.plugins.module_utils._core.name import par
 from ansible_collections.kaido.ollama.plugins.module_utils._models import bundle as bundle_module
 from ansible_collections.kaido.ollama.plugins.module_utils._models import bundle_import
 from ansible_collections.kaido.ollama.plugins.module_utils._server.api import Client
-from ansible_collections.kaido.ollama.plugins.module_utils._store.store import MANIFEST_LIST, Memory, Store
+from ansible_collections.kaido.ollama.plugins.module_utils._store.layout import MANIFEST_LIST
+from ansible_collections.kaido.ollama.plugins.module_utils._store.state import Memory
+from ansible_collections.kaido.ollama.plugins.module_utils._store.store import Store
 from ansible_collections.kaido.ollama.plugins.modules import model, model_export, model_import
 
 from tests import standin

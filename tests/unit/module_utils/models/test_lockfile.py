@@ -19,7 +19,7 @@ from ansible_collections.kaido.ollama.plugins.lookup.models_lock import LookupMo
 from ansible_collections.kaido.ollama.plugins.module_utils._core.errors import OllamaError
 from ansible_collections.kaido.ollama.plugins.module_utils._core.name import Name, parse
 from ansible_collections.kaido.ollama.plugins.module_utils._models import lockfile
-from ansible_collections.kaido.ollama.plugins.module_utils._models import models as models_module
+from ansible_collections.kaido.ollama.plugins.module_utils._models import sources as sources_module
 from ansible_collections.kaido.ollama.plugins.module_utils._models.lockfile import Locked, declared, parse_lock, render
 from ansible_collections.kaido.ollama.plugins.module_utils._models.registry import Offer, Source, look_up
 from ansible_collections.kaido.ollama.plugins.module_utils._server.api import Client
@@ -64,7 +64,7 @@ def world(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[World]:
         return look_up(Source(world.upstream.host, insecure=True), name, lists=lists, **options)
 
     monkeypatch.setattr(lockfile, "look_up", local)
-    monkeypatch.setattr(models_module, "look_up", local)
+    monkeypatch.setattr(sources_module, "look_up", local)
     with world.upstream:
         yield world
 

@@ -24,8 +24,9 @@ from ansible_collections.kaido.ollama.plugins.module_utils._monitor import insta
 from ansible_collections.kaido.ollama.plugins.module_utils._monitor import program as program_module
 from ansible_collections.kaido.ollama.plugins.module_utils._monitor.program import Config
 from ansible_collections.kaido.ollama.plugins.module_utils._store import findings as findings_module
+from ansible_collections.kaido.ollama.plugins.module_utils._store.audit import audit
 from ansible_collections.kaido.ollama.plugins.module_utils._store.findings import Findings
-from ansible_collections.kaido.ollama.plugins.module_utils._store.store import Store, audit
+from ansible_collections.kaido.ollama.plugins.module_utils._store.store import Store
 from ansible_collections.kaido.ollama.plugins.modules import model_verify
 
 from tests import standin

@@ -16,16 +16,13 @@ from pathlib import Path
 
 import pytest
 from ansible_collections.kaido.ollama.plugins.module_utils._core.errors import OllamaError
-from ansible_collections.kaido.ollama.plugins.module_utils._models import models as models_module
+from ansible_collections.kaido.ollama.plugins.module_utils._models import sources as sources_module
 from ansible_collections.kaido.ollama.plugins.module_utils._store import verification
-from ansible_collections.kaido.ollama.plugins.module_utils._store.store import (
-    Blob,
-    Memory,
-    Store,
-    StoreWriter,
-    audit,
-    exclusive,
-)
+from ansible_collections.kaido.ollama.plugins.module_utils._store.audit import audit
+from ansible_collections.kaido.ollama.plugins.module_utils._store.layout import Blob
+from ansible_collections.kaido.ollama.plugins.module_utils._store.state import Memory, exclusive
+from ansible_collections.kaido.ollama.plugins.module_utils._store.store import Store
+from ansible_collections.kaido.ollama.plugins.module_utils._store.writer import StoreWriter
 from ansible_collections.kaido.ollama.plugins.modules import (
     model,
     model_build,
@@ -330,7 +327,7 @@ def test_no_planted_thing_hangs_crashes_discloses_or_destroys(
     def expire(number: int, frame: object) -> t.NoReturn:
         raise AssertionError("it hangs")
 
-    monkeypatch.setattr(models_module, "look_up", refuse)
+    monkeypatch.setattr(sources_module, "look_up", refuse)
     monkeypatch.setattr(signal, "signal", signal.signal)
     before = snapshot(world / "victim")
     places = [".", f"blobs/{PARTIAL}"]
@@ -459,7 +456,7 @@ def test_trees_of_the_owner_on_another_disk_are_read(
 def test_a_store_of_excessive_size_ends(
     models_dir: Path, arguments: dict[str, t.Any], run_module: RunModule, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("ansible_collections.kaido.ollama.plugins.module_utils._store.store._MAX_ENTRIES", 20)
+    monkeypatch.setattr("ansible_collections.kaido.ollama.plugins.module_utils._store.files._MAX_ENTRIES", 20)
     for number in range(20):
         (tree_of(models_dir) / f"host{number}").mkdir()
     give_to_service(models_dir)

@@ -12,14 +12,12 @@ from pathlib import Path
 import pytest
 from ansible_collections.kaido.ollama.plugins.module_utils._core.errors import OllamaError
 from ansible_collections.kaido.ollama.plugins.module_utils._core.name import parse
-from ansible_collections.kaido.ollama.plugins.module_utils._store import store as store_module
-from ansible_collections.kaido.ollama.plugins.module_utils._store.store import (
-    Memory,
-    Store,
-    audit,
-    hash_file,
-    parse_manifest,
-)
+from ansible_collections.kaido.ollama.plugins.module_utils._store import layout
+from ansible_collections.kaido.ollama.plugins.module_utils._store.audit import audit
+from ansible_collections.kaido.ollama.plugins.module_utils._store.files import hash_file
+from ansible_collections.kaido.ollama.plugins.module_utils._store.layout import parse_manifest
+from ansible_collections.kaido.ollama.plugins.module_utils._store.state import Memory
+from ansible_collections.kaido.ollama.plugins.module_utils._store.store import Store
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -44,7 +42,7 @@ def memory(store: Store, tmp_path: Path) -> Memory:
     return Memory.of(store, str(tmp_path / "state"))
 
 
-def blobs(store: Store) -> list[store_module.Blob]:
+def blobs(store: Store) -> list[layout.Blob]:
     return [blob for entry in store.entries() for blob in entry.blobs]
 
 
@@ -292,7 +290,7 @@ def test_a_manifest_cut_anywhere_is_never_taken_for_whole(data: st.DataObject) -
         parsed = parse_manifest(body[:cut])
     except OllamaError:
         return
-    assert isinstance(parsed, store_module.Manifest)
+    assert isinstance(parsed, layout.Manifest)
     assert parsed.digest != TINY
 
 

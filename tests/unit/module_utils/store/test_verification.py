@@ -8,7 +8,9 @@ import time
 from pathlib import Path
 
 import pytest
-from ansible_collections.kaido.ollama.plugins.module_utils._store.store import Memory, Store, audit
+from ansible_collections.kaido.ollama.plugins.module_utils._store.audit import audit
+from ansible_collections.kaido.ollama.plugins.module_utils._store.state import Memory
+from ansible_collections.kaido.ollama.plugins.module_utils._store.store import Store
 from ansible_collections.kaido.ollama.plugins.module_utils._store.verification import last_verified
 
 from tests.conftest import ROOT

@@ -1,0 +1,81 @@
+# Copyright (c) 2026, kaido.ollama contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Background jobs of module model: the channel to its action plugin, the files of a job, and how a job is stopped.
+
+PRIVATE to the collection: it may change at any time.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import glob
+import json
+import os
+import re
+import signal
+import time
+import typing as t
+import uuid
+
+from .._core.errors import OllamaError
+from .._core.owner import read_regular
+from .._store.state import exclusive, holder
+
+DETACH = "KAIDO_OLLAMA_DETACH"
+"""An environment variable that the action plugin sets: return before anything that takes long."""
+PROGRESS_FILE = "KAIDO_OLLAMA_PROGRESS_FILE"
+"""An environment variable that the action plugin sets: where to keep the progress."""
+RESULT_PATH_SUFFIX = ".job"
+"""The file beside the progress file that holds the path of Ansible's own job file."""
+_JOB_FILE = re.compile(r"j\d+\.\d+\Z")
+# Seconds. A job writes its progress every second: a file that is older belongs to a job that has ended.
+_ENDED = 60.0
+_POLL = 0.2
+
+
+def new_progress_file(state_path: str) -> str:
+    """Return the path of the progress file of a new job."""
+    return f"{state_path[:-5]}-{uuid.uuid4()}.progress"
+
+
+def remove_ended(state_path: str) -> None:
+    """Remove the files of jobs that have ended and that no controller follows any more."""
+    for path in glob.glob(f"{glob.escape(state_path[:-5])}-*.progress"):
+        with contextlib.suppress(OSError):
+            if time.time() - os.stat(path).st_mtime > _ENDED:
+                _remove_job_file(path + RESULT_PATH_SUFFIX)
+                os.unlink(path)
+
+
+def _remove_job_file(path: str) -> None:
+    """Remove the job file of Ansible that a file names, if it is one."""
+    with contextlib.suppress(OSError, ValueError, KeyError, TypeError, RecursionError):
+        job_file = read_regular(path, 4096).decode().strip()
+        name = os.path.basename(job_file)
+        if _JOB_FILE.match(name) and json.loads(read_regular(job_file, 64 << 20))["ansible_job_id"] == name:
+            os.unlink(job_file)
+    with contextlib.suppress(OSError):
+        os.unlink(path)
+
+
+def stop(state_path: str, *, seconds: float, kill: t.Callable[[int, int], None] = os.kill) -> list[int]:
+    """End the runs that work on a store or wait for it, and return their process IDs.
+
+    :param seconds: how long a run may take to end.
+    :raises OllamaError: ``busy`` where one does not end.
+    """
+    stopped: list[int] = []
+    end = time.monotonic() + seconds
+    while True:
+        with exclusive(state_path, seconds=0) as alone:
+            if alone:
+                return stopped
+        pid = holder(state_path)
+        if pid and pid not in stopped:
+            with contextlib.suppress(ProcessLookupError):
+                kill(pid, signal.SIGTERM)
+            stopped.append(pid)
+        if time.monotonic() >= end:
+            raise OllamaError("busy", f"process {pid or 'of another run'} did not end within {seconds:g} s")
+        time.sleep(_POLL)

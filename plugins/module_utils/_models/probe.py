@@ -1,0 +1,183 @@
+# Copyright (c) 2026, kaido.ollama contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Test inference: load a model, ask it, measure it, and judge the result.
+
+PRIVATE to the collection: it may change at any time.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import math
+import time
+import typing as t
+from dataclasses import dataclass
+
+from .._core.errors import OllamaError
+from .._core.name import Name
+from .._core.progress import human
+from .._gpu import facts, verification
+from .._server.journal import last_lines, read_compute
+from .declaration import Demands
+from .loaded import FOREVER, LoadedModels
+
+# Failures that say that a model cannot run now, which is a warning where a GPU is only preferred.
+CANNOT_RUN = ("load_failed", "server_busy", "stalled", "still_loaded", "runner_failed", "server_error")
+
+
+@dataclass(frozen=True)
+class Question:
+    """What a model is asked.
+
+    :ivar keep: seconds that it stays in memory afterwards; None for as long as before.
+    """
+
+    prompt: str = "Name three colours."
+    tokens: int = 32
+    seed: int = 42
+    keep: float | None = None
+
+
+class Probe:
+    """Tests of inference on one server.
+
+    :param unit: the server's systemd unit on this host, whose journal and process are evidence beside the server's
+        figures; or None.
+    """
+
+    def __init__(self, models: LoadedModels, version: str | None, unit: str | None) -> None:
+        self.models = models
+        self.version = version
+        self.unit = unit
+        self.compute = read_compute(unit) if unit else []
+
+    def run(self, name: Name, question: Question, demands: Demands) -> dict[str, t.Any]:
+        """Ask a model and judge the answer; returns the result.
+
+        :raises OllamaError: ``load_failed``, ``server_error``, ``server_busy``, ``runner_failed``, ``empty_answer`` and
+            those of `judge`; with ``result`` among the details where there was an answer.
+        """
+        process, seen = verification.Server(frozenset(), None), None
+
+        def collect_evidence() -> None:
+            nonlocal process, seen
+            if self.unit:
+                process = verification.find_server(self.unit)
+                seen = verification.computes_there(process, facts.run_program)
+
+        try:
+            result = ask(self.models, name, question, evidence=collect_evidence)
+            problem = (
+                verification.explain(result, self.compute, seen, process, self.version or "0") if self.unit else None
+            )
+            result["gpu_problem"] = problem
+            judge(result, demands, problem)
+        except OllamaError as exc:
+            message = exc.message
+            if exc.code == "runner_failed" and self.unit:
+                message += f"; the last lines of its journal: {' | '.join(last_lines(self.unit)) or 'none'}"
+            raise OllamaError(exc.code, message, **exc.details) from None
+        return result
+
+
+def ask(
+    runs: LoadedModels, name: Name, question: Question, *, evidence: t.Callable[[], None] = lambda: None
+) -> dict[str, t.Any]:
+    """Load a model, ask it, and measure both; afterwards it is in memory as before, or for as long as asked.
+
+    :param evidence: called while the model is in memory, after it has answered.
+    :raises OllamaError: ``load_failed``, ``server_error``, ``server_busy``, ``empty_answer``.
+    """
+    before = runs.look(name)
+    # A model that was loaded stays as it was, apart from the time of the test.
+    left = FOREVER if before.forever else max(60.0, math.ceil(before.expires - time.time()))
+    final = question.keep if question.keep is not None else None if before.loaded else 0.0
+
+    def leave() -> None:
+        if final == 0 and runs.look(name).loaded:
+            runs.unload(name)
+        elif final:
+            runs.load(name, final)
+
+    try:
+        started = time.monotonic()
+        embedder = runs.load(name, left)
+        load_seconds = time.monotonic() - started
+        if embedder:
+            answer = runs.embed(name, question.prompt, left)
+        else:
+            answer = runs.generate(
+                name, question.prompt, left, {"temperature": 0, "seed": question.seed, "num_predict": question.tokens}
+            )
+        now = runs.look_after_load(name)
+        evidence()
+    except OllamaError:
+        with contextlib.suppress(OllamaError):
+            leave()
+        raise
+    leave()
+    result = {
+        "name": str(name),
+        "was_loaded": before.loaded,
+        "load_seconds": round(load_seconds, 3),
+        "size": now.size,
+        "size_vram": now.size_vram,
+        "vram_share": now.vram_share,
+        "context_length": now.context_length,
+        **(_embedded(answer) if embedder else _answered(answer)),
+    }
+    if not (result["dimensions"] or result["response"] or result["image"]):
+        raise OllamaError("empty_answer", f"{name}: it runs, but its answer is empty", result=result)
+    return result
+
+
+def _answered(answer: t.Mapping[str, t.Any]) -> dict[str, t.Any]:
+    text = str(answer.get("response") or "").strip() or str(answer.get("thinking") or "").strip()
+    return {
+        "response": text[:500],
+        "dimensions": None,
+        "image": bool(answer.get("image")),
+        "prompt_tokens_per_second": _rate(answer.get("prompt_eval_count"), answer.get("prompt_eval_duration")),
+        "answer_tokens_per_second": _rate(answer.get("eval_count"), answer.get("eval_duration")),
+    }
+
+
+def _embedded(answer: t.Mapping[str, t.Any]) -> dict[str, t.Any]:
+    vectors: list[list[float]] = answer.get("embeddings") or [[]]
+    intact = all(isinstance(x, (int, float)) and math.isfinite(x) for x in vectors[0]) and any(vectors[0])
+    worked = (answer.get("total_duration") or 0) - (answer.get("load_duration") or 0)
+    return {
+        "response": None,
+        "image": False,
+        "dimensions": len(vectors[0]) if intact else 0,
+        "prompt_tokens_per_second": _rate(answer.get("prompt_eval_count"), worked),
+        "answer_tokens_per_second": None,
+    }
+
+
+def _rate(count: t.Any, nanoseconds: t.Any) -> float | None:
+    """Return tokens per second; None where the server does not report it, as for a prompt that it had cached."""
+    return round(count / nanoseconds * 1e9, 1) if count and nanoseconds and nanoseconds > 0 else None
+
+
+def judge(result: t.Mapping[str, t.Any], demands: Demands, problem: str | None = None) -> None:
+    """Raise ``on_cpu``, ``partly_on_cpu``, ``gpu_disagrees`` or ``too_slow`` where the demands are not met.
+
+    :param problem: what others know about it, in place of the server's own figures.
+    """
+    name, size, vram = result["name"], result["size"], result["size_vram"]
+    if demands.gpu and (vram < size or problem):
+        what = f"{human(vram)} of {human(size)} ({100 * vram / (size or 1):.0f} %) are in GPU memory"
+        what = problem or (f"only {what}" if vram else f"it runs on the CPU: {what}")
+        code = "on_cpu" if not vram else "partly_on_cpu" if vram < size else "gpu_disagrees"
+        raise OllamaError(code, f"{name}: {what}; expected all of it in GPU memory", result=result)
+    if demands.tokens_per_second:
+        rate = result["prompt_tokens_per_second" if result["response"] is None else "answer_tokens_per_second"]
+        if rate is None or rate < demands.tokens_per_second:
+            raise OllamaError(
+                "too_slow",
+                f"{name}: {'an unknown number of' if rate is None else f'{rate:g}'} tokens/s;"
+                f" expected {demands.tokens_per_second:g} or more",
+                result=result,
+            )

@@ -1,0 +1,166 @@
+# Copyright (c) 2026, kaido.ollama contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The format of Ollama's model store: blobs, manifests, variants, tags, and kinds of damage. Pure.
+
+PRIVATE to the collection: it may change at any time.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+import typing as t
+from dataclasses import dataclass
+
+from .._core.errors import OllamaError
+from .._core.name import Name
+from .._core.text import printable
+
+MANIFEST = "application/vnd.docker.distribution.manifest.v2+json"
+MANIFEST_LIST = "application/vnd.ollama.manifest.list.v2+json"
+DEFAULT_MODELS_DIR = "/usr/share/ollama/.ollama/models"
+TREES = ("manifests-v2", "manifests")
+# The order in which a server on Linux chooses among the variants of a list.
+RUNNERS = ("llamacpp", "ggml", "mlx")
+BLOB_FILE = re.compile(r"sha256-[0-9a-f]{64}\Z")
+_MAX_SIZE = 1 << 62
+
+
+@dataclass(frozen=True)
+class Blob:
+    """A content-addressed file: what a manifest says of it."""
+
+    digest: str
+    size: int
+    media_type: str = ""
+
+    @property
+    def file_name(self) -> str:
+        """The file's name in ``blobs/``."""
+        return self.digest.replace(":", "-")
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """What one variant of a model is made of."""
+
+    digest: str
+    blobs: tuple[Blob, ...]
+
+    @property
+    def size(self) -> int:
+        """Bytes of the config and all layers, as ``/api/tags`` counts them."""
+        return sum(blob.size for blob in self.blobs if blob.media_type not in (MANIFEST, MANIFEST_LIST))
+
+
+@dataclass(frozen=True)
+class Variant:
+    """A child of a manifest list."""
+
+    digest: str
+    runner: str
+    size: int = 0
+
+
+def parse_manifest(body: bytes) -> Manifest | tuple[Variant, ...]:
+    """Read a manifest, or the children of a manifest list in the order of the server's preference.
+
+    :raises OllamaError: ``bad_manifest``, saying what is wrong.
+    """
+    try:
+        data = json.loads(body)
+        if data.get("mediaType") == MANIFEST_LIST or "manifests" in data:
+            variants = [
+                Variant(
+                    checked_digest(c["digest"]),
+                    printable(str(c.get("runner", "")))[:80],
+                    checked_size(c.get("size", 0)),
+                )
+                for c in data["manifests"]
+            ]
+            if not variants:
+                raise ValueError("the list of variants is empty")
+            rank = {runner: index for index, runner in enumerate(RUNNERS)}
+            return tuple(sorted(variants, key=lambda v: rank.get(v.runner, len(RUNNERS))))
+        parts = [data["config"]] if data.get("config") else []
+        blobs = tuple(
+            Blob(checked_digest(p["digest"]), checked_size(p["size"]), printable(str(p.get("mediaType", "")))[:120])
+            for p in parts + list(data["layers"])
+        )
+        if not blobs:
+            raise ValueError("it names no layer")
+        return Manifest(sha256_of(body), blobs)
+    except RecursionError:
+        raise OllamaError("bad_manifest", "unreadable manifest: it is nested too deeply") from None
+    except (ValueError, KeyError, TypeError, AttributeError) as exc:
+        what = "it is empty" if not body else f"missing {exc}" if isinstance(exc, KeyError) else printable(str(exc))
+        raise OllamaError("bad_manifest", f"unreadable manifest: {what}") from None
+
+
+def checked_digest(text: t.Any) -> str:
+    digest = str(text)
+    # The digest becomes a path: only its exact form may pass.
+    if not BLOB_FILE.match(digest.replace("sha256:", "sha256-", 1)):
+        raise ValueError(f"{digest[:80]!r} is not a digest")
+    return digest.replace("sha256-", "sha256:", 1)
+
+
+def checked_size(value: t.Any) -> int:
+    if isinstance(value, bool) or not isinstance(value, int) or not 0 <= value <= _MAX_SIZE:
+        raise ValueError(f"invalid size {str(value)[:80]!r}")
+    return value
+
+
+def sha256_of(body: bytes) -> str:
+    return "sha256:" + hashlib.sha256(body).hexdigest()
+
+
+@dataclass
+class Entry:
+    """A tag of the store.
+
+    :ivar digest: of the manifest that the server runs: the tag's own, or the chosen variant's; as ``/api/tags`` has it.
+    :ivar digests: everything that the tag can rightly be called: its own manifest and its variants that are here.
+    :ivar blobs: what must be on the disk for this tag, manifests that are blobs included.
+    :ivar problem: why the tag cannot be read, or None.
+    """
+
+    name: Name
+    path: str
+    digest: str = ""
+    size: int = 0
+    digests: frozenset[str] = frozenset()
+    blobs: tuple[Blob, ...] = ()
+    problem: str | None = None
+
+
+@dataclass(frozen=True)
+class Damage:
+    """A blob that is not what its name says."""
+
+    blob: Blob
+    kind: str
+    found: int | None = None
+
+    def __str__(self) -> str:
+        label = f"{self.blob.media_type.rsplit('.', 1)[-1] or 'blob'} {self.blob.digest[:19]}"
+        if self.kind in ("short", "long"):
+            return f"{label} is too {self.kind}: {self.found} of {self.blob.size} bytes"
+        return {
+            "missing": f"{label} is missing",
+            "content": f"{label} has wrong content",
+            "unreadable": f"{label} cannot be read",
+        }[self.kind]
+
+    def to_dict(self) -> dict[str, t.Any]:
+        """Return the damage as part of a module's result."""
+        return {
+            "digest": self.blob.digest,
+            "kind": self.kind,
+            "media_type": self.blob.media_type,
+            "size": self.blob.size,
+            "found_size": self.found,
+            "message": str(self),
+        }

@@ -1,0 +1,214 @@
+# Copyright (c) 2026, kaido.ollama contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What the modules remember about a store between runs, and the lock that lets one run at a time work on it.
+
+PRIVATE to the collection: it may change at any time.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import hashlib
+import json
+import os
+import tempfile
+import time
+import typing as t
+from dataclasses import dataclass, field
+
+from .._core.owner import open_regular
+from .layout import Entry
+from .store import Store
+
+# Bytes; the memory of a store with a thousand models takes less than one million.
+_MEMORY_LIMIT = 64 << 20
+
+
+def _mapping(value: t.Any) -> t.Iterable[tuple[str, t.Any]]:
+    return value.items() if isinstance(value, dict) else ()
+
+
+@dataclass
+class Memory:
+    """What the modules remember about a store between runs, in a file that only they may write.
+
+    :ivar verified: digest -> fingerprint of the file whose content was found right.
+    :ivar verified_at: digest -> when its content was hashed last, in seconds since the epoch.
+    :ivar origins: model key -> what was pulled: the registry's digest of the tag and the variant chosen then. A server
+        of 0.40 may later replace the tag by a list of its own making, whose digest no registry knows.
+    :ivar pending: aliases that a pull through a mirror made and has not dropped yet.
+    :ivar recipes: model key -> how a model of one's own was built: the digests of the recipe, of the manifest that came
+        of it, and of the base's manifest then; the recipe's files with digest and fingerprint.
+    """
+
+    path: str
+    verified: dict[str, list[int]] = field(default_factory=dict)
+    verified_at: dict[str, int] = field(default_factory=dict)
+    origins: dict[str, dict[str, str]] = field(default_factory=dict)
+    pending: list[str] = field(default_factory=list)
+    recipes: dict[str, dict[str, t.Any]] = field(default_factory=dict)
+    _loaded: str = ""
+    _intact_before: frozenset[str] = frozenset()
+
+    @classmethod
+    def of(cls, store: Store, state_dir: str | None = None) -> Memory:
+        """Load the memory of a store.
+
+        A file that somebody else could have written counts as absent; of a damaged one, what can be read is kept.
+        """
+        return cls.load(memory_path(store, state_dir))
+
+    @classmethod
+    def load(cls, path: str) -> Memory:
+        """Load a memory from its file; otherwise as `of`."""
+        memory = cls(path)
+        try:
+            with os.fdopen(open_regular(path), "rb") as file:
+                info = os.fstat(file.fileno())
+                if info.st_uid not in (0, os.geteuid()) or info.st_mode & 0o022:
+                    return memory
+                text = file.read(_MEMORY_LIMIT + 1)
+            data = json.loads(text) if len(text) <= _MEMORY_LIMIT else None
+        except (OSError, ValueError, RecursionError):
+            return memory
+        if not isinstance(data, dict):
+            return memory
+        for key, value in _mapping(data.get("verified")):
+            if isinstance(value, list) and all(type(number) is int for number in value):
+                memory.verified[key] = value
+        for key, value in _mapping(data.get("verified_at")):
+            if type(value) is int and key in memory.verified:
+                memory.verified_at[key] = value
+        for key, value in _mapping(data.get("origins")):
+            if isinstance(value, dict):
+                memory.origins[key] = {name: text for name, text in value.items() if isinstance(text, str)}
+        pending = data.get("pending")
+        memory.pending = [name for name in pending if isinstance(name, str)] if isinstance(pending, list) else []
+        for key, value in _mapping(data.get("recipes")):
+            if isinstance(value, dict) and all(
+                isinstance(row, list) and row for _path, row in _mapping(value.get("files"))
+            ):
+                memory.recipes[key] = {**value, "files": dict(_mapping(value.get("files")))}
+        memory._loaded = memory._dump()
+        memory._intact_before = frozenset(memory.verified)
+        return memory
+
+    def save_verified(self, *, seconds: float) -> None:
+        """Write what was learned of blobs, and nothing else, into what other runs have written since `of`.
+
+        :param seconds: how long to wait for another run; after that the file stays as it is, which costs a re-hash.
+        """
+        with exclusive(self.path, seconds=seconds) as alone:
+            if alone:
+                now = Memory.load(self.path)
+                for digest in self._intact_before - self.verified.keys():
+                    now.verified.pop(digest, None)
+                now.verified.update(self.verified)
+                for digest, when in self.verified_at.items():
+                    now.verified_at[digest] = max(when, now.verified_at.get(digest, 0))
+                now.save()
+
+    def record_verified(self, digest: str, seen: list[int]) -> None:
+        """Record that the content of a blob was hashed now and matches its digest."""
+        self.verified[digest] = seen
+        self.verified_at[digest] = int(time.time())
+
+    def known_as(self, entry: Entry) -> frozenset[str]:
+        """Return the digests of a tag, with the registry's of what was pulled as long as that variant is part of it."""
+        origin = self.origins.get(entry.name.key, {})
+        return entry.digests | {origin["registry"]} if origin.get("variant") in entry.digests else entry.digests
+
+    def save(self) -> None:
+        """Write the file atomically if anything changed; losing it costs a re-hash, so a failure is not an error."""
+        text = self._dump()
+        if text == self._loaded:
+            return
+        try:
+            os.makedirs(os.path.dirname(self.path), mode=0o700, exist_ok=True)
+            handle, temporary = tempfile.mkstemp(dir=os.path.dirname(self.path), prefix=".store-")
+            with os.fdopen(handle, "w") as file:
+                file.write(text)
+            os.replace(temporary, self.path)
+            self._loaded = text
+        except OSError:
+            pass
+
+    def _dump(self) -> str:
+        return json.dumps(
+            {
+                "verified": self.verified,
+                "verified_at": {key: when for key, when in self.verified_at.items() if key in self.verified},
+                "origins": self.origins,
+                "pending": self.pending,
+                "recipes": self.recipes,
+            },
+            sort_keys=True,
+        )
+
+
+def memory_path(store: Store, state_dir: str | None = None) -> str:
+    """Return the file that holds the memory of a store."""
+    key = hashlib.sha256(os.path.realpath(store.root).encode()).hexdigest()[:16]
+    return os.path.join(state_dir or default_state_dir(), f"store-{key}.json")
+
+
+@contextlib.contextmanager
+def exclusive(path: str, *, seconds: float) -> t.Iterator[bool]:
+    """Lock a store for one run; yields False where another run still holds the lock after so many seconds.
+
+    Two runs at once would not damage the store, but each would remove names that the other works with.
+    """
+    try:
+        os.makedirs(os.path.dirname(path), mode=0o700, exist_ok=True)
+        file = os.fdopen(open_regular(f"{path}.lock", os.O_RDWR | os.O_CREAT), "w")
+    except OSError:
+        # A process that cannot keep a state file cannot lock either.
+        yield True
+        return
+    with file:
+        end = time.monotonic() + seconds
+        while True:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except OSError:
+                if time.monotonic() >= end:
+                    yield False
+                    return
+                time.sleep(0.2)
+            else:
+                _write_holder(file)
+                yield True
+                return
+
+
+def _write_holder(file: t.TextIO) -> None:
+    """Write the process ID into the lock file, for module model_stop."""
+    with contextlib.suppress(OSError):
+        file.truncate(0)
+        file.write(str(os.getpid()))
+        file.flush()
+
+
+def holder(path: str) -> int | None:
+    """Return the ID of the process that holds the lock of a memory, or None where there is no such process."""
+    lock = os.path.realpath(f"{path}.lock")
+    try:
+        with os.fdopen(open_regular(lock), "rb") as file:
+            pid = int(file.read(20))
+        descriptors = os.listdir(f"/proc/{pid}/fd")
+    except (OSError, ValueError):
+        return None
+    for descriptor in descriptors:
+        with contextlib.suppress(OSError):
+            if os.readlink(f"/proc/{pid}/fd/{descriptor}") == lock:
+                return pid
+    return None
+
+
+def default_state_dir() -> str:
+    """Return where memories are kept: /var/lib for root, the user's state folder otherwise."""
+    if os.geteuid() == 0:
+        return "/var/lib/kaido-ollama"
+    return os.path.join(os.environ.get("XDG_STATE_HOME") or os.path.expanduser("~/.local/state"), "kaido-ollama")

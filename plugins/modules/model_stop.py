@@ -1,0 +1,101 @@
+#!/usr/bin/python
+# Copyright (c) 2026, kaido.ollama contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""End the runs that work on the model store of a host."""
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: model_stop
+short_description: Stop running pulls and builds of models
+version_added: 0.1.0
+description:
+  - Ends the processes of M(kaido.ollama.model), M(kaido.ollama.model_build), M(kaido.ollama.model_import) and
+    M(kaido.ollama.model_verify) that work on a model store or wait for it, whichever controller started them.
+  - Downloads stop; what was fetched is kept, and the next run resumes them. Models that are installed stay.
+  - Also removes the files of jobs that have ended without a controller.
+author:
+  - kaido.ollama contributors (@kaido)
+extends_documentation_fragment:
+  - kaido.ollama.api.store
+  - kaido.ollama._attributes
+attributes:
+  check_mode:
+    support: full
+  diff_mode:
+    support: none
+  idempotent:
+    support: full
+options:
+  timeout:
+    description: Seconds that the runs may take to end.
+    type: float
+    default: 30.0
+notes:
+  - 'Failures have a stable RV(ignore:failure.code): V(busy) for a run that does not end, V(invalid_option).'
+seealso:
+  - module: kaido.ollama.model
+"""
+
+EXAMPLES = r"""
+- name: Stop running pulls
+  kaido.ollama.model_stop:
+  become: true
+"""
+
+RETURN = r"""
+stopped:
+  description: The process IDs of the runs that were ended, or in check mode of the one that would be ended first.
+  returned: success
+  type: list
+  elements: int
+failure:
+  description: The failure in machine-readable form.
+  returned: failure
+  type: dict
+  contains:
+    code:
+      description: A stable code, see the notes.
+      returned: always
+      type: str
+    message:
+      description: The same sentence as in RV(ignore:msg).
+      returned: always
+      type: str
+"""
+
+import typing as t
+
+from ansible.module_utils.basic import AnsibleModule
+
+from ..module_utils._core.errors import OllamaError
+from ..module_utils._models.job import remove_ended, stop
+from ..module_utils._server.argspec import STORE, finish
+from ..module_utils._store.state import holder, memory_path
+from ..module_utils._store.store import Store
+
+SPEC: dict[str, t.Any] = {"timeout": {"type": "float", "default": 30.0}, **STORE}
+
+
+def run(params: t.Mapping[str, t.Any], check_mode: bool) -> dict[str, t.Any]:
+    """End the runs, or in check mode find one."""
+    seconds = params["timeout"]
+    if seconds < 0:
+        raise OllamaError("invalid_option", f"timeout: invalid value {seconds}; expected 0 or more")
+    path = memory_path(Store(params["models_dir"]), params["state_dir"])
+    if check_mode:
+        pid = holder(path)
+        return {"changed": pid is not None, "stopped": [pid] if pid else []}
+    stopped = stop(path, seconds=seconds)
+    remove_ended(path)
+    return {"changed": bool(stopped), "stopped": stopped}
+
+
+def main() -> None:
+    """Run the module."""
+    finish(AnsibleModule(argument_spec=SPEC, supports_check_mode=True), run)
+
+
+if __name__ == "__main__":
+    main()

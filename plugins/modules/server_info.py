@@ -1,0 +1,137 @@
+#!/usr/bin/python
+# Copyright (c) 2026, kaido.ollama contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Check an Ollama server and gather information about it."""
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: server_info
+short_description: Check an Ollama server and gather information about it
+version_added: 0.1.0
+description:
+  - Waits until a server answers, compares its version and its listening address with the expected ones, and returns
+    what it computes on.
+  - With O(address) or O(unit) the module has to run on the host of the server, usually with C(become). Otherwise it
+    only uses the API.
+author:
+  - kaido.ollama contributors (@kaido)
+extends_documentation_fragment:
+  - kaido.ollama.api
+  - kaido.ollama._attributes
+  - kaido.ollama._attributes.info_module
+  - kaido.ollama._attributes.action_group
+options:
+  startup_timeout:
+    description: Seconds to wait for a server that does not answer yet. Check mode does not wait.
+    type: float
+    default: 30.0
+  version:
+    description: Fail unless the server has this version, for example V(0.35.1). Check mode does not compare.
+    type: str
+  address:
+    description: Fail unless the server listens on this address, for example V(127.0.0.1:11434), and nowhere else that
+      is not loopback.
+    type: str
+  unit:
+    description: The systemd unit of the server. Its journal shows what the server computes on, see RV(compute).
+    type: str
+notes:
+  - 'Failures have a stable RV(ignore:failure.code): V(unreachable), V(wrong_version), V(wrong_address),
+    V(invalid_option), V(invalid_url), V(tls), V(redirect_refused), V(bad_proxy), V(bad_answer).'
+seealso:
+  - module: kaido.ollama.model_info
+  - module: kaido.ollama.service_info
+"""
+
+EXAMPLES = r"""
+- name: Wait for the server
+  kaido.ollama.server_info:
+    startup_timeout: 120
+
+- name: Verify the version, the address and the GPU of the server
+  kaido.ollama.server_info:
+    version: 0.35.1
+    address: 127.0.0.1:11434
+    unit: ollama.service
+  become: true
+  register: server
+  failed_when: server.failed or server.compute | rejectattr("library", "eq", "cpu") | length == 0
+"""
+
+RETURN = r"""
+can_talk_to_ollama:
+  description: Whether the server answered. V(false) only in check mode.
+  returned: success
+  type: bool
+server_version:
+  description: The version of the server, or null in check mode without a server.
+  returned: success
+  type: str
+compute:
+  description:
+    - The devices that the server found when it started, as its journal lists them, with V(library), V(name), V(total)
+      and more. A single C(cpu) means that it found no usable GPU.
+    - Empty unless O(unit) is given.
+  returned: success
+  type: list
+  elements: dict
+ansible_facts:
+  description: As in M(kaido.ollama.service_info).
+  returned: with O(address)
+  type: dict
+failure:
+  description: The failure in machine-readable form.
+  returned: failure
+  type: dict
+  contains:
+    code:
+      description: A stable code, see the notes.
+      returned: always
+      type: str
+    message:
+      description: The same sentence as in RV(ignore:msg).
+      returned: always
+      type: str
+"""
+
+import typing as t
+
+from ansible.module_utils.basic import AnsibleModule
+
+from ..module_utils._core.errors import OllamaError
+from ..module_utils._server.argspec import API, client, finish
+from ..module_utils._service.server_checks import ExpectedServer, check_server, observed
+
+SPEC: dict[str, t.Any] = {
+    "startup_timeout": {"type": "float", "default": 30.0},
+    "version": {"type": "str"},
+    "address": {"type": "str"},
+    "unit": {"type": "str"},
+    **API,
+}
+
+
+def run(params: t.Mapping[str, t.Any], check_mode: bool) -> dict[str, t.Any]:
+    """Check the server and return what was observed."""
+    wait = params["startup_timeout"]
+    if wait < 0:
+        raise OllamaError("invalid_option", f"startup_timeout: invalid value {wait}; expected 0 or more")
+    expected = ExpectedServer(params["version"], params["address"], params["unit"])
+    version = check_server(client(params), expected, wait=wait, check_mode=check_mode)
+    return {
+        "changed": False,
+        "can_talk_to_ollama": version is not None,
+        "server_version": version,
+        **observed(expected),
+    }
+
+
+def main() -> None:
+    """Run the module."""
+    finish(AnsibleModule(argument_spec=SPEC, supports_check_mode=True), run)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,214 @@
+"""Module model with elements that are more than names: custom models, bundles, memory, tests; and what it reports."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import time
+import typing as t
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from ansible_collections.kaido.ollama.plugins.module_utils._models import sources as sources_module
+from ansible_collections.kaido.ollama.plugins.module_utils._models.job import DETACH, new_progress_file, remove_ended
+from ansible_collections.kaido.ollama.plugins.module_utils._models.registry import Source, look_up
+from ansible_collections.kaido.ollama.plugins.module_utils._server.api import Client
+from ansible_collections.kaido.ollama.plugins.module_utils._store.state import exclusive, memory_path
+from ansible_collections.kaido.ollama.plugins.module_utils._store.store import Store
+from ansible_collections.kaido.ollama.plugins.modules import model_export, model_stop, server_info
+
+from tests import standin
+from tests.standin import until
+from tests.standin.registry import make_model
+from tests.unit.modules.test_model import World, hurt
+
+GO_TEMPLATE = '{{ if .System }}<|system|>{{ .System }}{{ end }}{{ .Prompt }} “quotes” """ and 50 % $HOME'
+
+
+@pytest.fixture(params=["0.35.1", "0.40.2"])
+def world(
+    request: pytest.FixtureRequest, tmp_path: Path, run_module: t.Any, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[World]:
+    world = World(tmp_path, request.param, run_module)
+
+    def local(_source: Source, name: t.Any, **options: t.Any) -> t.Any:
+        return look_up(Source(world.upstream.host, insecure=True), name, **options)
+
+    monkeypatch.setattr(sources_module, "look_up", local)
+    env = {"STANDIN_UPSTREAM": world.upstream_url, "STANDIN_TIME_SCALE": "0.01"}
+    with world.upstream, standin.running(request.param, world.models_dir, env) as world.server:
+        yield world
+
+
+def test_one_list_has_everything_and_a_second_run_changes_nothing(world: World) -> None:
+    models = [
+        {"name": "helper:1", "from": "a", "template": GO_TEMPLATE, "system": "Be brief.", "aliases": ["help"]},
+        {"name": "a", "loaded": True, "probe": True},
+        {"name": "b:1b", "loaded": False, "verify": "full"},
+    ]
+    predicted = world.run(models=models, check=True)
+    assert not predicted["failed"], predicted
+    assert predicted["changed"]
+    assert predicted["warnings"] == [], "the base is part of the list"
+    assert world.tags() == {}
+    pending = world.run(models=models, environment={DETACH: "1"})
+    assert pending["pending"]
+    assert world.tags() == {}
+    done = world.run(models=models)
+    assert not done["failed"], done
+    assert [row["changed"] for row in done["models"]] == [True, True, True]
+    assert sorted(world.tags()) == ["a:latest", "b:1b", "help:latest", "helper:1"]
+    assert world.tags()["help:latest"] == world.tags()["helper:1"]
+    shown = Client(world.server.url).show(sources_module.Name("registry.ollama.ai", "library", "helper", "1"))
+    assert shown is not None
+    assert shown["template"] == GO_TEMPLATE
+    assert done["models"][1]["memory"]["forever"]
+    assert done["models"][1]["probe"]["response"]
+    for check in (True, False):
+        again = world.run(models=models, check=check, environment={DETACH: "1"})
+        assert "pending" not in again
+        assert not again["changed"], again["models"]
+        assert [row["actions"] for row in again["models"]] == [[], [], []]
+
+
+def test_a_custom_model_follows_its_base(world: World) -> None:
+    models = [{"name": "a", "state": "latest"}, {"name": "helper:1", "from": "a", "system": "Be brief."}]
+    assert not world.run(models=models)["failed"]
+    before = world.tags()["helper:1"]
+    make_model(world.upstream_dir, "a", size=41_000, seed=9)
+    predicted = world.run(models=models, check=True)
+    assert predicted["models"][1]["changed"]
+    done = world.run(models=models)
+    assert not done["failed"], done
+    assert done["models"][1]["changed"]
+    assert world.tags()["helper:1"] != before
+    assert not world.run(models=models)["changed"]
+
+
+def test_a_custom_model_is_removed_and_forgotten(world: World) -> None:
+    recipe = {"name": "helper:1", "from": "a", "system": "Be brief."}
+    assert not world.run(models=["a", recipe])["failed"]
+    assert world.run(models=[{"name": "helper:1", "state": "absent"}])["changed"]
+    assert list(world.tags()) == ["a:latest"]
+    assert world.run(models=["a", recipe])["changed"]
+
+
+def test_one_bad_model_of_each_kind_does_not_affect_the_others(world: World) -> None:
+    models = [
+        {"name": "custom:1", "files": [str(world.models_dir / "missing.gguf")]},
+        {"name": "bundled:1", "source": str(world.models_dir / "missing.tar")},
+        "nope:1b",
+        {"name": "a", "probe": {"tokens_per_second": 1e12}},
+        {"name": "other:1", "from": "unknown"},
+        "b:1b",
+    ]
+    done = world.run(models=models)
+    assert done["msg"].startswith("5 models failed: ")
+    for text in ("missing.gguf", "missing.tar", "nope:1b", "tokens/s", "unknown"):
+        assert text in done["msg"]
+    assert sorted(world.tags()) == ["a:latest", "b:1b"]
+
+
+def test_a_bundle_is_the_source_of_one_model(world: World, run_module: t.Any, tmp_path: Path) -> None:
+    make_model(tmp_path / "other", "offline", size=20_000, seed=50)
+    made = run_module(model_export, {"models_dir": str(tmp_path / "other"), "dest": str(tmp_path / "bundle.tar")})
+    assert not made["failed"], made
+    models = ["a", {"name": "offline", "source": str(tmp_path / "bundle.tar")}]
+    predicted, done = world.run(models=models, check=True), world.run(models=models)
+    assert not done["failed"], done
+    assert done["diff"] == predicted["diff"]
+    assert [row["source"] for row in done["models"]] == ["registry.ollama.ai", str(tmp_path / "bundle.tar")]
+    (tmp_path / "bundle.tar").unlink()
+    assert not world.run(models=models)["changed"]
+
+
+def test_findings_repairs_and_removals_are_sentences(world: World) -> None:
+    assert world.run(models=["a", "b:1b", "kaido/c:q8"])["messages"] == []
+    hurt(world.blob("model"), "flip")
+    models = ["a", {"name": "b:1b", "state": "absent"}]
+    predicted = world.run(models=models, exclusive=True, check=True)["messages"]
+    done = world.run(models=models, exclusive=True)["messages"]
+    for messages, removed in ((predicted, "would be removed"), (done, "removed")):
+        assert messages[0].startswith("a:latest: damaged: model sha256:")
+        assert messages[0].endswith("has wrong content")
+        assert "repaired from registry.ollama.ai" in messages[1]
+        assert messages[2:] == [f"b:1b: {removed}", f"kaido/c:q8: {removed}, as it is not declared"]
+    assert world.run(models=models, exclusive=True)["messages"] == []
+
+
+def test_removals_of_undeclared_models_are_announced(world: World) -> None:
+    world.run(models=["a", "b:1b"])
+    pending = world.run(models=["a"], exclusive=True, environment={DETACH: "1"})
+    assert (pending["pending"], pending["removals"]) == (True, ["b:1b"])
+    assert len(world.tags()) == 2
+    assert world.run(models=["a"], exclusive=True)["removed"] == ["b:1b"]
+
+
+# --- the server
+
+
+def test_a_server_is_checked_without_any_model(world: World, run_module: t.Any) -> None:
+    address = world.server.url.split("//", 1)[1]
+    result = run_module(server_info, {"api_url": world.server.url, "version": world.server.version, "address": address})
+    assert (result["failed"], result["server_version"]) == (False, world.server.version)
+    assert result["can_talk_to_ollama"]
+    assert "ollama_listening" in result["ansible_facts"]
+    for options, code in (({"version": "0.1.0"}, "wrong_version"), ({"address": "127.0.0.1:1"}, "wrong_address")):
+        assert run_module(server_info, {"api_url": world.server.url, **options})["failure"]["code"] == code
+
+
+def test_no_server_is_a_failure_except_in_check_mode(run_module: t.Any) -> None:
+    options = {"api_url": "http://127.0.0.1:1", "startup_timeout": 0, "version": "0.35.1"}
+    assert run_module(server_info, options)["failure"]["code"] == "unreachable"
+    result = run_module(server_info, options, check=True)
+    assert (result["failed"], result["can_talk_to_ollama"], result["server_version"]) == (False, False, None)
+    assert run_module(server_info, {**options, "startup_timeout": -1})["failure"]["code"] == "invalid_option"
+
+
+# --- jobs
+
+HOLD = """
+import sys, time
+from ansible_collections.kaido.ollama.plugins.module_utils._store.state import exclusive
+with exclusive(sys.argv[1], seconds=0) as alone:
+    print(alone, flush=True)
+    time.sleep(600)
+"""
+
+
+def test_running_jobs_are_stopped(run_module: t.Any, tmp_path: Path) -> None:
+    options = {"models_dir": str(tmp_path / "models"), "state_dir": str(tmp_path / "state")}
+    path = memory_path(Store(options["models_dir"]), options["state_dir"])
+    assert not run_module(model_stop, options)["changed"]
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
+    with subprocess.Popen([sys.executable, "-c", HOLD, path], stdout=subprocess.PIPE, env=environment) as job:
+        assert job.stdout is not None
+        assert job.stdout.readline() == b"True\n"
+        with exclusive(path, seconds=0) as alone:
+            assert not alone
+        found = run_module(model_stop, options, check=True)
+        assert (found["changed"], found["stopped"], job.poll()) == (True, [job.pid], None)
+        stopped = run_module(model_stop, options)
+        until(lambda: job.poll() is not None, "the job has ended")
+    assert (stopped["changed"], stopped["stopped"]) == (True, [job.pid])
+    assert not run_module(model_stop, options)["changed"]
+
+
+def test_the_files_of_ended_jobs_are_removed_and_others_stay(tmp_path: Path) -> None:
+    path = str(tmp_path / "store-1.json")
+    job_file, strange = tmp_path / "j123.45", tmp_path / "precious"
+    job_file.write_text('{"ansible_job_id": "j123.45"}')
+    strange.write_text('{"ansible_job_id": "precious"}')
+    files = [Path(new_progress_file(path)) for _number in range(3)]
+    for file, named in zip(files, (job_file, strange, job_file), strict=True):
+        file.write_text("{}")
+        Path(f"{file}.job").write_text(str(named))
+    for file in files[:2]:
+        os.utime(file, (time.time() - 3600,) * 2)
+    remove_ended(path)
+    assert not job_file.exists()
+    assert strange.exists()
+    assert [file.exists() for file in files] == [False, False, True]
+    assert len(list(tmp_path.glob("*.progress.job"))) == 1
