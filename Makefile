@@ -38,12 +38,15 @@ clean: ## remove the output of make: labs, .venv, .cache, dist, test output
 	rm -rf .venv .cache dist .ansible tests/output
 
 ##@ Check a change
-.PHONY: check test lint $(CHECK) test-gpu docs sanity importer matrix molecule platforms
+.PHONY: check test lint report-page $(CHECK) test-gpu docs sanity importer matrix molecule platforms
 check: $(READY) ## lint, unit tests and conformance tests, about 2 minutes
 	@$(PYTHON_BIN) -m scripts.run_parts $(CHECK)
 
 test: $(READY) ## all tests, with a table of the results
 	@$(PYTHON_BIN) -m scripts.run_parts --jobs 2 $(TEST)
+
+report-page: $(READY) ## screenshots of the report page, in tests/output/report
+	sh scripts/report_page.sh
 
 lint: $(LINT) ## ruff, mypy, yamllint, ansible-lint, changelog fragments, words
 

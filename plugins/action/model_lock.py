@@ -1,27 +1,28 @@
 # Copyright (c) 2026, kaido.ollama contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Write the lock file of the declared models, on the controller: that is where the inventory lies."""
+"""Write the lock file of the declared models on the controller, where the inventory is."""
 
 from __future__ import annotations
 
-import contextlib
 import datetime
 import os
-import tempfile
 import typing as t
 
 from ansible.plugins.action import ActionBase
 
 from ..lookup.models_lock import read_lock
-from ..module_utils._core.errors import OllamaError, as_failure
+from ..module_utils._core.errors import as_failure
 from ..module_utils._core.text import clean
-from ..module_utils._models.lockfile import Lock, moves, relock, render
+from ..module_utils._models.lockfile import Lock, flatten, moves, relock, render
 from ..module_utils._models.registry import parse_mirror
 from ..module_utils._server.argspec import REGISTRY, registry_environment
+from ..plugin_utils.files import write_atomically
 
 SPEC: dict[str, t.Any] = {
-    "models": {"type": "list", "elements": "raw", "required": True},
+    "models": {"type": "list", "elements": "raw"},
+    "hosts": {"type": "dict"},
+    "only_new": {"type": "bool", "default": False},
     "path": {"type": "path", "required": True},
     "mirrors": {"type": "list", "elements": "str", "default": []},
     "mirrors_trusted": {"type": "bool", "default": False},
@@ -31,28 +32,33 @@ SPEC: dict[str, t.Any] = {
 
 
 def write_lock(args: t.Mapping[str, t.Any], *, today: str, check_mode: bool) -> dict[str, t.Any]:
-    """Bring the file to what the registries say now; returns the result of the task."""
+    """Lock the present manifests of the tags and return the result of the task."""
     path = args["path"]
     old: Lock = read_lock(path) if os.path.exists(path) else {}
     mirrors = [parse_mirror(url) for url in args["mirrors"]]
-    new, warnings = relock(
-        args["models"],
+    items, places = flatten(args["hosts"]) if args.get("hosts") is not None else (args["models"], [])
+    done = relock(
+        items,
         old,
+        only_new=args.get("only_new", False),
+        places=places,
         mirrors=mirrors,
         mirrors_trusted=args["mirrors_trusted"],
         insecure=args["insecure"],
         today=today,
         environment=registry_environment(args),
     )
+    new = done.lock
     changed = new != old or not os.path.exists(path)
     if changed and not check_mode:
-        _write(path, render(new))
+        write_atomically(path, render(new), code="lock_unwritable", option="path")
     return {
         "changed": changed,
         "path": path,
         "models": {name: {"digest": row.digest, "size": row.size, "date": row.date} for name, row in new.items()},
         "moves": moves(old, new),
-        "warnings": warnings,
+        "held": done.held,
+        "warnings": done.warnings,
         "diff": {
             "before_header": path,
             "after_header": path,
@@ -62,22 +68,6 @@ def write_lock(args: t.Mapping[str, t.Any], *, today: str, check_mode: bool) -> 
     }
 
 
-def _write(path: str, text: str) -> None:
-    """Replace a file so that a reader never finds half of it; raises ``lock_unwritable``."""
-    temporary = ""
-    try:
-        handle, temporary = tempfile.mkstemp(dir=os.path.dirname(path) or ".", prefix=".models-lock-")
-        with os.fdopen(handle, "w", encoding="utf-8") as file:
-            file.write(text)
-        os.chmod(temporary, 0o644)
-        os.replace(temporary, path)
-    except OSError as exc:
-        if temporary:
-            with contextlib.suppress(OSError):
-                os.unlink(temporary)
-        raise OllamaError("lock_unwritable", f"path: cannot write {path}: {exc.strerror}") from None
-
-
 class ActionModule(ActionBase):
     """The task kaido.ollama.model_lock."""
 
@@ -85,9 +75,11 @@ class ActionModule(ActionBase):
     _supports_check_mode = True
 
     def run(self, tmp: str | None = None, task_vars: dict[str, t.Any] | None = None) -> dict[str, t.Any]:
-        """Check the options, then ask and write."""
+        """Validate the options, look up the tags and write the file."""
         result: dict[str, t.Any] = super().run(tmp, task_vars)
-        _validation, args = self.validate_argument_spec(argument_spec=SPEC)
+        _validation, args = self.validate_argument_spec(
+            argument_spec=SPEC, mutually_exclusive=[("models", "hosts")], required_one_of=[("models", "hosts")]
+        )
         today = datetime.datetime.now(datetime.timezone.utc).strftime("%Y-%m-%d")
         try:
             return {**result, **clean(write_lock(args, today=today, check_mode=bool(self._task.check_mode)))}

@@ -1,113 +1,111 @@
 # Copyright (c) 2026, kaido.ollama contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Print what the role ollama found on each host as one table that a person can read."""
+"""Show what was observed on each host of the play as a table, and write it as a page and as JSON."""
 
 from __future__ import annotations
 
+import json
+import os
+import time
 import typing as t
 
 from ansible.plugins.action import ActionBase
 from ansible.utils.display import Display
 
-from ..module_utils._core.progress import human
+from ..module_utils._benchmark.history import for_report
+from ..module_utils._core.errors import OllamaError, as_failure
 from ..module_utils._core.text import message
-from ..module_utils._preflight.host_request import vulnerability
+from ..plugin_utils.files import write_atomically
+from ..plugin_utils.output import is_machine_readable
+from ..plugin_utils.report import build
+from ..plugin_utils.report_page import page
+from ..plugin_utils.report_table import table
 
-TITLES = ("HOST", "OLLAMA", "LISTENS ON", "COMPUTES ON", "MODEL", "DIGEST", "VERIFIED", "SIZE", "SECONDS", "SOURCE")
-
-
-def devices(compute: t.Sequence[t.Mapping[str, str]]) -> str:
-    """Return what a server computes on, from the result ``compute`` of the module model."""
-    names = ["CPU" if device.get("library") == "cpu" else _device(device) for device in compute]
-    return ", ".join(names) or "unknown"
-
-
-def listens(report: t.Mapping[str, t.Any]) -> str:
-    """Return where the services of a host accept connections, as the modules observed it."""
-    return ", ".join(
-        row["address"] + ("" if row["service"] == "server" else f" ({row['service']})")
-        for row in report.get("listening") or []
-    )
+SPEC: dict[str, t.Any] = {
+    "file": {"type": "path"},
+    "benchmarks": {"type": "path"},
+    "predicted": {"type": "bool"},
+}
+_FACTS = ("ollama_report", "ollama_host_info", "ollama__preflight", "ollama_report_failure")
+_NO_ANSWER = "unreachable, or failed as shown above"
 
 
-def _device(device: t.Mapping[str, str]) -> str:
-    return f"{device.get('library', '')} {device.get('description', '')}".strip() or "unknown"
-
-
-def table(reports: t.Mapping[str, t.Mapping[str, t.Any]]) -> list[str]:
-    """Return the lines of the table: a line for each model, what concerns the host only on its first one.
-
-    :param reports: by host the fact ``ollama_report``, with ``listening``, the fact ``ollama_listening``.
-    """
-    rows: list[tuple[str, ...]] = [TITLES]
-    for host, report in sorted(reports.items()):
-        first = (
-            host,
-            report["version"] or "-",
-            listens(report) or "-",
-            "-" if report["compute"] is None else devices(report["compute"]),
-        )
-        present = [row for row in report["models"] if row["state"] != "absent"]
-        for index, model in enumerate(present or [None]):
-            head = first if index == 0 else ("",) * 4
-            if model is None:
-                rows.append((*head, "-", "", "", "", "", ""))
-                continue
-            rows.append(
-                (
-                    *head,
-                    model["name"],
-                    # As many digits as `ollama list` shows.
-                    (model["digest_after"] or "-").replace("sha256:", "")[:12],
-                    "no" if report["verify"] == "none" else "yes",
-                    human(model["size"]),
-                    f"{model['seconds']:.1f}",
-                    model["source"] or "-",
-                )
+def host_facts(variables: t.Mapping[str, t.Any]) -> dict[str, dict[str, t.Any]]:
+    """Return by host of the play what the roles and modules have left; a host without an answer has its reason."""
+    found = {}
+    alive = set(variables.get("ansible_play_hosts") or [])
+    for host in variables["ansible_play_hosts_all"]:
+        known = variables["hostvars"][host]
+        of_modules = known.get("ansible_facts") or {}
+        facts = {name: known[name] if name in known else of_modules.get(name) for name in _FACTS}
+        facts = {name: value for name, value in facts.items() if value is not None}
+        facts["ansible_facts"] = {"ollama_listening": of_modules.get("ollama_listening")}
+        facts["is_server"] = "ollama_servers" in (known.get("group_names") or [])
+        observed = facts.get("ollama_host_info") or {}
+        if observed.get("unreachable"):
+            facts["ollama_report_unreachable"] = message(
+                str(observed.get("msg") or "no connection").removeprefix("Task failed: ")
             )
-    # Names and devices are texts of servers and their files.
-    rows = [tuple(message(str(cell)) for cell in row) for row in rows]
-    widths = [max(len(row[column]) for row in rows) for column in range(len(TITLES))]
-    # Numbers stand right, words left.
-    lines = [
-        "  ".join(
-            cell.rjust(width) if title in ("SIZE", "SECONDS") else cell.ljust(width)
-            for cell, width, title in zip(row, widths, TITLES)
-        ).rstrip()
-        for row in rows
+        elif host not in alive and "ollama_report_failure" not in facts:
+            facts["ollama_report_unreachable"] = _NO_ANSWER
+        found[host] = facts
+    return found
+
+
+def json_path(path: str) -> str:
+    """Return the path of the JSON beside a page."""
+    return os.path.splitext(path)[0] + ".json"
+
+
+def urgent(report: t.Mapping[str, t.Any]) -> list[str]:
+    """Return the warnings that the table does not show itself, as missing models and reasons of failures."""
+    reasons = {host["host"]: host["reason"] for host in report["hosts"]}
+    return [
+        message(f"{row['host']}: {row['text']}")
+        for row in report["warnings"]
+        if not row["text"].endswith(": missing") and not (reasons[row["host"]] and reasons[row["host"]] in row["text"])
     ]
-    return lines
 
 
-def warnings(reports: t.Mapping[str, t.Mapping[str, t.Any]]) -> list[str]:
-    """Return a line for each host whose server has a known vulnerability."""
-    found = {host: vulnerability(report["version"]) for host, report in sorted(reports.items())}
-    return [f"{host}: {text}" for host, text in found.items() if text]
-
-
-def _report(variables: t.Mapping[str, t.Any], host: str) -> dict[str, t.Any] | None:
-    """Return what the roles found on a host, with a server or without one; None if they failed before."""
-    known = variables["hostvars"][host]
-    listening = (known.get("ansible_facts") or {}).get("ollama_listening")
-    report = known.get("ollama_report")
-    if report is None and listening is None:
-        return None
-    return {"version": None, "compute": None, "models": [], **(report or {}), "listening": listening}
+def create(
+    args: t.Mapping[str, t.Any], variables: t.Mapping[str, t.Any], *, check: bool, now: float
+) -> dict[str, t.Any]:
+    """Return the result of the task, after writing the page and the JSON if a file is given."""
+    if args["file"] and os.path.splitext(args["file"])[1] not in (".html", ".htm"):
+        raise OllamaError("invalid_option", f"file: invalid value {args['file']!r}; expected a name that ends in .html")
+    predicted = check if args["predicted"] is None else args["predicted"]
+    hosts = host_facts(variables)
+    measured = for_report(args["benchmarks"], hosts) if args["benchmarks"] else {}
+    report = build(hosts, check=predicted, now=now, benchmark=measured)
+    written = []
+    if args["file"]:
+        plots = {host: result["plots"] for host, result in measured.items()}
+        texts = {args["file"]: page(report, now, plots), json_path(args["file"]): json.dumps(report, indent=1) + "\n"}
+        for path, text in texts.items():
+            write_atomically(path, text, code="report_unwritable", option="file")
+            written.append(path)
+    return {"changed": False, "lines": table(report, now), "report": report, "files": written}
 
 
 class ActionModule(ActionBase):
-    """Collect the hosts' facts and print them."""
+    """The task kaido.ollama.report."""
 
     _requires_connection = False
+    _supports_check_mode = True
 
     def run(self, tmp: str | None = None, task_vars: dict[str, t.Any] | None = None) -> dict[str, t.Any]:
-        """Print the table; hosts that failed before have no report and so no line."""
+        """Build the report, write it, and print the table."""
         result: dict[str, t.Any] = super().run(tmp, task_vars)
-        variables = task_vars or {}
-        reports = {host: report for host in variables["ansible_play_hosts_all"] if (report := _report(variables, host))}
-        lines = table(reports)
-        for warning in warnings(reports):
-            Display().warning(warning)
-        Display().display("\n" + "\n".join(lines))
-        return dict(result, changed=False, lines=lines)
+        _validation, args = self.validate_argument_spec(argument_spec=SPEC)
+        try:
+            created = create(args, task_vars or {}, check=bool(self._task.check_mode), now=time.time())
+        except Exception as exc:
+            return {**result, "failed": True, "changed": False, **as_failure(exc).to_fail_json()}
+        if not is_machine_readable():
+            for text in urgent(created["report"]):
+                Display().warning(text)
+            Display().display("\n" + "\n".join(created["lines"]))
+            for path in created["files"]:
+                Display().display(f"Report: {path}")
+        return {**result, **created}

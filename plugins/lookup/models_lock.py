@@ -1,7 +1,7 @@
 # Copyright (c) 2026, kaido.ollama contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Read the lock file that playbook lock wrote."""
+"""Read the lock file of the playbook lock."""
 
 from __future__ import annotations
 
@@ -11,19 +11,20 @@ short_description: Read the digests of a lock file of models
 version_added: 0.1.0
 description:
   - Returns the locked digests by model name, for the option O(kaido.ollama.model#module:lock).
-  - A file that is damaged, or lacks a declared model, is an error of one line.
+  - Fails with one line if the file is damaged or has no entry for a declared model. Names are compared without regard
+    to case.
 author:
   - kaido.ollama contributors (@kaido)
 options:
   _terms:
     description:
       - The path of the lock file, or its content as a mapping.
-      - An empty term means C(models.lock.yml) beside the inventory if that exists, and no lock if not.
+      - An empty term selects C(models.lock.yml) beside the inventory, or no lock if that file does not exist.
     type: raw
     required: true
   models:
-    description: The declared models, as in O(kaido.ollama.model#module:models); all of them have to be locked, unless
-      they bring a digest of their own.
+    description: The declared models, as in O(kaido.ollama.model#module:models). Each of them needs an entry, unless its
+      declaration has a digest.
     type: list
     elements: raw
     default: []
@@ -33,7 +34,7 @@ seealso:
 """
 
 EXAMPLES = r"""
-- name: Have the models that were locked
+- name: Manage the locked models
   kaido.ollama.model:
     models: "{{ ollama_models }}"
     lock: "{{ lookup('kaido.ollama.models_lock', 'models.lock.yml', models=ollama_models) }}"
@@ -41,12 +42,13 @@ EXAMPLES = r"""
 
 RETURN = r"""
 _list:
-  description: One mapping of model names to digests for each term, empty where there is no lock.
+  description: One mapping of model names to digests for each term, empty without a lock.
   type: list
   elements: dict
 """
 
 import os
+import reprlib
 import stat
 import typing as t
 
@@ -62,9 +64,9 @@ _SIZE_LIMIT = 4 << 20
 
 
 def read_lock(path: str) -> Lock:
-    """Read a lock file; raises ``invalid_lock``, in one line."""
+    """Read a lock file; raises ``invalid_lock``."""
     try:
-        # Neither a FIFO nor a device keeps the play waiting.
+        # A FIFO or a device must not block the play.
         with os.fdopen(os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC), "rb") as file:
             if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
                 raise OllamaError("invalid_lock", f"{path}: cannot be read: it is not a regular file")
@@ -75,7 +77,7 @@ def read_lock(path: str) -> Lock:
     except OSError as exc:
         raise OllamaError("invalid_lock", f"{path}: cannot be read: {exc.strerror}") from None
     except (yaml.YAMLError, ArithmeticError, AttributeError, LookupError, RecursionError, TypeError, ValueError) as exc:
-        # Beside its own errors the parser passes on those of the types, as for the date 2026-13-01.
+        # The parser also raises the errors of the types, for example for the date 2026-13-01.
         mark = getattr(exc, "problem_mark", None)
         where = f" in line {mark.line + 1}" if mark else ""
         problem = getattr(exc, "problem", None) or ("it is too deep" if isinstance(exc, RecursionError) else "")
@@ -105,10 +107,13 @@ def resolve(term: t.Any, models: t.Sequence[t.Any], inventory_dir: str | None) -
     :raises OllamaError: ``invalid_lock``.
     """
     if isinstance(term, dict):
-        # An empty one is how a user switches the lock off.
+        # An empty mapping disables the lock.
         return digests(parse_lock(term, what="the lock"), models, what="the lock") if term else {}
     if term and not isinstance(term, str):
-        raise OllamaError("invalid_lock", f"invalid value of type {type(term).__name__}; expected a path or a mapping")
+        raise OllamaError(
+            "invalid_lock",
+            f"invalid value {reprlib.repr(term)}; expected the path of a lock file or its content as a mapping",
+        )
     path = os.path.expanduser(term) if term else os.path.join(inventory_dir or "", FILE_NAME)
     if not term and not os.path.exists(path):
         return {}

@@ -304,6 +304,10 @@ models:
         of the bundle. Null where nothing was fetched.
       type: str
       returned: always
+    verified_at:
+      description: When all its blobs had been hashed and were intact, in seconds since the epoch, or null.
+      type: int
+      returned: success
     memory:
       description: The place in memory, as in M(kaido.ollama.model_loaded); null for a model without C(loaded).
       type: dict
@@ -399,6 +403,7 @@ from ..module_utils._service.server_checks import ExpectedServer, check_server, 
 from ..module_utils._store.findings import doubt
 from ..module_utils._store.state import Memory, exclusive, memory_path
 from ..module_utils._store.store import Store
+from ..module_utils._store.verification import last_verified
 
 # Seconds; a model of 400 GB over a slow line takes its time.
 _LONGEST_WAIT = 24 * 3600.0
@@ -537,14 +542,18 @@ def _converge(
         progress=progress,
     )
     result = converge(session, declared, check_mode=check_mode)
+    for item, row in zip(declared, result.get("models", [])):
+        entry = session.store.find(item.name) if session.store else None
+        row["verified_at"] = last_verified(session.store, memory, entry) if session.store and entry else None
     seen = observed(expected)
-    if expected.address:
+    if expected.address and "models" in result:
         seen["ansible_facts"]["ollama_report"] = {
             "version": version,
             "address": expected.address,
             "compute": seen["compute"],
             "verify": params["verify"],
             "models": result["models"],
+            "removed": result.get("removed", []),
         }
     return dict(result, server_version=version, **seen)
 

@@ -2,7 +2,7 @@
 # Copyright (c) 2026, kaido.ollama contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Export models of an Ollama store as one directory or tar, for hosts without a network."""
+"""Export models of a model store to a bundle, a directory or tar, for hosts without a network."""
 
 from __future__ import annotations
 
@@ -11,15 +11,14 @@ module: model_export
 short_description: Export models to a bundle for offline transfer
 version_added: 0.1.0
 description:
-  - Writes a bundle, a directory or tar with the manifests and blobs of chosen models, release archives of Ollama if
-    wanted, and C(SHA256SUMS) over all of it, which C(sha256sum --check) reads.
-  - Reads the model store alone, as its owner; no server is needed. Every byte is compared with its digest on the way,
-    and a bundle gets its name only when it is complete. Two runs with the same O(dest) do their work one after the
-    other.
+  - Writes a bundle, a directory or tar with the manifests and blobs of the selected models, optionally with release
+    archives of Ollama, and with C(SHA256SUMS) of all files, which C(sha256sum --check) reads.
+  - Reads only the model store, as its owner; no running server is needed. Every file is compared with its digest while
+    it is copied, and the bundle gets its name when it is complete. Concurrent runs with one O(dest) are serialized.
   - The files of a bundle have mode C(0600), and its directories C(0700).
-  - Of a tag that is a list of variants (Ollama 0.40 and newer) the list goes into the bundle, with the variant that
-    this host runs, so that pins hold and servers of all versions can use it. Further variants go with it if they are
-    here in full, such as the original of a model that the server has converted.
+  - A tag that is a list of variants (Ollama 0.40 and newer) is exported as that list, with the variant that this host
+    runs, so that pins are satisfied and servers of all versions can use it. Further variants are exported if they are
+    complete, such as the original of a model that the server has converted.
 author:
   - kaido.ollama contributors (@kaido)
 extends_documentation_fragment:
@@ -28,19 +27,19 @@ extends_documentation_fragment:
 attributes:
   check_mode:
     support: full
-    details: The archives of O(release) need not be there yet.
+    details: The archives of O(release) may be missing.
   diff_mode:
     support: none
   idempotent:
     support: full
 options:
   models:
-    description: The models. All of the store by default.
+    description: The models. By default all models of the store.
     type: list
     elements: str
     default: []
   release:
-    description: A release of Ollama to put in.
+    description: A release of Ollama to add to the bundle.
     type: dict
     suboptions:
       version:
@@ -48,17 +47,17 @@ options:
         type: str
         required: true
       path:
-        description: The directory on this host that holds its archives, under the names that upstream gives them.
+        description: The directory on this host with its archives, under their upstream names.
         type: path
         required: true
       checksums:
-        description: The archives' names, with the sha256 of each. Nothing is written if one has another.
+        description: The name and sha256 of each archive. Nothing is written if a checksum differs.
         type: dict
         required: true
   dest:
     description:
-      - The path of the bundle. A name that ends in V(.tar) makes a tar, any other a directory.
-      - An older bundle under that name is replaced; anything else there, also a symbolic link, is an error.
+      - The path of the bundle. If it ends in V(.tar), a tar is written, otherwise a directory.
+      - An existing bundle is replaced. Anything else at that path, also a symbolic link, is an error.
     type: path
     required: true
 notes:
@@ -81,19 +80,19 @@ dest:
   returned: success
   type: str
 checksum:
-  description: The sha256 of its C(SHA256SUMS), which stands for all of it. Give it to M(kaido.ollama.model_import).
+  description: The sha256 of its C(SHA256SUMS), which covers the whole bundle. Pass it to M(kaido.ollama.model_import).
   returned: success
   type: str
 existed:
-  description: Whether exactly this bundle was there before. The contents of its blobs are not read for that.
+  description: Whether exactly this bundle existed before. The contents of its blobs are not compared.
   returned: success
   type: bool
 models:
-  description: The digests of the models in it, by name.
+  description: The digests of its models, by name.
   returned: success
   type: dict
 bytes:
-  description: The size of all files in it.
+  description: The size of all its files.
   returned: success
   type: int
 """
@@ -105,7 +104,7 @@ from ansible.module_utils.basic import AnsibleModule
 
 from ..module_utils._core.errors import OllamaError
 from ..module_utils._core.name import parse, parse_digest
-from ..module_utils._models.bundle import File, collect, is_written, write
+from ..module_utils._models.bundle_writer import File, collect, is_written, write
 from ..module_utils._server.argspec import STORE, finish
 from ..module_utils._store.store import Store
 
@@ -125,10 +124,13 @@ SPEC: dict[str, t.Any] = {
 
 
 def run(params: t.Mapping[str, t.Any], check_mode: bool) -> dict[str, t.Any]:
-    """Write the bundle, unless the same is there."""
+    """Write the bundle, unless the same bundle exists."""
     store = Store(params["models_dir"])
     if not store.readable:
-        raise OllamaError("store_unreadable", f"models_dir: cannot read {store.root}; give OLLAMA_MODELS, or become")
+        raise OllamaError(
+            "store_unreadable",
+            f"models_dir: cannot read {store.root}; expected the OLLAMA_MODELS of the server, and become: true",
+        )
     names = [parse(name, allow_cloud=True, what="models") for name in params["models"]]
     releases = {}
     release = params["release"]
@@ -136,7 +138,7 @@ def run(params: t.Mapping[str, t.Any], check_mode: bool) -> dict[str, t.Any]:
         path = os.path.join(release["path"], archive)
         size = os.path.getsize(path) if os.path.isfile(path) else None
         if size is None and not check_mode:
-            raise OllamaError("not_found", f"release: there is no file {path}")
+            raise OllamaError("not_found", f"release: {path} does not exist")
         member = f"releases/v{release['version']}/{archive}"
         releases[member] = File(path, parse_digest(checksum, what=f"release: {archive}")[7:], size or 0)
     export = collect(store, names, releases)

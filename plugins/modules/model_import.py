@@ -2,23 +2,24 @@
 # Copyright (c) 2026, kaido.ollama contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Import the models of a bundle into an Ollama store, without any network."""
+"""Import the models of a bundle into a model store, without a network."""
 
 from __future__ import annotations
 
 DOCUMENTATION = r"""
 module: model_import
-short_description: Import the models of a bundle into a model store, without any network
+short_description: Import the models of a bundle into a model store, without a network
 version_added: 0.1.0
 description:
-  - Imports a bundle that M(kaido.ollama.model_export) wrote. All of it is read and compared with its C(SHA256SUMS)
-    first; one that is incomplete or was tampered with is refused before anything is written.
-  - Copies the blobs that the store lacks or has damaged, then the manifests, each by one rename. The store is written
-    as its owner, and what is copied is hashed while it is copied. A running server lists the models without a restart.
-  - Other models of the store stay as they are. A model of the same name becomes that of the bundle.
-  - A tag that is a list of variants becomes that list where the store is of Ollama 0.40 or newer, which the directory
-    C(manifests-v2) tells. An older store gets the variant, and M(kaido.ollama.model) remembers the list's digest, so
-    that pins to either hold.
+  - Imports a bundle that M(kaido.ollama.model_export) wrote. The whole bundle is compared with its C(SHA256SUMS)
+    first; an incomplete or modified bundle is rejected before anything is written.
+  - Copies the blobs that are missing or damaged in the store, then the manifests, each with one rename. The store is
+    written as its owner, and files are hashed while they are copied. A running server lists the models without a
+    restart.
+  - Other models of the store are not changed. A model of the same name is replaced by the model of the bundle.
+  - A tag that is a list of variants is imported as that list into a store of Ollama 0.40 or newer, which has the
+    directory C(manifests-v2). An older store gets the variant, and M(kaido.ollama.model) records the digest of the
+    list, so that a pin to either digest is satisfied.
 author:
   - kaido.ollama contributors (@kaido)
 extends_documentation_fragment:
@@ -27,7 +28,7 @@ extends_documentation_fragment:
 attributes:
   check_mode:
     support: full
-    details: Checks the bundle as ever. A host without a store counts as one with an empty store.
+    details: Verifies the whole bundle. A host without a store is treated as a host with an empty store.
   diff_mode:
     support: full
   idempotent:
@@ -39,7 +40,8 @@ options:
     required: true
   checksum:
     description: The sha256 that the bundle's C(SHA256SUMS) must have, as M(kaido.ollama.model_export) returned it.
-      Without it the bundle is compared with itself only, which finds accidents but no malice.
+      Without it, the bundle is compared with its own checksums only, which detects accidental but no
+      deliberate changes.
     type: str
 notes:
   - 'Values of RV(ignore:failure.code): V(bundle_unreadable), V(bundle_incomplete), V(bundle_tampered), V(disk_full),
@@ -68,15 +70,15 @@ models:
       type: str
       returned: always
     digest:
-      description: The digest of its tag in the bundle, which may be a list. A pin to it holds after the import.
+      description: The digest of its tag in the bundle. After the import, a pin to it is satisfied.
       type: str
       returned: always
     digest_before:
-      description: The digest at the start or null.
+      description: The digest before the import, or null.
       type: str
       returned: always
     digest_after:
-      description: The digest at the end, as Ollama shows it.
+      description: The digest after the import, as Ollama shows it.
       type: str
       returned: always
     size:
@@ -84,7 +86,7 @@ models:
       type: int
       returned: always
 bytes_copied:
-  description: Bytes of blobs that the store lacked.
+  description: Bytes of blobs that were missing in the store.
   returned: success
   type: int
 checksum:
@@ -106,7 +108,8 @@ from ansible.module_utils.basic import AnsibleModule
 
 from ..module_utils._core.errors import OllamaError
 from ..module_utils._core.name import parse_digest
-from ..module_utils._models.bundle import Bundle, bring, check, compare, remember
+from ..module_utils._models.bundle import Bundle, check
+from ..module_utils._models.bundle_import import compare, import_, record_origins
 from ..module_utils._server.argspec import STORE, finish
 from ..module_utils._store.state import Memory, exclusive, memory_path
 from ..module_utils._store.store import Store
@@ -118,7 +121,7 @@ SPEC: dict[str, t.Any] = {"src": {"type": "path", "required": True}, "checksum":
 
 
 def run(params: t.Mapping[str, t.Any], check_mode: bool) -> dict[str, t.Any]:
-    """Check the bundle, compare it with the store, and bring what is missing."""
+    """Verify the bundle, compare it with the store, and import what is missing."""
     checksum = parse_digest(params["checksum"], what="checksum") if params["checksum"] else None
     store = Store(params["models_dir"])
     if not store.readable and not (check_mode and not os.path.lexists(store.root)):
@@ -129,29 +132,29 @@ def run(params: t.Mapping[str, t.Any], check_mode: bool) -> dict[str, t.Any]:
         path = memory_path(store, params["state_dir"])
         with exclusive(path, seconds=0 if check_mode else _WAIT) as alone:
             if not alone and not check_mode:
-                raise OllamaError("busy", f"another run is still working on {store.root}")
+                raise OllamaError("busy", f"another run is still changing {store.root}")
             memory = Memory.of(store, params["state_dir"])
-            lack = compare(contents, store, memory)
-            changed = bool(lack.blobs or lack.models)
+            missing = compare(contents, store, memory)
+            changed = bool(missing.blobs or missing.models)
             if not check_mode:
                 if changed:
-                    bring(bundle, contents, lack, store, memory)
-                remember(contents, memory)
+                    import_(bundle, contents, missing, store, memory)
+                record_origins(contents, memory)
                 memory.save()
     rows = [
         {
             "name": str(name),
-            "digest": carried.digest,
-            "digest_before": lack.before[name] or None,
-            "digest_after": carried.chosen.digest if name in lack.models else lack.before[name],
-            "size": carried.chosen.size,
+            "digest": model.digest,
+            "digest_before": missing.before[name] or None,
+            "digest_after": model.chosen.digest if name in missing.models else missing.before[name],
+            "size": model.chosen.size,
         }
-        for name, carried in contents.models.items()
+        for name, model in contents.models.items()
     ]
     return {
         "changed": changed,
         "models": rows,
-        "bytes_copied": sum(lack.blobs.values()),
+        "bytes_copied": sum(missing.blobs.values()),
         "checksum": contents.checksum,
         "releases": contents.releases,
         "diff": {

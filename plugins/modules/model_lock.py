@@ -8,16 +8,18 @@ from __future__ import annotations
 
 DOCUMENTATION = r"""
 module: model_lock
-short_description: Write down which manifest each tag of the declared models stands for
+short_description: Pin the tags of the declared models to manifest digests
 version_added: 0.1.0
 description:
-  - Asks the registries for the manifests of models, about two kilobytes for each, pulls nothing, and writes a lock
-    file with digest, size and date for each tag. With it, all hosts get the same models until it is written anew.
-  - It runs on the controller, where the inventory lies, and takes no connection to any host.
-  - The file holds the digest of the manifest that servers before 0.40 are given for the tag. For some tags newer
-    servers are given a list of variants instead; they choose from it that same manifest, and are held to its digest.
-    If a registry should offer them another one, there is a warning.
-  - A tag that still stands for the same manifest keeps its date, and a file in which nothing moved is not written.
+  - Downloads the manifests of the models from their registries, about two kilobytes each, and writes a lock file with
+    the digest, size and date of each tag. All hosts get the same models until the file is written again. No model is
+    pulled.
+  - Runs on the controller, where the inventory is, without a connection to any host.
+  - The file has the digest of the manifest that registries serve to servers before 0.40. For some tags, registries
+    serve a list of variants to newer servers, which choose the same manifest from it. If a registry serves another
+    manifest to them, the module warns.
+  - An entry whose digest did not change keeps its date, and a file without changes is not written.
+  - Names are compared without regard to case, as servers do.
 author:
   - kaido.ollama contributors (@kaido)
 extends_documentation_fragment:
@@ -26,7 +28,7 @@ extends_documentation_fragment:
 attributes:
   check_mode:
     support: full
-    details: Asks the registries as ever.
+    details: Contacts the registries.
   diff_mode:
     support: full
   idempotent:
@@ -34,35 +36,42 @@ attributes:
 options:
   models:
     description:
-      - The models, as in M(kaido.ollama.model), those of all hosts together; one that several hosts declare counts
-        once.
-      - What is declared V(absent) is left out. A C(digest) of a declaration has to be on offer.
+      - The models of all hosts, as in M(kaido.ollama.model). A model that is declared V(absent) is ignored. The
+        C(digest) of a declaration must be offered by the registry.
+      - Either O(models) or O(hosts) is required.
     type: list
     elements: raw
-    required: true
+  hosts:
+    description: The models by host, as O(models). Messages name the host and the index of a declaration.
+    type: dict
+  only_new:
+    description: Add entries for new models and keep the digests of the others, also if their tags have moved. RV(held)
+      reports these.
+    type: bool
+    default: false
   path:
-    description: The lock file. Lines of models that are no longer declared go.
+    description: The lock file. Entries of models that are no longer declared are removed.
     type: path
     required: true
   mirrors:
-    description: Base URLs of registries to ask where the public one cannot be reached, with a warning; see
+    description: Base URLs of registries to use, with a warning, if the public one cannot be reached. See
       O(mirrors_trusted).
     type: list
     elements: str
     default: []
   mirrors_trusted:
-    description: Lock the digest that a mirror offers where a model has no pin and the public registry cannot be asked.
+    description: Lock the digest of a mirror if a model has no pin and the public registry cannot be reached.
     type: bool
     default: false
   insecure:
-    description: Speak plain HTTP to the registry in a model's name.
+    description: Use plain HTTP for the registry in the name of a model.
     type: bool
     default: false
 notes:
-  - 'Failures have a stable RV(ignore:failure.code): V(invalid_lock) where the file was damaged, V(lock_unwritable),
+  - 'Failures have a stable RV(ignore:failure.code): V(invalid_lock) for a damaged file, V(lock_unwritable),
     V(invalid_model), V(invalid_name), V(invalid_digest), V(invalid_mirror), V(tag_missing), V(tag_unsuitable),
     V(digest_not_offered), V(mirror_unverified), V(registry_unreachable), V(registry_refused), V(registry_unsuitable),
-    V(bad_manifest), V(invalid_option), V(bad_proxy), V(tls), V(internal_error). The file is as it was then.'
+    V(bad_manifest), V(invalid_option), V(bad_proxy), V(tls), V(internal_error). The file is not changed then.'
 seealso:
   - module: kaido.ollama.model
   - plugin: kaido.ollama.models_lock
@@ -70,9 +79,9 @@ seealso:
 """
 
 EXAMPLES = r"""
-- name: See which tags have moved, with --check --diff, or lock them
+- name: Lock the models of all servers; with --check --diff show the tags that have moved
   kaido.ollama.model_lock:
-    models: "{{ ollama_models }}"
+    hosts: "{{ dict(groups.ollama_servers | zip(groups.ollama_servers | map('extract', hostvars, 'ollama_models'))) }}"
     path: "{{ inventory_dir }}/models.lock.yml"
 """
 
@@ -86,17 +95,23 @@ models:
   returned: success
   type: dict
 moves:
-  description: What differs from the file before as short sentences.
+  description: The changes of the file as sentences.
+  returned: success
+  type: list
+  elements: str
+held:
+  description: The models whose tags have moved but whose entries were kept, with the hosts that declare them, as
+    sentences.
   returned: success
   type: list
   elements: str
 failure:
-  description: What went wrong, for programs.
+  description: The failure for programs.
   returned: failure
   type: dict
   contains:
     code:
-      description: A stable code see the notes.
+      description: A stable code, see the notes.
       returned: always
       type: str
     message:

@@ -39,6 +39,12 @@ options:
     type: list
     elements: str
     default: []
+  declared:
+    description: The declared models, as in O(kaido.ollama.model#module:models). A model or an alias of them that is
+      missing in the store is a finding like damage, for example because its disk is not mounted.
+    type: list
+    elements: raw
+    default: []
   mode:
     description:
       - V(changed) hashes the blobs whose files have changed (size, times, inode, device) since they were last found
@@ -110,6 +116,10 @@ models:
       description: Bytes of the config and all layers.
       type: int
       returned: always
+    verified_at:
+      description: When all its blobs had been hashed and were intact, in seconds since the epoch, or null.
+      type: int
+      returned: always
     problems:
       description: The problems as sentences.
       type: list
@@ -165,7 +175,7 @@ from ansible.module_utils.basic import AnsibleModule
 from ..module_utils._core.errors import OllamaError
 from ..module_utils._core.name import Name, parse
 from ..module_utils._models.converge import converge
-from ..module_utils._models.declaration import DeclaredModel
+from ..module_utils._models.declaration import DeclaredModel, parse_models
 from ..module_utils._models.registry import parse_mirror
 from ..module_utils._models.session import Options, Session
 from ..module_utils._server.api import newer_than
@@ -173,7 +183,7 @@ from ..module_utils._server.argspec import API, REGISTRY, STORE, client, finish,
 from ..module_utils._store.findings import doubt
 from ..module_utils._store.state import Memory, exclusive
 from ..module_utils._store.store import Store
-from ..module_utils._store.verification import Report, failures, verify
+from ..module_utils._store.verification import Report, add_missing, failures, verify
 
 # Seconds to wait for another run on the same store.
 _WAIT = 600.0
@@ -182,6 +192,7 @@ _SAVE_WAIT = 30.0
 
 SPEC: dict[str, t.Any] = {
     "names": {"type": "list", "elements": "str", "default": []},
+    "declared": {"type": "list", "elements": "raw", "default": []},
     "mode": {"type": "str", "choices": ["changed", "full"], "default": "changed"},
     "repair": {"type": "bool", "default": False},
     "mirrors": {"type": "list", "elements": "str", "default": []},
@@ -198,6 +209,9 @@ SPEC: dict[str, t.Any] = {
 def run(params: t.Mapping[str, t.Any], check_mode: bool) -> dict[str, t.Any]:
     """Audit, repair on request, audit again, report."""
     names = [parse(name, allow_cloud=True, what="names") for name in params["names"]]
+    wanted = parse_models(params["declared"], state="present", allow_cloud=True, variable="declared")
+    present = [item for item in wanted if item.state != "absent"]
+    declared = [name for item in present for name in (item.name, *item.aliases)]
     options = Options(
         mirrors=tuple(parse_mirror(url) for url in params["mirrors"]),
         mirrors_trusted=params["mirrors_trusted"],
@@ -207,7 +221,7 @@ def run(params: t.Mapping[str, t.Any], check_mode: bool) -> dict[str, t.Any]:
     store = Store(params["models_dir"])
     memory = Memory.of(store, params["state_dir"])
     doubt(memory)
-    report = first = verify(store, memory, names, mode=params["mode"])
+    report = first = add_missing(verify(store, memory, names, mode=params["mode"]), declared, store)
     if not check_mode:
         memory.save_verified(seconds=_SAVE_WAIT)
     repaired: list[str] = []
@@ -221,7 +235,7 @@ def run(params: t.Mapping[str, t.Any], check_mode: bool) -> dict[str, t.Any]:
                 memory = Memory.load(memory.path)
             repaired, warnings, failed = _repair(params, options, memory, first.repairable, check_mode)
             if not check_mode:
-                report = verify(store, memory, names, mode="changed")
+                report = add_missing(verify(store, memory, names, mode="changed"), declared, store)
                 memory.save()
     result = dict(
         report.to_dict(),

@@ -8,29 +8,68 @@ from __future__ import annotations
 
 DOCUMENTATION = r"""
 module: report
-short_description: Print a table of what the role ollama found on each host
+short_description: Report what was observed on each host of the play
 version_added: 0.1.0
 description:
-  - Prints one table for all hosts of the play that the roles of this collection have converged, from the facts
-    C(ollama_report) and C(ollama_listening). C(LISTENS ON) has every port that this collection opens, as the host
-    showed it. C(SOURCE) says where a model came from in this run, C(-) that it was there.
-  - Runs on the controller and takes no connection to any host. Use it once, with C(run_once).
+  - Prints one table for all hosts of the play, and optionally writes an HTML page and JSON. Every value was observed on
+    the host, by the roles of this collection or by M(kaido.ollama.host_info) if its result is registered as
+    C(ollama_host_info).
+  - C(VERIFICATION) is V(verified) with the time since the contents of all blobs were last compared with their digests,
+    V(damaged), V(missing) or V(not checked). C(LISTENS ON) has the sockets of all services of this collection.
+    C(SOURCE) is where a model was downloaded from in this run.
+  - A host that failed or did not answer has a row and its reason. Below the table are repairs and removals, models that
+    are not declared, leftovers, unfinished downloads and, in check mode, the changes that the next run would make.
+  - Runs on the controller without a connection to any host. Use it with C(run_once).
+  - With a stdout callback that prints JSON, the table is only in the result.
 author:
   - kaido.ollama contributors (@kaido)
 extends_documentation_fragment:
   - kaido.ollama._attributes
   - kaido.ollama._attributes.info_module
+options:
+  file:
+    description:
+      - An HTML file on the controller for the report. It is one file without scripts, for screens, phones and print.
+      - A file of the same name with V(.json) has the facts of the report, as C(docs/report.schema.json) describes them.
+    type: path
+  benchmarks:
+    description: The directory on the controller with the results of M(kaido.ollama.model_benchmark). The page plots the
+      newest result of each host.
+    type: path
+  predicted:
+    description: Whether the roles ran in check mode, so that their results are predictions. By default, whether this
+      task runs in check mode.
+    type: bool
+notes:
+  - 'Values of RV(ignore:failure.code): V(invalid_option), V(report_unwritable).'
+seealso:
+  - module: kaido.ollama.host_info
+  - module: kaido.ollama.model_benchmark
 """
 
 EXAMPLES = r"""
-- name: Show what was found
+- name: Show the report
   kaido.ollama.report:
+  run_once: true
+
+- name: Write a page and JSON
+  kaido.ollama.report:
+    file: /srv/www/ollama.html
   run_once: true
 """
 
 RETURN = r"""
 lines:
   description: The table.
+  returned: success
+  type: list
+  elements: str
+report:
+  description: The facts of the report, as C(docs/report.schema.json) describes them.
+  returned: success
+  type: dict
+files:
+  description: The files that were written.
   returned: success
   type: list
   elements: str

@@ -1,7 +1,7 @@
 # Copyright (c) 2026, kaido.ollama contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The lock file: which manifest each tag stood for when somebody last looked, so that all hosts get the same.
+"""The lock file: the manifest digest of each tag of the declared models, so that all hosts get the same models.
 
 PRIVATE to the collection: it may change at any time.
 """
@@ -17,23 +17,25 @@ from dataclasses import dataclass
 
 from .._core.errors import OllamaError
 from .._core.name import DEFAULT_HOST, Name, parse, parse_digest
-from .declaration import parse_models
+from .declaration import DeclaredModel, parse_models
 from .registry import Offer, Source, look_up
 
 HEADER = """\
 ---
-# What each tag of the declared models stood for on that date, written by kaido.ollama.lock; keep it with the inventory.
-# While it exists, hosts get exactly these manifests. Digests are those that servers of all versions can be held to.
+# The manifest digest of each tag of the declared models, written by kaido.ollama.lock; keep it with the inventory.
+# As long as this file exists, hosts get exactly these manifests. The digests are valid for servers of all versions.
 """
 _KEYS = ("digest", "size", "date")
 _DATE = re.compile(r"\d{4}-\d\d-\d\d\Z")
 _AT_ONCE = 8
+# Stands for the variable in messages about one declaration, and is replaced by its place.
+_ONLY = "ollama_models"
 REWRITE = "rewrite it with the playbook kaido.ollama.lock"
 
 
 @dataclass(frozen=True)
 class Locked:
-    """A tag's line: digest of the manifest, bytes of the model, and the day it was first seen so."""
+    """The entry of a tag: the digest of its manifest, the bytes of the model, and the day of the first lock."""
 
     digest: str
     size: int
@@ -44,7 +46,7 @@ Lock = t.Dict[str, Locked]
 
 
 def parse_lock(data: t.Any, *, what: str) -> Lock:
-    """Read what a lock file holds, by model name as Ollama shows it.
+    """Return the content of a lock file, by model name as Ollama shows it.
 
     :param what: the file, for messages.
     :raises OllamaError: ``invalid_lock``, saying where and what is expected.
@@ -52,8 +54,8 @@ def parse_lock(data: t.Any, *, what: str) -> Lock:
     try:
         return _parse_lock(data, what)
     except (ValueError, TypeError, OverflowError, RecursionError):
-        # Values that cannot even be shown: too deep, too long, of other kinds.
-        raise OllamaError("invalid_lock", f"{what}: it is no lock file; {REWRITE}") from None
+        # Values that cannot be shown: too deep, too long, of other types.
+        raise OllamaError("invalid_lock", f"{what}: it is not a lock file; {REWRITE}") from None
 
 
 def _parse_lock(data: t.Any, what: str) -> Lock:
@@ -61,8 +63,12 @@ def _parse_lock(data: t.Any, what: str) -> Lock:
         return OllamaError("invalid_lock", f"{what}: {where}{why}; {REWRITE}")
 
     if not isinstance(data, dict):
-        raise invalid("", f"it holds {type(data).__name__ if data is not None else 'nothing'}, not a mapping of models")
+        raise invalid(
+            "",
+            f"invalid content ({type(data).__name__ if data is not None else 'nothing'}); expected a mapping of models",
+        )
     lock: Lock = {}
+    keys: set[str] = set()
     for text, row in data.items():
         try:
             name = str(parse(text, allow_cloud=True))
@@ -70,9 +76,9 @@ def _parse_lock(data: t.Any, what: str) -> Lock:
             raise invalid("", exc.message) from None
         where = f"{name}: "
         if not isinstance(row, dict) or set(row) != set(_KEYS):
-            # Aliases make a small file huge when it is shown in full.
-            keys = reprlib.repr(sorted(row, key=str) if isinstance(row, dict) else row)
-            raise invalid(where, f"invalid value {keys}; expected exactly the keys {', '.join(_KEYS)}")
+            # YAML aliases make a small file huge if it is shown in full.
+            shown = reprlib.repr(sorted(row, key=str) if isinstance(row, dict) else row)
+            raise invalid(where, f"invalid value {shown}; expected exactly the keys {', '.join(_KEYS)}")
         if not isinstance(row["digest"], str):
             raise invalid(where, f"invalid digest {reprlib.repr(row['digest'])}; expected a text")
         try:
@@ -83,8 +89,10 @@ def _parse_lock(data: t.Any, what: str) -> Lock:
             raise invalid(where, f"invalid size {reprlib.repr(row['size'])}; expected a number of bytes")
         if not isinstance(row["date"], (str, datetime.date)) or not _DATE.match(str(row["date"])):
             raise invalid(where, f"invalid date {reprlib.repr(row['date'])}; expected the form 2026-11-22")
-        if name in lock:
+        key = parse(text, allow_cloud=True).key
+        if key in keys:
             raise invalid(where, "duplicate entry")
+        keys.add(key)
         lock[name] = Locked(digest, row["size"], str(row["date"]))
     return lock
 
@@ -98,73 +106,171 @@ def render(lock: Lock) -> str:
     return HEADER + ("".join(rows) or "{}\n")
 
 
-def declared(items: t.Iterable[t.Any]) -> dict[Name, str | None]:
-    """Return the models that hosts want to have, each once, with the digest that a declaration itself pins."""
+def flatten(hosts: t.Mapping[str, t.Any]) -> tuple[list[t.Any], list[str]]:
+    """Return the models that hosts declare, and for each of them its place, such as ``hecate: ollama_models[0]``.
+
+    :param hosts: by host the value of ollama_models.
+    :raises OllamaError: ``invalid_model`` for a value that is not a list.
+    """
+    items: list[t.Any] = []
+    places: list[str] = []
+    for host, models in hosts.items():
+        if not isinstance(models, list):
+            raise OllamaError(
+                "invalid_model",
+                f"{host}: ollama_models: invalid value {reprlib.repr(models)}; expected a list of models, [] for none",
+            )
+        items += models
+        places += [f"{host}: ollama_models[{index}]" for index in range(len(models))]
+    return items, places
+
+
+def declared(items: t.Iterable[t.Any], places: t.Sequence[str] = ()) -> dict[Name, str | None]:
+    """Return the models that hosts declare as present, each once, with the digest that a declaration itself pins.
+
+    :param places: where each of them is declared, for messages; by default its index.
+    """
     found: dict[str, tuple[Name, str | None]] = {}
-    for item in items:
-        [wanted] = parse_models([item], state="present", allow_cloud=True)
-        if wanted.state == "absent" or wanted.recipe or wanted.source:
+    pinned_in: dict[str, str] = {}
+    for index, item in enumerate(items):
+        place = places[index] if places else f"ollama_models[{index}]"
+        wanted = _parse(item, place)
+        if not _is_locked(wanted):
             continue
-        _name, pin = found.get(wanted.name.key, (None, None))
+        key = wanted.name.key
+        name, pin = found.get(key, (wanted.name, None))
         if pin and wanted.pin and pin != wanted.pin:
             raise OllamaError(
-                "invalid_model", f"{wanted.name}: hosts pin it to {pin} and to {wanted.pin}; allowed is one digest"
+                "invalid_model",
+                f"{place}.digest: {name} is pinned to {wanted.pin}, but {pinned_in[key]} pins it to {pin}; expected one"
+                " digest on all hosts",
             )
-        found[wanted.name.key] = (wanted.name, wanted.pin or pin)
+        if wanted.pin:
+            pinned_in.setdefault(key, place)
+        found[key] = (name, wanted.pin or pin)
     return dict(found.values())
 
 
+def _parse(item: t.Any, place: str) -> DeclaredModel:
+    """Read one declaration; messages name its place instead of the only element of a list."""
+    try:
+        [wanted] = parse_models([item], state="present", allow_cloud=True, variable=_ONLY)
+    except OllamaError as exc:
+        raise OllamaError(exc.code, exc.message.replace(f"{_ONLY}[0]", place, 1), **exc.details) from None
+    return wanted
+
+
+def _is_locked(wanted: DeclaredModel) -> bool:
+    """Return whether a declared model has a tag in a registry."""
+    return wanted.state != "absent" and not wanted.recipe and not wanted.source
+
+
+def _places_of(items: t.Iterable[t.Any], places: t.Sequence[str]) -> dict[str, list[str]]:
+    """Return the places that declare a model as present, by its key."""
+    found: dict[str, list[str]] = {}
+    for item, place in zip(items, places):
+        wanted = _parse(item, place)
+        if _is_locked(wanted):
+            found.setdefault(wanted.name.key, []).append(place + (".digest" if wanted.pin else ""))
+    return found
+
+
 def digests(lock: Lock, models: t.Iterable[t.Any], *, what: str) -> dict[str, str]:
-    """Return the locked digests by name; raises ``not_locked`` where a declared model has neither pin nor lock."""
-    missing = [str(name) for name, pin in declared(models).items() if not pin and str(name) not in lock]
+    """Return the locked digests by name; raises ``not_locked`` for a declared model that has neither pin nor lock."""
+    locked = set(_by_key(lock))
+    missing = [str(name) for name, pin in declared(models).items() if not pin and name.key not in locked]
     if missing:
         raise OllamaError(
             "not_locked",
-            f"{what}: no line for {', '.join(missing)}; {REWRITE}",
+            f"{what}: no entry for {', '.join(missing)}; {REWRITE}",
             missing=missing,
         )
     return {name: row.digest for name, row in lock.items()}
 
 
+def _by_key(lock: Lock) -> dict[str, tuple[str, Locked]]:
+    """Return the entries of a lock by the keys of their names, which have no case."""
+    return {parse(name, allow_cloud=True).key: (name, row) for name, row in lock.items()}
+
+
+@dataclass
+class Relocked:
+    """The outcome of `relock`.
+
+    :ivar held: sentences about models whose tag has moved, but whose locked digest stays.
+    """
+
+    lock: Lock
+    warnings: list[str]
+    held: list[str]
+
+
 def relock(
-    items: t.Iterable[t.Any],
+    items: t.Sequence[t.Any],
     old: Lock,
     *,
     mirrors: t.Sequence[Source],
     mirrors_trusted: bool,
     insecure: bool,
     today: str,
+    only_new: bool = False,
+    places: t.Sequence[str] = (),
     environment: t.Mapping[str, str] | None = None,
-) -> tuple[Lock, list[str]]:
-    """Ask the registries what the declared models' tags stand for now; returns the new lock and warnings.
+) -> Relocked:
+    """Look up the manifests of the declared models' tags and return the new lock.
 
-    The digest is that of the manifest which servers before 0.40 are given. Newer ones are given a list for some tags,
-    and choose from it the very same manifest.
+    The digest is that of the manifest which registries serve to servers before 0.40. They serve a list of variants for
+    some tags to newer servers, which choose the same manifest from it.
 
-    :param mirrors_trusted: lock the digest that a mirror offers where the public registry cannot be asked.
-    :param environment: variables for the requests, in place of this process's own.
-    :raises OllamaError: where a tag cannot be asked for; of several failures the first, with all of them in its text.
+    :param mirrors_trusted: lock the digest that a mirror offers if the public registry cannot be reached.
+    :param only_new: keep the entries of models that are locked already.
+    :param places: where each of the items is declared, for messages.
+    :param environment: variables for the requests, instead of those of this process.
+    :raises OllamaError: if the tag of a model that has to be locked cannot be looked up; with the code of the first
+        failure and the texts of all.
     """
-    wanted = declared(items)
+    places = places or [f"ollama_models[{index}]" for index in range(len(items))]
+    wanted = declared(items, places)
+    where = _places_of(items, places)
+    before = _by_key(old)
     with concurrent.futures.ThreadPoolExecutor(_AT_ONCE) as pool:
         answers = list(
             pool.map(lambda name: _ask(name, wanted[name], mirrors, mirrors_trusted, insecure, environment), wanted)
         )
-    failures = [answer for answer in answers if isinstance(answer, OllamaError)]
+    failures = [
+        _with_places(answer, where[name.key])
+        for name, answer in zip(wanted, answers)
+        if isinstance(answer, OllamaError) and not (only_new and name.key in before)
+    ]
     if failures:
         raise OllamaError(
             failures[0].code, "; ".join(failure.message for failure in failures), **dict(failures[0].details)
         )
-    lock: Lock = {}
-    warnings: list[str] = []
+    done = Relocked({}, [], [])
     for name, answer in zip(wanted, answers):
+        _spelling, row = before.get(name.key, (None, None))
+        if only_new and row:
+            done.lock[str(name)] = row
+            done.held += _held(name, row, answer, where[name.key])
+            continue
         offer, notes = t.cast("tuple[Offer, list[str]]", answer)
-        warnings += notes
-        before = old.get(str(name))
-        same = before is not None and before.digest == offer.chosen.digest
-        date = before.date if before and same else today
-        lock[str(name)] = Locked(offer.chosen.digest, offer.chosen.size, date)
-    return lock, warnings
+        done.warnings += notes
+        same = row is not None and row.digest == offer.chosen.digest
+        done.lock[str(name)] = Locked(offer.chosen.digest, offer.chosen.size, row.date if row and same else today)
+    return done
+
+
+def _with_places(failure: OllamaError, places: t.Sequence[str]) -> OllamaError:
+    return OllamaError(failure.code, f"{failure.message} ({', '.join(places)})", **failure.details)
+
+
+def _held(name: Name, row: Locked, answer: tuple[Offer, list[str]] | OllamaError, places: t.Sequence[str]) -> list[str]:
+    """Return what keeps a locked model from its tag's present manifest."""
+    kept = f"{name} stays at {row.digest[:19]} of {row.date}"
+    if isinstance(answer, OllamaError):
+        return [f"{kept}: {answer.message} ({', '.join(places)})"]
+    digest = answer[0].chosen.digest
+    return [] if digest == row.digest else [f"{kept}: the tag has moved to {digest[:19]} ({', '.join(places)})"]
 
 
 def _ask(
@@ -189,20 +295,20 @@ def _ask(
             if not mirrors_trusted and not (pin and (offer.satisfies(pin) or newer.satisfies(pin))):
                 return OllamaError(
                     "mirror_unverified",
-                    f"{name}: {failures[0].message}; nothing confirms the digest that {source} offers; pin the model,"
-                    " or set ollama_mirrors_trusted: true",
+                    f"{name}: {failures[0].message}; no other source confirms the digest of {source}; pin the"
+                    " model, or set ollama_mirrors_trusted: true",
                     name=str(name),
                 )
             notes.append(f"{name}: {failures[0].message}; the digest of {source} is used")
         if newer.chosen.digest != offer.chosen.digest:
             notes.append(
-                f"{name}: servers of 0.40 and newer are given {newer.chosen.digest} by {source}, older ones"
-                f" {offer.chosen.digest}; the lock can hold only the latter"
+                f"{name}: {source} serves {newer.chosen.digest} to servers of 0.40 and newer and"
+                f" {offer.chosen.digest} to older ones; only the latter is locked"
             )
         if pin and not offer.satisfies(pin) and not newer.satisfies(pin):
             return OllamaError(
                 "digest_not_offered",
-                f"{name}: pinned is {pin}, but {source} offers {offer.digest}",
+                f"{name}: pinned to {pin}; {source} offers {offer.digest}",
                 name=str(name),
                 pinned=pin,
                 offered=offer.digest,
@@ -212,14 +318,16 @@ def _ask(
 
 
 def moves(old: Lock, new: Lock) -> list[str]:
-    """Return what differs between two locks, as short sentences."""
+    """Return the differences of two locks as sentences."""
+    olds, news = _by_key(old), _by_key(new)
     found = []
-    for name in sorted({*old, *new}):
-        before, after = old.get(name), new.get(name)
-        if before and after and before.digest != after.digest:
-            found.append(f"{name} moved from {before.digest[:19]} of {before.date} to {after.digest[:19]}")
+    for key in sorted({*olds, *news}):
+        before, after = olds.get(key), news.get(key)
+        if before and after and before[1].digest != after[1].digest:
+            kept = f"{before[1].digest[:19]} of {before[1].date}"
+            found.append(f"{after[0]} moved from {kept} to {after[1].digest[:19]}")
         elif not before and after:
-            found.append(f"{name} is new: {after.digest[:19]}")
+            found.append(f"{after[0]} is new: {after[1].digest[:19]}")
         elif before and not after:
-            found.append(f"{name} is no longer declared")
+            found.append(f"{before[0]} is no longer declared")
     return found

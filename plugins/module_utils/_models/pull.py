@@ -22,7 +22,7 @@ from .._core.name import Name
 from .._core.progress import human
 from .._store.audit import audit
 from .._store.layout import Damage
-from .bundle import BundleSource
+from .bundle_import import BundleSource
 from .installed import key_of, list_models
 from .plan import Candidate, Found, Pull, Reason
 from .registry import Offer, Source
@@ -126,7 +126,7 @@ class Puller:
                 "store_unreadable",
                 "models_dir: a bundle needs a readable store; expected the server's, or become: true",
             )
-        job.outcome.bytes_pulled += bundle.bring(name, self.store, self.memory, watch)
+        job.outcome.bytes_pulled += bundle.import_(name, self.store, self.memory, watch)
         session.progress.update(str(name), candidate.size, {"status": "success"})
         if name.key not in list_models(self.client):
             raise OllamaError(

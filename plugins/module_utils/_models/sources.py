@@ -14,7 +14,7 @@ from dataclasses import dataclass, field, replace
 
 from .._core.errors import OllamaError
 from .._core.name import DEFAULT_HOST, Name
-from .bundle import BundleSource
+from .bundle_import import BundleSource
 from .declaration import DeclaredModel
 from .plan import Accepted, Answer, Answers
 from .registry import Offer, Source, look_up

@@ -55,7 +55,7 @@ def audit(
         result.hashed_blobs += 1
         result.hashed_bytes += blob.size
         if digest == blob.digest:
-            memory.verified[blob.digest] = seen
+            memory.record_verified(blob.digest, seen)
         else:
             memory.verified.pop(blob.digest, None)
             # During a pull the server removes what it finds wrong.

@@ -35,6 +35,7 @@ class Memory:
     """What the modules remember about a store between runs, in a file that only they may write.
 
     :ivar verified: digest -> fingerprint of the file whose content was found right.
+    :ivar verified_at: digest -> when its content was hashed last, in seconds since the epoch.
     :ivar origins: model key -> what was pulled: the registry's digest of the tag and the variant chosen then. A server
         of 0.40 may later replace the tag by a list of its own making, whose digest no registry knows.
     :ivar pending: aliases that a pull through a mirror made and has not dropped yet.
@@ -44,6 +45,7 @@ class Memory:
 
     path: str
     verified: dict[str, list[int]] = field(default_factory=dict)
+    verified_at: dict[str, int] = field(default_factory=dict)
     origins: dict[str, dict[str, str]] = field(default_factory=dict)
     pending: list[str] = field(default_factory=list)
     recipes: dict[str, dict[str, t.Any]] = field(default_factory=dict)
@@ -76,6 +78,9 @@ class Memory:
         for key, value in _mapping(data.get("verified")):
             if isinstance(value, list) and all(type(number) is int for number in value):
                 memory.verified[key] = value
+        for key, value in _mapping(data.get("verified_at")):
+            if type(value) is int and key in memory.verified:
+                memory.verified_at[key] = value
         for key, value in _mapping(data.get("origins")):
             if isinstance(value, dict):
                 memory.origins[key] = {name: text for name, text in value.items() if isinstance(text, str)}
@@ -101,7 +106,14 @@ class Memory:
                 for digest in self._intact_before - self.verified.keys():
                     now.verified.pop(digest, None)
                 now.verified.update(self.verified)
+                for digest, when in self.verified_at.items():
+                    now.verified_at[digest] = max(when, now.verified_at.get(digest, 0))
                 now.save()
+
+    def record_verified(self, digest: str, seen: list[int]) -> None:
+        """Record that the content of a blob was hashed now and matches its digest."""
+        self.verified[digest] = seen
+        self.verified_at[digest] = int(time.time())
 
     def known_as(self, entry: Entry) -> frozenset[str]:
         """Return the digests of a tag, with the registry's of what was pulled as long as that variant is part of it."""
@@ -127,6 +139,7 @@ class Memory:
         return json.dumps(
             {
                 "verified": self.verified,
+                "verified_at": {key: when for key, when in self.verified_at.items() if key in self.verified},
                 "origins": self.origins,
                 "pending": self.pending,
                 "recipes": self.recipes,

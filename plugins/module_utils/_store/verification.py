@@ -81,6 +81,7 @@ def verify(store: Store, memory: Memory, names: t.Sequence[Name], *, mode: str, 
             "digest": entry.digest or None,
             "size": entry.size,
             "problems": problems,
+            "verified_at": None if problems else last_verified(store, memory, entry),
             "damage": [item.to_dict() for item in damage],
         }
 
@@ -93,6 +94,17 @@ def verify(store: Store, memory: Memory, names: t.Sequence[Name], *, mode: str, 
         hashed_blobs=seen.hashed_blobs,
         hashed_bytes=seen.hashed_bytes,
     )
+
+
+def add_missing(report: Report, declared: t.Sequence[Name], store: Store) -> Report:
+    """Add a row for each declared model that the store does not have, and return the report."""
+    present = {entry.name.key for entry in store.entries()}
+    for name in declared:
+        if name.key not in present:
+            row: dict[str, t.Any] = {"name": str(name), "digest": None, "size": 0, "verified_at": None, "damage": []}
+            report.models.append({**row, "problems": [f"declared, but missing in {store.root}"]})
+            report.repairable.append(name)
+    return report
 
 
 def _can_be_pulled(name: Name) -> bool:
@@ -112,3 +124,18 @@ def failures(report: Report, fail_on: t.Collection[str]) -> list[str]:
     if "partials" in fail_on and report.partials:
         found.append(f"{len(report.partials)} unfinished downloads, such as {report.partials[0]['digest'][:19]}")
     return found
+
+
+def last_verified(store: Store, memory: Memory, entry: Entry) -> int | None:
+    """Return when all blobs of a model had been hashed and were intact, in seconds since the epoch.
+
+    None if a blob was never hashed or its file has changed since. Contents are not read.
+    """
+    times: list[int] = []
+    with store.acting():
+        for blob in entry.blobs:
+            damage, seen = store.check_size(blob)
+            if damage or memory.verified.get(blob.digest) != seen or blob.digest not in memory.verified_at:
+                return None
+            times.append(memory.verified_at[blob.digest])
+    return min(times, default=None)

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 from ansible_collections.kaido.ollama.plugins.module_utils._core.progress import Progress
-from ansible_collections.kaido.ollama.plugins.module_utils._models import bundle
+from ansible_collections.kaido.ollama.plugins.module_utils._models import bundle, bundle_import
 from ansible_collections.kaido.ollama.plugins.module_utils._models import sources as sources_module
 from ansible_collections.kaido.ollama.plugins.module_utils._models.job import DETACH, PROGRESS_FILE
 from ansible_collections.kaido.ollama.plugins.module_utils._server.api import Client
@@ -171,14 +171,14 @@ def test_a_bad_bundle_is_refused_before_anything_is_written(world: World, harm: 
 
 
 def test_a_bundle_that_changes_while_it_is_copied(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
-    compare = bundle.compare
+    compare = bundle_import.compare
 
     def then_harm(*args: t.Any) -> t.Any:
         lack = compare(*args)
         damage(world.folder / "bundle/blobs")
         return lack
 
-    monkeypatch.setattr(bundle, "compare", then_harm)
+    monkeypatch.setattr(bundle_import, "compare", then_harm)
     failed = world.run(name="kaido/b:q8")
     assert failed["failure"]["code"] == "bundle_tampered"
     assert world.tags() == {}
@@ -188,7 +188,7 @@ def test_a_bundle_that_changes_while_it_is_copied(world: World, monkeypatch: pyt
 def test_what_the_bundle_does_not_have(world: World) -> None:
     failed = world.run(models=["a", "nope:1b"])
     assert failed["failure"]["code"] == "tag_missing"
-    assert f"nope:1b: {world.folder / 'bundle'} has no such model" in failed["msg"]
+    assert f"nope:1b: not found in the bundle {world.folder / 'bundle'}" in failed["msg"]
     assert world.written() == []
 
 

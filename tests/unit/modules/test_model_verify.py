@@ -147,6 +147,20 @@ def test_repair_without_a_server_is_one_line(verify: Verify, models_dir: Path) -
     assert path.exists(), "nothing is removed that cannot be fetched"
 
 
+def test_a_declared_model_that_is_missing_is_a_finding(tmp_path: Path, run_module: t.Any) -> None:
+    """An empty mount point verifies nothing, and is no success."""
+    (tmp_path / "models" / "blobs").mkdir(parents=True)
+    places = {"models_dir": str(tmp_path / "models"), "state_dir": str(tmp_path / "state")}
+    declared = ["Tiny", {"name": "b", "aliases": ["chat"]}, {"name": "gone", "state": "absent"}]
+    failed = run_module(model_verify, {**places, "declared": declared})
+    assert failed["failure"]["code"] == "verify_failed"
+    assert failed["damaged"] == ["Tiny:latest", "b:latest", "chat:latest"]
+    assert failed["models"][0]["problems"] == [f"declared, but missing in {tmp_path / 'models'}"]
+    assert not run_module(model_verify, {**places, "declared": []})["failed"]
+    bad = run_module(model_verify, {**places, "declared": ["ok", {"nam": "x"}]})
+    assert bad["msg"].startswith("declared[1]: ")
+
+
 def test_a_repair_uses_the_given_environment_for_registries(
     verify: Verify, models_dir: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

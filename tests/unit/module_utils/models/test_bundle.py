@@ -15,6 +15,7 @@ import pytest
 from ansible_collections.kaido.ollama.plugins.module_utils._core.errors import OllamaError
 from ansible_collections.kaido.ollama.plugins.module_utils._core.name import parse
 from ansible_collections.kaido.ollama.plugins.module_utils._models import bundle as bundle_module
+from ansible_collections.kaido.ollama.plugins.module_utils._models import bundle_import
 from ansible_collections.kaido.ollama.plugins.module_utils._server.api import Client
 from ansible_collections.kaido.ollama.plugins.module_utils._store.layout import MANIFEST_LIST
 from ansible_collections.kaido.ollama.plugins.module_utils._store.state import Memory
@@ -293,7 +294,7 @@ def link_out(folder: Path) -> None:
 
 
 HARM: dict[str, tuple[t.Callable[[Path], t.Any], str, str]] = {
-    "no sums": (lambda f: (f / "SHA256SUMS").unlink(), "bundle_incomplete", "no SHA256SUMS"),
+    "no sums": (lambda f: (f / "SHA256SUMS").unlink(), "bundle_incomplete", "SHA256SUMS is missing"),
     "junk sums": (lambda f: (f / "SHA256SUMS").write_text("hello\n"), "bundle_tampered", "not a list of checksums"),
     "a file is gone": (
         lambda f: (f / "manifests/registry.ollama.ai/kaido/tiny2/q8").unlink(),
@@ -360,10 +361,10 @@ def test_a_bundle_that_changes_after_the_check(world: World) -> None:
     memory = Memory.of(store, str(world.folder / "state"))
     with bundle_module.Bundle(str(world.folder / "bundle")) as bundle:
         contents = bundle_module.check(bundle)
-        lack = bundle_module.compare(contents, store, memory)
+        missing = bundle_import.compare(contents, store, memory)
         flip(world.folder / "bundle")
         with pytest.raises(OllamaError, match="has changed since"):
-            bundle_module.bring(bundle, contents, lack, store, memory)
+            bundle_import.import_(bundle, contents, missing, store, memory)
     assert not [name for name in world.written() if name.startswith(("manifests", ".kaido"))]
     for path in (world.there / "blobs").iterdir():
         assert hashlib.sha256(path.read_bytes()).hexdigest() == path.name[7:]
@@ -381,10 +382,10 @@ def test_releases_travel_with_their_sums(world: World) -> None:
     archive.write_bytes(b"release")
     checksums = {archive.name: "sha256:" + hashlib.sha256(b"release").hexdigest()}
     release = {"version": "0.35.1", "path": str(world.folder), "checksums": checksums}
-    forecast = world.export_to("bundle", check=True, release={**release, "path": "/nowhere"})
+    predicted = world.export_to("bundle", check=True, release={**release, "path": "/nowhere"})
     made = world.export_to("bundle", release=release)
     assert made["changed"]
-    assert forecast["checksum"] == made["checksum"]
+    assert predicted["checksum"] == made["checksum"]
     assert not world.export_to("bundle", check=True, release={**release, "path": "/nowhere"})["changed"]
     done = world.import_from("bundle")
     assert done["releases"] == ["releases/v0.35.1/ollama-linux-amd64.tar.zst"]
@@ -432,5 +433,5 @@ def test_a_host_without_a_store(world: World) -> None:
     world.export_to("bundle")
     failed = world.import_from("bundle", models_dir=str(world.folder / "nothing"))
     assert failed["failure"]["code"] == "store_unreadable"
-    forecast = world.import_from("bundle", models_dir=str(world.folder / "nothing"), check=True)
-    assert (forecast["changed"], forecast["bytes_copied"] > 900_000) == (True, True)
+    predicted = world.import_from("bundle", models_dir=str(world.folder / "nothing"), check=True)
+    assert (predicted["changed"], predicted["bytes_copied"] > 900_000) == (True, True)

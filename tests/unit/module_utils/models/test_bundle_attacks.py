@@ -22,6 +22,7 @@ import pytest
 from ansible_collections.kaido.ollama.plugins.module_utils._core.errors import OllamaError
 from ansible_collections.kaido.ollama.plugins.module_utils._core.owner import Identity, acting_as
 from ansible_collections.kaido.ollama.plugins.module_utils._models import bundle as bundle_module
+from ansible_collections.kaido.ollama.plugins.module_utils._models import bundle_writer
 from ansible_collections.kaido.ollama.plugins.module_utils._store.store import Store
 
 from tests import standin
@@ -289,7 +290,7 @@ def test_a_blob_that_is_something_else(host: Host, planted: str, dest: str, monk
     size = blob.stat().st_size
     host.secret.write_bytes(os.urandom(size))
     secret = host.secret.read_bytes()
-    fill = bundle_module._fill
+    fill = bundle_writer._write_members
 
     def plant(*arguments: t.Any) -> None:
         if planted == "hard link":
@@ -305,7 +306,7 @@ def test_a_blob_that_is_something_else(host: Host, planted: str, dest: str, monk
                     blob.symlink_to(host.secret) if planted == "link" else os.mkfifo(blob)
         fill(*arguments)
 
-    monkeypatch.setattr(bundle_module, "_fill", plant)
+    monkeypatch.setattr(bundle_writer, "_write_members", plant)
     result = host.export_to(dest)
     if planted == "longer":
         assert not result["failed"], "as many bytes as the manifest says are right"
@@ -332,14 +333,14 @@ def test_a_link_in_a_store_that_is_exported(host: Host, place: str) -> None:
 @pytest.mark.parametrize("dest", ["out/bundle", "out/bundle.tar"])
 def test_only_root_can_read_a_bundle_at_any_time(host: Host, dest: str, monkeypatch: pytest.MonkeyPatch) -> None:
     modes: set[tuple[bool, int]] = set()
-    pour = bundle_module._Hashing.read
+    pour = bundle_writer._Hashing.read
 
     def watch(self: t.Any, size: int) -> bytes:
         [stage] = host.out.iterdir()
         modes.update((path.is_dir(), path.lstat().st_mode & 0o777) for path in (stage, *stage.rglob("*")))
         return pour(self, size)
 
-    monkeypatch.setattr(bundle_module._Hashing, "read", watch)
+    monkeypatch.setattr(bundle_writer._Hashing, "read", watch)
     before = os.umask(0)
     try:
         assert host.export_to(dest)["changed"]
@@ -399,8 +400,8 @@ def test_leftovers_of_a_killed_run_go(host: Host, dest: str, monkeypatch: pytest
         raise Killed
 
     with monkeypatch.context() as patch:
-        patch.setattr(bundle_module._Stage, "move_to", kill)
-        patch.setattr(bundle_module._Stage, "__exit__", lambda *_arguments: None)
+        patch.setattr(bundle_writer._Stage, "move_to", kill)
+        patch.setattr(bundle_writer._Stage, "__exit__", lambda *_arguments: None)
         with pytest.raises(Killed):
             host.export_to(dest)
     [left] = os.listdir(host.out)
@@ -420,11 +421,11 @@ def test_two_exports_to_one_place(host: Host, dest: str) -> None:
     go = threading.Barrier(4)
 
     def work() -> None:
-        export = bundle_module.collect(store, [], {})
+        export = bundle_writer.collect(store, [], {})
         go.wait()
         path = str(host.folder / dest)
         written.append(
-            bundle_module.write(export, path, tar=dest.endswith(".tar"), state_dir=str(host.folder / "state"))
+            bundle_writer.write(export, path, tar=dest.endswith(".tar"), state_dir=str(host.folder / "state"))
         )
 
     threads = [threading.Thread(target=work) for _number in range(4)]
@@ -511,7 +512,7 @@ def test_mutated_tars_end_in_one_coded_line(host: Host) -> None:
 
 @pytest.mark.parametrize("dest", ["out/bundle", "out/bundle.tar"])
 def test_a_file_system_without_owners_and_modes(host: Host, dest: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A USB stick, say: all of it belongs to whom it was mounted for."""
+    """For example a USB drive: all files belong to the user of the mount."""
     real = os.mkdir
 
     def mkdir(path: t.Any, mode: int = 0o777, *, dir_fd: int | None = None) -> None:

@@ -48,7 +48,7 @@ class World:
 
     def lock(self, *models: t.Any, today: str = DAY, check: bool = False, **options: t.Any) -> t.Any:
         defaults = {"mirrors": [], "mirrors_trusted": False, "insecure": False, "registry_environment": {}}
-        args = {"models": list(models), "path": str(self.path), **defaults, **options}
+        args = {"models": list(models), "hosts": None, "only_new": False, "path": str(self.path), **defaults, **options}
         return write_lock(args, today=today, check_mode=check)
 
 
@@ -74,11 +74,11 @@ def world(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[World]:
 
 def test_check_apply_check_apply(world: World) -> None:
     models = ["a", {"name": "B:1B".lower(), "aliases": ["default-chat"]}, "A:latest".lower()]
-    forecast = world.lock(*models, check=True)
+    predicted = world.lock(*models, check=True)
     assert not world.path.exists()
     done = world.lock(*models)
-    assert (forecast["changed"], done["changed"]) == (True, True)
-    assert forecast["diff"] == done["diff"]
+    assert (predicted["changed"], done["changed"]) == (True, True)
+    assert predicted["diff"] == done["diff"]
     assert done["diff"]["before"] == ""
     assert done["diff"]["after"] == world.path.read_text()
     assert done["models"]["b:1b"]["digest"] == world.digests["b:1b"]
@@ -96,9 +96,9 @@ def test_check_apply_check_apply(world: World) -> None:
 def test_a_tag_that_moved_is_shown_and_dated(world: World) -> None:
     world.lock("a", "b:1b")
     new = world.publish("a", 9)
-    forecast = world.lock("a", "b:1b", check=True, today=NEXT_DAY)
+    predicted = world.lock("a", "b:1b", check=True, today=NEXT_DAY)
     done = world.lock("a", "b:1b", today=NEXT_DAY)
-    assert forecast["diff"] == done["diff"]
+    assert predicted["diff"] == done["diff"]
     assert done["moves"] == [f"a:latest moved from {world.digests['a'][:19]} of {DAY} to {new[:19]}"]
     assert world.digests["a"] in done["diff"]["before"]
     assert new in done["diff"]["after"]
@@ -183,8 +183,85 @@ def test_a_file_that_cannot_be_written_is_told(world: World) -> None:
 def test_hosts_that_disagree_on_a_pin_are_told() -> None:
     a, b = "sha256:" + HEX, "sha256:" + "cd" * 32
     assert list(declared(["x", {"name": "x", "digest": a}, {"name": "X"}]).values()) == [a]
-    with pytest.raises(OllamaError, match="hosts pin it to"):
+    with pytest.raises(
+        OllamaError, match=r"ollama_models\[1\].digest: x:latest is pinned to .* but ollama_models\[0\] pins it to"
+    ):
         declared([{"name": "x", "digest": a}, {"name": "x", "digest": b}])
+
+
+# --- new models only, and which declaration is meant
+
+
+def test_only_new_models_are_locked(world: World) -> None:
+    world.lock("a")
+    before = read_lock(str(world.path))["a:latest"]
+    moved = world.publish("a", 9)
+    hosts = {"hecate": ["a", "b:1b"], "dev1": [{"name": "A:LATEST"}]}
+    options: dict[str, t.Any] = {"models": None, "hosts": hosts, "today": NEXT_DAY, "only_new": True}
+    predicted, done = world.lock(check=True, **options), world.lock(**options)
+    assert predicted["diff"] == done["diff"]
+    lock = read_lock(str(world.path))
+    assert lock["a:latest"] == before
+    assert (lock["b:1b"].digest, lock["b:1b"].date) == (world.digests["b:1b"], NEXT_DAY)
+    assert done["moves"] == [f"b:1b is new: {world.digests['b:1b'][:19]}"]
+    assert done["held"] == [
+        f"a:latest stays at {before.digest[:19]} of {DAY}: the tag has moved to {moved[:19]}"
+        " (hecate: ollama_models[0], dev1: ollama_models[0])"
+    ]
+    assert not world.lock(**options)["changed"]
+
+
+def test_a_locked_model_that_cannot_be_looked_up_does_not_prevent_new_ones(world: World) -> None:
+    world.lock("a")
+    world.upstream.misbehave("library/a/", status=404)
+    done = world.lock("a", "b:1b", only_new=True)
+    assert sorted(read_lock(str(world.path))) == ["a:latest", "b:1b"]
+    assert done["held"][0].startswith("a:latest stays at ")
+    assert done["held"][0].endswith("(ollama_models[0])")
+
+
+@pytest.mark.parametrize("spellings", [("B:1B", "b:1b"), ("b:1b", "B:1b"), ("library/B:1B", "b:1b")])
+def test_names_have_no_case(world: World, spellings: tuple[str, str]) -> None:
+    """One entry pins all hosts, however each of them spells the name."""
+    first, second = spellings
+    # The registry of this test has case.
+    for spelling in spellings:
+        world.publish(spelling.rpartition("/")[2], 1)
+    done = world.lock(models=None, hosts={"gpu1": [first], "gpu2": [second]})
+    [(name, row)] = read_lock(str(world.path)).items()
+    for spelling in spellings:
+        assert look(None, world.path.parent, [spelling]) == {name: row.digest}
+    again = world.lock(models=None, hosts={"gpu2": [second], "gpu1": [first]}, today=NEXT_DAY)
+    assert (again["moves"], again["models"].popitem()[1]["date"]) == ([], DAY), done
+
+
+@pytest.mark.parametrize(
+    ("hosts", "text"),
+    [
+        ({"a": ["x"], "b": ["x", {"name": "y y"}]}, "b: ollama_models[1].name: "),
+        ({"a": ["x", {"nam": "y"}]}, "a: ollama_models[1]: "),
+        ({"a": "x"}, "a: ollama_models: invalid value 'x'; expected a list of models"),
+        ({"a": None}, "a: ollama_models: invalid value None; expected a list of models"),
+        ({"a": ["x", 5]}, "a: ollama_models[1]: "),
+        (
+            {"a": [{"name": "x", "digest": HEX}], "b": ["z", {"name": "X", "digest": "cd" * 32}]},
+            f"b: ollama_models[1].digest: x:latest is pinned to sha256:{'cd' * 32}, but a: ollama_models[0] pins it to",
+        ),
+        ({"a": ["nope"], "b": [{"name": "a", "digest": HEX}]}, "nope"),
+    ],
+)
+def test_a_bad_declaration_is_named_by_host_and_index(world: World, hosts: dict[str, t.Any], text: str) -> None:
+    with pytest.raises(OllamaError) as info:
+        world.lock(models=None, hosts=hosts)
+    assert info.value.message.startswith(text)
+    assert not world.path.exists()
+
+
+def test_the_declaration_that_holds_a_model_back_is_named(world: World) -> None:
+    with pytest.raises(OllamaError) as info:
+        world.lock(models=None, hosts={"hecate": ["a"], "dev1": ["b:1b", {"name": "a", "digest": HEX}]})
+    assert info.value.code == "digest_not_offered"
+    assert info.value.message.endswith("(hecate: ollama_models[0], dev1: ollama_models[1].digest)")
 
 
 # --- reading
@@ -197,8 +274,8 @@ GOOD = f'"a:latest":\n  digest: sha256:{HEX}\n  size: 5\n  date: "{DAY}"\n'
 @pytest.mark.parametrize(
     ("text", "words"),
     [
-        ("", "it holds nothing, not a mapping"),
-        ("- a\n", "it holds list, not a mapping"),
+        ("", "invalid content (nothing); expected a mapping"),
+        ("- a\n", "invalid content (list); expected a mapping"),
         ("a: [\n", "it is not YAML in line"),
         ("<<<<<<< HEAD\n" + GOOD, "it is not YAML in line"),
         ("\x00", "it is not YAML"),
@@ -220,7 +297,7 @@ GOOD = f'"a:latest":\n  digest: sha256:{HEX}\n  size: 5\n  date: "{DAY}"\n'
         ("x: &a [a, b]\n" + _BOMB + "  \n" + GOOD.replace("sha256:" + HEX, "*j"), "expected exactly the keys"),
         (GOOD.replace(f'"{DAY}"', "2026-13-45"), "unreadable characters or values"),
         (GOOD.replace("size: 5", "size: " + "9" * 5000), "it is"),
-        (GOOD.replace("size: 5", "size: 0x" + "f" * 5000), "it is no lock file"),
+        (GOOD.replace("size: 5", "size: 0x" + "f" * 5000), "it is not a lock file"),
         (GOOD.replace("size: 5", "size: .inf"), "invalid size inf"),
         (GOOD.replace(f'"{DAY}"', "[1]"), "invalid date [1]"),
         (GOOD.replace("sha256:" + HEX, "[x]"), "invalid digest ['x']"),
@@ -296,7 +373,7 @@ def test_a_lock_that_is_no_file(tmp_path: Path, kind: str) -> None:
         path.symlink_to("/dev/zero")
     with pytest.raises(AnsibleLookupError, match="cannot be read: "):
         look(None, tmp_path)
-    with pytest.raises(AnsibleLookupError, match="expected a path or a mapping"):
+    with pytest.raises(AnsibleLookupError, match="expected the path of a lock file or its content"):
         look([1], tmp_path)
 
 
@@ -327,7 +404,7 @@ def test_the_lookup_finds_the_file_beside_the_inventory(tmp_path: Path) -> None:
 
 def test_a_declared_model_without_a_line_is_an_error(tmp_path: Path) -> None:
     (tmp_path / "models.lock.yml").write_text(GOOD)
-    with pytest.raises(AnsibleLookupError, match=r"no line for b:latest, c:1"):
+    with pytest.raises(AnsibleLookupError, match=r"no entry for b:latest, c:1"):
         look(None, tmp_path, ["b", "a", "c:1", {"name": "d", "state": "absent"}, {"name": "e", "digest": HEX}])
 
 

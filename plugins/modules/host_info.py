@@ -1,0 +1,231 @@
+#!/usr/bin/python
+# Copyright (c) 2026, kaido.ollama contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Gather the state of an Ollama server, its model store, its disk and its GPUs."""
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: host_info
+short_description: Gather the state of an Ollama server, its model store, its disk and its GPUs
+version_added: 0.1.0
+description:
+  - Observes one host for M(kaido.ollama.report). A server that does not answer and a model store that cannot be
+    read are results, not failures.
+  - Compares the sizes of blobs, not their contents. When the contents were last compared with their digests is
+    RV(models[].verified_at), which M(kaido.ollama.model) and M(kaido.ollama.model_verify) record.
+author:
+  - kaido.ollama contributors (@kaido)
+extends_documentation_fragment:
+  - kaido.ollama.api
+  - kaido.ollama.api.store
+  - kaido.ollama._attributes
+  - kaido.ollama._attributes.info_module
+  - kaido.ollama._attributes.action_group
+options:
+  models:
+    description: The declared models, as in O(kaido.ollama.model#module:models). The result also has the missing ones
+      and those that are not declared.
+    type: list
+    elements: raw
+    default: []
+  host:
+    description: The listen address of the server, as in C(OLLAMA_HOST). If set, the server is contacted there, not at
+      O(api_url).
+    type: str
+  unit:
+    description: The systemd unit of the server.
+    type: str
+    default: ollama.service
+notes:
+  - 'Values of RV(ignore:failure.code): V(invalid_model), V(invalid_name), V(invalid_digest), V(duplicate_model),
+    V(invalid_option), V(invalid_url), V(cannot_drop_privileges).'
+seealso:
+  - module: kaido.ollama.report
+  - module: kaido.ollama.model_info
+  - module: kaido.ollama.model_verify
+"""
+
+EXAMPLES = r"""
+- name: Gather the state of the server
+  kaido.ollama.host_info:
+    models: "{{ ollama_models }}"
+  become: true
+  register: host
+
+- name: Show models that are missing or damaged
+  ansible.builtin.debug:
+    msg: "{{ host.models | selectattr('state', 'in', ['missing', 'damaged']) | map(attribute='name') }}"
+"""
+
+RETURN = r"""
+observed_at:
+  description: The time of the observation on this host, in seconds since the epoch.
+  returned: success
+  type: int
+version:
+  description: The version of the server that answered, or null.
+  returned: success
+  type: str
+state:
+  description: V(running) if the server answered, V(not_running) if only its unit or program exists, otherwise
+    V(not_installed).
+  returned: success
+  type: str
+server_failure:
+  description: Why the server did not answer, or null.
+  returned: success
+  type: str
+listening:
+  description: The TCP sockets of the server and of the services of this collection, with V(service) and V(address).
+  returned: success
+  type: list
+  elements: dict
+compute:
+  description: The devices that the server found when it started, as in RV(kaido.ollama.model#module:compute).
+  returned: success
+  type: list
+  elements: dict
+gpus:
+  description: The GPUs of this host with V(name) and V(vram) in bytes, which is null if unknown.
+  returned: success
+  type: list
+  elements: dict
+store:
+  description: Path, disk space, leftovers and unfinished downloads of the model store, with V(failure) if it cannot be
+    read.
+  returned: success
+  type: dict
+models:
+  description: The models that are declared, in the store or listed by the server.
+  returned: success
+  type: list
+  elements: dict
+  contains:
+    name:
+      description: The name as Ollama shows it.
+      type: str
+      returned: always
+    alias_of:
+      description: The model of which this name is a declared alias, or null.
+      type: str
+      returned: always
+    declared:
+      description: Whether O(models) has it.
+      type: bool
+      returned: always
+    state:
+      description: V(verified), V(not_checked), V(damaged) or V(missing).
+      type: str
+      returned: always
+    verified_at:
+      description: When all its blobs had been hashed and were intact, in seconds since the epoch, or null.
+      type: int
+      returned: always
+    digest:
+      description: The digest of its manifest, or null.
+      type: str
+      returned: always
+    size:
+      description: Bytes of the config and all layers.
+      type: int
+      returned: always
+    problems:
+      description: The problems as sentences.
+      type: list
+      elements: str
+      returned: always
+    damaged_blobs:
+      description: The number of damaged blobs.
+      type: int
+      returned: always
+    loaded:
+      description: Whether it is in memory.
+      type: bool
+      returned: always
+    memory_bytes:
+      description: Bytes of the loaded model in memory.
+      type: int
+      returned: always
+    vram_bytes:
+      description: Bytes of the loaded model in GPU memory.
+      type: int
+      returned: always
+scheduled_verification:
+  description: V(finished_at) and the V(damaged) models of the last scheduled verification, or null.
+  returned: success
+  type: dict
+"""
+
+import os
+import time
+import typing as t
+
+from ansible.module_utils.basic import AnsibleModule
+
+from ..module_utils._core.errors import OllamaError
+from ..module_utils._gpu import facts, tree
+from ..module_utils._models.declaration import parse_models
+from ..module_utils._models.inspection import ask, model_rows, scheduled_verification, store_facts
+from ..module_utils._server.argspec import API, STORE, client, finish
+from ..module_utils._server.journal import read_compute
+from ..module_utils._server.settings import parse_host
+from ..module_utils._service.units import listening
+from ..module_utils._store.state import Memory
+from ..module_utils._store.store import Store
+
+_PROGRAMS = ("/usr/local/bin/ollama", "/usr/bin/ollama")
+
+SPEC: dict[str, t.Any] = {
+    "models": {"type": "list", "elements": "raw", "default": []},
+    "host": {"type": "str"},
+    "unit": {"type": "str", "default": "ollama.service"},
+    **API,
+    **STORE,
+}
+
+
+def run(params: t.Mapping[str, t.Any], check_mode: bool) -> dict[str, t.Any]:
+    """Observe the host; nothing is changed."""
+    declared = parse_models(params["models"], state="present", allow_cloud=True)
+    served = ask(client({**params, "api_url": _url(params)}))
+    store = Store(params["models_dir"])
+    disk, entries = store_facts(store)
+    memory = Memory.of(store, params["state_dir"])
+    host = facts.gather(run=tree.run_program)
+    return {
+        "changed": False,
+        "observed_at": int(time.time()),
+        "version": served.version,
+        "state": "running" if served.version else "not_running" if _installed(params["unit"]) else "not_installed",
+        "server_failure": served.failure,
+        "listening": listening(),
+        "compute": read_compute(params["unit"]) if served.version else [],
+        "gpus": [{"name": gpu.name or gpu.vendor, "vram": gpu.vram} for gpu in host.gpus],
+        "store": disk,
+        "models": model_rows(store, memory, declared, served, entries),
+        "scheduled_verification": scheduled_verification(),
+    }
+
+
+def _url(params: t.Mapping[str, t.Any]) -> str:
+    if not params["host"]:
+        return str(params["api_url"])
+    try:
+        return parse_host(params["host"]).local.url()
+    except ValueError as exc:
+        raise OllamaError("invalid_option", f"host: {exc}") from None
+
+
+def _installed(unit: str) -> bool:
+    return any(map(os.path.lexists, (f"/etc/systemd/system/{unit}", *_PROGRAMS)))
+
+
+def main() -> None:
+    """Run the module."""
+    finish(AnsibleModule(argument_spec=SPEC, supports_check_mode=True), run)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,215 @@
+# Copyright (c) 2026, kaido.ollama contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The report as data: what was observed on each host of a play, in the form of docs/report.schema.json. Pure.
+
+PRIVATE to the collection: it may change at any time.
+"""
+
+from __future__ import annotations
+
+import datetime
+import typing as t
+
+from ..module_utils._core.progress import human
+from ..module_utils._core.text import clean
+from ..module_utils._preflight.host_request import vulnerability
+
+SCHEMA = 1
+Facts = t.Mapping[str, t.Any]
+
+
+def build(hosts: t.Mapping[str, Facts], *, check: bool, now: float, benchmark: Facts | None = None) -> dict[str, t.Any]:
+    """Return the report.
+
+    :param hosts: by host the facts of the roles and of module host_info, with ``ollama_report_failure`` for a host
+        that failed and ``ollama_report_unreachable`` for one that did not answer.
+    :param check: whether the roles ran in check mode, so that their results are predictions.
+    :param benchmark: by host the newest result of the benchmark, as `history.for_report` returns it.
+    """
+    rows = [_host(name, facts, check, (benchmark or {}).get(name)) for name, facts in sorted(hosts.items())]
+    models = [model for row in rows for model in row["models"]]
+    report = {
+        "schema": SCHEMA,
+        "created_at": datetime.datetime.fromtimestamp(now, datetime.timezone.utc).strftime("%Y-%m-%dT%H:%M:%SZ"),
+        "summary": {
+            "hosts": len(rows),
+            "servers": sum(row["state"] != "no_server" for row in rows),
+            "running": sum(row["state"] == "running" for row in rows),
+            "models": sum(model["state"] != "missing" for model in models),
+            "missing": sum(model["state"] == "missing" for model in models),
+            "damaged": sum(model["state"] == "damaged" for model in models),
+        },
+        "warnings": [{"host": row["host"], "text": text} for row in rows for text in _warnings(row)],
+        "hosts": rows,
+    }
+    return t.cast("dict[str, t.Any]", clean(report))
+
+
+def _host(name: str, facts: Facts, check: bool, benchmark: Facts | None) -> dict[str, t.Any]:
+    seen = facts.get("ollama_host_info") or {}
+    seen = {} if seen.get("unreachable") or seen.get("failed") else seen
+    converged = facts.get("ollama_report") or {}
+    listening = (facts.get("ansible_facts") or {}).get("ollama_listening")
+    failure = facts.get("ollama_report_failure")
+    unreachable = facts.get("ollama_report_unreachable")
+    version = seen["version"] if seen else converged.get("version")
+    state = seen.get("state") or ("running" if version else "not_installed" if converged else "no_server")
+    if state == "not_installed" and not facts.get("is_server", True):
+        state = "no_server"
+    if unreachable or (failure and not seen and not converged):
+        state = "unreachable" if unreachable else "failed"
+    compute = seen.get("compute") if seen else converged.get("compute")
+    return {
+        "host": name,
+        "state": state,
+        "reason": failure or unreachable or (seen.get("server_failure") if state == "not_running" else None),
+        "version": version,
+        "compute": None if compute is None or state != "running" else devices(compute),
+        "listening": list(seen.get("listening", listening) or []),
+        "gpus": list(seen.get("gpus") or []),
+        "store": seen.get("store"),
+        "models": _observed(seen, converged) if seen else _converged(converged, check),
+        "pending": _pending(facts) if check else [],
+        "done": [] if check else _done(converged),
+        "scheduled_verification": seen.get("scheduled_verification"),
+        "benchmark": {key: benchmark[key] for key in ("measured_at", "models")} if benchmark else None,
+    }
+
+
+def devices(compute: t.Sequence[Facts]) -> str:
+    """Return the names of the devices on which a server computes, from the result ``compute`` of module model."""
+    names = ["CPU" if device.get("library") == "cpu" else _device(device) for device in compute]
+    return ", ".join(names) or "unknown"
+
+
+def _device(device: Facts) -> str:
+    return f"{device.get('library', '')} {device.get('description', '')}".strip() or "unknown"
+
+
+def _observed(seen: Facts, converged: Facts) -> list[dict[str, t.Any]]:
+    """Return the models of an observed host; where they came from is known from the converge only."""
+    sources = {row["name"]: row for row in converged.get("models") or []}
+    rows = [dict(row) for row in seen.get("models") or []]
+    for row in rows:
+        row["source"] = sources.get(row["name"], {}).get("source")
+    return rows
+
+
+def _converged(converged: Facts, check: bool) -> list[dict[str, t.Any]]:
+    """Return the models as the converge left them, or found them in check mode."""
+    rows = []
+    for row in converged.get("models") or []:
+        digest = row["digest_before" if check else "digest_after"]
+        if row["state"] == "absent" and not digest:
+            continue
+        damage = row.get("damage") or [] if check else []
+        verified = None if damage or not digest else row.get("verified_at")
+        state = "damaged" if damage else "missing" if not digest else "verified" if verified else "not_checked"
+        rows.append(
+            {
+                "name": row["name"],
+                "alias_of": None,
+                "declared": row["state"] != "absent",
+                "state": state,
+                "verified_at": verified,
+                "digest": digest,
+                "size": row["size"],
+                "problems": [f"{item.get('digest', '')}: {item.get('kind', '')}" for item in damage],
+                "damaged_blobs": len(damage),
+                "loaded": False,
+                "memory_bytes": 0,
+                "vram_bytes": 0,
+                "source": row.get("source"),
+            }
+        )
+    return rows
+
+
+def _pending(facts: Facts) -> list[str]:
+    """Return the changes that the next run would make, as the roles predicted them."""
+    reasons = (facts.get("ollama__preflight") or {}).get("reasons") or {}
+    found = [f"{step}: {reason}" for step, reason in reasons.items()]
+    for row in (facts.get("ollama_report") or {}).get("models") or []:
+        found += [f"{row['name']}: {action}" for action in row.get("actions") or []]
+    found += [f"{name}: would be removed" for name in (facts.get("ollama_report") or {}).get("removed") or []]
+    return found
+
+
+def _done(converged: Facts) -> list[str]:
+    """Return the findings, repairs and removals of a run, each as one line."""
+    found = []
+    for row in converged.get("models") or []:
+        if row.get("damage"):
+            found.append(
+                f"{row['name']}: {_blobs(len(row['damage']))} damaged; repaired from {row['source'] or 'the store'}"
+            )
+        if row["state"] == "absent" and row["digest_before"] and not row["digest_after"]:
+            found.append(f"{row['name']}: removed")
+    return found + [f"{name}: removed, not declared" for name in converged.get("removed") or []]
+
+
+def _blobs(count: int) -> str:
+    return f"{count} blob" + ("" if count == 1 else "s")
+
+
+def _warnings(row: Facts) -> list[str]:
+    """Return what needs attention on a host, the most urgent first."""
+    found = []
+    if row["state"] in ("unreachable", "failed", "not_running", "not_installed"):
+        found.append(STATES[row["state"]] + (f": {row['reason']}" if row["reason"] else ""))
+    elif row["reason"]:
+        found.append(row["reason"])
+    store = row["store"] or {}
+    if store.get("failure") and row["state"] != "not_installed":
+        found.append(f"model store {store['path']}: {store['failure']}")
+    for model in row["models"]:
+        if model["state"] == "damaged":
+            found.append(f"{model['name']}: {'; '.join(model['problems']) or 'damaged'}")
+        if model["state"] == "missing" and model["declared"] and not model["alias_of"]:
+            found.append(f"{model['name']}: missing")
+    scheduled = row["scheduled_verification"] or {}
+    found += [f"{name}: damaged, found by the scheduled verification" for name in scheduled.get("damaged") or []]
+    text = vulnerability(row["version"])
+    return found + ([text] if text else [])
+
+
+STATES = {
+    "running": "running",
+    "not_running": "not running",
+    "not_installed": "not installed",
+    "unreachable": "unreachable",
+    "failed": "failed",
+    "no_server": "no server",
+}
+
+
+def age(seconds: float) -> str:
+    """Return an age as a short text: ``2 h``."""
+    for unit, size in (("d", 86400), ("h", 3600), ("min", 60)):
+        if seconds >= size * (2 if unit == "d" else 1):
+            return f"{seconds // size:.0f} {unit}"
+    return f"{max(seconds, 0):.0f} s"
+
+
+def verified(model: Facts, now: float) -> str:
+    """Return the verification of a model as a short text: ``verified 2 h ago``."""
+    if model["state"] == "verified":
+        return f"verified {age(now - model['verified_at'])} ago"
+    if model["state"] == "damaged":
+        return "damaged" + (f": {_blobs(model['damaged_blobs'])}" if model["damaged_blobs"] else "")
+    return {"missing": "missing"}.get(model["state"], "not checked")
+
+
+def remarks(row: Facts) -> list[str]:
+    """Return short lines about a host that have no column of the table."""
+    found = list(row["done"])
+    undeclared = [model["name"] for model in row["models"] if not model["declared"] and model["state"] != "missing"]
+    if undeclared:
+        found.append(f"not declared: {', '.join(undeclared)}")
+    store = row["store"] or {}
+    if store.get("leftovers"):
+        found.append(f"leftovers: {store['leftovers']} files, {human(store['leftover_bytes'])}")
+    if store.get("partials"):
+        found.append(f"unfinished downloads: {store['partials']}, {human(store['partial_bytes'])}")
+    return found + [f"next run: {text}" for text in row["pending"]]

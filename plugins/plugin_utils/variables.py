@@ -1,0 +1,169 @@
+# Copyright (c) 2026, kaido.ollama contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Validate the variables of an inventory against the argument specifications of this collection's roles.
+
+PRIVATE to the collection: it may change at any time.
+"""
+
+from __future__ import annotations
+
+import difflib
+import functools
+import os
+import reprlib
+import typing as t
+
+import yaml
+from ansible.module_utils.parsing.convert_bool import boolean
+
+from ..module_utils._core.errors import OllamaError
+
+ROLES = os.path.join(os.path.dirname(__file__), "..", "..", "roles")
+# The role whose argument specification has an entry point for each playbook.
+PLAYBOOK_ROLE = "ollama"
+PREFIXES = ("ollama_", "gpu_driver_")
+IGNORED = "ollama_ignored_variables"
+# Variables that the roles and playbooks set themselves, and that a fact cache may keep.
+RESULTS = frozenset(
+    {
+        "ollama_bundle_seen",
+        "ollama_listening",
+        "ollama_lock",
+        "ollama_report",
+        "ollama_report_failure",
+        "ollama_host_info",
+        "ollama_update_before",
+        "ollama_update_wanted",
+        "ollama_verify",
+        "gpu_driver_changed",
+        "ollama_benchmark_result",
+        "gpu_driver_report",
+    }
+)
+Spec = t.Mapping[str, t.Any]
+
+
+@functools.lru_cache(maxsize=1)
+def specifications() -> dict[str, dict[str, Spec]]:
+    """Return the options of each entry point by role."""
+    found: dict[str, dict[str, Spec]] = {}
+    for role in sorted(os.listdir(ROLES)):
+        path = os.path.join(ROLES, role, "meta", "argument_specs.yml")
+        if os.path.exists(path):
+            with open(path, encoding="utf-8") as file:
+                entries = yaml.safe_load(file)["argument_specs"]
+            found[role] = {name: entry.get("options") or {} for name, entry in entries.items()}
+    return found
+
+
+def known_variables() -> set[str]:
+    """Return every variable that a user can set."""
+    return {name for entries in specifications().values() for options in entries.values() for name in options}
+
+
+def unknown_variables(names: t.Iterable[str], ignored: t.Collection[str] = ()) -> dict[str, str | None]:
+    """Return the variables with a prefix of this collection that no role has, each with the most similar known one."""
+    known = known_variables()
+    roles = {f"{role}__" for role in specifications()}
+    found: dict[str, str | None] = {}
+    for name in sorted(set(names) - known - RESULTS - set(ignored)):
+        if name.startswith(PREFIXES) and not name.startswith(tuple(roles | {"ollama_bundle__"})):
+            found[name] = next(iter(difflib.get_close_matches(name, sorted(known), n=1, cutoff=0.75)), None)
+    return found
+
+
+def check_names(hosts: t.Mapping[str, t.Iterable[str]], ignored: t.Collection[str] = ()) -> None:
+    """Refuse unknown variables.
+
+    :param hosts: the names of the variables by host.
+    :raises OllamaError: ``unknown_variable``, one sentence for each variable with one of its hosts.
+    """
+    first: dict[str, str] = {}
+    similar: dict[str, str | None] = {}
+    for host, names in sorted(hosts.items()):
+        for name, suggestion in unknown_variables(names, ignored).items():
+            first.setdefault(name, host)
+            similar[name] = suggestion
+    if first:
+        texts = [
+            f"{name}: unknown variable of host {host}" + (f"; did you mean {similar[name]}?" if similar[name] else "")
+            for name, host in sorted(first.items())
+        ]
+        hint = "" if all(similar.values()) else f"; list variables of your own in {IGNORED}"
+        raise OllamaError("unknown_variable", ". ".join(texts) + hint, variables=sorted(first))
+
+
+def check_values(playbook: str, values: t.Mapping[str, t.Any]) -> None:
+    """Refuse invalid values of a playbook's variables; raises ``invalid_variable``."""
+    options = specifications()[PLAYBOOK_ROLE][playbook]
+    problems = []
+    for name, option in options.items():
+        if name in values and "default" in option and values[name] == option["default"]:
+            continue
+        if values.get(name) is None:
+            if option.get("required"):
+                problems.append(f"{name}: not set; expected {expected(option)}")
+        elif not _is_valid(values[name], option):
+            problems.append(f"{name}: invalid value {reprlib.repr(values[name])}; expected {expected(option)}")
+    if problems:
+        raise OllamaError("invalid_variable", ". ".join(problems))
+
+
+def _is_valid(value: t.Any, option: Spec) -> bool:
+    if option.get("choices") and value not in option["choices"]:
+        return False
+    kind = option.get("type", "str")
+    if kind == "list":
+        items = {"type": option.get("elements", "raw")}
+        return isinstance(value, list) and all(_is_valid(item, items) for item in value)
+    return kind == "raw" or _KINDS[kind](value)
+
+
+def expected(option: Spec) -> str:
+    """Return what an option expects, for messages."""
+    if option.get("choices"):
+        return "one of " + ", ".join(map(str, option["choices"]))
+    kind = option.get("type", "str")
+    return f"a list of {_NAMES[option.get('elements', 'raw')]}" if kind == "list" else _WORDS[kind]
+
+
+def _is_boolean(value: t.Any) -> bool:
+    try:
+        boolean(value, strict=True)
+    except TypeError:
+        return False
+    return True
+
+
+def _is_number(value: t.Any, convert: t.Callable[[t.Any], float]) -> bool:
+    if isinstance(value, bool) or not isinstance(value, (int, float, str)):
+        return False
+    try:
+        return 0 <= convert(value) < float("inf")
+    except ValueError:
+        return False
+
+
+def _is_text(value: t.Any) -> bool:
+    return isinstance(value, str) and value.strip() != "" and value.isprintable()
+
+
+_KINDS: dict[str, t.Callable[[t.Any], bool]] = {
+    "bool": _is_boolean,
+    "dict": lambda value: isinstance(value, dict),
+    "float": lambda value: _is_number(value, float),
+    "int": lambda value: _is_number(value, lambda item: int(str(item))),
+    "path": _is_text,
+    "str": _is_text,
+}
+_WORDS = {
+    "bool": "true or false",
+    "dict": "a mapping",
+    "float": "a number of 0 or more",
+    "int": "a whole number of 0 or more",
+    "path": "a path",
+    "raw": "a value",
+    "str": "text that is not empty",
+}
+_NAMES = {"raw": "values", "str": "texts", "path": "paths", "int": "whole numbers", "dict": "mappings"}

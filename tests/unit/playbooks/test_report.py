@@ -1,0 +1,101 @@
+"""The playbooks report and verify over real ansible-playbook: no host is needed for what they must say."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import typing as t
+from pathlib import Path
+
+import jsonschema
+import pytest
+
+from tests.conftest import ROOT
+
+CALLBACK = """
+import json
+from ansible.plugins.callback import CallbackBase
+
+class CallbackModule(CallbackBase):
+    CALLBACK_VERSION = 2.0
+    CALLBACK_TYPE = "stdout"
+    CALLBACK_NAME = "json"
+
+    def v2_playbook_on_stats(self, stats):
+        print(json.dumps({"failures": stats.failures, "dark": stats.dark}))
+"""
+
+
+@pytest.fixture
+def play(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> t.Callable[..., subprocess.CompletedProcess[str]]:
+    local = {"ansible_connection": "local", "ansible_python_interpreter": sys.executable, "ansible_become": False}
+    hosts = {"here": local, "gone": {"ansible_host": "127.0.0.1", "ansible_port": 9}}
+    variables = {"ollama_models": ["tiny"], "ollama_models_dir": str(tmp_path / "models")}
+    inventory = tmp_path / "hosts.yml"
+    inventory.write_text(
+        json.dumps({"ollama_servers": {"hosts": hosts, "vars": variables}, "other": {"hosts": {"web": {}}}})
+    )
+    (tmp_path / "callbacks").mkdir()
+    (tmp_path / "callbacks" / "json.py").write_text(CALLBACK)
+
+    def run(playbook: str, *arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
+        for name, value in environment.items():
+            monkeypatch.setenv(name, value)
+        program = str(Path(sys.executable).parent / "ansible-playbook")
+        command = [program, "-i", str(inventory), f"playbooks/{playbook}.yml"]
+        return subprocess.run(
+            [*command, *arguments],
+            cwd=ROOT,
+            capture_output=True,
+            text=True,
+            check=False,
+            stdin=subprocess.DEVNULL,
+            timeout=120,
+        )
+
+    return run
+
+
+def test_hosts_that_fail_or_do_not_answer_have_their_row(tmp_path: Path, play: t.Any) -> None:
+    """With a callback for programs nothing but its output is on stdout."""
+    done = play(
+        "report",
+        "-e",
+        f"ollama_report_file={tmp_path}/fleet.html",
+        ANSIBLE_STDOUT_CALLBACK="json",
+        ANSIBLE_CALLBACK_PLUGINS=str(tmp_path / "callbacks"),
+    )
+    assert done.returncode != 0, "a host was not observed"
+    assert set(json.loads(done.stdout)["failures"]) == {"here", "gone"}
+    report = json.loads((tmp_path / "fleet.json").read_text())
+    jsonschema.validate(report, json.loads((ROOT / "docs/report.schema.json").read_text()))
+    rows = {row["host"]: row for row in report["hosts"]}
+    assert rows["gone"]["state"] == "unreachable"
+    assert "port 9" in rows["gone"]["reason"]
+    assert rows["here"]["reason"], "the role cannot run here, and its failure is the reason"
+    assert [model["state"] for model in rows["here"]["models"]] == ["missing"]
+    assert (tmp_path / "fleet.html").read_text().startswith("<!DOCTYPE html>")
+
+
+@pytest.mark.parametrize(
+    ("playbook", "arguments", "text"),
+    [
+        (
+            "report",
+            ["-e", "ollama_verison=1"],
+            "ollama_verison: unknown variable of host gone; did you mean ollama_version?",
+        ),
+        ("verify", ["-e", "ollama_verify_report="], "ollama_verify_report: invalid value ''; expected a path"),
+        ("verify", ["--limit", "web"], "--limit web: matches no host of group ollama_servers"),
+        ("export", [], "ollama_bundle: not set; expected a path"),
+        ("export", ["-e", "ollama_bundle=/x", "-e", "ollama_bundle_host=hecat"], "hecat: no such group or host"),
+        ("import", ["-e", "ollama_bundle_host=hecat"], "hecat: no such group or host"),
+        ("lock", ["-e", "ollama_lock_only_new=maybe"], "ollama_lock_only_new: invalid value 'maybe'; expected true or"),
+    ],
+)
+def test_mistakes_end_before_a_host_is_contacted(playbook: str, arguments: list[str], text: str, play: t.Any) -> None:
+    done = play(playbook, *arguments)
+    assert done.returncode != 0
+    assert text in " ".join((done.stdout + done.stderr).split())
+    assert "UNREACHABLE" not in done.stdout

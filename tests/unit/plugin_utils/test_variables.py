@@ -1,0 +1,139 @@
+"""Misspelt variables and invalid values of playbook variables are refused in one line."""
+
+from __future__ import annotations
+
+import re
+import typing as t
+
+import pytest
+import yaml
+from ansible_collections.kaido.ollama.plugins.module_utils._core.errors import OllamaError
+from ansible_collections.kaido.ollama.plugins.plugin_utils.variables import (
+    PREFIXES,
+    RESULTS,
+    check_names,
+    check_values,
+    known_variables,
+    specifications,
+    unknown_variables,
+)
+
+from tests.conftest import ROOT
+
+PLAYBOOKS = sorted(path.stem for path in (ROOT / "playbooks").glob("*.yml"))
+
+
+@pytest.mark.parametrize(
+    ("name", "similar"),
+    [
+        ("ollama_verison", "ollama_version"),
+        ("ollama_model", "ollama_models"),
+        ("ollama_setting", "ollama_settings"),
+        ("ollama_gateway_enable", "ollama_gateway_enabled"),
+        ("gpu_driver_vender", "gpu_driver_vendor"),
+        ("ollama_bundle_checksums", "ollama_bundle_checksum"),
+        ("ollama_qqqqq", None),
+    ],
+)
+def test_misspelt_variables_are_named_with_the_similar_one(name: str, similar: str | None) -> None:
+    assert unknown_variables([name]) == {name: similar}
+    with pytest.raises(OllamaError) as info:
+        check_names({"b": [name], "a": ["ollama_models"]})
+    assert info.value.code == "unknown_variable"
+    suggestion = f"; did you mean {similar}?" if similar else "; list variables of your own in ollama_ignored_variables"
+    assert info.value.message == f"{name}: unknown variable of host b{suggestion}"
+
+
+def test_what_is_not_ours_is_not_refused() -> None:
+    own = ["my_ollama_thing", "ansible_host", "ollama", "ollama_backup_dir", "ollama__preflight", "ollama_gateway__x"]
+    check_names({"a": own}, ["ollama_backup_dir"])
+    check_names({"a": known_variables() | RESULTS})
+
+
+def test_every_variable_that_a_user_or_a_play_sets_is_known() -> None:
+    """Otherwise the check would refuse an inventory that the documentation describes."""
+    found: set[str] = set()
+    for folder in ("playbooks", "roles", "inventory", "molecule"):
+        for path in (ROOT / folder).rglob("*.yml"):
+            text = path.read_text()
+            found.update(re.findall(r"^ *(?:register: )?((?:ollama|gpu_driver)_[a-z][a-z_]*[a-z])(?::|$)", text, re.M))
+    roles_files = {path.stem for path in (ROOT / "roles").glob("*/tasks/*.yml")}
+    groups = {"ollama_servers", "ollama_gateways", "ollama_clients"}
+    assert set(unknown_variables(found - groups - roles_files)) == set()
+
+
+@pytest.mark.parametrize("playbook", [name for name in PLAYBOOKS if name not in ("site", "uninstall", "benchmark")])
+def test_each_variable_of_a_playbook_is_in_its_entry_point(playbook: str) -> None:
+    text = (ROOT / "playbooks" / f"{playbook}.yml").read_text()
+    documented = specifications()["ollama"].get(playbook, {})
+    used = set(re.findall(r"ollama_(?:bundle|lock|verify|report|update)_[a-z_]*[a-z]|ollama_bundle\b", text))
+    others = {name for entry, options in specifications()["ollama"].items() if entry != playbook for name in options}
+    internal = set(re.findall(r"(ollama_[a-z]+__[a-z_]+)", text)) | RESULTS
+    assert {name for name in used - internal if "__" not in name} <= set(documented) | others
+    assert {name for name in documented if name.startswith("ollama_bundle")} <= used
+
+
+BAD: list[tuple[str, dict[str, t.Any], str]] = [
+    ("export", {}, "ollama_bundle: not set; expected a path"),
+    ("export", {"ollama_bundle": ""}, "ollama_bundle: invalid value ''; expected a path"),
+    ("export", {"ollama_bundle": 5}, "ollama_bundle: invalid value 5; expected a path"),
+    (
+        "export",
+        {"ollama_bundle": "/a", "ollama_bundle_models": "tiny"},
+        "ollama_bundle_models: invalid value 'tiny'; expected a list of texts",
+    ),
+    (
+        "export",
+        {"ollama_bundle": "/a", "ollama_bundle_models": [{}]},
+        "ollama_bundle_models: invalid value [{}]; expected a list of texts",
+    ),
+    (
+        "export",
+        {"ollama_bundle": "/a", "ollama_bundle_release": "maybe"},
+        "ollama_bundle_release: invalid value 'maybe'; expected true or false",
+    ),
+    ("import", {"ollama_bundle_checksum": ["x"]}, "ollama_bundle_checksum: invalid value ['x']; expected text"),
+    ("lock", {"ollama_lock_only_new": 3}, "ollama_lock_only_new: invalid value 3; expected true or false"),
+    ("lock", {"ollama_models_lock": ["a"]}, "ollama_models_lock: invalid value ['a']; expected a path"),
+    (
+        "lock",
+        {"ollama_lock_registry_environment": "A=b"},
+        "ollama_lock_registry_environment: invalid value 'A=b'; expected a mapping",
+    ),
+    ("verify", {"ollama_verify_report": {}}, "ollama_verify_report: invalid value {}; expected a path"),
+    ("report", {"ollama_report_file": True}, "ollama_report_file: invalid value True; expected a path"),
+    ("update", {"ollama_update_drain": -1}, "ollama_update_drain: invalid value -1; expected a number of 0 or more"),
+    ("update", {"ollama_update_drain": "nan"}, "ollama_update_drain: invalid value 'nan'; expected a number"),
+    ("update", {"ollama_update_drain": True}, "ollama_update_drain: invalid value True; expected a number"),
+    ("update", {"ollama_update_probe": "tiny"}, "ollama_update_probe: invalid value 'tiny'; expected a list of texts"),
+]
+
+
+@pytest.mark.parametrize(("playbook", "values", "text"), BAD)
+def test_bad_values_are_one_line(playbook: str, values: dict[str, t.Any], text: str) -> None:
+    with pytest.raises(OllamaError) as info:
+        check_values(playbook, values)
+    assert info.value.code == "invalid_variable"
+    assert info.value.message.startswith(text)
+    assert "\n" not in info.value.message
+
+
+def test_good_values_pass() -> None:
+    check_values("export", {"ollama_bundle": "/media/llm.tar", "ollama_bundle_models": ["a"]})
+    check_values("export", {"ollama_bundle": "/media/llm.tar", "ollama_bundle_release": "no"})
+    check_values("report", {"ollama_benchmark_dir": ""})
+    check_values("lock", {"ollama_models_lock": ""})
+    check_values("update", {"ollama_update_drain": "30", "ollama_update_serial": "50%"})
+    check_values("lock", {"ollama_lock_registry_environment": {"HTTPS_PROXY": "http://p:1"}})
+
+
+def test_every_type_of_the_specifications_has_a_rule() -> None:
+    for playbook in set(specifications()["ollama"]) - {"main"}:
+        check_values(playbook, {"ollama_bundle": "/a"})
+        for option in specifications()["ollama"][playbook].values():
+            assert option["type"] in ("bool", "dict", "float", "int", "list", "path", "raw", "str")
+
+
+def test_prefixes_are_those_of_the_roles() -> None:
+    for path in ROOT.glob("roles/*/defaults/main.yml"):
+        assert all(name.startswith(PREFIXES) for name in yaml.safe_load(path.read_text()) or {})
