@@ -426,7 +426,7 @@ def test_another_converge_says_no_secret(tmp_path: Path) -> None:
         capture_output=True, text=True, check=False,
     )  # fmt: skip
     assert done.returncode == 0, done.stdout[-2000:]
-    assert "Write the tokens" in done.stdout
+    assert "Write the secrets" in done.stdout
     told = done.stdout + done.stderr + (tmp_path / "log").read_text()
     for secret in (*TOKENS.values(), "PRIVATE KEY"):
         assert secret not in told
