@@ -1,4 +1,5 @@
 #!/bin/sh
+# SPDX-License-Identifier: GPL-3.0-or-later
 # Render the report page of the tests in Chromium: light, dark and narrow screenshots and a print, in tests/output/report.
 # Debian's package chromium is installed if no Chromium is found.
 set -eu

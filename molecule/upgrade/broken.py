@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
 """Publish releases in the lab's mirror that are broken in a way that no checksum shows; print their checksums.
 
 0.35.7 fills a small disk when it is unpacked, 0.35.9 is complete and reports its version, but does not start.

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
 """Three servers behind one gateway: the cost of gateway and load balancer, the distribution, and the loss of a host."""
 
 from __future__ import annotations

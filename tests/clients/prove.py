@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
 """Use the endpoint that role ollama_client described, as services do: with ollama, openai and curl.
 
 Reads nothing but the files of docs/endpoint.md. Prints a line for each thing tried; exits with 0 when all of them

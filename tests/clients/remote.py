@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
 """A fake remote provider: HTTPS, a key, and the part of OpenAI's API that prove.py uses.
 
 python3 remote.py PORT CERTIFICATE KEY TOKEN

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
 """Fixtures for any server (`--url`), or the stand-in with both generations of the store."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
 """Replay the recorded requests in order, under other names, and normalize the responses.
 
 What can't be the same is rewritten on both sides: names, the registry's address, times, durations, generated text, and

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
 """The server under test: requests, pulls, and its model store if it is accessible."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
 """A damaged store: what the server detects and what it does not. Each case damages a model of its own."""
 
 from __future__ import annotations

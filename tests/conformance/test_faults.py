@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
 """The responses of two real servers to each fault of a registry (tests/fixtures/faults), repeated."""
 
 from __future__ import annotations

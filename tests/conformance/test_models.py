@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
 """Tags, copies, deletions and creation: the state that requests leave."""
 
 from __future__ import annotations

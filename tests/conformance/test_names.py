@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
 """Parsing of names: grammar, case and displayed form."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
 """Pulls from an intact and from a faulty registry."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
 """One case for each recorded exchange: the same request, and a response that differs only where it must."""
 
 from __future__ import annotations

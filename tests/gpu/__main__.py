@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
 """Run the checks on a host with a GPU: python -m tests.gpu"""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
 """Comparison of gpu_info with nvidia-smi on a real GPU, and a test of a model on it.
 
 OLLAMA_URL is the server, http://127.0.0.1:11434 by default; its smallest model is tested.

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
 """A server that behaves like Ollama, defects included. `running()` starts one in this process."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
 """The routes of Ollama's own API. Texts and statuses are those of the recordings in tests/fixtures."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
 """Builds the stand-in into one executable file that takes the place of `ollama`: the same bytes every time.
 
 python -m tests.standin.build --version 0.35.1 [--plain] OUT_FILE

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
 """The command line of the `ollama` binary: serve, and the client commands that provisioning uses."""
 
 from __future__ import annotations

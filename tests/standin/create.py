@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
 """POST /api/create: a model from uploaded GGUF files or from a stored model, with additional layers."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
 """GGUF files: reads headers as Ollama does (lazily, so a cut file still opens) and writes tiny valid ones."""
 
 from __future__ import annotations

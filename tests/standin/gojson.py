@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
 """JSON with the error texts of Go's decoder, which clients see in {"error": ...}, and Go's compact output."""
 
 from __future__ import annotations

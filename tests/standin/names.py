@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
 """Model names as Ollama reads them: [scheme://]host/namespace/model:tag, each part with its own alphabet."""
 
 from __future__ import annotations

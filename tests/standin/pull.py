@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
 """Pulls a model over the registry protocol: parts, resume, retries, and trust in whatever is already on disk."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
 """A registry over a model store, as the recorded nginx served it, with configurable faults, and tiny models for it.
 
 python -m tests.standin.registry --store DIR --port N [--faults FILE] [--log FILE]

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
 """The function for each path and method."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
 """The runner: loaded models with their expiry, and text that depends only on the model and the request."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
 """The server: HTTP as Ollama speaks it, over the store, the puller and the runner. No state outside the instance."""
 
 from __future__ import annotations

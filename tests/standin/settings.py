@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
 """The server's environment, with the quirks of the real parser: bad booleans are true, bad numbers the default."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
 """The model store on disk: `manifests/` files up to 0.35, `manifests-v2/` links to manifest blobs from 0.40.
 
 Blobs are trusted because they exist: nothing here ever hashes one that is already stored. From 0.40 a manifest (not its

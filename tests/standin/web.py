@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
 """The HTTP client of a pull: follows redirects by the server's rules and words failures as Go does."""
 
 from __future__ import annotations

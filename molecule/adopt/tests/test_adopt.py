@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
 """The vendor's installation was taken over: its models are unchanged, and nothing of the old installation is left."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
 """Ask for text from several clients at once, streamed and not, for some seconds; print what became of it, as JSON.
 
 lost: no byte of an answer came. cut: an answer began and did not end. Everything else is complete, or counted as wrong.

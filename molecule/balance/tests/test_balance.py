@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
 """Who is asked for what, and who waits: judged by the balancers' own statistics, and from outside."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
 """Real clients on dev1, which know only what the role wrote; and what others, there and on the network, can do."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
 """A built and signed module that is loaded at the next boot; no change on Debian 12."""
 
 from __future__ import annotations

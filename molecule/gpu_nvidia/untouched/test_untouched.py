@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
 """A host without changes of the role: after check mode, a failed plan, a failed build, and removal."""
 
 from __future__ import annotations

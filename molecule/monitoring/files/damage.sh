@@ -1,4 +1,5 @@
 #!/bin/sh
+# SPDX-License-Identifier: GPL-3.0-or-later
 # Damages the largest blob of the store and verifies the store: the unit has to fail, so that OnFailure= works.
 set -eu
 cd /srv/disk/models/blobs

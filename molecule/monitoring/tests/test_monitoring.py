@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
 """The units of a monitored host, their account and their metrics."""
 
 from __future__ import annotations

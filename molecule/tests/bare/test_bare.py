@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
 """Check mode has run on a fresh host: nothing of the role may exist yet."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
 """The result of every converge, observed over SSH as ops with sudo, and compared with the files of the depot.
 
 For scenarios that declare all models of their depot.

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
 """The action plugin model: live progress through a real ansible-playbook, on this host, against the stand-in."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
 """The action collects the facts of all hosts of the play and writes the page and the JSON."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
 """Which servers a gateway asks for which models, and the configuration that Ansible makes of it."""
 
 from __future__ import annotations

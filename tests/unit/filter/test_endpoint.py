@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
 """The endpoint description: its content, schema, two forms, and what is refused, in one line without keys."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
 """A playbook whose play would have no hosts fails with one line."""
 
 from __future__ import annotations

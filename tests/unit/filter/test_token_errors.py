@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
 """Which tokens a gateway takes, and that no refusal says one."""
 
 from __future__ import annotations

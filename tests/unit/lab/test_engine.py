@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
 """How the lab gets a Docker Engine, for every state of a machine."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
 """The pure parts of the lab: validation, files for SSH and Ansible, and the URLs of the depot."""
 
 from __future__ import annotations

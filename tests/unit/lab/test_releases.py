@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
 """Release archives: the layout of upstream, reproducible, repaired after damage."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
 """The table of systems: what can be said of a row without its image, and what the roles take each system for."""
 
 from __future__ import annotations

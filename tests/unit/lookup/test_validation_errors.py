@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
 """Bad input of the roles beside the server: one line each, with variable, value and what is expected."""
 
 # mypy: disable-error-code=var-annotated

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
 """Answers of servers and registries, mutated: whatever they send, a module ends with one line and a known code.
 
 Each scenario runs once against the stand-in while its answers are recorded, and then again and again on the recorded

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
 """Module balancer against an admin socket that answers with what HAProxy 2.6 and 3.0 answered."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
 """Module gpu_info on copies of the files of hosts: each fixture is one kind of host with its expected result."""
 
 from __future__ import annotations

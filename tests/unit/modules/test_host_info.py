@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
 """Module host_info observes a host: a running server, a stopped one, a damaged store and none at all."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
 """Module model against the stand-in and a registry over real HTTP, in both generations of the store."""
 
 from __future__ import annotations

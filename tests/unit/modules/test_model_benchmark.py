@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
 """Module model_benchmark against the stand-in, in both generations of the store: shapes and states, never times."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
 """Module model_build against the stand-in: both generations of the store, and one that rewrites what it imports."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
 """Module model with elements that are more than names: custom models, bundles, memory, tests; and what it reports."""
 
 from __future__ import annotations

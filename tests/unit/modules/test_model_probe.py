@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
 """Module probe against the stand-in, in both generations of the store."""
 
 from __future__ import annotations

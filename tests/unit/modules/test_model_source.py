@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
 """Module model with a bundle in the place of registries: no network, but the states, pins and aliases of pulls."""
 
 from __future__ import annotations

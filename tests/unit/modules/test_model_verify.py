@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
 """Module model_verify: from the disk alone, and repairing against the stand-in."""
 
 from __future__ import annotations

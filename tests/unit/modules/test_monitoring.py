@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
 """Module monitoring: what it installs, what it leaves alone, and what it removes; systemd is a script."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
 """What a service still lacks, from what there is; and the module on this machine."""
 
 from __future__ import annotations

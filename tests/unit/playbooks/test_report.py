@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
 """The playbooks report and verify over real ansible-playbook: no host is needed for what they must say."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
 """Facts of an invented fleet, for the tests of the report and for `python -m tests.unit.plugin_utils.fleet PAGE`."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
 """The report shows what was observed, with its time; a host without an answer has its row."""
 
 from __future__ import annotations

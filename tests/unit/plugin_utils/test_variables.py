@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
 """Misspelt variables and invalid values of playbook variables are refused in one line."""
 
 from __future__ import annotations

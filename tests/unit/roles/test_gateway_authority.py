@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
 """The private authority of a fleet: the role's own tasks on several hosts, each a directory on this one."""
 
 from __future__ import annotations

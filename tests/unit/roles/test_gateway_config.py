@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
 """The gateway as it is: the configuration that Ansible renders, in the real nginx and HAProxy, before a server that
 writes down what reaches it. Without these programs only the tables are tested; the Molecule scenarios have them."""
 

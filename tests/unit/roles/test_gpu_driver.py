@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
 """Role gpu_driver: invalid variables, and the environment of its commands."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
 """Role ollama_benchmark, run by Ansible on this host against the stand-in, with its results on the controller."""
 
 from __future__ import annotations

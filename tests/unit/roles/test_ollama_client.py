@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
 """How role ollama_client finds its gateway, and takes keys out of a vault: its own variables, evaluated by Ansible."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
 """How the roles find the mirrors of a fleet: by the inventory alone, evaluated by Ansible itself."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
 """Role ollama_monitoring: its configuration, units and errors, evaluated by Ansible."""
 
 from __future__ import annotations

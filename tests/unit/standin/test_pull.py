@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
 """Pulls of the stand-in from registries that stall, close connections, return wrong content and redirect."""
 
 from __future__ import annotations

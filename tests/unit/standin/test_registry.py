@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
 """The registry as a separate program: faults from a file, and a log."""
 
 from __future__ import annotations

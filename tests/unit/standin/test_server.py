@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
 """The environment, runner and command line of the stand-in."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
 """The store of the stand-in: pruning at start, and look-ups of manifests."""
 
 from __future__ import annotations

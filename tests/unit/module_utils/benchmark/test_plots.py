@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
 """Plots of recorded benchmark results."""
 
 from __future__ import annotations

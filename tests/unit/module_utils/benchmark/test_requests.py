@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
 """Answers that no server should give: each is one failure with a code, and none is a sample."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
 """The arithmetic of benchmarks on recorded figures."""
 
 from __future__ import annotations

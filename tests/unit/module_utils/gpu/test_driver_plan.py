@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
 """Driver plans and failures: one row for each combination that caused problems in practice."""
 
 from __future__ import annotations

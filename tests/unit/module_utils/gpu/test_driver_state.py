@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
 """The steps between a host and its driver plan: apt's sources, packages, files, keys."""
 
 from __future__ import annotations

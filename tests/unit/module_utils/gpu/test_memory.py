@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
 """The estimate of a model's GPU memory, from metadata of models and settings of servers."""
 
 from __future__ import annotations

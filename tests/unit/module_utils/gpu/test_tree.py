@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
 """Files, programs and accounts of a host."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
 """Verification that a model runs on a GPU by the reports of the server, its journal and nvidia-smi."""
 
 from __future__ import annotations

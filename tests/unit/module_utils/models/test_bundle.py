@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
 """Bundles: written from both generations of stores, read back into both, and refused whole when anything is wrong."""
 
 from __future__ import annotations

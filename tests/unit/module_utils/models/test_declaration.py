@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
 """The list of declared models: everything that an element can have, and one line for what it cannot."""
 
 from __future__ import annotations

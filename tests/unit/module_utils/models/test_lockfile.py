@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
 """The lock file: written from a registry over real HTTP, read by the lookup, held to by module model."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
 """Look-ups at registries that fail in every way: what is tried again, what is told, and with which code."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
 """The monitoring program: what it writes for Prometheus, and how it verifies a store."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
 """The devices of a server, read from its journal."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
 """The endpoint of a client is checked before services use it: it answers, accepts the token, and has the models."""
 
 from __future__ import annotations

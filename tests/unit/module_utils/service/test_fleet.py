@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
 """What an inventory defines: servers, gateways, mirrors and their URLs."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
 """Attacks on the model store by the account that owns it: with two real user IDs, so these tests need root."""
 
 from __future__ import annotations

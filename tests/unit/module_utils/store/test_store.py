@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
 """The model store on disk: stores that real servers wrote, and what can go wrong with them."""
 
 from __future__ import annotations

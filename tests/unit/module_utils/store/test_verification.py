@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
 """When a model was verified is known from what was hashed, and only while the file has not changed since."""
 
 from __future__ import annotations
