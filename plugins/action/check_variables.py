@@ -12,9 +12,11 @@ from ansible.plugins.action import ActionBase
 
 from ..module_utils._core.errors import OllamaError, as_failure
 from ..module_utils._core.text import message
+from ..module_utils._service.fleet import Fleet
 from ..plugin_utils.variables import IGNORED, PLAYBOOK_ROLE, check_names, check_values, specifications
 
-SPEC: dict[str, t.Any] = {"playbook": {"type": "str"}}
+SPEC: dict[str, t.Any] = {"playbook": {"type": "str"}, "fleet": {"type": "bool", "default": False}}
+FLEET = "ollama_services__fleet"
 _GROUPS = ("ollama_servers", "ollama_gateways", "ollama_clients")
 
 
@@ -25,12 +27,14 @@ class ActionModule(ActionBase):
     _supports_check_mode = True
 
     def run(self, tmp: str | None = None, task_vars: dict[str, t.Any] | None = None) -> dict[str, t.Any]:
-        """Validate; the result has nothing but the failure."""
+        """Validate; the result has only the failure, or the fact of the fleet."""
         result: dict[str, t.Any] = super().run(tmp, task_vars)
         _validation, args = self.validate_argument_spec(argument_spec=SPEC)
         variables = task_vars or {}
         try:
             self._check(args["playbook"], variables)
+            if args["fleet"]:
+                result["ansible_facts"] = {FLEET: Fleet(variables["groups"], variables["hostvars"]).record()}
         except Exception as exc:
             return {**result, "failed": True, "changed": False, **as_failure(exc).to_fail_json()}
         return {**result, "changed": False}

@@ -25,6 +25,11 @@ options:
     description: A playbook of this collection whose variables are validated too, as in the entry point of that name of
       the role C(kaido.ollama.ollama).
     type: str
+  fleet:
+    description: Return the fact C(ollama_services__fleet), the servers, gateways and mirrors that the inventory defines,
+      for the roles of this collection.
+    type: bool
+    default: false
 notes:
   - 'Values of RV(ignore:failure.code): V(unknown_variable), V(invalid_variable), V(invalid_option).'
 """
@@ -36,6 +41,10 @@ EXAMPLES = r"""
 """
 
 RETURN = r"""
+ansible_facts:
+  description: The fact of the fleet.
+  returned: success, with O(fleet)
+  type: dict
 failure:
   description: The failure for programs.
   returned: failure
