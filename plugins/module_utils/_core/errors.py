@@ -101,7 +101,17 @@ def finish(module: AnsibleModule, run: t.Callable[[t.Mapping[str, t.Any], bool],
         answer = text_module.clean(result)
     for warning in answer.pop("warnings", []):
         module.warn(text_module.message(str(warning)))
-    answer.setdefault("invocation", {"module_args": text_module.clean(module.params)})
+    # Ansible masks a secret option only if its value is unchanged.
+    spec = getattr(module, "argument_spec", {})
+    answer.setdefault(
+        "invocation",
+        {
+            "module_args": {
+                name: value if spec.get(name, {}).get("no_log") else text_module.clean(value)
+                for name, value in module.params.items()
+            }
+        },
+    )
     if failure:
         module.fail_json(**answer)
     module.exit_json(**answer)

@@ -6,6 +6,8 @@ import grp
 import json
 import os
 import socket
+import subprocess
+import sys
 import time
 from dataclasses import replace
 from pathlib import Path
@@ -167,3 +169,23 @@ def test_paths_come_from_the_table_of_platforms(
     found = run_on(run_module, monkeypatch, programs=["@nginx@"], platforms=own)
     assert found["todo"] == ["packages"]
     assert found["reasons"] == {"packages": "/no/nginx: not installed"}
+
+
+def test_the_files_are_masked_in_the_invocation() -> None:
+    """Also if a text in them looks like a URL with credentials, which messages redact."""
+    files = {"/etc/x": {"content": "https://example.org/\nToken=secret-token-0123456789\nExecStart=@nginx@"}}
+    code = (
+        "import sys; from ansible.module_utils import basic; basic._ANSIBLE_ARGS = sys.stdin.buffer.read(); "
+        "basic._ANSIBLE_PROFILE = 'legacy'; "
+        "from ansible_collections.kaido.ollama.plugins.modules import service_info; service_info.main()"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        input=json.dumps({"ANSIBLE_MODULE_ARGS": {"files": json.dumps(files)}}),
+        env={**os.environ, "PYTHONPATH": str(ROOT / ".cache")},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert json.loads(done.stdout)["invocation"]["module_args"]["files"] == "VALUE_SPECIFIED_IN_NO_LOG_PARAMETER"
+    assert "secret-token" not in done.stdout + done.stderr
