@@ -172,8 +172,8 @@ def test_paths_come_from_the_table_of_platforms(
 
 
 def test_the_files_are_masked_in_the_invocation() -> None:
-    """Also if a text in them looks like a URL with credentials, which messages redact."""
-    files = {"/etc/x": {"content": "https://example.org/\nToken=secret-token-0123456789\nExecStart=@nginx@"}}
+    """Also if they contain what messages redact, such as a URL with credentials or an Authorization header."""
+    files = {"/etc/x": {"content": "https://$host@x secret-token-0123456789 Authorization: Bearer TOKEN"}}
     code = (
         "import sys; from ansible.module_utils import basic; basic._ANSIBLE_ARGS = sys.stdin.buffer.read(); "
         "basic._ANSIBLE_PROFILE = 'legacy'; "
