@@ -7,6 +7,8 @@ import grp
 import json
 import os
 import socket
+import subprocess
+import sys
 import time
 from dataclasses import replace
 from pathlib import Path
@@ -168,3 +170,23 @@ def test_paths_come_from_the_table_of_platforms(
     found = run_on(run_module, monkeypatch, programs=["@nginx@"], platforms=own)
     assert found["todo"] == ["packages"]
     assert found["reasons"] == {"packages": "/no/nginx: not installed"}
+
+
+def test_the_files_are_masked_in_the_invocation() -> None:
+    """Also if they contain what messages redact, such as a URL with credentials or an Authorization header."""
+    files = {"/etc/x": {"content": "https://$host@x secret-token-0123456789 Authorization: Bearer TOKEN"}}
+    code = (
+        "import sys; from ansible.module_utils import basic; basic._ANSIBLE_ARGS = sys.stdin.buffer.read(); "
+        "basic._ANSIBLE_PROFILE = 'legacy'; "
+        "from ansible_collections.kaido.ollama.plugins.modules import service_info; service_info.main()"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        input=json.dumps({"ANSIBLE_MODULE_ARGS": {"files": json.dumps(files)}}),
+        env={**os.environ, "PYTHONPATH": str(ROOT / ".cache")},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert json.loads(done.stdout)["invocation"]["module_args"]["files"] == "VALUE_SPECIFIED_IN_NO_LOG_PARAMETER"
+    assert "secret-token" not in done.stdout + done.stderr
