@@ -26,7 +26,7 @@ options:
       the role C(kaido.ollama.ollama).
     type: str
   fleet:
-    description: Return the fact C(ollama_services__fleet), which holds the servers, gateways and mirrors of the inventory.
+    description: Return the fact C(ollama_services__fleet) with the servers, gateways and mirrors of the inventory.
     type: bool
     default: false
 notes:

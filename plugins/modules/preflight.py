@@ -68,7 +68,7 @@ options:
     type: str
     choices: [required, preferred, 'off']
     default: 'off'
-  gpu_driver_pending:
+  driver_pending:
     description: Whether the driver of the GPU is only predicted, as in check mode, so that O(gpu=required)
       accepts a GPU that cannot be used yet.
     type: bool
@@ -398,7 +398,7 @@ def run(params: t.Mapping[str, t.Any], check_mode: bool) -> dict[str, t.Any]:
         raise OllamaError("not_root", "a server is installed as root; set become: true")
     host = host_facts.gather(request, valid.address.port)
     request = replace(request, unit=unit_file.unit_with_targets(request.unit, host.directories.targets))
-    _check_gpu(params["gpu"], gpu, params["gpu_driver_pending"])
+    _check_gpu(params["gpu"], gpu, params["driver_pending"])
     request, warnings = _with_variant(request, host, gpu.get("variant", ""), params["gpu"])
     fetched, told = _fetch(request, host)
     warnings += told
@@ -491,7 +491,7 @@ def main() -> None:
             "fetch_checksum": {"type": "bool", "default": False},
             "variants": {"type": "list", "elements": "str", "default": []},
             "gpu": {"type": "str", "choices": ["required", "preferred", "off"], "default": "off"},
-            "gpu_driver_pending": {"type": "bool", "default": False},
+            "driver_pending": {"type": "bool", "default": False},
             "ca_path": {"type": "path"},
             "proxy": {"type": "str", "no_log": True},
             "base_url": {"type": "str", "default": "https://github.com/ollama/ollama/releases/download"},

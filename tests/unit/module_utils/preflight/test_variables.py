@@ -96,6 +96,11 @@ BAD: dict[str, list[t.Any]] = {
         "/opt/ollama/m",
     ],
     "ollama_models_mount_required": [None, "maybe", [], {}, "mnt", "/elsewhere", 2],
+    "ollama_models_exclusive": [None, "maybe", [], 2],
+    "ollama_models_keep": [None, "a", {"a": 1}, [None], [""], [5]],
+    "ollama_models_parallel": [None, 0, -1, "two", 1.5, [], True, "", 65],
+    "ollama_models_stall_timeout": [None, 0, -1, "soon", [], True, 1e9],
+    "ollama_models_deadline": [None, -1, "soon", [], True, 1e9],
     "ollama_models_verify": [None, "all", True, [], ""],
     "ollama_startup_timeout": [None, -1, 0, "soon", "", [], True, 1e9, "-5"],
     "ollama_release_base_url": [
