@@ -449,7 +449,7 @@ def _check_gpu(gpu: str, found: t.Mapping[str, t.Any], driver_pending: bool) -> 
 
 
 def _with_variant(request: HostRequest, host: HostFacts, variant: str, gpu: str) -> tuple[HostRequest, list[str]]:
-    """Return the wish with the archive that this host's GPU needs; without a checksum it is not for guessing."""
+    """Add the archive that the GPU of the host needs to the request, unless its checksum is unknown."""
     if not variant or variant in request.variants:
         return request, []
     more = replace(request, variants=(*request.variants, variant))

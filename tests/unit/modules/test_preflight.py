@@ -95,7 +95,7 @@ def refusal(wanted: HostRequest, host: HostFacts = BARE) -> OllamaError:
     return caught.value
 
 
-# The wish
+# The requested configuration
 
 
 @pytest.mark.parametrize(
