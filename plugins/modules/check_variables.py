@@ -26,8 +26,8 @@ options:
       the role C(kaido.ollama.ollama).
     type: str
   fleet:
-    description: Return the fact C(ollama_services__fleet), the servers, gateways and mirrors that the inventory defines,
-      for the roles of this collection.
+    description: Return the fact C(ollama_services__fleet), the servers, gateways and mirrors that the inventory
+      defines, for the roles of this collection.
     type: bool
     default: false
 notes:
