@@ -761,7 +761,7 @@ def test_a_required_gpu_that_is_absent_is_refused_before_anything_is_downloaded(
 ) -> None:
     monkeypatch.setattr("os.geteuid", lambda: 0)
     monkeypatch.setattr(host_facts, "gather", lambda *_: BARE)
-    monkeypatch.setattr(verification, "brief", lambda *_: {**found, "summary": "no GPU", "variant": ""})
+    monkeypatch.setattr(verification, "overview", lambda *_: {**found, "summary": "no GPU", "variant": ""})
     result = run_module(preflight, arguments(gpu=gpu, gpu_driver_pending=driver_pending), check=True)
     assert result["failed"] == (refused and gpu == "required")
     if result["failed"]:
