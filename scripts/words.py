@@ -32,7 +32,7 @@ WORDS = {
     r"\bis not allowed; allowed (?:is|are)\b": "invalid value X; expected Y",
     r"\ballowed (?:is|are)\b": "expected",
     r"\b[Ww]ays out:": "Options:",
-    r"\bfor people\b|\bin words\b": "human-readable",
+    r"\bfor people\b|(?<!\bfor word )\bin words\b": "human-readable",
     r"\bforecasts?\b": "predict, predicted changes",
     r"\bhas no plan for\b": "unsupported system",
     r"\bdoes not belong into\b": "unexpected file",

@@ -51,9 +51,9 @@ options:
     type: path
     default: /run/ollama-balancer/admin.sock
 notes:
-  - The codes in RV(failure.code) are V(invalid_option), V(unreachable) if no HAProxy answers, V(unknown_server),
-    V(busy) if requests are still in progress at the end, V(down) if the health checks of the server fail, V(refused)
-    and V(bad_answer).
+  - The codes in RV(failure.code) are V(invalid_option), V(haproxy_unreachable) if no HAProxy answers,
+    V(unknown_server), V(busy) if requests are still in progress at the end, V(down) if the health checks of the server
+    fail, V(refused) and V(bad_answer).
 seealso:
   - module: kaido.ollama.model_probe
 """

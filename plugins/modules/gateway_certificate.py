@@ -70,7 +70,7 @@ options:
     type: bool
     default: false
 notes:
-  - The codes in RV(failure.code) are C(not_root), C(bad_option), C(certificate_unreadable), C(certificate_expired),
+  - The codes in RV(failure.code) are C(not_root), C(invalid_option), C(certificate_unreadable), C(certificate_expired),
     C(certificate_not_yet_valid), C(certificate_mismatch), C(certificate_wrong_name), C(no_authority),
     C(authority_lost), C(authority_expired), C(authority_changed), C(write_failed), C(no_openssl) and C(openssl_failed).
   - A private authority that is lost or expired fails before anything is signed or written.
@@ -245,7 +245,7 @@ def _take_over(certificate: str | None, key: str | None, names: list[str], direc
     texts = []
     for variable, path in (("ollama_gateway_tls_certificate", certificate), ("ollama_gateway_tls_key", key)):
         if not path:
-            raise OllamaError("bad_option", f"{variable}: is empty; a certificate and its key belong together")
+            raise OllamaError("invalid_option", f"{variable}: is empty; a certificate and its key belong together")
         try:
             with open(path, encoding="utf-8", errors="surrogateescape") as file:
                 texts.append(file.read())

@@ -203,10 +203,10 @@ notes:
     V(bundle_unreadable), V(bundle_incomplete), V(bundle_tampered). About custom models: V(not_found) for a base that is
     not installed, V(quantize_unsupported), V(build_failed), V(damaged). About memory and tests: V(load_failed),
     V(server_busy), V(evicted), V(still_loaded), V(runner_failed), V(empty_answer), V(on_cpu), V(partly_on_cpu),
-    V(gpu_disagrees), V(too_slow). About the host: V(unreachable), V(redirect_refused), V(bad_proxy), V(wrong_version),
-    V(wrong_address), V(disk_full), V(busy), V(store_unreadable), V(store_unwritable), V(store_unsafe) for a link or for
-    the permissions of other accounts in the store, V(cannot_drop_privileges), V(store_mismatch), V(server_too_old),
-    V(server_error), V(not_converged).'
+    V(gpu_disagrees), V(too_slow). About the host: V(unreachable), V(redirect_refused), V(invalid_proxy),
+    V(wrong_version), V(wrong_address), V(disk_full), V(busy), V(store_unreadable), V(store_unwritable), V(store_unsafe)
+    for a link or for the permissions of other accounts in the store, V(cannot_drop_privileges), V(store_mismatch),
+    V(server_too_old), V(server_error), V(not_converged).'
 seealso:
   - module: kaido.ollama.model_info
   - module: kaido.ollama.model_stop

@@ -118,7 +118,7 @@ notes:
     V(invalid_url), V(file_missing), V(not_found) for a base that is not installed, V(quantize_unsupported). About the
     build: V(build_failed) with the message of the server, V(digest_mismatch) where a file changed while it was sent,
     V(damaged) where blobs of the base are. About the host: V(unreachable), V(disk_full), V(busy), V(store_unreadable),
-    V(store_unwritable), V(connection_lost), V(stalled), V(tls), V(redirect_refused), V(bad_proxy), V(bad_answer),
+    V(store_unwritable), V(connection_lost), V(stalled), V(tls), V(redirect_refused), V(invalid_proxy), V(bad_answer),
     V(server_error).'
 seealso:
   - module: kaido.ollama.model

@@ -66,8 +66,8 @@ notes:
   - 'Failures have a stable RV(ignore:failure.code): V(invalid_name), V(cloud_model), V(invalid_option), V(invalid_url),
     V(unreachable), V(not_found) for a model that is not installed, V(server_busy) where the server''s queue is full,
     V(load_failed) with the message of the server where it cannot load a model, V(evicted) where it unloaded one to
-    make room for the next, V(still_loaded), V(tls), V(redirect_refused), V(bad_proxy), V(stalled), V(connection_lost),
-    V(bad_answer).'
+    make room for the next, V(still_loaded), V(tls), V(redirect_refused), V(invalid_proxy), V(stalled),
+    V(connection_lost), V(bad_answer).'
 seealso:
   - module: kaido.ollama.model
   - module: kaido.ollama.model_probe

@@ -71,7 +71,7 @@ notes:
   - 'Failures have a stable RV(ignore:failure.code): V(invalid_lock) for a damaged file, V(lock_unwritable),
     V(invalid_model), V(invalid_name), V(invalid_digest), V(invalid_mirror), V(tag_missing), V(tag_unsuitable),
     V(digest_not_offered), V(mirror_unverified), V(registry_unreachable), V(registry_refused), V(registry_unsuitable),
-    V(bad_manifest), V(invalid_option), V(bad_proxy), V(tls), V(internal_error). The file is not changed then.'
+    V(bad_manifest), V(invalid_option), V(invalid_proxy), V(tls), V(internal_error). The file is not changed then.'
 seealso:
   - module: kaido.ollama.model
   - plugin: kaido.ollama.models_lock

@@ -106,7 +106,7 @@ notes:
     error, V(runner_failed) where it breaks off (with O(unit), followed by the last lines of the journal),
     V(empty_answer), V(on_cpu), V(partly_on_cpu) and V(gpu_disagrees) about O(require_gpu), V(too_slow) about
     O(min_tokens_per_second), V(still_loaded), V(tls), V(redirect_refused),
-    V(bad_proxy), V(stalled), V(connection_lost), V(bad_answer).'
+    V(invalid_proxy), V(stalled), V(connection_lost), V(bad_answer).'
   - After an answer, a failure has the same return values as a success.
 seealso:
   - module: kaido.ollama.model_loaded

@@ -164,9 +164,9 @@ options:
     default: false
 notes:
   - The codes in RV(failure.code) are C(not_root), C(invalid_version), C(vulnerable_version), C(unknown_checksum),
-    C(invalid_checksum), C(insecure_checksum), C(unknown_setting), C(bad_setting), C(bad_environment), C(unknown_limit),
-    C(bad_limit), C(bad_option), C(no_gpu), C(invalid_variable), C(unsupported_python), C(unsupported_ansible),
-    C(invalid_lock), C(open_network), C(invalid_name), C(cloud_model), C(invalid_model),
+    C(invalid_digest), C(insecure_checksum), C(unknown_setting), C(invalid_setting), C(invalid_environment),
+    C(unknown_limit), C(invalid_limit), C(invalid_option), C(no_gpu), C(invalid_variable), C(unsupported_python),
+    C(unsupported_ansible), C(invalid_lock), C(open_network), C(invalid_name), C(cloud_model), C(invalid_model),
     C(invalid_digest), C(duplicate_model), C(invalid_mirror), C(unsupported_architecture),
     C(unsupported_variant), C(unsupported_init), C(foreign_install), C(foreign_store), C(store_migration), C(disk_full),
     C(not_mounted), C(no_zstd), C(port_taken), C(account_unsuitable), C(account_changed), C(drop_in_account),
@@ -449,7 +449,7 @@ def _check_gpu(gpu: str, found: t.Mapping[str, t.Any], driver_pending: bool) -> 
 
 
 def _with_variant(request: HostRequest, host: HostFacts, variant: str, gpu: str) -> tuple[HostRequest, list[str]]:
-    """Return the wish with the archive that this host's GPU needs; without a checksum it is not for guessing."""
+    """Add the archive that the GPU of the host needs to the request, unless its checksum is unknown."""
     if not variant or variant in request.variants:
         return request, []
     more = replace(request, variants=(*request.variants, variant))

@@ -98,7 +98,7 @@ options:
 requirements:
   - the library C(libzstd.so.1), on which package managers depend, or the program C(zstd), to install a release
 notes:
-  - The codes in RV(failure.code) are C(invalid_version), C(invalid_checksum), C(unknown_checksum), C(invalid_option),
+  - The codes in RV(failure.code) are C(invalid_version), C(invalid_digest), C(unknown_checksum), C(invalid_option),
     C(unsupported_architecture), C(unsupported_variant), C(foreign_install), C(release_missing), C(download_refused),
     C(server_error), C(unreachable), C(stalled), C(connection_lost), C(tls), C(checksum_mismatch), C(disk_full),
     C(no_zstd), C(bad_archive), C(incomplete_release), C(wrong_version), C(install_dir_unsafe),

@@ -39,7 +39,7 @@ options:
     type: str
 notes:
   - 'Failures have a stable RV(ignore:failure.code): V(unreachable), V(wrong_version), V(wrong_address),
-    V(invalid_option), V(invalid_url), V(tls), V(redirect_refused), V(bad_proxy), V(bad_answer).'
+    V(invalid_option), V(invalid_url), V(tls), V(redirect_refused), V(invalid_proxy), V(bad_answer).'
 seealso:
   - module: kaido.ollama.model_info
   - module: kaido.ollama.service_info

@@ -138,7 +138,7 @@ def pull() -> Rows:
 
 
 def api_pull(url: str, name: str, until: t.Callable[[dict[str, t.Any]], bool] = lambda event: False) -> None:
-    """Pull through the API, to the end or until an event says so; leaving cancels the download."""
+    """Pull through the API, to the end or until `until` is true for an event; leaving cancels the download."""
     events = Client(url).pull(parse(name), insecure=True)
     for event in events:
         if until(event):

@@ -68,6 +68,6 @@ def test_the_old_field_name_still_works(target: Target, registry: Registry) -> N
 
 
 def test_a_scheme_does_not_choose_the_protocol(target: Target, registry: Registry) -> None:
-    """http:// without `insecure` still speaks TLS."""
+    """http:// without `insecure` still uses TLS."""
     lines = target.pull(f"http://{registry.host}/library/none", insecure=False)
     assert f'Get "https://{registry.host}/v2/library/none/manifests/latest"' in lines[-1]["error"]

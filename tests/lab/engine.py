@@ -3,7 +3,8 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """A Docker Engine that answers this user. Standard library only: it may run before anything was installed.
 
-`Probe.take()` looks, `decide()` says what follows from what was seen, `ensure()` does it and looks again.
+`Probe.take()` gathers the state, `decide()` derives the next step from it, `ensure()` runs that step and checks
+the state again.
 """
 
 from __future__ import annotations

@@ -257,7 +257,7 @@ def open_stream(
         process's own.
     :param until: when, on the monotonic clock, the whole answer has to be there.
     :raises OllamaError: ``unreachable``, ``tls``, ``stalled``, ``connection_lost``, ``redirect_refused``,
-        ``bad_proxy``, ``bad_answer`` or ``invalid_url``; never for an HTTP status.
+        ``invalid_proxy``, ``bad_answer`` or ``invalid_url``; never for an HTTP status.
     """
     all_headers = {"User-Agent": USER_AGENT, **(headers or {})}
     if json is not None:

@@ -65,7 +65,7 @@ def variable(environment: t.Mapping[str, str], name: str) -> str:
 def proxy_for(url: SplitResult, environment: t.Mapping[str, str]) -> SplitResult | None:
     """Return the proxy for a URL, or None for a direct connection.
 
-    :raises OllamaError: ``bad_proxy`` for a proxy that is no URL or is not spoken to over HTTP.
+    :raises OllamaError: ``invalid_proxy`` for a proxy that is no URL or is not spoken to over HTTP.
     """
     name = f"{url.scheme.upper()}_PROXY"
     text = variable(environment, name)
@@ -74,7 +74,7 @@ def proxy_for(url: SplitResult, environment: t.Mapping[str, str]) -> SplitResult
     proxy = _parse_proxy(text, name)
     if proxy.scheme != "http":
         raise OllamaError(
-            "bad_proxy",
+            "invalid_proxy",
             f"{name}: {text!r}: a {proxy.scheme} proxy cannot be used for requests of this collection; expected"
             " http://host:port",
         )
@@ -88,7 +88,7 @@ def _parse_proxy(text: str, name: str) -> SplitResult:
             return proxy
     except ValueError:
         pass
-    raise OllamaError("bad_proxy", f"{name}: invalid value {text!r}; expected a URL such as http://proxy.lan:3128")
+    raise OllamaError("invalid_proxy", f"{name}: invalid value {text!r}; expected a URL such as http://proxy.lan:3128")
 
 
 def is_excepted(host: str, port: int, no_proxy: str) -> bool:

@@ -34,7 +34,7 @@ sleep = time.sleep
 
 @dataclass(frozen=True)
 class Source:
-    """A registry to pull from: the host part of a model's name there, and whether it speaks plain HTTP."""
+    """A registry to pull from: the host part of a model's name there, and whether it uses plain HTTP."""
 
     host: str
     insecure: bool = False

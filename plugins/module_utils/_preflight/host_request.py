@@ -143,7 +143,8 @@ def validate(request: HostRequest) -> ValidRequest:
         )
     if request.keep < 1:
         raise OllamaError(
-            "bad_option", f"ollama_release_keep: invalid value {request.keep}; expected a whole number of at least 1"
+            "invalid_option",
+            f"ollama_release_keep: invalid value {request.keep}; expected a whole number of at least 1",
         )
     check_paths(request.models_dir, request.install_dir, request.home)
     _check_mount(request)
@@ -160,7 +161,7 @@ def _check_mount(request: HostRequest) -> None:
     if isinstance(point, bool) or (point and (request.models_dir + "/").startswith(point.rstrip("/") + "/")):
         return
     raise OllamaError(
-        "bad_option",
+        "invalid_option",
         f"ollama_models_mount_required: invalid value {point!r}; expected true, false, or the path of a mount point "
         f"that is {request.models_dir} or above it",
         variable="ollama_models_mount_required",
@@ -175,7 +176,7 @@ def _check_names(request: HostRequest) -> None:
         if not _USER_NAME.match(name) or name in others:
             what = "group" if variable == "ollama_group" else "system account"
             raise OllamaError(
-                "bad_option",
+                "invalid_option",
                 f"{variable}: invalid value {name!r}; expected the name of a {what} that is for this server alone",
                 variable=variable,
             )
@@ -233,12 +234,12 @@ def check_limits(limits: t.Mapping[str, t.Any]) -> None:
         pattern, example = LIMITS[name]
         if isinstance(value, bool) or not re.match(f"({pattern})\\Z", str(value)):
             raise OllamaError(
-                "bad_limit", f"{where}: invalid value {value!r}; expected for example {example}", variable=where
+                "invalid_limit", f"{where}: invalid value {value!r}; expected for example {example}", variable=where
             )
         least = _LEAST.get(name)
         if least and _amount(str(value)) < _amount(least):
             raise OllamaError(
-                "bad_limit",
+                "invalid_limit",
                 f"{where}: invalid value {value!r}; expected at least {least}, below which the server does not start",
                 variable=where,
             )

@@ -187,7 +187,7 @@ def finish(source: str, target: str, root: str = "/") -> tuple[int, list[str]]:
 
 
 class _Damaged(Exception):
-    """A blob of the source has another content than its name says."""
+    """The content of a blob in the source does not match the digest in its name."""
 
 
 def _recorded(root: str) -> dict[str, t.Any] | None:

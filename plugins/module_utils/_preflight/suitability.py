@@ -30,7 +30,7 @@ def checksums_of(request: HostRequest, host: HostFacts, fetched: t.Mapping[str, 
     A fetched checksum is recorded with the release and used from then on.
 
     :param fetched: the checksums that the release site publishes; None if it was not queried.
-    :raises OllamaError: ``unknown_checksum``, ``invalid_checksum``, ``unsupported_architecture``…
+    :raises OllamaError: ``unknown_checksum``, ``invalid_digest``, ``unsupported_architecture``…
     """
     assets = release_module.assets(host.machine, request.variants)
     known = dict(request.checksums)

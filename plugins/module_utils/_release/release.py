@@ -47,14 +47,14 @@ def parse_version(text: t.Any, *, what: str = "version") -> tuple[int, int, int]
 def parse_checksum(text: t.Any, *, what: str = "checksum") -> str:
     """Return a checksum as ``sha256:<64 hex>``; the prefix may be missing.
 
-    :raises OllamaError: ``invalid_checksum``.
+    :raises OllamaError: ``invalid_digest``.
     """
     checksum = str(text).strip().lower()
     if not checksum.startswith("sha256:"):
         checksum = "sha256:" + checksum
     if not _CHECKSUM.match(checksum):
         raise OllamaError(
-            "invalid_checksum", f"{what}: invalid checksum {text!r}; expected sha256: and 64 hexadecimal digits"
+            "invalid_digest", f"{what}: invalid checksum {text!r}; expected sha256: and 64 hexadecimal digits"
         )
     return checksum
 

@@ -239,7 +239,7 @@ class Client:
             try:
                 return self.version()
             except OllamaError as exc:
-                if exc.code in ("bad_answer", "redirect_refused", "invalid_url", "bad_proxy", "tls"):
+                if exc.code in ("bad_answer", "redirect_refused", "invalid_url", "invalid_proxy", "tls"):
                     # Waiting does not change this.
                     raise
                 if time.monotonic() >= end:

@@ -32,7 +32,7 @@ STORE: dict[str, t.Any] = {
 def registry_environment(params: t.Mapping[str, t.Any]) -> dict[str, str]:
     """Return the variables for requests to registries: those of this process, overridden by those of the option.
 
-    :raises OllamaError: ``invalid_option``, ``bad_proxy``.
+    :raises OllamaError: ``invalid_option``, ``invalid_proxy``.
     """
     given = proxy.parse_environment(params["registry_environment"], what="registry_environment")
     return {**proxy.own_environment(), **given}

@@ -242,7 +242,7 @@ def variable(key: str) -> str:
 def render(settings: t.Mapping[str, t.Any]) -> dict[str, str]:
     """Return the environment variables that settings become, the safe defaults included, sorted by name.
 
-    :raises OllamaError: ``unknown_setting`` or ``bad_setting``.
+    :raises OllamaError: ``unknown_setting`` or ``invalid_setting``.
     """
     for key in settings:
         if key not in SETTINGS:
@@ -254,7 +254,9 @@ def render(settings: t.Mapping[str, t.Any]) -> dict[str, str]:
         except _Refused as exc:
             shown = "(hidden)" if "credentials" in str(exc) else repr(value)
             raise OllamaError(
-                "bad_setting", f"ollama_settings.{key}: invalid value {shown}; {exc}", variable=f"ollama_settings.{key}"
+                "invalid_setting",
+                f"ollama_settings.{key}: invalid value {shown}; {exc}",
+                variable=f"ollama_settings.{key}",
             ) from None
     return dict(sorted(result.items()))
 
@@ -283,7 +285,7 @@ def merge(
     """Return the content of the environment file: the variables made of settings, and the raw ones.
 
     :param raw: ollama_environment; may hold secrets, so no message shows its values.
-    :raises OllamaError: ``unknown_setting``, ``bad_setting`` or ``bad_environment``.
+    :raises OllamaError: ``unknown_setting``, ``invalid_setting`` or ``invalid_environment``.
     """
     own = {variable(key) for key in settings}
     extra: dict[str, str] = {}
@@ -302,7 +304,7 @@ def merge(
         else:
             extra[name] = str(value)
             continue
-        raise OllamaError("bad_environment", f"{where} {why}", variable=where)
+        raise OllamaError("invalid_environment", f"{where} {why}", variable=where)
     rendered = {name: value for name, value in render(settings).items() if name not in extra}
     return dict(sorted({**rendered, "OLLAMA_MODELS": models_dir}.items())), extra
 

@@ -77,13 +77,13 @@ class Certificate:
 def check_names(names: t.Iterable[str], variable: str) -> list[str]:
     """Return the names of a certificate in the form in which they are compared.
 
-    :raises OllamaError: ``bad_option``.
+    :raises OllamaError: ``invalid_option``.
     """
     found = []
     for name in names:
         if not _is_address(name) and not _NAME.match(name):
             raise OllamaError(
-                "bad_option",
+                "invalid_option",
                 f"{variable}: invalid value {name!r}; expected a DNS name or an IP address",
                 variable=variable,
             )

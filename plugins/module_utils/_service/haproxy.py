@@ -44,7 +44,7 @@ class Socket:
         self._path = path
 
     def ask(self, command: str) -> str:
-        """Return the answer; raises ``unreachable``."""
+        """Return the answer; raises ``haproxy_unreachable``."""
         answer = b""
         try:
             with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as connection:
@@ -58,7 +58,9 @@ class Socket:
                     answer += data
         except OSError as exc:
             raise OllamaError(
-                "unreachable", f"socket: no HAProxy answers at {self._path}: {exc.strerror or exc}", socket=self._path
+                "haproxy_unreachable",
+                f"socket: no HAProxy answers at {self._path}: {exc.strerror or exc}",
+                socket=self._path,
             ) from exc
 
     def table(self, command: str, separator: str) -> list[dict[str, str]]:

@@ -71,7 +71,7 @@ class StoreWriter:
         :param member: the path below the store, with ``/``.
         :param source: read with the rights of the caller, not of the store's owner; so is `tell` called.
         :param digest: the sha256 that the content must have, 64 hexadecimal digits.
-        :param tell: is told how many bytes have been written so far.
+        :param tell: called with the number of bytes written so far.
         :raises OllamaError: ``bundle_tampered`` for other content, ``store_unsafe`` for a link in the way.
         :raises OSError: where the store cannot be written to.
         """

@@ -35,12 +35,12 @@ WANTED: dict[str, t.Any] = {
 PAIRS = [(name, other) for name, other in itertools.product(PROVIDERS, ("", *PROVIDERS)) if name != other]
 
 
-def wish(**changes: t.Any) -> dict[str, t.Any]:
+def plan_for(**changes: t.Any) -> dict[str, t.Any]:
     return endpoint({**WANTED, **changes})
 
 
 def provider(name: str, **about: t.Any) -> dict[str, t.Any]:
-    """The wish for one provider, with more said about it."""
+    """Variables that request one provider, with further keys."""
     return {"provider": name, "providers": {name: {"model": "m", **about}}}
 
 
@@ -51,7 +51,7 @@ def written(plan: dict[str, t.Any]) -> dict[str, dict[str, str]]:
 
 @pytest.mark.parametrize(("name", "fallback"), PAIRS)
 def test_each_description_keeps_the_contract(name: str, fallback: str) -> None:
-    plan = wish(provider=name, fallback=fallback)
+    plan = plan_for(provider=name, fallback=fallback)
     files = written(plan)
     described = json.loads(files["/etc/kaido-ollama/endpoint.json"]["content"])
     jsonschema.validate(described, SCHEMA)
@@ -79,7 +79,7 @@ def test_the_page_shows_what_the_schema_says() -> None:
 @pytest.mark.parametrize(("name", "fallback"), PAIRS)
 def test_the_environment_says_the_same(name: str, fallback: str) -> None:
     """Read by sh as `.` does, and line by line as systemd and docker do, which know no expansion."""
-    plan = wish(provider=name, fallback=fallback)
+    plan = plan_for(provider=name, fallback=fallback)
     text = written(plan)["/etc/kaido-ollama/endpoint.env"]["content"]
     lines = dict(line.split("=", 1) for line in text.splitlines())
     by_sh = subprocess.run(
@@ -107,12 +107,12 @@ def test_the_environment_says_the_same(name: str, fallback: str) -> None:
     ],
 )  # fmt: skip
 def test_addresses(name: str, base: str, compatible: str) -> None:
-    found = wish(provider=name)["endpoint"]
+    found = plan_for(provider=name)["endpoint"]
     assert (found["base_url"], found["openai_base_url"]) == (base, compatible)
 
 
 def test_a_compatible_remote_of_ones_own() -> None:
-    found = wish(**provider("openai", url="https://vllm.lan:8000/v1/", ca=CA, embedding_model="e"))
+    found = plan_for(**provider("openai", url="https://vllm.lan:8000/v1/", ca=CA, embedding_model="e"))
     assert found["endpoint"]["openai_base_url"] == "https://vllm.lan:8000/v1"
     assert found["endpoint"]["embedding_model"] == "e"
     assert found["files"][found["endpoint"]["ca_file"]]["content"] == CA
@@ -130,7 +130,7 @@ def test_a_compatible_remote_of_ones_own() -> None:
     ],
 )
 def test_whose_authority_is_fetched(changes: dict[str, t.Any], needed: bool, ca_file: str | None) -> None:
-    plan = wish(**changes)
+    plan = plan_for(**changes)
     assert (plan["needs_gateway_ca"], plan["endpoint"]["ca_file"]) == (needed, ca_file)
 
 
@@ -145,7 +145,7 @@ def test_whose_authority_is_fetched(changes: dict[str, t.Any], needed: bool, ca_
     ],
 )
 def test_what_the_command_ollama_asks(changes: dict[str, t.Any], forwards: bool, host: str | None) -> None:
-    plan = wish(**{"forwarder": "127.0.0.1:11435", **changes})
+    plan = plan_for(**{"forwarder": "127.0.0.1:11435", **changes})
     assert plan["forwards"] == forwards
     script = plan["files"]["/etc/profile.d/kaido-ollama.sh"]["content"]
     assert (script is None) == (host is None)
@@ -156,7 +156,7 @@ def test_what_the_command_ollama_asks(changes: dict[str, t.Any], forwards: bool,
 
 
 def test_nothing_is_left_without_a_provider() -> None:
-    assert written(wish(provider="none", fallback="openai")) == {}
+    assert written(plan_for(provider="none", fallback="openai")) == {}
 
 
 REFUSED = [
@@ -187,7 +187,7 @@ REFUSED = [
 
 @pytest.mark.parametrize(("changes", "says"), REFUSED, ids=lambda value: str(value)[:60])
 def test_refused(changes: dict[str, t.Any], says: str) -> None:
-    problem = wish(**changes)["problem"]
+    problem = plan_for(**changes)["problem"]
     assert problem.startswith(says)
     assert "\n" not in problem
     assert "sk-" not in problem
@@ -195,4 +195,4 @@ def test_refused(changes: dict[str, t.Any], says: str) -> None:
 
 @pytest.mark.parametrize("url", ["http://127.0.0.1:1", "http://localhost:1", "http://[::1]:1"])
 def test_loopback_needs_no_tls(url: str) -> None:
-    assert wish(**provider("local", url=url))["endpoint"]["base_url"] == url
+    assert plan_for(**provider("local", url=url))["endpoint"]["base_url"] == url

@@ -161,7 +161,7 @@ def test_maintenance_counts_as_drained(serve: Serve, run_module: RunModule, flag
         ({"server": "a\nquit"}, "invalid_option", "server: "),
         ({"server": ""}, "invalid_option", "server: invalid value ''"),
         ({"wait": -1}, "invalid_option", "wait: invalid value -1"),
-        ({"socket": "/nonexistent/admin.sock"}, "unreachable", "no HAProxy answers at /nonexistent/admin.sock"),
+        ({"socket": "/nonexistent/admin.sock"}, "haproxy_unreachable", "no HAProxy answers at /nonexistent/admin.sock"),
     ],
 )
 def test_bad_input_is_one_line(

@@ -292,7 +292,7 @@ def test_what_clients_would_refuse_is_refused_before_anything_is_written(
         "certificate_wrong_name": {**own, "names": ["hecate.example.org"]},
         "certificate_mismatch": {**own, "key": str(tmp_path / "another" / "tls.key"), "names": ["hecate.example.lan"]},
         "certificate_unreadable": {**own, "certificate": str(broken), "names": ["hecate.example.lan"]},
-        "bad_option": {"certificate": own["certificate"], "names": ["hecate.example.lan"]},
+        "invalid_option": {"certificate": own["certificate"], "names": ["hecate.example.lan"]},
     }
     for code, params in refused.items():
         assert code_of(run(**params)) == code
@@ -300,7 +300,7 @@ def test_what_clients_would_refuse_is_refused_before_anything_is_written(
     assert (
         code_of(run(names=["hecate.example.lan"], **{**own, "key": str(tmp_path / "none")})) == "certificate_unreadable"
     )
-    assert code_of(run(names=["no name"])) == "bad_option"
+    assert code_of(run(names=["no name"])) == "invalid_option"
     assert code_of(run(sign="no PEM", names=NAMES)) == "no_authority"
     later(monkeypatch, -1)
     assert code_of(run(names=["hecate.example.lan"], **own)) == "certificate_not_yet_valid"

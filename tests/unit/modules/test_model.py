@@ -102,7 +102,7 @@ def world(
 
 def hurt(path: Path, how: str) -> None:
     size = path.stat().st_size
-    if how == "flip":
+    if how == "flip_bit":
         with path.open("r+b") as file:
             file.seek(size // 2)
             byte = file.read(1)
@@ -225,8 +225,8 @@ def test_a_new_pin_replaces_the_model(world: World) -> None:
 
 # --- damage
 
-DAMAGE = [("model", how) for how in ("flip", "truncate", "zero", "remove")]
-DAMAGE += [("config", how) for how in ("flip", "zero", "remove")] + [("params", "flip")]
+DAMAGE = [("model", how) for how in ("flip_bit", "truncate", "zero", "remove")]
+DAMAGE += [("config", how) for how in ("flip_bit", "zero", "remove")] + [("params", "flip_bit")]
 
 
 @pytest.mark.parametrize(("part", "how"), DAMAGE)
@@ -277,7 +277,7 @@ def test_a_repair_brings_back_what_was_there_from_a_mirror_that_has_it(world: Wo
     world.run(name="a")
     make_model(world.upstream_dir, "a", size=41_000, seed=9)
     blob = next(path for path in (world.models_dir / "blobs").iterdir() if path.stat().st_size == 40_000)
-    hurt(blob, "flip")
+    hurt(blob, "flip_bit")
     with Registry(tmp_path / "mirror") as mirror:
         done = world.run(name="a", mirrors=[f"http://{mirror.host}"])
     assert not done["failed"], done
@@ -419,7 +419,7 @@ def test_an_unconfirmed_mirror_repairs_only_with_the_same_digest(world: World, t
     assert not world.run(name="a")["failed"]
     world.upstream.misbehave("", status=503)
     with Registry(tmp_path / "mirror") as mirror:
-        hurt(world.blob("model"), "flip")
+        hurt(world.blob("model"), "flip_bit")
         done = world.run(name="a", mirrors=[f"http://{mirror.host}"])
         assert not done["failed"], done
         assert world.tags() == {"a:latest": world.digests["a"]}
@@ -796,7 +796,7 @@ def test_too_little_disk_is_told_before_pulling(world: World, monkeypatch: pytes
 def test_room_that_a_pull_writes_over_counts_as_free(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     world.run(name="a")
     weights = world.blob("model")
-    hurt(weights, "flip")
+    hurt(weights, "flip_bit")
     monkeypatch.setattr(Store, "free_bytes", lambda self: 1000)
     assert world.run(name="a")["changed"], "a damaged blob makes the room for the right one"
     # A full disk leaves bytes that the server does not count as fetched.

@@ -230,7 +230,7 @@ def test_loading_it_is_no_change(world: World) -> None:
 
 
 def test_without_a_memory_the_server_is_asked(world: World) -> None:
-    """What was made elsewhere in the same way counts as built, where that can be told."""
+    """A model that was created elsewhere in the same way counts as built if the server reports enough to compare."""
     for kind in ("from", "files"):
         recipe = world.recipes[kind]
         done = world.run(recipe)

@@ -128,7 +128,7 @@ def test_a_bundle_is_the_source_of_one_model(world: World, run_module: t.Any, tm
 
 def test_findings_repairs_and_removals_are_sentences(world: World) -> None:
     assert world.run(models=["a", "b:1b", "kaido/c:q8"])["messages"] == []
-    hurt(world.blob("model"), "flip")
+    hurt(world.blob("model"), "flip_bit")
     models = ["a", {"name": "b:1b", "state": "absent"}]
     predicted = world.run(models=models, exclusive=True, check=True)["messages"]
     done = world.run(models=models, exclusive=True)["messages"]

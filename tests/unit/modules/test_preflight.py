@@ -95,7 +95,7 @@ def refusal(wanted: HostRequest, host: HostFacts = BARE) -> OllamaError:
     return caught.value
 
 
-# The wish
+# The requested configuration
 
 
 @pytest.mark.parametrize(
@@ -109,11 +109,11 @@ def refusal(wanted: HostRequest, host: HostFacts = BARE) -> OllamaError:
         ({"version": "v0.35.1"}, "invalid_version", ["ollama_version", "'v0.35.1'"]),
         ({"version": "latest"}, "invalid_version", ["ollama_version", "'latest'"]),
         ({"version": "0.36.0", "checksums": {}}, "unknown_checksum", ["'0.36.0'", "ollama_release_checksum"]),
-        ({"checksum": "abc"}, "invalid_checksum", ["ollama_release_checksum", "'abc'", "64"]),
+        ({"checksum": "abc"}, "invalid_digest", ["ollama_release_checksum", "'abc'", "64"]),
         ({"settings": {"keepalive": "5m"}}, "unknown_setting", ["ollama_settings.keepalive", "keep_alive"]),
-        ({"settings": {"no_cloud": "off"}}, "bad_setting", ["ollama_settings.no_cloud", "'off'", "true or false"]),
+        ({"settings": {"no_cloud": "off"}}, "invalid_setting", ["ollama_settings.no_cloud", "'off'", "true or false"]),
         ({"settings": {"host": "0.0.0.0"}}, "open_network", ["ollama_settings.host", "'0.0.0.0'", "ollama_allow_open"]),
-        ({"environment": {"A B": "x"}}, "bad_environment", ["ollama_environment.A B"]),
+        ({"environment": {"A B": "x"}}, "invalid_environment", ["ollama_environment.A B"]),
         ({"models": ["llama3.2:3b", "a/b/c/d"]}, "invalid_name", ["ollama_models[1]", "'a/b/c/d'"]),
         ({"models": [{"state": "present"}]}, "invalid_model", ["ollama_models[0]", "present"]),
         ({"models": ["a", "A:latest"]}, "duplicate_model", ["ollama_models[1]", "A:latest"]),
@@ -125,10 +125,10 @@ def refusal(wanted: HostRequest, host: HostFacts = BARE) -> OllamaError:
         ({"models": ["x:cloud"]}, "cloud_model", ["ollama_models[0]", "ollama_settings.no_cloud: false"]),
         ({"mirrors": ["hecate:11480"]}, "invalid_mirror", ["ollama_mirrors", "'hecate:11480'"]),
         ({"lock": {"a": "latest"}}, "invalid_digest", ["lock: a", "'latest'"]),
-        ({"keep": 0}, "bad_option", ["ollama_release_keep", "0", "at least 1"]),
-        ({"models_dir": "models"}, "bad_option", ["ollama_models_dir", "'models'", "absolute"]),
-        ({"models_dir": "/my models"}, "bad_option", ["ollama_models_dir", "'/my models'"]),
-        ({"install_dir": "/opt/100%"}, "bad_option", ["ollama_install_dir", "'/opt/100%'"]),
+        ({"keep": 0}, "invalid_option", ["ollama_release_keep", "0", "at least 1"]),
+        ({"models_dir": "models"}, "invalid_option", ["ollama_models_dir", "'models'", "absolute"]),
+        ({"models_dir": "/my models"}, "invalid_option", ["ollama_models_dir", "'/my models'"]),
+        ({"install_dir": "/opt/100%"}, "invalid_option", ["ollama_install_dir", "'/opt/100%'"]),
     ],
 )
 def test_a_wish_that_no_host_could_meet(changes: dict[str, Any], code: str, words: list[str]) -> None:
@@ -509,12 +509,12 @@ def test_the_module_tells_what_it_could_go_back_to(run_module: RunModule, monkey
     [
         ({"MemoryMaxx": "1G"}, "unknown_limit", ["ollama_unit_limits.MemoryMaxx", "expected MemoryMax"]),
         ({"ExecStart": "/bin/sh"}, "unknown_limit", ["expected one of", "CPUQuota"]),
-        ({"MemoryMax": "lots"}, "bad_limit", ["ollama_unit_limits.MemoryMax", "'lots'", "32G"]),
-        ({"MemoryMax": "1G\nExecStartPre=/bin/sh"}, "bad_limit", ["MemoryMax"]),
-        ({"CPUQuota": 400}, "bad_limit", ["400%"]),
-        ({"CPUWeight": 0}, "bad_limit", ["0"]),
-        ({"Nice": 20}, "bad_limit", ["20"]),
-        ({"MemoryMax": True}, "bad_limit", ["True"]),
+        ({"MemoryMax": "lots"}, "invalid_limit", ["ollama_unit_limits.MemoryMax", "'lots'", "32G"]),
+        ({"MemoryMax": "1G\nExecStartPre=/bin/sh"}, "invalid_limit", ["MemoryMax"]),
+        ({"CPUQuota": 400}, "invalid_limit", ["400%"]),
+        ({"CPUWeight": 0}, "invalid_limit", ["0"]),
+        ({"Nice": 20}, "invalid_limit", ["20"]),
+        ({"MemoryMax": True}, "invalid_limit", ["True"]),
     ],
 )
 def test_limits_that_systemd_would_take_otherwise(limits: dict[str, Any], code: str, words: list[str]) -> None:

@@ -345,4 +345,4 @@ def test_on_a_host_without_a_server_only_the_others_go(host: Host) -> None:
 
 @pytest.mark.parametrize("models_dir", ["/etc", "/", "models", "/usr/share"])
 def test_what_is_no_store_is_refused(run_module: RunModule, models_dir: str) -> None:
-    assert run_module(uninstall, {"models_dir": models_dir}, check=True)["failure"]["code"] == "bad_option"
+    assert run_module(uninstall, {"models_dir": models_dir}, check=True)["failure"]["code"] == "invalid_option"

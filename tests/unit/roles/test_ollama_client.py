@@ -103,7 +103,7 @@ def test_there_is_no_gateway(tmp_path: Path) -> None:
     assert plan_of(tmp_path, groups)["problem"].startswith(
         "ollama_client_provider: invalid value 'gateway'; expected a gateway in"
     )
-    # Which concerns nobody else; the local server is where role ollama was told.
+    # Other providers need no gateway; the local server has the address that role ollama configures.
     mine = {**MINE, "ollama_client_provider": "local", "ollama_settings": {"host": "0.0.0.0:11500"}}
     assert plan_of(tmp_path, {}, yaml.safe_dump(mine))["endpoint"]["base_url"] == "http://127.0.0.1:11500"
 

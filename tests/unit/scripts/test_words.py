@@ -20,6 +20,7 @@ NONSTANDARD = [
     "the server said no",
     "0 is not allowed; allowed is 1",
     "a message for people",
+    "the state in words",
     "the link is flipped",
     "the wish of the operator",
     "looks whether it is complete",
@@ -37,6 +38,7 @@ STANDARD = [
     "hereafter, where others were",
     "look up the address",
     "a human-readable message",
+    "for word in words:",
 ]
 
 

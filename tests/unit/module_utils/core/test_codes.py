@@ -43,6 +43,11 @@ def makers(trees: list[ast.Module]) -> Makers:
                 joined = [part for part in ast.walk(node) if isinstance(part, ast.JoinedStr)]
                 prefixes = [ast.unparse(part)[2:-7] for part in joined if ast.unparse(part).endswith("_{code}'")]
                 found[node.name] = (parameters(node).index("code"), prefixes[0] if prefixes else "")
+                # One that passes its code to another maker, such as refuse(code, …), has the prefix of that one.
+                calls = [part for part in ast.walk(node) if isinstance(part, ast.Call) and part.args]
+                for name in [call.func.id for call in calls if isinstance(call.func, ast.Name)]:
+                    if name != node.name and found.get(name, (0, ""))[1]:
+                        found[node.name] = (found[node.name][0], found[name][1])
     return found
 
 
@@ -78,8 +83,9 @@ def codes_in(tree: ast.Module, known: Makers) -> Iterator[str]:
 
 def raised() -> set[str]:
     trees = [ast.parse(path.read_text(encoding="utf-8")) for path in FILES]
-    known = makers(trees)
-    found = {code for tree in trees for code in codes_in(tree, known)}
+    public = {name: maker for name, maker in makers(trees).items() if not name.startswith("_")}
+    # A private function makes codes only in its own file.
+    found = {code for tree in trees for code in codes_in(tree, {**public, **makers([tree])})}
     return found | {code for _pattern, code in api._STREAM_ERRORS} | {*errors._ERRNO.values()}
 
 

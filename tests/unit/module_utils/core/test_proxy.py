@@ -92,7 +92,7 @@ def test_a_proxy_is_chosen_as_go_chooses_it(url: str, environment: dict[str, str
 def test_a_proxy_that_cannot_be_used_is_told(value: str) -> None:
     with pytest.raises(OllamaError, match="HTTPS_PROXY") as caught:
         proxy_for(urlsplit("https://a.lan"), {"HTTPS_PROXY": value})
-    assert caught.value.code == "bad_proxy"
+    assert caught.value.code == "invalid_proxy"
 
 
 @pytest.mark.parametrize(
@@ -101,7 +101,7 @@ def test_a_proxy_that_cannot_be_used_is_told(value: str) -> None:
         ({"OLLAMA_HOST": "x"}, "invalid_option"),
         ({"ssl_cert_file": "/x"}, "invalid_option"),
         ({"HTTPS_PROXY": 1}, "invalid_option"),
-        ({"https_proxy": "http://[::1"}, "bad_proxy"),
+        ({"https_proxy": "http://[::1"}, "invalid_proxy"),
     ],
 )
 def test_a_variable_that_is_none_is_refused(values: dict[str, t.Any], code: str) -> None:

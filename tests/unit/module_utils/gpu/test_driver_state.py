@@ -58,8 +58,8 @@ Look = t.Callable[..., dict[str, t.Any]]
 
 @pytest.fixture
 def look(run_module: t.Any, root: Path) -> Look:
-    def plan(**wish: t.Any) -> dict[str, t.Any]:
-        result = run_module(gpu_info, {"root": str(root), "plan": wish})
+    def plan(**options: t.Any) -> dict[str, t.Any]:
+        result = run_module(gpu_info, {"root": str(root), "plan": options})
         assert not result["failed"], result["msg"]
         shown: dict[str, t.Any] = result["plan"]
         return shown

@@ -253,7 +253,7 @@ def test_a_model_of_the_same_name_becomes_the_bundles(world: World) -> None:
     assert "other:latest" in world.digests()
 
 
-def flip(folder: Path) -> None:
+def flip_bit(folder: Path) -> None:
     blob = max((folder / "blobs").iterdir(), key=lambda path: path.stat().st_size)
     body = bytearray(blob.read_bytes())
     body[-1] ^= 1
@@ -303,7 +303,7 @@ HARM: dict[str, tuple[t.Callable[[Path], t.Any], str, str]] = {
         "q8 is missing",
     ),
     "a blob is gone": (drop_a_blob_and_its_sum, "bundle_incomplete", "is missing"),
-    "a bit is flipped": (flip, "bundle_tampered", "checksum mismatch of blobs/"),
+    "a bit differs": (flip_bit, "bundle_tampered", "checksum mismatch of blobs/"),
     "a manifest is another": (swap_manifest, "bundle_tampered", "expected sha256:"),
     "a file more": (lambda f: (f / "blobs/extra").write_text("x"), "bundle_tampered", "unexpected file blobs/extra"),
     "a file more, with sum": (add("blobs/extra"), "bundle_tampered", "unexpected file blobs/extra"),
@@ -363,7 +363,7 @@ def test_a_bundle_that_changes_after_the_check(world: World) -> None:
     with bundle_module.Bundle(str(world.folder / "bundle")) as bundle:
         contents = bundle_module.check(bundle)
         missing = bundle_import.compare(contents, store, memory)
-        flip(world.folder / "bundle")
+        flip_bit(world.folder / "bundle")
         with pytest.raises(OllamaError, match="has changed since"):
             bundle_import.import_(bundle, contents, missing, store, memory)
     assert not [name for name in world.written() if name.startswith(("manifests", ".kaido"))]
@@ -372,7 +372,7 @@ def test_a_bundle_that_changes_after_the_check(world: World) -> None:
 
 
 def test_what_is_damaged_is_not_exported(world: World) -> None:
-    flip(world.here)
+    flip_bit(world.here)
     failed = world.export_to("bundle")
     assert failed["failure"]["code"] == "damaged"
     assert sorted(os.listdir(world.folder)) == ["here", "there"]

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Look-ups at registries that fail in every way: what is tried again, what is told, and with which code."""
+"""Registry requests that fail: which are retried, and the code and message of the failure."""
 
 from __future__ import annotations
 

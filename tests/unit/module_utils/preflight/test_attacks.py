@@ -560,7 +560,7 @@ def test_uninstalling_empties_what_an_administrators_link_leads_to(tree: Tree) -
 )
 def test_directories_of_the_system_and_malformed_paths(variable: str, path: str) -> None:
     error = refusal(replace(WANTED, **t.cast("dict[str, t.Any]", {variable: paths.normal(path)})), CONVERGED)
-    assert error.code == "bad_option"
+    assert error.code == "invalid_option"
     assert error.message.startswith(f"ollama_{variable}: invalid value ")
     assert "expected" in error.message
 
@@ -585,7 +585,7 @@ def test_directories_that_may_be_for_models(path: str) -> None:
     ],
 )
 def test_directories_in_each_other(models: str, install: str) -> None:
-    assert refusal(replace(WANTED, models_dir=models, install_dir=install)).code == "bad_option"
+    assert refusal(replace(WANTED, models_dir=models, install_dir=install)).code == "invalid_option"
 
 
 @pytest.mark.parametrize(
@@ -647,7 +647,7 @@ def test_a_path_that_leads_to_the_system(tree: Tree) -> None:
     tree.directory("/data", owner=Identity(0, 0))
     tree.link("/data/m", "/etc", Identity(0, 0))
     problem = tree.survey(models="/data/m").problems[0]
-    assert (problem.code, "leads to /etc" in problem.message) == ("bad_option", True)
+    assert (problem.code, "leads to /etc" in problem.message) == ("invalid_option", True)
 
 
 @pytest.mark.parametrize(
@@ -718,7 +718,7 @@ def test_an_account_that_is_suitable_is_used_as_it_is(account: AccountFacts) -> 
 )
 def test_names_of_accounts(variable: str, name: str) -> None:
     error = refusal(replace(WANTED, **t.cast("dict[str, t.Any]", {variable: name})))
-    assert (error.code, error.message.startswith(f"ollama_{variable}: invalid value")) == ("bad_option", True)
+    assert (error.code, error.message.startswith(f"ollama_{variable}: invalid value")) == ("invalid_option", True)
 
 
 @pytest.mark.parametrize(("key", "variable"), [("User", "ollama_user"), ("Group", "ollama_group")])
@@ -785,7 +785,7 @@ def test_the_account_as_the_host_has_it(tree: Tree, monkeypatch: pytest.MonkeyPa
 @pytest.mark.parametrize("value", ["maybe", "none", "data", "/other", 7, ["/data"]])
 def test_what_is_neither_true_nor_a_mount_point(run_module: RunModule, value: t.Any) -> None:
     result = run_module(preflight, arguments(models_mount_required=value))
-    assert result["failure"]["code"] == "bad_option"
+    assert result["failure"]["code"] == "invalid_option"
     assert result["msg"].startswith("ollama_models_mount_required: invalid value")
 
 

@@ -147,7 +147,7 @@ def test_refused(key: str, value: Any, hint: str) -> None:
     with pytest.raises(OllamaError) as caught:
         settings_module.render({key: value})
     message = caught.value.message
-    assert caught.value.code == "bad_setting"
+    assert caught.value.code == "invalid_setting"
     assert message.startswith(f"ollama_settings.{key}: invalid value {value!r}; ")
     assert hint in message
     assert "\n" not in message
@@ -233,7 +233,7 @@ def test_a_raw_variable_takes_the_place_of_a_default() -> None:
 def test_raw_variables_are_refused_without_showing_values(name: Any, value: Any, hint: str) -> None:
     with pytest.raises(OllamaError) as caught:
         settings_module.merge({"keep_alive": "5m"}, {name: value}, "/models")
-    assert caught.value.code == "bad_environment"
+    assert caught.value.code == "invalid_environment"
     assert hint in caught.value.message
     assert "s3cret" not in caught.value.message
 

@@ -115,7 +115,7 @@ def test_none_reads_nothing(store: Store, memory: Memory) -> None:
     assert audit(store, blobs(store), memory, mode="none").hashed_bytes == 0
 
 
-def flip(path: Path) -> None:
+def flip_bit(path: Path) -> None:
     with path.open("r+b") as file:
         file.seek(1000)
         byte = file.read(1)
@@ -124,7 +124,7 @@ def flip(path: Path) -> None:
 
 
 DAMAGES: list[tuple[str, t.Callable[[Path], object]]] = [
-    ("content", flip),
+    ("content", flip_bit),
     ("content", lambda path: path.write_bytes(bytes(path.stat().st_size))),
     ("short", lambda path: os.truncate(path, 1000)),
     ("short", lambda path: os.truncate(path, 0)),
@@ -146,7 +146,7 @@ def test_damage_that_keeps_size_and_time_is_found(store: Store, memory: Memory) 
     path = Path(store.blob_path(WEIGHTS))
     audit(store, blobs(store), memory)
     before = path.stat()
-    flip(path)
+    flip_bit(path)
     os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns))
     assert list(audit(store, blobs(store), memory).damage) == [WEIGHTS]
 
@@ -154,7 +154,7 @@ def test_damage_that_keeps_size_and_time_is_found(store: Store, memory: Memory) 
 def test_damaged_stays_damaged_until_it_is_right(store: Store, memory: Memory) -> None:
     path = Path(store.blob_path(WEIGHTS))
     good = path.read_bytes()
-    flip(path)
+    flip_bit(path)
     for _attempt in range(2):
         assert list(audit(store, blobs(store), memory).damage) == [WEIGHTS]
     path.write_bytes(good)
