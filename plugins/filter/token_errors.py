@@ -41,7 +41,8 @@ _value:
 """
 
 # The longest is what a line of nginx takes with every character escaped.
-SHORTEST, LONGEST = 20, 1024
+SHORTEST = 20
+LONGEST = 1024
 _VARIABLE = "ollama_gateway_tokens"
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._@-]{0,63}\Z")
 # What RFC 6750 allows in a bearer token.

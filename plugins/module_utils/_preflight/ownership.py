@@ -223,8 +223,8 @@ def mend(home: str, models_dir: str, owner: Owner, root: str = "/") -> list[str]
 
     :raises OllamaError: ``store_unsafe`` for what is in the way, ``owner_not_changed`` where the file system refuses.
     """
-    account = owner.account
-    assert account is not None
+    # Role ollama creates the account before it calls this.
+    account = t.cast("Identity", owner.account)
     changed = []
     try:
         for path in (home, models_dir):

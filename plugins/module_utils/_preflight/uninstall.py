@@ -278,8 +278,8 @@ class Removal:
                 self._rmdir(directory)
 
     def owner(self) -> None:
-        assert self.host.user is not None
-        AccountFiles(self.request.home, self.request.models_dir, self.root).give_to_root(self.host.user)
+        if self.host.user is not None:
+            AccountFiles(self.request.home, self.request.models_dir, self.root).give_to_root(self.host.user)
 
     def user(self) -> None:
         self.execute("userdel", self.request.user)

@@ -289,7 +289,7 @@ def test_no_answer_ends_in_a_traceback(
     chance = random.Random(f"{name} {version}")
     cases = chance.sample(cases, min(len(cases), 300))
     singles = [*cases]
-    cases += [{**chance.choice(singles), **chance.choice(singles), **chance.choice(singles)} for _ in range(100)]
+    cases += [{**chance.choice(singles), **chance.choice(singles), **chance.choice(singles)} for _case in range(100)]
     for case in cases:
         world.tape.rewind(case)
         result = world.run(module, params, url)
