@@ -87,6 +87,10 @@ def progress_line(state: t.Mapping[str, t.Any], speed: float) -> str:
     return "  ".join(parts)
 
 
+def _is_size(value: t.Any) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and value >= 0
+
+
 def is_state(state: t.Mapping[str, t.Any]) -> bool:
     """Return whether data has the form of a progress file."""
     models = state.get("models")
@@ -98,7 +102,7 @@ def is_state(state: t.Mapping[str, t.Any]) -> bool:
         and all(
             isinstance(row, dict)
             and isinstance(row.get("status"), str)
-            and all(type(row.get(key)) is int and row[key] >= 0 for key in ("total", "completed"))
+            and all(_is_size(row.get(key)) for key in ("total", "completed"))
             for row in models.values()
         )
     )

@@ -19,7 +19,7 @@ def escape(value: t.Any) -> str:
     return html.escape(message(str(value)))
 
 
-def bar(label: str, used: float, total: float, text: str) -> str:
+def share_bar(label: str, used: float, total: float, text: str) -> str:
     """Return a bar of a share; at 85 and 95 percent it changes its colour.
 
     :param text: the figures, shown beside the label.

@@ -14,7 +14,7 @@ import typing as t
 
 from ..module_utils._core.progress import human
 from .report import STATES, Facts, age, remarks, verified
-from .report_html import bar, escape
+from .report_html import escape, share_bar
 from .report_table import listens
 
 _STYLE = os.path.join(os.path.dirname(__file__), "report_page.css")
@@ -147,12 +147,12 @@ def _bars(host: Facts) -> str:
     if store.get("bytes_total"):
         used = store["bytes_total"] - store["bytes_free"]
         text = f"{human(store['bytes_free'])} free of {human(store['bytes_total'])}"
-        bars.append(bar(f"Disk of {store['path']}", used, store["bytes_total"], text))
+        bars.append(share_bar(f"Disk of {store['path']}", used, store["bytes_total"], text))
     total = sum(gpu["vram"] or 0 for gpu in host["gpus"])
     if total:
         used = sum(model["vram_bytes"] for model in host["models"])
         names = ", ".join(gpu["name"] for gpu in host["gpus"])
-        bars.append(bar(f"GPU memory, {names}", used, total, f"{human(used)} of {human(total)}"))
+        bars.append(share_bar(f"GPU memory, {names}", used, total, f"{human(used)} of {human(total)}"))
     return f'<div class="bars">{"".join(bars)}</div>' if bars else ""
 
 

@@ -140,8 +140,8 @@ def _line(item: Series, x: t.Callable[[int], float], y: t.Callable[[float], floa
     stroke = f'stroke="{item.colour}" stroke-width="2" stroke-dasharray="{item.dashes}"'
     parts = [f'<polyline fill="none" {stroke} points="{path}"/>']
     for level, row in item.rows:
-        bar = f'x1="{x(level)}" x2="{x(level)}" y1="{y(row["min"])}" y2="{y(row["max"])}"'
-        parts.append(f'<line stroke="{item.colour}" {bar}/>')
+        span = f'x1="{x(level)}" x2="{x(level)}" y1="{y(row["min"])}" y2="{y(row["max"])}"'
+        parts.append(f'<line stroke="{item.colour}" {span}/>')
         parts.append(f'<circle fill="{item.colour}" r="3" cx="{x(level)}" cy="{y(row["median"])}"/>')
     return parts
 

@@ -44,15 +44,12 @@ class ModelSource(t.Protocol):
 
     def offer(self, name: Name) -> Offer:
         """Return what it has under a name; raises OllamaError."""
-        ...
 
     def prepare(self) -> None:
         """Verify it as a whole before anything is changed; raises OllamaError."""
-        ...
 
     def fetch(self, puller: Puller, job: Job, candidate: Candidate, *, patient: bool) -> None:
         """Bring a model into the store; raises OllamaError."""
-        ...
 
 
 @dataclass(frozen=True)

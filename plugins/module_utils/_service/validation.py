@@ -43,12 +43,13 @@ def error(variable: str, value: t.Any, expected: str, *, secret: bool = False) -
     return f"{variable}: invalid value {shown}; expected {expected}"
 
 
-def spec_errors(options: t.Mapping[str, Spec], values: Values, types: t.Container[str] = _TYPES) -> list[str]:
+def spec_errors(options: t.Mapping[str, Spec], values: Values, types: t.Container[str] | None = None) -> list[str]:
     """Return one line for each variable that is set and does not fit its option.
 
-    :param types: the types to check.
+    :param types: the types to check; None for all.
     """
     found = []
+    types = _TYPES if types is None else types
     for name, option in options.items():
         if name in values and option.get("type", "str") in types:
             found += _option_errors(name, option, values[name])

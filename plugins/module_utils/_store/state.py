@@ -26,6 +26,10 @@ from .store import Store
 _MEMORY_LIMIT = 64 << 20
 
 
+def _is_integer(value: t.Any) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool)
+
+
 def _mapping(value: t.Any) -> t.Iterable[tuple[str, t.Any]]:
     return value.items() if isinstance(value, dict) else ()
 
@@ -76,10 +80,10 @@ class Memory:
         if not isinstance(data, dict):
             return memory
         for key, value in _mapping(data.get("verified")):
-            if isinstance(value, list) and all(type(number) is int for number in value):
+            if isinstance(value, list) and all(_is_integer(number) for number in value):
                 memory.verified[key] = value
         for key, value in _mapping(data.get("verified_at")):
-            if type(value) is int and key in memory.verified:
+            if _is_integer(value) and key in memory.verified:
                 memory.verified_at[key] = value
         for key, value in _mapping(data.get("origins")):
             if isinstance(value, dict):

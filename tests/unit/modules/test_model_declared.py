@@ -26,7 +26,7 @@ from tests.standin import until
 from tests.standin.registry import make_model
 from tests.unit.modules.test_model import World, hurt
 
-GO_TEMPLATE = '{{ if .System }}<|system|>{{ .System }}{{ end }}{{ .Prompt }} “quotes” """ and 50 % $HOME'
+GO_TEMPLATE = '{{ if .System }}<|system|>{{ .System }}{{ end }}{{ .Prompt }} \u201cquotes\u201d """ and 50 % $HOME'
 
 
 @pytest.fixture(params=["0.35.1", "0.40.2"])

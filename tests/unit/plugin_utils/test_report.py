@@ -15,7 +15,7 @@ import jsonschema
 import pytest
 from ansible_collections.kaido.ollama.plugins.plugin_utils.output import is_machine_readable
 from ansible_collections.kaido.ollama.plugins.plugin_utils.report import age, build
-from ansible_collections.kaido.ollama.plugins.plugin_utils.report_html import bar
+from ansible_collections.kaido.ollama.plugins.plugin_utils.report_html import share_bar
 from ansible_collections.kaido.ollama.plugins.plugin_utils.report_page import page
 from ansible_collections.kaido.ollama.plugins.plugin_utils.report_table import table
 
@@ -208,7 +208,7 @@ def test_a_fleet_without_problems_has_no_warnings() -> None:
     [(0, 10, "0.0%"), (5, 10, "50.0%"), (12, 10, "100.0%"), (-1, 10, "0.0%"), (1, 0, "0.0%")],
 )
 def test_bars_stay_within_their_track(used: float, total: float, width: str) -> None:
-    assert f"width:{width}" in bar("Disk", used, total, "")
+    assert f"width:{width}" in share_bar("Disk", used, total, "")
 
 
 def test_the_newest_benchmark_is_plotted() -> None:

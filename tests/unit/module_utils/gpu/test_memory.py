@@ -13,7 +13,6 @@ from ansible_collections.kaido.ollama.plugins.module_utils._core.errors import O
 from ansible_collections.kaido.ollama.plugins.module_utils._core.name import Name, parse
 from ansible_collections.kaido.ollama.plugins.module_utils._gpu import memory
 from ansible_collections.kaido.ollama.plugins.module_utils._models import converge as converge_module
-from ansible_collections.kaido.ollama.plugins.module_utils._models import session as session_module
 
 from tests.conftest import ROOT
 
@@ -218,7 +217,7 @@ class FakeStore:
 )
 def test_the_architecture_before_a_pull_is_that_of_the_version_on_the_host(store: t.Any, known: bool) -> None:
     options = types.SimpleNamespace(vram=400_000, gpu_settings=memory.Settings(256, 8))
-    models = t.cast("session_module.Session", types.SimpleNamespace(store=store, options=options))
+    models = t.cast("t.Any", types.SimpleNamespace(store=store, options=options))
     message = converge_module._shortage(models, parse("words"), 400_000)
     assert message
     # 256 tokens for each of 8 requests, 256 values of 2 bytes for a token; or a tenth of the weights.

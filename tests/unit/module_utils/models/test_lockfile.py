@@ -229,7 +229,9 @@ def test_names_have_no_case(world: World, spellings: tuple[str, str]) -> None:
     for spelling in spellings:
         world.publish(spelling.rpartition("/")[2], 1)
     done = world.lock(models=None, hosts={"gpu1": [first], "gpu2": [second]})
-    [(name, row)] = read_lock(str(world.path)).items()
+    locked = read_lock(str(world.path))
+    [name] = locked
+    row = locked[name]
     for spelling in spellings:
         assert look(None, world.path.parent, [spelling]) == {name: row.digest}
     again = world.lock(models=None, hosts={"gpu2": [second], "gpu1": [first]}, today=NEXT_DAY)
