@@ -230,8 +230,8 @@ def test_names_have_no_case(world: World, spellings: tuple[str, str]) -> None:
         world.publish(spelling.rpartition("/")[2], 1)
     done = world.lock(models=None, hosts={"gpu1": [first], "gpu2": [second]})
     locked = read_lock(str(world.path))
-    [name] = locked
-    row = locked[name]
+    assert len(locked) == 1
+    name, row = next(iter(locked.items()))
     for spelling in spellings:
         assert look(None, world.path.parent, [spelling]) == {name: row.digest}
     again = world.lock(models=None, hosts={"gpu2": [second], "gpu1": [first]}, today=NEXT_DAY)
