@@ -84,7 +84,7 @@ def _check(endpoint: t.Mapping[str, t.Any], files: t.Mapping[str, str | None]) -
         # Compatible servers need not have this route.
         missing = f"provider {provider}: {url} does not list the model {endpoint['model']}"
         return Finding(missing, certain=False) if status == 404 else None
-    return _check_models(endpoint, status, body)
+    return _check_models(endpoint, files, status, body)
 
 
 def _model_url(endpoint: t.Mapping[str, t.Any]) -> str:
@@ -101,7 +101,7 @@ def _headers(endpoint: t.Mapping[str, t.Any], files: t.Mapping[str, str | None])
     return {"Authorization": f"Bearer {token}"}
 
 
-def _get(url: str, headers: t.Mapping[str, str], ca: str | None) -> tuple[int, bytes]:
+def _get(url: str, headers: t.Mapping[str, str], ca: str | None, data: bytes | None = None) -> tuple[int, bytes]:
     """Return status and body; the certificate is verified.
 
     :raises ssl.SSLError: for a certificate that cannot be verified.
@@ -115,7 +115,7 @@ def _get(url: str, headers: t.Mapping[str, str], ca: str | None) -> tuple[int, b
         handlers.append(urllib.request.ProxyHandler({}))
     opener = urllib.request.build_opener(*handlers)
     try:
-        with opener.open(urllib.request.Request(url, headers=dict(headers)), timeout=_TIMEOUT) as response:
+        with opener.open(urllib.request.Request(url, data, dict(headers)), timeout=_TIMEOUT) as response:
             return response.status, response.read(_BODY_LIMIT)
     except urllib.error.HTTPError as exc:
         with exc:
@@ -124,7 +124,9 @@ def _get(url: str, headers: t.Mapping[str, str], ca: str | None) -> tuple[int, b
         raise exc.reason if isinstance(exc.reason, OSError) else OSError(str(exc.reason)) from None
 
 
-def _check_models(endpoint: t.Mapping[str, t.Any], status: int, body: bytes) -> Finding | None:
+def _check_models(
+    endpoint: t.Mapping[str, t.Any], files: t.Mapping[str, str | None], status: int, body: bytes
+) -> Finding | None:
     provider, url = endpoint["provider"], endpoint["base_url"]
     try:
         names = [str(row["name"]) for row in json.loads(body)["models"]]
@@ -135,7 +137,7 @@ def _check_models(endpoint: t.Mapping[str, t.Any], status: int, body: bytes) -> 
         )
     for option in ("model", "embedding_model"):
         model = endpoint[option]
-        if model and parse(model, allow_cloud=True, what=option).key not in keys:
+        if model and parse(model, allow_cloud=True, what=option).key not in keys and not _shows(endpoint, files, model):
             shown = ", ".join(sorted(names)[:10]) or "none"
             return Finding(
                 f"ollama_client_providers.{provider}.{option}: invalid value {model!r}; expected a model of {url}: "
@@ -143,3 +145,14 @@ def _check_models(endpoint: t.Mapping[str, t.Any], status: int, body: bytes) -> 
                 certain=True,
             )
     return None
+
+
+def _shows(endpoint: t.Mapping[str, t.Any], files: t.Mapping[str, str | None], model: str) -> bool:
+    """Return whether the endpoint knows a model: a gateway of several servers lists the models of one of them."""
+    data = json.dumps({"model": model}).encode()
+    try:
+        ca = files.get(endpoint["ca_file"] or "")
+        status, _body = _get(f"{endpoint['base_url']}/api/show", _headers(endpoint, files), ca, data)
+    except (OSError, ValueError, http.client.HTTPException):
+        return False
+    return status == 200

@@ -36,6 +36,13 @@ class Answer(BaseHTTPRequestHandler):
         self.end_headers()
         self.wfile.write(body)
 
+    def do_POST(self) -> None:
+        """``/api/show``: a gateway asks a server that has the model; ``/api/tags`` is the list of one server."""
+        asked = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+        self.send_response(200 if self.path == "/api/show" and asked == {"model": "on-another-server:1"} else 404)
+        self.send_header("Content-Length", "0")
+        self.end_headers()
+
     def log_message(self, *_arguments: t.Any) -> None:
         pass
 
@@ -61,6 +68,10 @@ def test_an_endpoint_that_works(url: str) -> None:
     remote = described(url, api="openai", model="known")
     assert check(described(url, fallback=remote), {KEY: TOKEN}) == []
     assert check(described(url, api="anthropic", model="known"), {KEY: TOKEN}) == []
+
+
+def test_a_model_of_another_server_behind_the_gateway_is_found(url: str) -> None:
+    assert check(described(url, model="on-another-server:1"), {KEY: TOKEN}) == []
 
 
 @pytest.mark.parametrize(
