@@ -73,7 +73,7 @@ def findings(path: str, text: str) -> Iterator[tuple[int, str, str]]:
         for pattern, term in patterns:
             for match in pattern.finditer(line):
                 yield number, match.group(0), term
-        name = TASK_NAME.match(line) if path.endswith((".yml", ".yaml")) else None
+        name = TASK_NAME.match(line) if path.endswith((".yml", ".yaml")) or path.startswith("plugins/") else None
         if name:
             yield number, name.group(1), "begin with a verb such as Install, Create, Configure, Check, Verify, Remove"
 

@@ -78,11 +78,11 @@ notes:
 """
 
 EXAMPLES = r"""
-- name: Have a certificate of a private authority on this host
+- name: Create a certificate of a private authority on this host
   kaido.ollama.gateway_certificate:
     names: [hecate.lan, 192.0.2.10]
 
-- name: Take over one's own certificate
+- name: Install an existing certificate
   kaido.ollama.gateway_certificate:
     certificate: /etc/letsencrypt/live/hecate.example.org/fullchain.pem
     key: /etc/letsencrypt/live/hecate.example.org/privkey.pem

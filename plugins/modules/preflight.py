@@ -176,7 +176,7 @@ seealso:
 """
 
 EXAMPLES = r"""
-- name: Look at the host
+- name: Determine pending changes
   kaido.ollama.preflight:
     version: 0.35.1
     checksums: "{{ ollama__checksums['0.35.1'] }}"
