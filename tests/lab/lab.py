@@ -143,10 +143,17 @@ class Lab:
         say(f"lab {self.name}: cut off")
 
     def _containers(self) -> list[Container]:
-        found = self.client.containers.list(all=True, filters={"label": f"{LABEL}={self.name}"})
-        for container in found:
-            if (root := container.labels.get(ROOT_LABEL)) != str(PROJECT):
+        """The containers of this lab. What another checkout left here and nobody uses any more is removed."""
+        found = []
+        for container in self.client.containers.list(all=True, filters={"label": f"{LABEL}={self.name}"}):
+            root = container.labels.get(ROOT_LABEL)
+            if root == str(PROJECT):
+                found.append(container)
+            elif container.status == "running" and not ours(str(root)):
                 raise LabError(f"container {container.name} belongs to the checkout {root}: use another lab name")
+            else:
+                container.remove(force=True, v=True)
+                say(f"lab {self.name}: removed container {container.name}, which checkout {root} left behind")
         return found
 
     def _network(self) -> None:

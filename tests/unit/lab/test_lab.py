@@ -188,6 +188,21 @@ def test_other_checkouts_are_not_changed(tmp_path: Path) -> None:
     assert not lab.ours(str(tmp_path))
 
 
+def test_a_lab_of_another_checkout_is_replaced_only_if_it_does_not_run(tmp_path: Path) -> None:
+    mine = Mock(labels={lab.ROOT_LABEL: str(PROJECT)}, status="exited")
+    other = Mock(labels={lab.ROOT_LABEL: str(tmp_path)}, status="exited")
+    deleted = Mock(labels={lab.ROOT_LABEL: str(tmp_path / "deleted")}, status="running")
+    some_lab = Lab("x")
+    some_lab._client = Mock()
+    some_lab._client.containers.list.return_value = [mine, other, deleted]
+    assert some_lab._containers() == [mine]
+    assert [len(container.remove.mock_calls) for container in (mine, other, deleted)] == [0, 1, 1]
+    other.status = "running"
+    with pytest.raises(LabError, match=f"belongs to the checkout {tmp_path}: use another lab name"):
+        some_lab._containers()
+    assert len(other.remove.mock_calls) == 1
+
+
 def test_the_demo_pins_the_depots_models(tmp_path: Path) -> None:
     registry.fill(tmp_path, {})
     manifests = tmp_path / "manifests/registry.ollama.ai"

@@ -456,7 +456,9 @@ def run_program(program: Path, config: Config, command: str) -> subprocess.Compl
 
 
 def test_the_program_needs_only_python(program: Path, config: Config) -> None:
-    with standin.running("0.35.1", config.models_dir) as server:
+    # A server removes old blobs that no manifest of its own generation names.
+    version = "0.35.1" if os.path.isdir(os.path.join(config.models_dir, "manifests")) else "0.40.2"
+    with standin.running(version, config.models_dir) as server:
         config = change(config, api_url=server.url)
         verified = run_program(program, config, "verify")
         assert (verified.returncode, verified.stderr) == (0, "")
