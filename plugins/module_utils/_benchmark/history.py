@@ -15,8 +15,13 @@ import typing as t
 from urllib.parse import quote
 
 from .._core.errors import OllamaError
+from .._core.http import parse_json
+from .._core.owner import read_regular
 from .._store.findings import write
 from . import plots, results
+from .document import checked
+
+_LIMIT = 16 << 20
 
 
 def directory(folder: str, host: str) -> str:
@@ -37,13 +42,9 @@ def paths(folder: str, host: str) -> list[str]:
 def load(path: str) -> results.Document | None:
     """Return a result; None for a file that is none, or has another schema."""
     try:
-        with open(path, encoding="utf-8") as file:
-            document = json.load(file)
-        if document["schema"] == results.SCHEMA and isinstance(document["models"], list):
-            return t.cast("results.Document", document)
-    except (OSError, ValueError, KeyError, TypeError, RecursionError):
-        pass
-    return None
+        return checked(parse_json(read_regular(path, _LIMIT)))
+    except (OSError, ValueError):
+        return None
 
 
 def latest(folder: str, host: str) -> results.Document | None:
@@ -57,7 +58,7 @@ def for_report(folder: str, hosts: t.Iterable[str]) -> dict[str, t.Any]:
     for host in hosts:
         document = latest(folder, host)
         # A file that was changed by hand is left out.
-        with contextlib.suppress(KeyError, TypeError, AttributeError, ValueError):
+        with contextlib.suppress(KeyError, TypeError, ArithmeticError, ValueError):
             if document:
                 found[host] = dict(results.for_report(document), plots=plots.plots([document]))
     return found
@@ -66,9 +67,13 @@ def for_report(folder: str, hosts: t.Iterable[str]) -> dict[str, t.Any]:
 def keep(folder: str, host: str, document: results.Document, threshold: float) -> dict[str, t.Any]:
     """Write a result and compare it with the previous one; returns path, compared_with and regressions.
 
-    :raises OllamaError: ``results_unwritable``.
+    :param document: as the host returned it; only what the schema contains is written.
+    :raises OllamaError: ``results_unwritable``, ``bad_answer`` for a result of another form.
     """
-    document["inventory_hostname"] = host
+    try:
+        document = {**checked(document), "inventory_hostname": host}
+    except ValueError as exc:
+        raise OllamaError("bad_answer", f"{host}: {exc}") from None
     before, regressions = None, []
     for path in reversed(paths(folder, host)):
         previous = load(path)
@@ -88,6 +93,6 @@ def keep(folder: str, host: str, document: results.Document, threshold: float) -
 def _compare(before: results.Document, after: results.Document, threshold: float) -> list[results.Document]:
     try:
         return results.compare(before, after, threshold)
-    except (KeyError, TypeError, AttributeError):
+    except (KeyError, TypeError, ArithmeticError):
         # A file that was changed by hand.
         return []

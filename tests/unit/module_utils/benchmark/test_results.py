@@ -8,6 +8,7 @@ import typing as t
 from pathlib import Path
 
 import pytest
+from ansible_collections.kaido.ollama.plugins.module_utils._benchmark import document as document_module
 from ansible_collections.kaido.ollama.plugins.module_utils._benchmark import history, results
 from ansible_collections.kaido.ollama.plugins.module_utils._benchmark.requests import (
     DIRECT,
@@ -17,6 +18,9 @@ from ansible_collections.kaido.ollama.plugins.module_utils._benchmark.requests i
     run_round,
 )
 from ansible_collections.kaido.ollama.plugins.module_utils._core.errors import OllamaError
+from ansible_collections.kaido.ollama.plugins.module_utils._core.shape import Required
+
+from tests.conftest import ROOT
 
 SETTINGS = {"answer_tokens": 64}
 
@@ -227,6 +231,55 @@ def test_no_name_of_a_host_leads_out_of_the_directory(tmp_path: Path, host: str)
     done = history.keep(str(tmp_path / "benchmarks"), host, document(), 20)
     assert (tmp_path / "benchmarks").resolve() in Path(done["path"]).resolve().parents
     assert len(list((tmp_path / "benchmarks").iterdir())) == 1
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"started": "../../group_vars/all/x"},
+        {"started": "/etc/cron.d/x"},
+        {"started": "2026-01-02T03:04:05Z/../../../x"},
+        {"started": None},
+        {"models": [{"name": "a"}]},
+        {"models": [model({1: 1e999})]},
+        {"models": {}},
+        {"settings": None},
+        {"schema": True},
+    ],
+)
+def test_no_result_of_a_host_is_written_elsewhere_or_in_another_form(tmp_path: Path, change: dict[str, t.Any]) -> None:
+    """A host chooses what its module returns, and the controller reads group_vars/all/*.json as variables."""
+    with pytest.raises(OllamaError) as caught:
+        history.keep(str(tmp_path / "inventory/benchmarks"), "dev1", document(**change), 20)
+    assert caught.value.code == "bad_answer"
+    assert not list(tmp_path.iterdir())
+
+
+def test_what_a_host_adds_to_a_result_is_not_written(tmp_path: Path) -> None:
+    """A directory of inventories reads each file in it, and takes keys such as all.vars for its own."""
+    planted = {"all": {"vars": {"x": "{{ lookup('pipe', 'id') }}"}}}
+    done = history.keep(str(tmp_path), "dev1", document(model({1: 1.0}, vars=planted), **planted), 20)
+    assert Path(done["path"]).read_text().count("lookup") == 0
+
+
+def test_the_form_of_a_result_is_its_schema() -> None:
+    schema = json.loads((ROOT / "docs/benchmark.schema.json").read_text())
+
+    def keys(part: t.Any) -> t.Any:
+        """Return the keys of a schema or of a shape, as nested mappings."""
+        if isinstance(part, Required):
+            return keys(part.shape)
+        if isinstance(part, list):
+            return keys(part[0])
+        if isinstance(part, dict) and "$ref" in part:
+            return keys(schema["$defs"][part["$ref"].rsplit("/", 1)[1]])
+        if isinstance(part, dict) and "oneOf" in part:
+            return keys(part["oneOf"][-1])
+        if isinstance(part, dict) and ("type" in part or "enum" in part or "const" in part):
+            return keys(part["items"]) if "items" in part else keys(part["properties"]) if "properties" in part else ""
+        return {key: keys(value) for key, value in part.items()} if isinstance(part, dict) else ""
+
+    assert keys(document_module.SHAPE) == keys(schema)
 
 
 def test_a_directory_that_cannot_be_written_is_one_line(tmp_path: Path) -> None:
