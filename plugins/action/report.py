@@ -37,12 +37,14 @@ def host_facts(variables: t.Mapping[str, t.Any]) -> dict[str, dict[str, t.Any]]:
     alive = set(variables.get("ansible_play_hosts") or [])
     for host in variables["ansible_play_hosts_all"]:
         known = variables["hostvars"][host]
-        of_modules = known.get("ansible_facts") or {}
+        of_modules = known.get("ansible_facts")
+        of_modules = of_modules if isinstance(of_modules, t.Mapping) else {}
         facts = {name: known[name] if name in known else of_modules.get(name) for name in _FACTS}
         facts = {name: value for name, value in facts.items() if value is not None}
         facts["ansible_facts"] = {"ollama_listening": of_modules.get("ollama_listening")}
         facts["is_server"] = "ollama_servers" in (known.get("group_names") or [])
-        observed = facts.get("ollama_host_info") or {}
+        seen = facts.get("ollama_host_info")
+        observed: t.Mapping[str, t.Any] = seen if isinstance(seen, t.Mapping) else {}
         if observed.get("unreachable"):
             facts["ollama_report_unreachable"] = message(
                 str(observed.get("msg") or "no connection").removeprefix("Task failed: ")

@@ -14,6 +14,7 @@ import typing as t
 from ..module_utils._core.progress import human
 from ..module_utils._core.text import clean
 from ..module_utils._preflight.host_request import vulnerability
+from .report_facts import checked
 
 SCHEMA = 1
 Facts = t.Mapping[str, t.Any]
@@ -22,12 +23,12 @@ Facts = t.Mapping[str, t.Any]
 def build(hosts: t.Mapping[str, Facts], *, check: bool, now: float, benchmark: Facts | None = None) -> dict[str, t.Any]:
     """Return the report.
 
-    :param hosts: by host the facts of the roles and of module host_info, with ``ollama_report_failure`` for a host
-        that failed and ``ollama_report_unreachable`` for one that did not answer.
+    :param hosts: by host the facts of the roles and of module host_info, in any form; ``ollama_report_failure`` for a
+        host that failed and ``ollama_report_unreachable`` for one that did not answer.
     :param check: whether the roles ran in check mode, so that their results are predictions.
     :param benchmark: by host the newest result of the benchmark, as `history.for_report` returns it.
     """
-    rows = [_host(name, facts, check, (benchmark or {}).get(name)) for name, facts in sorted(hosts.items())]
+    rows = [_host(name, _facts(facts), check, (benchmark or {}).get(name)) for name, facts in sorted(hosts.items())]
     models = [model for row in rows for model in row["models"]]
     report = {
         "schema": SCHEMA,
@@ -46,9 +47,15 @@ def build(hosts: t.Mapping[str, Facts], *, check: bool, now: float, benchmark: F
     return t.cast("dict[str, t.Any]", clean(report))
 
 
+def _facts(facts: Facts) -> Facts:
+    """Return the facts of a host; the observation of a host that did not answer is none."""
+    seen = facts.get("ollama_host_info")
+    silent = isinstance(seen, t.Mapping) and (seen.get("unreachable") or seen.get("failed"))
+    return checked({**facts, "ollama_host_info": None if silent else seen})
+
+
 def _host(name: str, facts: Facts, check: bool, benchmark: Facts | None) -> dict[str, t.Any]:
     seen = facts.get("ollama_host_info") or {}
-    seen = {} if seen.get("unreachable") or seen.get("failed") else seen
     converged = facts.get("ollama_report") or {}
     listening = (facts.get("ansible_facts") or {}).get("ollama_listening")
     failure = facts.get("ollama_report_failure")
@@ -114,7 +121,7 @@ def _converged(converged: Facts, check: bool) -> list[dict[str, t.Any]]:
                 "state": state,
                 "verified_at": verified,
                 "digest": digest,
-                "size": row["size"],
+                "size": row["size"] or 0,
                 "problems": [f"{item.get('digest', '')}: {item.get('kind', '')}" for item in damage],
                 "damaged_blobs": len(damage),
                 "loaded": False,

@@ -144,7 +144,7 @@ def _host(host: Facts, now: float, plots: t.Sequence[str]) -> str:
 def _bars(host: Facts) -> str:
     bars = []
     store = host["store"] or {}
-    if store.get("bytes_total"):
+    if store.get("bytes_total") and store["bytes_free"] is not None:
         used = store["bytes_total"] - store["bytes_free"]
         text = f"{human(store['bytes_free'])} free of {human(store['bytes_total'])}"
         bars.append(share_bar(f"Disk of {store['path']}", used, store["bytes_total"], text))

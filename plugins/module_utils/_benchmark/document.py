@@ -66,9 +66,9 @@ _MODEL: Shape = {
         "estimate_error": float,
     },
     "gpus": _GPUS,
-    "cells": [Required(_CELL)],
+    "cells": [_CELL],
     "skipped": [{"prompt_tokens": int, "reason": str}],
-    "suggestion": {"num_parallel": int, "context_length": int, "reasons": [Required(str)]},
+    "suggestion": {"num_parallel": int, "context_length": int, "reasons": [str]},
     "failure": {"code": str, "message": str},
     "complete": bool,
 }
@@ -104,7 +104,7 @@ SHAPE: Shape = {
             "num_parallel": int,
         }
     ),
-    "models": [Required(_MODEL)],
+    "models": [_MODEL],
 }
 
 

@@ -27,8 +27,9 @@ class Required:
     shape: t.Any
 
 
-# A type: a value of it; a float is any finite number. A list: a list of such values, empty where it is missing. A
-# mapping: an object with these keys. A tuple: one of these values. Any value may be null unless it is `Required`.
+# A type: a value of it; an int is not negative, a float is any finite number. A list: a list of such values, empty
+# where it is missing. A mapping: an object with these keys. A tuple: one of these values. Any value may be null unless
+# it is `Required` or in a list.
 Shape = t.Union[type, t.List[t.Any], t.Dict[str, t.Any], t.Tuple[t.Any, ...], Required]
 
 
@@ -56,7 +57,7 @@ def conform(value: t.Any, shape: Shape, what: str, *, fill: bool = False) -> t.A
     if isinstance(shape, list):
         if not isinstance(value, (list, tuple)) or len(value) > _MAX_ITEMS:
             raise _unexpected(value, f"a list of {_MAX_ITEMS} items or fewer", what)
-        return [conform(item, shape[0], f"{what}[{index}]", fill=fill) for index, item in enumerate(value)]
+        return [conform(item, Required(shape[0]), f"{what}[{index}]", fill=fill) for index, item in enumerate(value)]
     if isinstance(shape, tuple):
         if not any(value == item and isinstance(value, bool) is isinstance(item, bool) for item in shape):
             raise _unexpected(value, f"one of {', '.join(map(str, shape))}", what)
@@ -72,7 +73,7 @@ def _scalar(value: t.Any, kind: t.Any, what: str) -> t.Any:
     if isinstance(value, (int, float)) and not isinstance(value, bool) and abs(value) <= _LARGEST:
         if kind is float and math.isfinite(value):
             return float(value)
-        if kind is int and isinstance(value, int):
+        if kind is int and isinstance(value, int) and value >= 0:
             return value
     raise _unexpected(value, {str: "a text", bool: "true or false", int: "a whole number"}.get(kind, "a number"), what)
 

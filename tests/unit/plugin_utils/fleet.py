@@ -134,7 +134,8 @@ def benchmark() -> dict[str, t.Any]:
     ]
     reason = "num_parallel: 4, since 8 parallel requests add 3 % throughput and double the latency"
     models = [{"name": "llama3.2:3b", "kind": "text", "cells": cells, "suggestion": {"reasons": [reason]}}]
-    return {"schema": 1, "started": "2026-11-25T19:06:40Z", "models": models}
+    settings = {"answer_tokens": 64}
+    return {"schema": 1, "started": "2026-11-25T19:06:40Z", "settings": settings, "models": models}
 
 
 def benchmarks() -> dict[str, t.Any]:

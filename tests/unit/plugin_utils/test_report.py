@@ -23,6 +23,7 @@ from tests.conftest import ROOT
 from tests.unit.plugin_utils import fleet
 
 SCHEMA = json.loads((ROOT / "docs/report.schema.json").read_text())
+HOSTILE = fleet.HOSTILE
 DIGEST = "sha256:" + "ab" * 32
 
 
@@ -180,6 +181,56 @@ def test_everything_in_the_page_is_escaped() -> None:
     assert [name for name, _value in spoilt.attributes] == [name for name, _value in safe.attributes]
     assert "\x1b" not in page(hostile(), fleet.NOW)
     assert "".join(table(hostile(), fleet.NOW)).isprintable()
+
+
+def two_hosts() -> dict[str, dict[str, t.Any]]:
+    """Return the facts of two hosts, one of them with every kind of value."""
+    facts = fleet.facts()
+    seen = facts["hecate"]["ollama_host_info"]
+    full = {**facts["dev1"], "ollama_host_info": {**seen, "models": seen["models"][:1]}, **hosts(converged())["h"]}
+    full["ansible_facts"] = {"ollama_listening": [{"service": "server", "address": "127.0.0.1:11434"}]}
+    return {"odd": full, "usual": fleet.facts()["dev1"]}
+
+
+def mutations() -> t.Iterator[tuple[str, dict[str, t.Any]]]:
+    """Yield these facts with another value in each place of the first host."""
+    values: list[t.Any] = [None, HOSTILE, -1, 10**400, 1e999, True, [None], {"a": 1}, [[]] * 6000]
+
+    def places(value: t.Any, path: tuple[t.Any, ...]) -> t.Iterator[tuple[t.Any, ...]]:
+        yield path
+        items = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
+        for key, item in items:
+            yield from places(item, (*path, key))
+
+    for path in places(two_hosts()["odd"], ()):
+        for number, value in enumerate(values if path else ()):
+            facts = two_hosts()
+            part: t.Any = facts["odd"]
+            for key in path[:-1]:
+                part = part[key]
+            part[path[-1]] = value
+            yield f"{path} {number}", facts
+
+
+def test_no_result_of_a_host_ends_the_report_of_the_others() -> None:
+    usual = build(two_hosts(), check=True, now=fleet.NOW)["hosts"][1]
+    validator = jsonschema.Draft202012Validator(SCHEMA)
+    for what, facts in mutations():
+        report = build(facts, check=True, now=fleet.NOW)
+        assert not list(validator.iter_errors(report)), what
+        assert "".join(table(report, fleet.NOW)).isprintable(), what
+        assert page(report, fleet.NOW), what
+        assert report["hosts"][1] == usual, what
+
+
+def test_a_host_with_an_invalid_result_is_named_with_it() -> None:
+    facts = {**fleet.facts(), "dev1": {"ollama_host_info": fleet.observed(fleet.model("a:1b", size="big"))}}
+    row = build(facts, check=True, now=fleet.NOW)["hosts"][0]
+    assert row["state"] == "failed"
+    assert row["reason"] == (
+        "the host returned an invalid result: ollama_host_info.models[0].size: invalid value 'big';"
+        " expected a whole number"
+    )
 
 
 def test_the_page_loads_nothing() -> None:
