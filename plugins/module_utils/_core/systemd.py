@@ -1,17 +1,18 @@
 # Copyright (c) 2026, kaido.ollama contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Units of systemd: their properties, and actions on them.
+"""Units of systemd: their properties, their processes, and actions on them.
 
 PRIVATE to the collection: it may change at any time.
 """
 
 from __future__ import annotations
 
+import os
 import time
 import typing as t
 
-from . import command
+from . import command, fs
 from .errors import OllamaError
 
 # Starting and stopping a unit may take as long as the unit's own timeouts.
@@ -39,6 +40,31 @@ def parse_properties(text: str) -> dict[str, str]:
 def since_boot(microseconds: str | None) -> float:
     """Return the time of a ``…TimestampMonotonic`` property, in seconds since the epoch."""
     return time.time() - (time.monotonic() - int(microseconds or 0) / 1e6)
+
+
+def unit_of(pid: int, root: str = "/") -> str:
+    """Return the unit of this system that a process belongs to; '' for none.
+
+    Users can give their own units and containers any name; these are below a service or a scope.
+
+    :param root: the directory that stands for /; only tests set it.
+    """
+    init = _cgroups_of(1, root)
+    for hierarchy, path in _cgroups_of(pid, root).items():
+        # In a container the control groups of process 1 may not begin at the top.
+        top = os.path.dirname(init.get(hierarchy, "/")).rstrip("/") + "/"
+        parts = path[len(top) :].split("/") if path.startswith(top) else []
+        unit = next((part for part in parts if not part.endswith(".slice")), "")
+        if unit.endswith(".service"):
+            return unit
+    return ""
+
+
+def _cgroups_of(pid: int, root: str) -> dict[str, str]:
+    """Return the control group of a process by hierarchy."""
+    lines = fs.readable_text(os.path.join(root, "proc", str(pid), "cgroup")).splitlines()
+    fields = (line.split(":", 2) for line in lines)
+    return {field[1]: field[2] for field in fields if len(field) == 3}
 
 
 def systemctl(*arguments: str, timeout: float = _ACTION_TIMEOUT) -> command.Result:

@@ -14,6 +14,7 @@ import re
 import typing as t
 from dataclasses import dataclass
 
+from .._core import systemd
 from .._core.progress import human
 from . import support
 from .tree import Account, Run, account
@@ -30,24 +31,19 @@ class Server:
     account: Account | None
 
 
-def find_server(unit: str, proc: str = "/proc") -> Server:
+def find_server(unit: str, root: str = "/") -> Server:
     """Return a unit's processes by their control group, its runners included."""
-    pids = frozenset(int(name) for name in os.listdir(proc) if name.isdigit() and _is_of(unit, f"{proc}/{name}"))
-    for pid in sorted(pids):
+    proc = os.path.join(root, "proc")
+    pids = [int(name) for name in os.listdir(proc) if name.isdigit()]
+    own = frozenset(pid for pid in pids if systemd.unit_of(pid, root) == unit)
+    for pid in sorted(own):
         with contextlib.suppress(OSError, KeyError, ValueError, IndexError):
             with open(f"{proc}/{pid}/status", encoding="utf-8", errors="replace") as file:
                 fields = dict(line.split(":", 1) for line in file if ":" in line)
             gids = {*fields["Groups"].split(), fields["Gid"].split()[1]}
             uid = int(fields["Uid"].split()[1])
-            return Server(pids, Account(str(uid), uid, frozenset(int(gid) for gid in gids)))
-    return Server(pids, None)
-
-
-def _is_of(unit: str, process: str) -> bool:
-    # A unit of the same name that a user runs is in the slice of that user.
-    with contextlib.suppress(OSError), open(f"{process}/cgroup", encoding="utf-8", errors="replace") as file:
-        return any(re.search(rf"/{re.escape(unit)}(/|$)", line) and "/user.slice/" not in line for line in file)
-    return False
+            return Server(own, Account(str(uid), uid, frozenset(int(gid) for gid in gids)))
+    return Server(own, None)
 
 
 class Evidence(t.NamedTuple):

@@ -18,7 +18,8 @@ from dataclasses import dataclass, field, replace
 
 from .._core import command, fs, sockets, systemd
 from .._core.host import find_user, parse_os_release
-from .._core.owner import Identity
+from .._core.errors import OllamaError
+from .._core.owner import Identity, open_named
 from .._release import release as release_module
 from .._release import unpack
 from .._server import settings as settings_module
@@ -36,6 +37,7 @@ _PROPERTIES = (
     *("ActiveState", "UnitFileState", "ExecMainStartTimestampMonotonic", "User", "Environment", "EnvironmentFiles"),
     "DropInPaths",
 )
+_ENVIRONMENT_LIMIT = 1 << 20
 _PACKAGE_MANAGERS = ("apt-get", "dnf")
 _VENDOR_GROUPS = ("video", "render")
 _DEVICES = ("dev/kfd", "dev/dri", "dev/nvidia0", "dev/nvidiactl", "dev/nvidia-uvm")
@@ -180,8 +182,8 @@ def platform_of(os_release: str, platforms: t.Container[str]) -> str:
 def _server(values: t.Mapping[str, str], root: str) -> ServerFacts:
     files: dict[str, str] = {}
     for line in values.get("EnvironmentFiles", "").splitlines():
-        path = line.split(" (")[0]
-        files.update(settings_module.parse_environment_file(fs.read_text(path) or "", strict=False))
+        text = _environment_file(os.path.join(root, line.split(" (")[0].lstrip("/")))
+        files.update(settings_module.parse_environment_file(text, strict=False))
     return ServerFacts(
         active=values.get("ActiveState") == "active",
         enabled=values.get("UnitFileState") == "enabled",
@@ -191,6 +193,18 @@ def _server(values: t.Mapping[str, str], root: str) -> ServerFacts:
         environment={**environment_of("Environment=" + values.get("Environment", "")), **files},
         replaced=units.replaced(units.processes(root).get(UNIT, []), root=root),
     )
+
+
+def _environment_file(path: str) -> str:
+    """Return the text of an environment file of a unit; nothing where it is missing or no regular file.
+
+    An administrator may keep it in a directory of another account, which can put a FIFO or a link in its place.
+    """
+    try:
+        with open_named(path) as file:
+            return file.read(_ENVIRONMENT_LIMIT).decode("utf-8", "replace")
+    except (OSError, OllamaError):
+        return ""
 
 
 def _drop_ins(root: str) -> list[str]:
@@ -229,7 +243,7 @@ def _processes(uid: int, root: str) -> t.Iterator[str]:
     proc = os.path.join(root, "proc")
     for pid in sorted(name for name in fs.list_directory(proc) if name.isdigit()):
         with contextlib.suppress(OSError):
-            if os.stat(f"{proc}/{pid}").st_uid == uid and f"/{UNIT}" not in fs.readable_text(f"{proc}/{pid}/cgroup"):
+            if os.stat(f"{proc}/{pid}").st_uid == uid and systemd.unit_of(int(pid), root) != UNIT:
                 yield f"{fs.readable_text(f'{proc}/{pid}/comm').strip() or '?'} (pid {pid})"
 
 
@@ -282,7 +296,7 @@ def _listeners(port: int, root: str) -> t.Iterator[PortListener]:
             uid=found.uid,
             pid=pid,
             program=fs.readable_text(os.path.join(root, "proc", str(pid), "comm")).strip() or None,
-            unit=f"/{UNIT}" in fs.readable_text(os.path.join(root, "proc", str(pid), "cgroup")),
+            unit=pid is not None and systemd.unit_of(pid, root) == UNIT,
         )
 
 

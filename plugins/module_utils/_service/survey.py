@@ -20,9 +20,10 @@ import typing as t
 from ansible.module_utils.urls import open_url
 
 from .._core import sockets as sockets_module
+from .._core import systemd
 from .._core.errors import OllamaError
 from .pending import Listener, ManagedFile, ServiceSpec, ServiceState
-from .units import cgroups_of, processes, read_text, replaced, sockets_of, unit_of
+from .units import processes, read_text, replaced, sockets_of
 
 _PROPERTIES = "ActiveState,UnitFileState,ExecMainStartTimestampMonotonic,StateChangeTimestampMonotonic"
 
@@ -122,7 +123,7 @@ def _others(spec: ServiceSpec) -> t.Iterator[Listener]:
                 # In some containers root cannot see the files of other processes; the account decides there.
                 if spec.user and found.uid in (0, _uid(spec.user)):
                     continue
-            elif spec.unit and unit_of(cgroups_of(pid, "/"), cgroups_of(1, "/")) == spec.unit:
+            elif spec.unit and systemd.unit_of(pid) == spec.unit:
                 continue
             yield Listener(address, read_text(f"/proc/{pid}/comm").strip() or None if pid else None, pid)
 

@@ -15,6 +15,7 @@ import typing as t
 from dataclasses import dataclass
 
 from .._core import sockets as sockets_module
+from .._core import systemd
 from .._core.address import SERVER_PORT
 from .._server import settings
 
@@ -97,35 +98,12 @@ def processes(root: str = "/") -> dict[str, list[int]]:
     :param root: the directory that stands for /; only tests set it.
     """
     units = {SERVER_UNIT, *(service.unit for service in SERVICES.values() if service.unit)}
-    init = cgroups_of(1, root)
     found: dict[str, list[int]] = {}
     for pid in sorted(int(name) for name in _names(os.path.join(root, "proc")) if name.isdigit()):
-        unit = unit_of(cgroups_of(pid, root), init)
+        unit = systemd.unit_of(pid, root)
         if unit in units:
             found.setdefault(unit, []).append(pid)
     return found
-
-
-def cgroups_of(pid: int, root: str) -> dict[str, str]:
-    """Return the control group of a process by hierarchy."""
-    lines = read_text(os.path.join(root, "proc", str(pid), "cgroup")).splitlines()
-    fields = (line.split(":", 2) for line in lines)
-    return {field[1]: field[2] for field in fields if len(field) == 3}
-
-
-def unit_of(cgroups: t.Mapping[str, str], init: t.Mapping[str, str]) -> str:
-    """Return the unit of this system that a process belongs to; '' for none.
-
-    Users can give their own units and containers any name; these are below a service or a scope.
-
-    :param init: the control groups of process 1, which in a container may not begin at the top.
-    """
-    for hierarchy, path in cgroups.items():
-        top = os.path.dirname(init.get(hierarchy, "/")).rstrip("/") + "/"
-        *slices, unit = path[len(top) :].split("/") if path.startswith(top) else [""]
-        if unit.endswith(".service") and all(name.endswith(".slice") for name in slices):
-            return unit
-    return ""
 
 
 def replaced(

@@ -772,7 +772,7 @@ def test_a_required_gpu_that_is_absent_is_refused_before_anything_is_downloaded(
 def test_what_systemd_says_of_the_old_server(root: Path, tmp_path: Path) -> None:
     (tmp_path / "vendor.env").write_text("# theirs\nOLLAMA_MODELS='/data/m'\nexport=no\n")
     said = show(User="ollama", Environment='PATH=/usr/bin "OLLAMA_ORIGINS=a b"')
-    said["EnvironmentFiles"] = f"{tmp_path}/vendor.env (ignore_errors=no)"
+    said["EnvironmentFiles"] = "/vendor.env (ignore_errors=no)"
     service = host_facts.gather(WANTED, 11434, str(root), said).service
     assert service.user == "ollama"
     assert service.environment["OLLAMA_ORIGINS"] == "a b"

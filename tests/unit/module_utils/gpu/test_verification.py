@@ -63,8 +63,8 @@ def test_the_reason_is_that_of_gpu_info(tmp_path: Path, scenario: str, uses_cpu:
 
 
 def process(root: Path, pid: int, cgroup: str) -> None:
-    folder = root / str(pid)
-    folder.mkdir()
+    folder = root / "proc" / str(pid)
+    folder.mkdir(parents=True)
     (folder / "cgroup").write_text(cgroup)
     (folder / "status").write_text(
         "Name:\tollama\nUid:\t998\t998\t998\t998\nGid:\t997\t997\t997\t997\nGroups:\t44 992 \n"
@@ -73,15 +73,16 @@ def process(root: Path, pid: int, cgroup: str) -> None:
 
 def test_the_processes_of_a_server_are_those_of_its_control_group(tmp_path: Path) -> None:
     process(tmp_path, 10, "0::/system.slice/ollama.service\n")
-    process(tmp_path, 11, "12:cpu:/x\n1:name=systemd:/docker/ab/system.slice/ollama.service/sub\n")
+    process(tmp_path, 11, "12:cpu:/x\n1:name=systemd:/system.slice/ollama.service/sub\n")
     process(tmp_path, 12, "0::/system.slice/ollama.service.d\n")
     process(tmp_path, 13, "0::/system.slice/xollama.service\n")
     process(tmp_path, 9, "0::/user.slice/user-1000.slice/user@1000.service/app.slice/ollama.service\n")
+    process(tmp_path, 7, "0::/system.slice/docker-ab.scope/system.slice/ollama.service\n")
     process(tmp_path, 14, "0::/system.slice/ollama.service\n")
-    (tmp_path / "14" / "status").write_bytes(b"Name:\t\xff\nUid:\tx\n")
+    (tmp_path / "proc/14/status").write_bytes(b"Name:\t\xff\nUid:\tx\n")
     process(tmp_path, 8, "0::/system.slice/ollama.service\n")
-    (tmp_path / "8" / "status").write_text("Name:\tollama\nUid:\nGid:\t\nGroups:\n")
-    (tmp_path / "self").mkdir()
+    (tmp_path / "proc/8/status").write_text("Name:\tollama\nUid:\nGid:\t\nGroups:\n")
+    (tmp_path / "proc/self").mkdir()
     server = verification.find_server("ollama.service", str(tmp_path))
     assert server.pids == {8, 10, 11, 14}
     assert server.account
