@@ -39,6 +39,9 @@ class Identity:
     gid: int
 
 
+NOBODY = Identity(65534, 65534)
+
+
 def is_writable_by_others(info: os.stat_result) -> bool:
     """Return whether users other than the owner can create or rename entries of a directory.
 
@@ -73,6 +76,22 @@ def owner_of(path: str, children: t.Iterable[str] = (), root: str = "/") -> Iden
                 path=item,
             )
     return Identity(0, 0)
+
+
+def replaceable_by(path: str, root: str = "/") -> Identity | None:
+    """Return an account that can change a file or put another one in its place, None where only root can.
+
+    Of what belongs to root but is writable by others, it is the account nobody.
+
+    :param path: an absolute path.
+    :param root: the directory that stands for /; only tests set it.
+    """
+    chain = list(_chain(path, root))
+    for _item, info in chain:
+        if info.st_uid != 0:
+            return Identity(info.st_uid, _group_of(info))
+    writable = any(is_writable_by_others(info) for _item, info in chain if not stat.S_ISLNK(info.st_mode))
+    return NOBODY if writable else None
 
 
 def _group_of(info: os.stat_result) -> int:

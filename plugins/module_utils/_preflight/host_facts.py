@@ -17,8 +17,8 @@ import typing as t
 from dataclasses import dataclass, field, replace
 
 from .._core import command, fs, sockets, systemd
-from .._core.host import find_user, parse_os_release
 from .._core.errors import OllamaError
+from .._core.host import find_user, parse_os_release
 from .._core.owner import Identity, open_named
 from .._release import release as release_module
 from .._release import unpack

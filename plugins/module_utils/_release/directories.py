@@ -14,6 +14,7 @@ import fcntl
 import json
 import os
 import shutil
+import stat
 import typing as t
 
 from .._core import command, fs
@@ -137,16 +138,23 @@ def mark_complete(path: str, version: str, archives: t.Mapping[str, str]) -> Non
 
 
 def clone(source: str, target: str) -> None:
-    """Copy a directory by hard links."""
+    """Copy a directory by hard links, as a directory of root."""
     shutil.copytree(source, target, symlinks=True, copy_function=link_or_copy)
+    for folder, _folders, _files in os.walk(target):
+        os.chmod(folder, 0o755)
 
 
 def link_or_copy(source: str, target: str) -> None:
-    """Create a hard link to a file, or a copy on another file system."""
-    try:
-        os.link(source, target, follow_symlinks=False)
-    except OSError:
-        shutil.copy2(source, target, follow_symlinks=False)
+    """Create a hard link to a file that only root can change, otherwise a copy of root; skip what is no file."""
+    info = os.lstat(source)
+    if not stat.S_ISREG(info.st_mode):
+        return
+    if info.st_uid == os.geteuid() and not info.st_mode & 0o022:
+        with contextlib.suppress(OSError):
+            os.link(source, target, follow_symlinks=False)
+            return
+    with os.fdopen(open_regular(source), "rb") as file:
+        write_synced(target, iter(lambda: file.read(fs.CHUNK), b""), 0o755 if info.st_mode & 0o100 else 0o644)
 
 
 def relabel(path: str) -> None:

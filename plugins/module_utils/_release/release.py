@@ -20,6 +20,7 @@ from dataclasses import dataclass
 from .._core import command
 from .._core.errors import OllamaError
 from .._core.fs import list_directory, read_link
+from .._core.owner import read_regular, replaceable_by
 
 BASE_URL = "https://github.com/ollama/ollama/releases/download"
 MARKER = ".kaido-release.json"
@@ -158,8 +159,7 @@ def read_state(install_dir: str, bin_dir: str) -> State:
     for version in list_directory(releases):
         marker = os.path.join(releases, version, MARKER)
         try:
-            with open(marker, encoding="utf-8") as file:
-                content = json.load(file)
+            content = json.loads(read_regular(marker, 1 << 20))
             if content["version"] == version:
                 found.append((os.stat(marker).st_mtime, version, dict(content["archives"])))
         except (OSError, ValueError, KeyError, TypeError, RecursionError):
@@ -247,12 +247,14 @@ def surplus(state: State, request: ReleaseRequest) -> list[str]:
 def client_version(program: str) -> str:
     """Return the version of an ollama program, not that of a running server.
 
+    A program that another account can change runs with the rights of that account.
+
     :raises OllamaError: ``incomplete_release`` where it does not run or prints no version.
     """
     # Nothing listens on port 1, so the output is the version of the program itself.
     environment = {"HOME": "/nonexistent", "OLLAMA_HOST": "127.0.0.1:1"}
     try:
-        result = command.run([program, "--version"], environment=environment, timeout=60)
+        result = command.run([*_with_rights_of(program), program, "--version"], environment=environment, timeout=60)
     except OllamaError as exc:
         raise OllamaError("incomplete_release", f"it does not run: {exc.message}") from exc
     output = result.stdout + result.stderr
@@ -260,3 +262,11 @@ def client_version(program: str) -> str:
     if not match:
         raise OllamaError("incomplete_release", f"--version printed {output.strip()[:200]!r}; expected a version")
     return match.group(1)
+
+
+def _with_rights_of(program: str) -> list[str]:
+    """Return the command that gives up the rights of root to run a program that another account can change."""
+    identity = replaceable_by(os.path.abspath(program)) if os.geteuid() == 0 else None
+    if identity is None:
+        return []
+    return ["setpriv", f"--reuid={identity.uid}", f"--regid={identity.gid}", "--clear-groups", "--no-new-privs", "--"]

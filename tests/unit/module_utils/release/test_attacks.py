@@ -22,7 +22,20 @@ from ansible_collections.kaido.ollama.plugins.module_utils._core.owner import Id
 from ansible_collections.kaido.ollama.plugins.module_utils._release import install as install_module
 from ansible_collections.kaido.ollama.plugins.module_utils._release import unpack as unpack_module
 
-from tests.unit.modules.test_release import ARCHIVES, BASE, PADDING, Host, archive, host, link, serve, site, tar, zstd
+from tests.unit.modules.test_release import (
+    ARCHIVES,
+    BASE,
+    PADDING,
+    Host,
+    archive,
+    host,
+    link,
+    serve,
+    site,
+    tar,
+    vendor,
+    zstd,
+)
 
 __all__ = ["host", "site"]
 
@@ -45,6 +58,28 @@ def _there(host: Host) -> Path:
     for item in (path, path / BASE, path.parent, path.parent.parent):
         os.chown(item, ATTACKER.uid, ATTACKER.gid)
     return path
+
+
+@pytest.mark.parametrize(("uid", "mode"), [(ATTACKER.uid, 0o755), (0, 0o777)])
+def test_a_program_that_others_can_change_is_run_and_kept_without_their_influence(
+    host: Host, there: Path, uid: int, mode: int
+) -> None:
+    """An archive that was unpacked by hand may belong to any user ID, and so do its programs."""
+    lib = vendor(host)
+    program = host.bin / "ollama"
+    (there.parent.parent / "ran").mkdir(mode=0o777)
+    (there.parent.parent / "ran").chmod(0o777)
+    text = program.read_text().replace("#!/bin/sh\n", f'#!/bin/sh\nid -u >"{there.parent.parent}/ran/$$"\n')
+    for path in (program, lib / "llama-server"):
+        path.write_text(text)
+        path.chmod(mode)
+        os.chown(path, uid, uid)
+    assert not host.release(VERSION)["failed"]
+    ran = {path.read_text().strip() for path in (there.parent.parent / "ran").iterdir()}
+    assert ran == {str(uid or 65534)}
+    for path in ("bin/ollama", "lib/ollama/llama-server"):
+        kept = (host.opt / "releases/0.34.4" / path).stat()
+        assert (kept.st_uid, kept.st_mode & 0o777, kept.st_nlink) == (0, 0o755, 1)
 
 
 def install(host: Host, there: Path, **params: Any) -> dict[str, Any]:
