@@ -129,6 +129,7 @@ from ansible.module_utils.basic import AnsibleModule
 
 from ..module_utils._core.errors import OllamaError
 from ..module_utils._monitor import install
+from ..module_utils._release.directories import readable_by_all
 from ..module_utils._server.argspec import finish
 
 
@@ -147,7 +148,8 @@ def run(params: t.Mapping[str, t.Any], check_mode: bool) -> dict[str, t.Any]:
         return _remove(wanted, check_mode)
     result: dict[str, t.Any] = {"changed": False, "missing": [], "files": [], "damaged": {}, "warnings": []}
     try:
-        _install(wanted, params["installed_package"], check_mode, result)
+        with readable_by_all():
+            _install(wanted, params["installed_package"], check_mode, result)
         return result
     except OSError as exc:
         error = OllamaError("install_failed", f"{exc.filename}: {exc.strerror}")

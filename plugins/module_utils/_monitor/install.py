@@ -15,7 +15,6 @@ import io
 import json
 import os
 import pwd
-import shutil
 import stat
 import subprocess
 import sys
@@ -24,8 +23,10 @@ import typing as t
 import zipfile
 from dataclasses import dataclass, field
 
+from .._core import fs
 from .._core.errors import OllamaError
 from .._core.owner import read_regular
+from .._preflight.opened import Opened, Unsafe
 from .._store.findings import DEFAULT_PATH as FINDINGS
 from .._store.findings import Findings, write
 from .program import OUTPUT, RECORD
@@ -122,23 +123,48 @@ def link_path(wanted: Wanted) -> str:
     return os.path.join(wanted.textfile_dir, LINK)
 
 
+@contextlib.contextmanager
+def _textfile_dir(wanted: Wanted) -> t.Iterator[int | None]:
+    """Open the directory of node_exporter; None where it does not exist.
+
+    The account of Prometheus may own a directory above it, so that only links of root are followed.
+    """
+    try:
+        with Opened(wanted.textfile_dir) as opened:
+            yield None if opened.missing else opened.handle
+    except Unsafe as exc:
+        message = f"ollama_monitoring_textfile_directory: {exc.path} {exc.message}"
+        raise OllamaError("textfile_taken", message) from None
+
+
+def _target(handle: int) -> str | None:
+    """Return the target of the link in an open directory; None where nothing exists, "" for what is no link."""
+    try:
+        return os.readlink(LINK, dir_fd=handle)
+    except FileNotFoundError:
+        return None
+    except OSError:
+        return ""
+
+
 def missing(wanted: Wanted) -> list[str]:
     """Return what the role has to install before the units can run: package, account.
 
     :raises OllamaError: ``textfile_directory_missing``, ``textfile_taken``.
     """
     steps = []
-    if not os.path.isdir(wanted.textfile_dir):
-        if wanted.exporter is None:
+    with _textfile_dir(wanted) as handle:
+        if handle is None and wanted.exporter is None:
             raise OllamaError(
                 "textfile_directory_missing",
                 f"ollama_monitoring_textfile_directory: {wanted.textfile_dir} does not exist; expected the directory "
                 "of node_exporter's textfile collector, or ollama_monitoring_install_exporter: true",
             )
-        steps.append("package")
-    link = link_path(wanted)
-    if os.path.lexists(link) and not os.path.islink(link):
-        raise OllamaError("textfile_taken", f"{link}: not a link of this role; expected no such file, remove it")
+        if handle is None:
+            steps.append("package")
+        elif _target(handle) == "":
+            path = link_path(wanted)
+            raise OllamaError("textfile_taken", f"{path}: not a link of this role; expected no such file, remove it")
     try:
         pwd.getpwnam(wanted.user)
     except KeyError:
@@ -198,16 +224,17 @@ def put(path: str, content: bytes, mode: int) -> None:
 
 def link(wanted: Wanted) -> bool:
     """Return whether the link has to be created."""
-    path = link_path(wanted)
-    return not os.path.islink(path) or os.readlink(path) != OUTPUT
+    with _textfile_dir(wanted) as handle:
+        return handle is None or _target(handle) != OUTPUT
 
 
 def make_link(wanted: Wanted) -> None:
     """Create the link, in place of an earlier one."""
-    path = link_path(wanted)
-    with contextlib.suppress(FileNotFoundError):
-        os.unlink(path)
-    os.symlink(OUTPUT, path)
+    with _textfile_dir(wanted) as handle:
+        if handle is not None:
+            with contextlib.suppress(FileNotFoundError):
+                os.unlink(LINK, dir_fd=handle)
+            os.symlink(OUTPUT, LINK, dir_fd=handle)
 
 
 def record(wanted: Wanted, installed: str | None) -> None:
@@ -287,8 +314,11 @@ def present(wanted: Wanted) -> list[str]:
     """Return the paths on the host that `remove` removes."""
     stamps = [f"{STAMP_DIR}/stamp-{timer}" for timer in TIMERS]
     paths = [*(f"{UNIT_DIR}/{unit}" for unit in UNITS), *stamps, PROGRAM, CONFIG_DIR, RUNTIME_DIR, STATE_DIR]
-    link = link_path(wanted)
-    return [path for path in paths if os.path.lexists(path)] + ([link] if os.path.islink(link) else [])
+    linked = False
+    # What somebody else put in the place of the directory is no reason to keep the rest.
+    with contextlib.suppress(OllamaError), _textfile_dir(wanted) as handle:
+        linked = handle is not None and bool(_target(handle))
+    return [path for path in paths if os.path.lexists(path)] + ([link_path(wanted)] if linked else [])
 
 
 def remove(wanted: Wanted) -> None:
@@ -296,11 +326,12 @@ def remove(wanted: Wanted) -> None:
     _systemctl("disable", "--quiet", "--now", *TIMERS)
     _systemctl("stop", *(unit for unit in UNITS if unit not in TIMERS))
     paths = present(wanted)
+    with contextlib.suppress(OllamaError), _textfile_dir(wanted) as handle:
+        if handle is not None and _target(handle):
+            os.unlink(LINK, dir_fd=handle)
     for path in sorted(paths, key=lambda path: path == STATE_DIR):
-        if os.path.isdir(path) and not os.path.islink(path):
-            shutil.rmtree(path)
-        else:
-            os.unlink(path)
+        if path != link_path(wanted):
+            fs.remove(path)
     with contextlib.suppress(OSError):
         os.rmdir(os.path.dirname(PROGRAM))
     _systemctl("daemon-reload")

@@ -112,6 +112,35 @@ def test_a_converge_without_changes_is_recorded_and_is_no_change(world: World) -
     assert json.loads(world.record.read_text()) == second
 
 
+@pytest.mark.parametrize("state", ["present", "absent"])
+def test_a_directory_that_another_account_exchanges_is_not_followed(world: World, state: str) -> None:
+    """Debian gives /var/lib/prometheus, above the directory of node_exporter, to the account of Prometheus."""
+    world.run()
+    victim = world.here / "victim"
+    victim.mkdir()
+    (victim / "kaido_ollama.prom").symlink_to("/of/root")
+    world.textfiles.rename(world.here / "before")
+    world.textfiles.symlink_to(victim)
+    os.lchown(world.textfiles, 64102, 64102)
+    result = world.run(state=state)
+    assert result["failed"] is (state == "present")
+    if result["failed"]:
+        assert result["failure"]["code"] == "textfile_taken"
+        assert f"{world.textfiles} is a symbolic link" in result["msg"]
+    assert [(path.name, os.readlink(path)) for path in victim.iterdir()] == [("kaido_ollama.prom", "/of/root")]
+
+
+def test_the_account_can_read_what_root_installs_with_any_umask(world: World) -> None:
+    before = os.umask(0o077)
+    try:
+        assert not world.run()["failed"]
+    finally:
+        os.umask(before)
+    for path in (*world.files, install.PROGRAM, str(world.record)):
+        for part in (Path(path), Path(path).parent):
+            assert part.stat().st_mode & 0o005 >= 4 + part.is_dir(), part
+
+
 @pytest.mark.parametrize("what", ["content", "mode", "program", "timer", "link", "metrics", "directory"])
 def test_whatever_differs_is_corrected(world: World, what: str) -> None:
     world.run()
