@@ -14,8 +14,8 @@ import os
 import typing as t
 from urllib.parse import quote
 
+from .._core import fs
 from .._core.errors import OllamaError
-from .._store.findings import write
 from . import plots, results
 
 
@@ -79,7 +79,7 @@ def keep(folder: str, host: str, document: results.Document, threshold: float) -
     path = os.path.join(directory(folder, host), f"{name}.json")
     try:
         os.makedirs(os.path.dirname(path), exist_ok=True)
-        write(path, json.dumps(document, indent=1, sort_keys=True) + "\n")
+        fs.write_atomic(path, json.dumps(document, indent=1, sort_keys=True) + "\n")
     except OSError as exc:
         raise OllamaError("results_unwritable", f"results_dir: cannot write {path}: {exc.strerror}") from None
     return {"path": path, "compared_with": before, "regressions": regressions}
