@@ -9,7 +9,7 @@ import re
 import secrets
 import typing as t
 
-from . import api, create, gojson, names, pull, store, web
+from . import api, create, download, gojson, names, pull, store, web
 
 if t.TYPE_CHECKING:
     from .server import Handler, Server
@@ -32,7 +32,7 @@ def _run_stream(handler: Handler, stream: bool, work: t.Callable[[pull.Report], 
 
     try:
         work(report)
-    except (pull.PullError, create.CreateError, web.WebError, store.StoreError) as error:
+    except (download.PullError, create.CreateError, web.WebError, store.StoreError) as error:
         if stream and handler.responded:
             handler.send_line({"error": str(error)})
         else:
@@ -78,13 +78,13 @@ def push_model(app: Server, handler: Handler) -> None:
         try:
             manifest = app.store.manifest(name)
         except (OSError, ValueError, store.StoreError):
-            raise pull.PullError("couldn't retrieve manifest") from None
+            raise download.PullError("couldn't retrieve manifest") from None
         for layer in manifest.all_layers:
             app.puller.fetch("HEAD", f"{base}/blobs/{layer.digest}", insecure).close()
             line = {"status": f"pushing {layer.digest[7:19]}", "digest": layer.digest}
             report({**line, "total": layer.size, "completed": layer.size})
         report({"status": "pushing manifest"})
-        raise pull.PullError("405: the registry does not take manifests")
+        raise download.PullError("405: the registry does not take manifests")
 
     _run_stream(handler, request.get("stream") is not False, work)
 

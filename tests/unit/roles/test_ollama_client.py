@@ -4,8 +4,6 @@
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
 import typing as t
 from pathlib import Path
 
@@ -13,7 +11,7 @@ import pytest
 import yaml
 
 from tests.conftest import ROOT
-from tests.unit.playbook import run_playbook
+from tests.unit.playbook import ansible, run_playbook
 
 ROLE = ROOT / "roles/ollama_client"
 PASSWORD = "only for this test"
@@ -101,11 +99,8 @@ def test_the_forwarder_is_a_boolean(tmp_path: Path, value: t.Any, forwards: bool
 
 def test_keys_come_out_of_a_vault(tmp_path: Path) -> None:
     (tmp_path / "password").write_text(PASSWORD)
-    sealed = subprocess.run(
-        [Path(sys.executable).parent / "ansible-vault", "encrypt_string", "--vault-password-file",
-         tmp_path / "password", "--name", "gateway", "the-key"],
-        capture_output=True, text=True, check=True,
-    ).stdout  # fmt: skip
+    password = ("--vault-password-file", tmp_path / "password")
+    sealed = ansible("ansible-vault", "encrypt_string", *password, "--name", "gateway", "the-key").stdout
     assert "the-key" not in sealed
     mine = yaml.safe_dump({name: value for name, value in MINE.items() if name != "ollama_client_keys"})
     mine += "ollama_client_keys:\n" + "".join(f"  {line}\n" for line in sealed.splitlines())
