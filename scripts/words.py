@@ -59,6 +59,18 @@ NAMES = (
     r"(?:Have|Say|Tell|Ask|Look|See|Let|Leave|Know|Forget|Take|Keep|Make|Bring|Give|Go|Prove|Refuse|Speak|Away|Remember"
     r"|What|Who|Whose|Which|Where|How|That|It|Nothing)\b"
 )
+# Words that names of tests may not have, beside those above.
+TEST_WORDS = {
+    r"told|tells?|says?|said": "reported, reports",
+    r"ask(?:s|ed)?": "requests, queries, on request",
+    r"look(?:s|ed|ing)?(?! ups?\b)": "survey, examine, check",
+    r"nobody|somebod\w+|who|whom|whoever|ours|ones own": "the account, foreign, provided",
+    r"nowhere|elsewhere": "no other address, another module",
+    r"bare|sound|whole|good|bad": "fresh, intact, complete, valid, invalid",
+    r"wish|forecast|foretells?|mended|put by|flipped": "request, predicted, repaired, backed up, changed",
+    r"mistakes?|believed?|remembered|forgotten|welcome": "errors, trusted, recorded, removed, allowed",
+}
+TEST_NAME = re.compile(r"^\s*(?:async )?def test_(\w+)")
 TASK_NAME = re.compile(rf"^\s*-?\s*name:\s+[\"']?(?:[\w .-]+ \| )?({NAMES}.*)")
 SKIP = re.compile(
     r"(?:^|/)(?:fixtures|LICENSE|CODE_OF_CONDUCT\.md)|^scripts/words\.py$|^tests/unit/scripts/test_words\.py$|^docs/decisions/0017"
@@ -69,10 +81,16 @@ SUFFIXES = {".py", ".md", ".yml", ".yaml", ".j2", ".sh", ".toml", ".cfg", ".lua"
 def findings(path: str, text: str) -> Iterator[tuple[int, str, str]]:
     """Yield line number, word and standard term of each finding in a file."""
     patterns = [(re.compile(pattern), term) for pattern, term in WORDS.items()]
+    names = [(re.compile(rf"\b(?:{pattern})\b"), term) for pattern, term in TEST_WORDS.items()]
     for number, line in enumerate(text.splitlines(), 1):
         for pattern, term in patterns:
             for match in pattern.finditer(line):
                 yield number, match.group(0), term
+        test = TEST_NAME.match(line)
+        if test:
+            for pattern, term in [*patterns, *names]:
+                for match in pattern.finditer(test.group(1).replace("_", " ")):
+                    yield number, match.group(0), term
         name = TASK_NAME.match(line) if path.endswith((".yml", ".yaml")) or path.startswith("plugins/") else None
         if name:
             yield number, name.group(1), "begin with a verb such as Install, Create, Configure, Check, Verify, Remove"

@@ -43,10 +43,10 @@ class ActionModule(ActionBase):
         entries = specifications()[PLAYBOOK_ROLE]
         if playbook is not None and playbook not in entries:
             names = ", ".join(sorted(set(entries) - {"main"}))
-            raise OllamaError("invalid_option", f"playbook: invalid value {playbook!r}; expected one of {names}")
+            raise OllamaError("value_invalid", f"playbook: invalid value {playbook!r}; expected one of {names}")
         ignored = self._value(IGNORED, variables.get(IGNORED)) or []
         if not isinstance(ignored, list):
-            raise OllamaError("invalid_variable", f"{IGNORED}: invalid value {ignored!r}; expected a list of texts")
+            raise OllamaError("value_invalid", f"{IGNORED}: invalid value {ignored!r}; expected a list of texts")
         hosts = {host for group in _GROUPS for host in variables["groups"].get(group, ())}
         hosts.update(variables.get("ansible_play_hosts_all") or ())
         check_names({host: list(variables["hostvars"][host]) for host in hosts}, ignored)
@@ -59,4 +59,4 @@ class ActionModule(ActionBase):
             return self._templar.template(raw)
         except AnsibleError as exc:
             reason = message(str(getattr(exc, "message", exc)))
-            raise OllamaError("invalid_variable", f"{name}: the template cannot be resolved: {reason}") from None
+            raise OllamaError("value_invalid", f"{name}: the template cannot be resolved: {reason}") from None

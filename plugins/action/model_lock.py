@@ -51,7 +51,7 @@ def write_lock(args: t.Mapping[str, t.Any], *, today: str, check_mode: bool) -> 
     new = done.lock
     changed = new != old or not os.path.exists(path)
     if changed and not check_mode:
-        write_atomically(path, render(new), code="lock_unwritable", option="path")
+        write_atomically(path, render(new), code="lockfile_unwritable", option="path")
     return {
         "changed": changed,
         "path": path,

@@ -42,13 +42,13 @@ class ActionModule(ActionBase):
         done: dict[str, t.Any] = self._execute_module(MODULE, arguments, task_vars=task_vars)
         problem = python_problem(done)
         if problem:
-            error = OllamaError("unsupported_python", f"ansible_python_interpreter: {problem}")
+            error = OllamaError("python_unsupported", f"ansible_python_interpreter: {problem}")
             return {**result, "failed": True, **error.to_fail_json()}
         return {**result, **done}
 
     def _validate(self, arguments: dict[str, t.Any], task_vars: t.Mapping[str, t.Any]) -> None:
         if tuple(int(part) for part in core_version.split(".")[:2]) < OLDEST_CORE:
-            raise OllamaError("unsupported_ansible", f"ansible-core {core_version} is too old; expected 2.16 or newer")
+            raise OllamaError("ansible_unsupported", f"ansible-core {core_version} is too old; expected 2.16 or newer")
         values = {name: self._value(name, task_vars[name]) for name in RULES if name in task_vars}
         check_variables(values)
         self._check_archives(values.get("ollama_release_archives") or [])
@@ -62,7 +62,7 @@ class ActionModule(ActionBase):
             return self._templar.template(raw)
         except AnsibleError as exc:
             reason = message(str(getattr(exc, "message", exc)))
-            raise OllamaError("invalid_variable", f"{name}: the template cannot be resolved: {reason}") from None
+            raise OllamaError("value_invalid", f"{name}: the template cannot be resolved: {reason}") from None
 
     def _lock(self, arguments: t.Mapping[str, t.Any], task_vars: t.Mapping[str, t.Any]) -> dict[str, str]:
         try:

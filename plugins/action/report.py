@@ -75,7 +75,7 @@ def create(
 ) -> dict[str, t.Any]:
     """Return the result of the task, after writing the page and the JSON if a file is given."""
     if args["file"] and os.path.splitext(args["file"])[1] not in (".html", ".htm"):
-        raise OllamaError("invalid_option", f"file: invalid value {args['file']!r}; expected a name that ends in .html")
+        raise OllamaError("value_invalid", f"file: invalid value {args['file']!r}; expected a name that ends in .html")
     predicted = check if args["predicted"] is None else args["predicted"]
     hosts = host_facts(variables)
     measured = for_report(args["benchmarks"], hosts) if args["benchmarks"] else {}

@@ -18,7 +18,7 @@ attributes:
   idempotent:
     description: A second run with the same options changes nothing.
 notes:
-  - 'Each module can also fail with these values of RV(ignore:failure.code): V(disk_full), V(read_only),
+  - 'Each module can also fail with these values of RV(ignore:failure.code): V(disk_full), V(filesystem_read_only),
     V(permission_denied) and V(os_error) for operations that the system refused, V(internal_error) for an error of the
     module. The traceback of the latter is shown with C(-vvv).'
 """

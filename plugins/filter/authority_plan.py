@@ -71,7 +71,7 @@ def plan(results: t.Sequence[t.Mapping[str, t.Any]], first: str, chosen: str, re
             "is back, or set ollama_gateway_authority_host to the host that keeps the authority"
         )
     if failed:
-        if renew and failed[0].get("failure", {}).get("code") in ("authority_lost", "authority_expired"):
+        if renew and failed[0].get("failure", {}).get("code") in ("authority_damaged", "authority_expired"):
             return {"host": failed[0]["item"], "create": True, "problem": ""}
         return _problem(f"{failed[0]['item']}: {failed[0].get('msg', 'the authority cannot be read')}")
     trusted = [row["item"] for row in answered if row.get("authority")]

@@ -155,7 +155,7 @@ def _parallel(name: str, settings: t.Any) -> int:
 
 
 def _wrong(why: str) -> OllamaError:
-    return OllamaError("invalid_pool", f"ollama_gateway_servers: {why}")
+    return OllamaError("value_invalid", f"ollama_gateway_servers: {why}")
 
 
 def _filter(pool: t.Sequence[str], hostvars: t.Mapping[str, Variables], me: str) -> dict[str, t.Any]:

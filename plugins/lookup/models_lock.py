@@ -64,25 +64,26 @@ _SIZE_LIMIT = 4 << 20
 
 
 def read_lock(path: str) -> Lock:
-    """Read a lock file; raises ``invalid_lock``."""
+    """Read a lock file; raises ``lockfile_invalid``."""
     try:
         # A FIFO or a device must not block the play.
         with os.fdopen(os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC), "rb") as file:
             if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
-                raise OllamaError("invalid_lock", f"{path}: cannot be read: it is not a regular file")
+                raise OllamaError("lockfile_invalid", f"{path}: cannot be read: it is not a regular file")
             body = file.read(_SIZE_LIMIT + 1)
         if len(body) > _SIZE_LIMIT:
-            raise OllamaError("invalid_lock", f"{path}: it is larger than {_SIZE_LIMIT >> 20} MiB; {REWRITE}")
+            raise OllamaError("lockfile_invalid", f"{path}: it is larger than {_SIZE_LIMIT >> 20} MiB; {REWRITE}")
         data = yaml.safe_load(body.decode("utf-8"))
     except OSError as exc:
-        raise OllamaError("invalid_lock", f"{path}: cannot be read: {exc.strerror}") from None
+        raise OllamaError("lockfile_invalid", f"{path}: cannot be read: {exc.strerror}") from None
     except (yaml.YAMLError, ArithmeticError, AttributeError, LookupError, RecursionError, TypeError, ValueError) as exc:
         # The parser also raises the errors of the types, for example for the date 2026-13-01.
         mark = getattr(exc, "problem_mark", None)
         where = f" in line {mark.line + 1}" if mark else ""
         problem = getattr(exc, "problem", None) or ("it is too deep" if isinstance(exc, RecursionError) else "")
         raise OllamaError(
-            "invalid_lock", f"{path}: it is not YAML{where}: {problem or 'unreadable characters or values'}; {REWRITE}"
+            "lockfile_invalid",
+            f"{path}: it is not YAML{where}: {problem or 'unreadable characters or values'}; {REWRITE}",
         ) from None
     return parse_lock(data, what=path)
 
@@ -104,14 +105,14 @@ class LookupModule(LookupBase):
 def resolve(term: t.Any, models: t.Sequence[t.Any], inventory_dir: str | None) -> dict[str, str]:
     """Return the digests that a value of ollama_models_lock pins, by model name.
 
-    :raises OllamaError: ``invalid_lock``.
+    :raises OllamaError: ``lockfile_invalid``.
     """
     if isinstance(term, dict):
         # An empty mapping disables the lock.
         return digests(parse_lock(term, what="the lock"), models, what="the lock") if term else {}
     if term and not isinstance(term, str):
         raise OllamaError(
-            "invalid_lock",
+            "lockfile_invalid",
             f"invalid value {reprlib.repr(term)}; expected the path of a lock file or its content as a mapping",
         )
     path = os.path.expanduser(term) if term else os.path.join(inventory_dir or "", FILE_NAME)

@@ -30,7 +30,7 @@ options:
     type: bool
     default: false
 notes:
-  - 'Values of RV(ignore:failure.code): V(unknown_variable), V(invalid_variable), V(invalid_option).'
+  - 'Values of RV(ignore:failure.code): V(variable_unknown), V(value_invalid).'
 """
 
 EXAMPLES = r"""

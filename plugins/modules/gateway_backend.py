@@ -51,9 +51,9 @@ options:
     type: path
     default: /run/ollama-balancer/admin.sock
 notes:
-  - The codes in RV(failure.code) are V(invalid_option), V(haproxy_unreachable) if no HAProxy answers,
-    V(unknown_server), V(busy) if requests are still in progress at the end, V(down) if the health checks of the server
-    fail, V(refused) and V(bad_answer).
+  - The codes in RV(failure.code) are V(value_invalid), V(haproxy_unreachable) if no HAProxy answers, V(server_unknown),
+    V(requests_running) if requests are still in progress at the end, V(server_down) if the health checks of the server
+    fail, V(haproxy_refused) and V(response_invalid).
 seealso:
   - module: kaido.ollama.model_probe
 """
@@ -136,9 +136,9 @@ def run(params: t.Mapping[str, t.Any], check_mode: bool) -> dict[str, t.Any]:
     server, wanted = params["server"], params["state"]
     # Both end up in a command line.
     if not server or any(char in "/; \\#\"'" or not char.isprintable() for char in server):
-        raise OllamaError("invalid_option", f"server: invalid value {server!r}; expected the name of a server")
+        raise OllamaError("value_invalid", f"server: invalid value {server!r}; expected the name of a server")
     if params["wait"] < 0:
-        raise OllamaError("invalid_option", f"wait: invalid value {params['wait']}; expected seconds, at least 0")
+        raise OllamaError("value_invalid", f"wait: invalid value {params['wait']}; expected seconds, at least 0")
     balancer = Socket(params["socket"])
     before = rows = balancer.look(server)
     if check_mode:
@@ -168,10 +168,10 @@ def run(params: t.Mapping[str, t.Any], check_mode: bool) -> dict[str, t.Any]:
 def _too_late(server: str, wanted: str, wait: float, result: dict[str, t.Any]) -> OllamaError:
     if wanted == "ready":
         return OllamaError(
-            "down", f"{server}: the health checks of this balancer do not pass within {wait:g} s", result=result
+            "server_down", f"{server}: the health checks of this balancer do not pass within {wait:g} s", result=result
         )
     return OllamaError(
-        "busy",
+        "requests_running",
         f"{server}: {result['sessions']} requests are still in progress after {wait:g} s; it gets no new ones",
         result=result,
     )

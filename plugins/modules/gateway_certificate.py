@@ -70,9 +70,10 @@ options:
     type: bool
     default: false
 notes:
-  - The codes in RV(failure.code) are C(not_root), C(invalid_option), C(certificate_unreadable), C(certificate_expired),
-    C(certificate_not_yet_valid), C(certificate_mismatch), C(certificate_wrong_name), C(no_authority),
-    C(authority_lost), C(authority_expired), C(authority_changed), C(write_failed), C(no_openssl) and C(openssl_failed).
+  - The codes in RV(failure.code) are C(root_required), C(value_invalid), C(certificate_unreadable),
+    C(certificate_expired), C(certificate_not_yet_valid), C(certificate_key_mismatch), C(certificate_name_mismatch),
+    C(authority_missing), C(authority_damaged), C(authority_expired), C(authority_changed), C(file_unwritable),
+    C(program_missing) and C(openssl_failed).
   - A private authority that is lost or expired fails before anything is signed or written.
   - Needs the program C(openssl).
 """
@@ -135,9 +136,7 @@ failure:
       returned: always
 """
 
-import contextlib
 import os
-import platform
 import time
 import typing as t
 
@@ -145,68 +144,18 @@ from ansible.module_utils.basic import AnsibleModule
 
 from ..module_utils._core.errors import OllamaError
 from ..module_utils._server.argspec import finish
+from ..module_utils._service import authority as authority_module
 from ..module_utils._service import certificates
+from ..module_utils._service.authority import Directory
 
-# The key of a certificate that is being asked for.
+# The key of a certificate whose request is not answered yet.
 PENDING = "tls.key.pending"
-# The key of an authority whose certificate is being written.
-CA_PENDING = "ca.key.pending"
-
-
-class Directory:
-    """The files; in check mode they are only imagined."""
-
-    def __init__(self, path: str, check_mode: bool) -> None:
-        self.path = path
-        self.check_mode = check_mode
-        self.changed = False
-
-    def read(self, name: str) -> str:
-        """Return the content, '' where there is none; raises ``certificate_unreadable``."""
-        path = os.path.join(self.path, name)
-        try:
-            with open(path, encoding="utf-8", errors="surrogateescape") as file:
-                return file.read()
-        except (FileNotFoundError, NotADirectoryError):
-            return ""
-        except OSError as exc:
-            raise OllamaError("certificate_unreadable", f"{path}: {exc.strerror}") from None
-
-    def write(self, name: str, content: str, mode: int) -> None:
-        """Replace the file as a whole, when it differs; raises ``write_failed``."""
-        path = os.path.join(self.path, name)
-        if self.read(name) == content and os.stat(path).st_mode & 0o7777 == mode:
-            return
-        self.changed = True
-        if self.check_mode:
-            return
-        try:
-            os.makedirs(self.path, 0o755, exist_ok=True)
-            descriptor = os.open(path + ".new", os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW, 0o600)
-            with open(descriptor, "w", encoding="utf-8", errors="surrogateescape") as file:
-                os.fchmod(descriptor, mode)
-                file.write(content)
-                file.flush()
-                os.fsync(descriptor)
-            os.rename(path + ".new", path)
-        except OSError as exc:
-            raise OllamaError("write_failed", f"{path}: cannot be written: {exc.strerror}") from None
-
-    def remove(self, name: str) -> None:
-        """Remove the file, if it is there; raises ``write_failed``."""
-        path = os.path.join(self.path, name)
-        if self.check_mode or not os.path.lexists(path):
-            return
-        try:
-            os.unlink(path)
-        except OSError as exc:
-            raise OllamaError("write_failed", f"{path}: cannot be removed: {exc.strerror}") from None
 
 
 def run(params: t.Mapping[str, t.Any], check_mode: bool) -> dict[str, t.Any]:
     """Bring certificate and authority to the wanted state; returns the module's result."""
     if os.geteuid() != 0:
-        raise OllamaError("not_root", "certificates are kept by root; set become: true")
+        raise OllamaError("root_required", "certificates are kept by root; set become: true")
     names = certificates.check_names(params["names"], "ollama_gateway_names")
     directory = Directory(params["directory"], check_mode)
     result: dict[str, t.Any] = {
@@ -223,18 +172,18 @@ def run(params: t.Mapping[str, t.Any], check_mode: bool) -> dict[str, t.Any]:
         result["warnings"] = _take_over(params["certificate"], params["key"], own, directory)
         return {"changed": directory.changed, **result}
     if params["sign"]:
-        authority, key = _complete(directory)
+        authority, key = authority_module.complete(directory)
         if not authority and not key:
-            raise OllamaError("no_authority", f"{params['directory']}: there is no private authority")
+            raise OllamaError("authority_missing", f"{params['directory']}: there is no private authority")
         warnings = certificates.judge_authority(authority, key, params["directory"], time.time())
         result.update(authority=authority, holds=True, warnings=warnings)
         result["signed"] = certificates.sign(params["sign"], names, authority, key)
         return {"changed": directory.changed, **result}
     renew = params["renew_authority"]
     if params["authority"]:
-        authority, key, warnings = _adopt(directory, params["authority"], renew)
+        authority, key, warnings = authority_module.adopt(directory, params["authority"], renew)
     else:
-        authority, key, warnings = _authority(directory, params["create"], renew)
+        authority, key, warnings = authority_module.ensure(directory, params["create"], renew)
     result.update(authority=authority, holds=bool(key), warnings=warnings)
     if names:
         result.update(_have(directory, names, authority, key, params["signed"]))
@@ -245,7 +194,7 @@ def _take_over(certificate: str | None, key: str | None, names: list[str], direc
     texts = []
     for variable, path in (("ollama_gateway_tls_certificate", certificate), ("ollama_gateway_tls_key", key)):
         if not path:
-            raise OllamaError("invalid_option", f"{variable}: is empty; a certificate and its key belong together")
+            raise OllamaError("value_invalid", f"{variable}: is empty; a certificate and its key belong together")
         try:
             with open(path, encoding="utf-8", errors="surrogateescape") as file:
                 texts.append(file.read())
@@ -257,103 +206,6 @@ def _take_over(certificate: str | None, key: str | None, names: list[str], direc
     directory.write("tls.key", texts[1], 0o600)
     directory.write("tls.crt", texts[0], 0o644)
     return warnings
-
-
-def _complete(directory: Directory) -> tuple[str, str]:
-    """Return certificate and key of this host's authority, '' for what is missing.
-
-    The key is in place last: where its certificate alone was replaced, an earlier run was interrupted between the two.
-    """
-    authority, key, pending = (directory.read(name) for name in ("ca.crt", "ca.key", CA_PENDING))
-    if authority and pending:
-        with contextlib.suppress(OllamaError):
-            public = certificates.read(authority, "ca.crt").public_key
-            if certificates.public_key_of(pending, "ca.key") == public:
-                directory.write("ca.key", pending, 0o600)
-                directory.remove(CA_PENDING)
-                key = pending
-    return authority, key
-
-
-def _authority(directory: Directory, create: bool, renew: bool) -> tuple[str, str, list[str]]:
-    """Return certificate, key and warnings of this host's authority; the key is '' where another host has it.
-
-    :param create: whether this host makes one where there has never been one.
-    :param renew: whether one that is lost, expired or ends soon is replaced.
-    :raises OllamaError: ``authority_lost`` or ``authority_expired``; nothing has been written then.
-    """
-    authority, key = _complete(directory)
-    if not authority and not key:
-        if not create:
-            return "", "", []
-        certificate = directory.read("tls.crt")
-        if certificate and not renew and _is_private(certificate):
-            # The certificate is from an authority that is not here any more, and clients trust that one.
-            raise certificates.lost(f"{directory.path}/ca.key is missing")
-        return (*_new(directory), [])
-    try:
-        if key or create:
-            warnings = certificates.judge_authority(authority, key, directory.path, time.time())
-        else:
-            found = certificates.read(authority, f"{directory.path}/ca.crt")
-            warnings = certificates.judge_end(found, directory.path, time.time())
-    except OllamaError as exc:
-        if not renew or exc.code not in ("authority_lost", "authority_expired"):
-            raise
-        return (*_new(directory), []) if key or create else (authority, "", [])
-    if warnings and renew and key:
-        return (*_new(directory), [])
-    return authority, key, warnings
-
-
-def _is_private(certificate: str) -> bool:
-    try:
-        return certificates.read(certificate, "tls.crt").is_private
-    except OllamaError:
-        return False
-
-
-def _new(directory: Directory) -> tuple[str, str]:
-    """Make a new authority; the files of an older one are kept beside it."""
-    _keep(directory)
-    key = certificates.new_key()
-    authority = certificates.new_authority(key, f"{certificates.AUTHORITY}{platform.node()}")
-    directory.write(CA_PENDING, key, 0o600)
-    directory.write("ca.crt", authority, 0o644)
-    directory.write("ca.key", key, 0o600)
-    directory.remove(CA_PENDING)
-    return authority, key
-
-
-def _keep(directory: Directory) -> None:
-    for name, mode in (("ca.crt", 0o644), ("ca.key", 0o600)):
-        content = directory.read(name)
-        if content:
-            directory.write(f"{name}.old", content, mode)
-
-
-def _adopt(directory: Directory, authority: str, renew: bool) -> tuple[str, str, list[str]]:
-    """Take over the authority of another host; never silently in place of another one.
-
-    :raises OllamaError: ``authority_changed`` or ``authority_expired``.
-    """
-    found = certificates.read(authority, "authority")
-    warnings = certificates.judge_end(found, "the authority of this gateway", time.time())
-    here, key = _complete(directory)
-    foreign = bool(key) and not (certificates.is_key(key) and certificates.public_key_of(key, "it") == found.public_key)
-    if foreign or (here and here.strip() != authority.strip()):
-        if not renew:
-            raise OllamaError(
-                "authority_changed",
-                f"{directory.path}/ca.crt: this gateway has another private authority than the host that signs, and "
-                "clients trust it; set ollama_gateway_authority_host to the host that keeps the right one, or "
-                "ollama_gateway_renew_authority: true to take over the other one",
-            )
-        _keep(directory)
-        directory.remove("ca.key")
-        key = ""
-    directory.write("ca.crt", authority, 0o644)
-    return authority, key, warnings
 
 
 def _have(directory: Directory, names: list[str], authority: str, key_of_it: str, signed: str) -> dict[str, t.Any]:

@@ -98,11 +98,13 @@ options:
         elements: str
         default: []
 notes:
-  - 'Failures of O(plan) have one of these RV(failure.code): V(gpu_branch_unknown), V(gpu_branch_too_old), V(gpu_card),
-    V(gpu_kernel), V(gpu_key_fingerprint), V(gpu_sleep_services), V(gpu_kernel_headers), V(gpu_card_too_old),
-    V(gpu_cards_conflict), V(gpu_vendor_missing), V(gpu_platform), V(gpu_system), V(gpu_source), V(gpu_no_driver),
-    V(gpu_epel), V(gpu_foreign_install), V(gpu_repository_conflict), V(gpu_key_unknown), V(gpu_hold), V(gpu_firmware),
-    V(gpu_secure_boot), V(gpu_amdgpu_version), V(gpu_amdgpu_integrated), V(gpu_amdgpu_system) and V(gpu_amdgpu_kernel).'
+  - 'Failures of O(plan) have one of these RV(failure.code): V(gpu_branch_unknown), V(gpu_branch_too_old),
+    V(gpu_card_invalid), V(gpu_kernel_invalid), V(gpu_key_fingerprint_invalid), V(gpu_sleep_services_invalid),
+    V(gpu_kernel_headers_unknown), V(gpu_card_too_old), V(gpu_cards_conflict), V(gpu_vendor_missing),
+    V(gpu_platform_unsupported), V(gpu_system_unsupported), V(gpu_source_unsuitable), V(gpu_driver_unavailable),
+    V(gpu_epel_missing), V(gpu_installation_foreign), V(gpu_repository_conflict), V(gpu_key_unknown),
+    V(gpu_package_held), V(gpu_firmware_too_old), V(gpu_secure_boot_key_missing), V(gpu_amdgpu_version_unknown),
+    V(gpu_amdgpu_integrated_unsupported), V(gpu_amdgpu_system_unsupported) and V(gpu_amdgpu_kernel_unsupported).'
 seealso:
   - module: kaido.ollama.model_probe
 """
@@ -299,11 +301,11 @@ def run(params: t.Mapping[str, t.Any], check_mode: bool) -> dict[str, t.Any]:
     """Gather, assess, then plan."""
     if not re.match(r"\d+\.\d+\.\d+", params["ollama_version"]):
         raise OllamaError(
-            "invalid_option",
+            "value_invalid",
             f"ollama_version: invalid value {params['ollama_version']!r}; expected a version such as 0.35.1",
         )
     if not os.path.isdir(params["root"]):
-        raise OllamaError("invalid_option", f"root: invalid value {params['root']!r}; expected a directory")
+        raise OllamaError("value_invalid", f"root: invalid value {params['root']!r}; expected a directory")
     program = tree.run_program if params["root"] == "/" else tree.no_program
     host, verdicts = support.examine(params["ollama_version"], tree.account(params["user"]), params["root"], program)
     shown = asdict(host)

@@ -39,8 +39,8 @@ options:
     type: str
     default: ollama.service
 notes:
-  - 'Values of RV(ignore:failure.code): V(invalid_model), V(invalid_name), V(invalid_digest), V(duplicate_model),
-    V(invalid_option), V(invalid_url), V(cannot_drop_privileges).'
+  - 'Values of RV(ignore:failure.code): V(model_invalid), V(name_invalid), V(digest_invalid), V(model_duplicate),
+    V(value_invalid), V(url_invalid), V(privileges_not_dropped).'
 seealso:
   - module: kaido.ollama.report
   - module: kaido.ollama.model_info
@@ -165,6 +165,7 @@ import typing as t
 from ansible.module_utils.basic import AnsibleModule
 
 from ..module_utils._core.errors import OllamaError
+from ..module_utils._core.server import UNIT
 from ..module_utils._gpu import facts, tree
 from ..module_utils._models.declaration import parse_models
 from ..module_utils._models.inspection import ask, model_rows, scheduled_verification, store_facts
@@ -180,7 +181,7 @@ _PROGRAMS = ("/usr/local/bin/ollama", "/usr/bin/ollama")
 SPEC: dict[str, t.Any] = {
     "models": {"type": "list", "elements": "raw", "default": []},
     "host": {"type": "str"},
-    "unit": {"type": "str", "default": "ollama.service"},
+    "unit": {"type": "str", "default": UNIT},
     **API,
     **STORE,
 }
@@ -215,7 +216,7 @@ def _url(params: t.Mapping[str, t.Any]) -> str:
     try:
         return parse_host(params["host"]).local.url()
     except ValueError as exc:
-        raise OllamaError("invalid_option", f"host: {exc}") from None
+        raise OllamaError("value_invalid", f"host: {exc}") from None
 
 
 def _installed(unit: str) -> bool:

@@ -195,18 +195,19 @@ notes:
     M(kaido.ollama.model_stop) and the playbook C(kaido.ollama.stop) end it.
   - A pull that was interrupted resumes in the next run. Ollama deletes unfinished downloads that are older than an hour
     when it starts.
-  - 'Failures have a stable RV(ignore:failure.code). About input: V(invalid_name), V(invalid_digest), V(invalid_model),
-    V(duplicate_model), V(invalid_mirror), V(invalid_url), V(invalid_option), V(cloud_model), V(file_missing). About
-    sources: V(tag_missing), V(digest_not_offered), V(mirror_unverified), V(digest_mismatch), V(registry_unreachable),
-    V(registry_refused), V(registry_unsuitable), V(registry_is_http), V(tag_unsuitable) where a registry refuses a tag,
-    such as one of several files, V(bad_manifest), V(no_variant), V(tls), V(stalled), V(connection_lost), V(deadline),
-    V(bundle_unreadable), V(bundle_incomplete), V(bundle_tampered). About custom models: V(not_found) for a base that is
-    not installed, V(quantize_unsupported), V(build_failed), V(damaged). About memory and tests: V(load_failed),
-    V(server_busy), V(evicted), V(still_loaded), V(runner_failed), V(empty_answer), V(on_cpu), V(partly_on_cpu),
-    V(gpu_disagrees), V(too_slow). About the host: V(unreachable), V(redirect_refused), V(invalid_proxy),
-    V(wrong_version), V(wrong_address), V(disk_full), V(busy), V(store_unreadable), V(store_unwritable), V(store_unsafe)
-    for a link or for the permissions of other accounts in the store, V(cannot_drop_privileges), V(store_mismatch),
-    V(server_too_old), V(server_error), V(not_converged).'
+  - 'Failures have a stable RV(ignore:failure.code). About input: V(name_invalid), V(digest_invalid), V(model_invalid),
+    V(model_duplicate), V(url_invalid), V(value_invalid), V(model_in_cloud), V(file_unreadable). About sources:
+    V(tag_missing), V(digest_not_offered), V(mirror_unverified), V(digest_mismatch), V(registry_unreachable),
+    V(registry_refused), V(registry_unsuitable), V(registry_is_http), V(tag_refused) where a registry refuses a tag,
+    such as one of several files, V(manifest_invalid), V(model_unsupported), V(tls_failed), V(connection_stalled),
+    V(connection_lost), V(deadline_exceeded), V(bundle_unreadable), V(bundle_incomplete), V(bundle_tampered). About
+    custom models: V(model_missing) for a base that is not installed, V(quantize_unsupported), V(build_failed),
+    V(model_damaged). About memory and tests: V(load_failed), V(server_busy), V(model_evicted), V(model_still_loaded),
+    V(runner_failed), V(response_empty), V(model_on_cpu), V(model_partly_on_cpu), V(gpu_use_unconfirmed),
+    V(model_too_slow). About the host: V(server_unreachable), V(redirect_refused), V(version_mismatch),
+    V(address_mismatch), V(disk_full), V(lock_held), V(store_unreadable), V(store_unwritable), V(store_unsafe) for a
+    link or for the permissions of other accounts in the store, V(privileges_not_dropped), V(store_mismatch),
+    V(server_too_old), V(server_error), V(model_not_converged).'
 seealso:
   - module: kaido.ollama.model_info
   - module: kaido.ollama.model_stop
@@ -458,7 +459,7 @@ def run(params: t.Mapping[str, t.Any], check_mode: bool) -> dict[str, t.Any]:
         with exclusive(path, seconds=0 if options.detach else params["deadline"] or _LONGEST_WAIT) as alone:
             progress.note("")
             if not alone and not options.detach:
-                raise OllamaError("busy", f"another run is still working on {params['models_dir']}")
+                raise OllamaError("lock_held", f"another run is still working on {params['models_dir']}")
             if alone:
                 remove_ended(path)
                 result = _converge(params, declared, options, progress, check_mode=False)
@@ -479,10 +480,10 @@ def _parse(params: t.Mapping[str, t.Any]) -> tuple[list[DeclaredModel], Options]
         ("build_timeout", 1),
     ):
         if params[option] < least:
-            raise OllamaError("invalid_option", f"{option}: invalid value {params[option]}; expected {least} or more")
+            raise OllamaError("value_invalid", f"{option}: invalid value {params[option]}; expected {least} or more")
     server = params["server"] or {}
     if server.get("vram", 0) < 0:
-        raise OllamaError("invalid_option", f"server.vram: invalid value {server['vram']}; expected 0 or more")
+        raise OllamaError("value_invalid", f"server.vram: invalid value {server['vram']}; expected 0 or more")
     # A name that is empty is a mistake, not a missing option.
     one = {"name": params["name"] or " ", "digest": params["digest"], "aliases": params["aliases"]}
     declared = parse_models(

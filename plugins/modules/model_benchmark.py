@@ -102,10 +102,10 @@ options:
     type: float
     default: 20.0
 notes:
-  - 'Failures have a stable RV(ignore:failure.code): V(invalid_option), V(invalid_name), V(cloud_model), V(invalid_url),
-    V(unreachable), V(not_found) for models that are not installed, V(results_unwritable), V(bad_answer); where no model
-    could be measured, the code of the first one, such as V(load_failed), V(server_busy), V(server_error),
-    V(runner_failed), V(still_loaded) or V(stalled).'
+  - 'Failures have a stable RV(ignore:failure.code): V(value_invalid), V(name_invalid), V(model_in_cloud),
+    V(url_invalid), V(server_unreachable), V(model_missing) for models that are not installed, V(results_unwritable),
+    V(response_invalid); where no model could be measured, the code of the first one, such as V(load_failed),
+    V(server_busy), V(server_error), V(runner_failed), V(model_still_loaded) or V(connection_stalled).'
 seealso:
   - module: kaido.ollama.model_probe
 """
@@ -211,13 +211,13 @@ def run(params: t.Mapping[str, t.Any], check_mode: bool) -> dict[str, t.Any]:
         for number in value if isinstance(value, list) else [value]:
             if not least <= number <= greatest:
                 raise OllamaError(
-                    "invalid_option", f"{option}: invalid value {number}; expected {least:g} to {greatest:g}"
+                    "value_invalid", f"{option}: invalid value {number}; expected {least:g} to {greatest:g}"
                 )
         if value == []:
-            raise OllamaError("invalid_option", f"{option}: invalid value []; expected at least one number")
+            raise OllamaError("value_invalid", f"{option}: invalid value []; expected at least one number")
     names = list(dict.fromkeys(parse(text) for text in params["models"]))
     if not names:
-        raise OllamaError("invalid_option", "models: invalid value []; expected at least one model")
+        raise OllamaError("value_invalid", "models: invalid value []; expected at least one model")
     server = client(params)
     endpoints = [Endpoint(DIRECT, server.base_url, ca_path=params["ca_path"])]
     if params["gateway_url"]:

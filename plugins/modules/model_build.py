@@ -114,12 +114,12 @@ options:
     default: 30.0
 notes:
   - With O(ignore:exclusive) of M(kaido.ollama.model), list the built models in its O(ignore:keep).
-  - 'Failures have a stable RV(ignore:failure.code). About input: V(invalid_name), V(cloud_model), V(invalid_option),
-    V(invalid_url), V(file_missing), V(not_found) for a base that is not installed, V(quantize_unsupported). About the
-    build: V(build_failed) with the message of the server, V(digest_mismatch) where a file changed while it was sent,
-    V(damaged) where blobs of the base are. About the host: V(unreachable), V(disk_full), V(busy), V(store_unreadable),
-    V(store_unwritable), V(connection_lost), V(stalled), V(tls), V(redirect_refused), V(invalid_proxy), V(bad_answer),
-    V(server_error).'
+  - 'Failures have a stable RV(ignore:failure.code). About input: V(name_invalid), V(model_in_cloud), V(value_invalid),
+    V(url_invalid), V(file_unreadable), V(model_missing) for a base that is not installed, V(quantize_unsupported).
+    About the build: V(build_failed) with the message of the server, V(digest_mismatch) where a file changed while it
+    was sent, V(model_damaged) where blobs of the base are. About the host: V(server_unreachable), V(disk_full),
+    V(lock_held), V(store_unreadable), V(store_unwritable), V(connection_lost), V(connection_stalled), V(tls_failed),
+    V(redirect_refused), V(response_invalid), V(server_error).'
 seealso:
   - module: kaido.ollama.model
 """
@@ -231,14 +231,14 @@ def run(params: t.Mapping[str, t.Any], check_mode: bool) -> dict[str, t.Any]:
     """Check the input, then build the model unless it is as declared."""
     for option, least in (("timeout", 1), ("startup_timeout", 0)):
         if params[option] < least:
-            raise OllamaError("invalid_option", f"{option}: invalid value {params[option]}; expected {least} or more")
+            raise OllamaError("value_invalid", f"{option}: invalid value {params[option]}; expected {least} or more")
     if check_mode:
         return _build(params, check_mode=True)
     # Two builds at once on one host would overwrite each other's records.
     path = memory_path(Store(params["models_dir"]), params["state_dir"])
     with exclusive(path, seconds=params["timeout"]) as alone:
         if not alone:
-            raise OllamaError("busy", f"another run is still working on {params['models_dir']}")
+            raise OllamaError("lock_held", f"another run is still working on {params['models_dir']}")
         return _build(params, check_mode=False)
 
 

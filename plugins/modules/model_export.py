@@ -61,8 +61,9 @@ options:
     type: path
     required: true
 notes:
-  - 'Values of RV(ignore:failure.code): V(not_found), V(damaged), V(dest_taken), V(dest_unwritable), V(disk_full),
-    V(busy), V(bad_manifest), V(invalid_name), V(invalid_digest), V(store_unreadable), V(store_unsafe).'
+  - 'Values of RV(ignore:failure.code): V(model_missing), V(model_damaged), V(dest_taken), V(dest_unwritable),
+    V(disk_full), V(lock_held), V(manifest_invalid), V(name_invalid), V(digest_invalid), V(store_unreadable),
+    V(store_unsafe).'
 seealso:
   - module: kaido.ollama.model_import
 """
@@ -138,7 +139,7 @@ def run(params: t.Mapping[str, t.Any], check_mode: bool) -> dict[str, t.Any]:
         path = os.path.join(release["path"], archive)
         size = os.path.getsize(path) if os.path.isfile(path) else None
         if size is None and not check_mode:
-            raise OllamaError("not_found", f"release: {path} does not exist")
+            raise OllamaError("file_unreadable", f"release: {path} does not exist")
         member = f"releases/v{release['version']}/{archive}"
         releases[member] = File(path, parse_digest(checksum, what=f"release: {archive}")[7:], size or 0)
     export = collect(store, names, releases)

@@ -45,7 +45,7 @@ options:
     type: str
 notes:
   - 'Values of RV(ignore:failure.code): V(bundle_unreadable), V(bundle_incomplete), V(bundle_tampered), V(disk_full),
-    V(busy), V(invalid_digest), V(bad_manifest), V(store_unreadable), V(store_unsafe), V(store_unwritable).'
+    V(lock_held), V(digest_invalid), V(manifest_invalid), V(store_unreadable), V(store_unsafe), V(store_unwritable).'
 seealso:
   - module: kaido.ollama.model_export
   - module: kaido.ollama.model
@@ -132,7 +132,7 @@ def run(params: t.Mapping[str, t.Any], check_mode: bool) -> dict[str, t.Any]:
         path = memory_path(store, params["state_dir"])
         with exclusive(path, seconds=0 if check_mode else _WAIT) as alone:
             if not alone and not check_mode:
-                raise OllamaError("busy", f"another run is still changing {store.root}")
+                raise OllamaError("lock_held", f"another run is still changing {store.root}")
             memory = Memory.of(store, params["state_dir"])
             missing = compare(contents, store, memory)
             changed = bool(missing.blobs or missing.models)

@@ -63,11 +63,11 @@ options:
 notes:
   - Names that share a manifest share their place in memory, and so do models that were built on the same weights. The
     server lists such a place under the name that was loaded first.
-  - 'Failures have a stable RV(ignore:failure.code): V(invalid_name), V(cloud_model), V(invalid_option), V(invalid_url),
-    V(unreachable), V(not_found) for a model that is not installed, V(server_busy) where the server''s queue is full,
-    V(load_failed) with the message of the server where it cannot load a model, V(evicted) where it unloaded one to
-    make room for the next, V(still_loaded), V(tls), V(redirect_refused), V(invalid_proxy), V(stalled),
-    V(connection_lost), V(bad_answer).'
+  - 'Failures have a stable RV(ignore:failure.code): V(name_invalid), V(model_in_cloud), V(value_invalid),
+    V(url_invalid), V(server_unreachable), V(model_missing) for a model that is not installed, V(server_busy) where the
+    server''s queue is full, V(load_failed) with the message of the server where it cannot load a model,
+    V(model_evicted) where it unloaded one to make room for the next, V(model_still_loaded), V(tls_failed),
+    V(redirect_refused), V(connection_stalled), V(connection_lost), V(response_invalid).'
 seealso:
   - module: kaido.ollama.model
   - module: kaido.ollama.model_probe
@@ -166,7 +166,7 @@ def run(params: t.Mapping[str, t.Any], check_mode: bool) -> dict[str, t.Any]:
     """Check the input, then load or unload the models."""
     for option, least in (("timeout", 1), ("startup_timeout", 0)):
         if params[option] < least:
-            raise OllamaError("invalid_option", f"{option}: invalid value {params[option]}; expected {least} or more")
+            raise OllamaError("value_invalid", f"{option}: invalid value {params[option]}; expected {least} or more")
     what = "models" if params["name"] is None else "name"
     names = [parse(name, what=what) for name in (params["models"] if params["name"] is None else [params["name"]])]
     # A model that is named twice counts once.
@@ -174,7 +174,7 @@ def run(params: t.Mapping[str, t.Any], check_mode: bool) -> dict[str, t.Any]:
     keep = None if params["state"] == "unloaded" else parse_keep_alive(params["keep_alive"])
     if keep == 0:
         raise OllamaError(
-            "invalid_option", "keep_alive: invalid value 0; expected a duration above 0, or state: unloaded"
+            "value_invalid", "keep_alive: invalid value 0; expected a duration above 0, or state: unloaded"
         )
     server = client(params)
     runs: LoadedModels | None = None

@@ -68,10 +68,10 @@ options:
     type: bool
     default: false
 notes:
-  - 'Failures have a stable RV(ignore:failure.code): V(invalid_lock) for a damaged file, V(lock_unwritable),
-    V(invalid_model), V(invalid_name), V(invalid_digest), V(invalid_mirror), V(tag_missing), V(tag_unsuitable),
+  - 'Failures have a stable RV(ignore:failure.code): V(lockfile_invalid) for a damaged file, V(lockfile_unwritable),
+    V(model_invalid), V(name_invalid), V(digest_invalid), V(url_invalid), V(tag_missing), V(tag_refused),
     V(digest_not_offered), V(mirror_unverified), V(registry_unreachable), V(registry_refused), V(registry_unsuitable),
-    V(bad_manifest), V(invalid_option), V(invalid_proxy), V(tls), V(internal_error). The file is not changed then.'
+    V(manifest_invalid), V(value_invalid), V(tls_failed), V(internal_error). The file is not changed then.'
 seealso:
   - module: kaido.ollama.model
   - plugin: kaido.ollama.models_lock

@@ -100,13 +100,13 @@ options:
         computes on, see RV(compute).
     type: str
 notes:
-  - 'Failures have a stable RV(ignore:failure.code): V(invalid_name), V(cloud_model), V(invalid_option), V(invalid_url),
-    V(unreachable), V(not_found) for a model that is not installed, V(server_busy) where the server''s queue is full,
-    V(load_failed) with the message of the server where it cannot load the model, V(server_error) where the answer is an
-    error, V(runner_failed) where it breaks off (with O(unit), followed by the last lines of the journal),
-    V(empty_answer), V(on_cpu), V(partly_on_cpu) and V(gpu_disagrees) about O(require_gpu), V(too_slow) about
-    O(min_tokens_per_second), V(still_loaded), V(tls), V(redirect_refused),
-    V(invalid_proxy), V(stalled), V(connection_lost), V(bad_answer).'
+  - 'Failures have a stable RV(ignore:failure.code): V(name_invalid), V(model_in_cloud), V(value_invalid),
+    V(url_invalid), V(server_unreachable), V(model_missing) for a model that is not installed, V(server_busy) where the
+    server''s queue is full, V(load_failed) with the message of the server where it cannot load the model,
+    V(server_error) where the answer is an error, V(runner_failed) where it breaks off (with O(unit), followed by the
+    last lines of the journal), V(response_empty), V(model_on_cpu), V(model_partly_on_cpu) and V(gpu_use_unconfirmed)
+    about O(require_gpu), V(model_too_slow) about O(min_tokens_per_second), V(model_still_loaded), V(tls_failed),
+    V(redirect_refused), V(connection_stalled), V(connection_lost), V(response_invalid).'
   - After an answer, a failure has the same return values as a success.
 seealso:
   - module: kaido.ollama.model_loaded
@@ -266,11 +266,11 @@ def run(params: t.Mapping[str, t.Any], check_mode: bool) -> dict[str, t.Any]:
     """Check the input, then test one model."""
     for option, least in (("startup_timeout", 0), ("max_tokens", 1), ("min_tokens_per_second", 0)):
         if params[option] < least:
-            raise OllamaError("invalid_option", f"{option}: invalid value {params[option]}; expected {least} or more")
+            raise OllamaError("value_invalid", f"{option}: invalid value {params[option]}; expected {least} or more")
     if not params["prompt"].strip():
-        raise OllamaError("invalid_option", "prompt: invalid value ''; expected a text")
+        raise OllamaError("value_invalid", "prompt: invalid value ''; expected a text")
     if params["models"] is not None and not params["models"]:
-        raise OllamaError("invalid_option", "models: invalid value []; expected at least one model")
+        raise OllamaError("value_invalid", "models: invalid value []; expected at least one model")
     timeout = parse_timeout(params["timeout"])
     keep = None if params["keep_alive"] is None else parse_keep_alive(params["keep_alive"])
     question = Question(params["prompt"], params["max_tokens"], params["seed"], keep)

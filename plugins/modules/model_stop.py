@@ -33,7 +33,7 @@ options:
     type: float
     default: 30.0
 notes:
-  - 'Failures have a stable RV(ignore:failure.code): V(busy) for a run that does not end, V(invalid_option).'
+  - 'Failures have a stable RV(ignore:failure.code): V(job_running) for a run that does not end, V(value_invalid).'
 seealso:
   - module: kaido.ollama.model
 """
@@ -82,7 +82,7 @@ def run(params: t.Mapping[str, t.Any], check_mode: bool) -> dict[str, t.Any]:
     """End the runs, or in check mode find them."""
     seconds = params["timeout"]
     if seconds < 0:
-        raise OllamaError("invalid_option", f"timeout: invalid value {seconds}; expected 0 or more")
+        raise OllamaError("value_invalid", f"timeout: invalid value {seconds}; expected 0 or more")
     path = memory_path(Store(params["models_dir"]), params["state_dir"])
     if check_mode:
         running = lock_users(path)

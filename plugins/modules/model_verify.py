@@ -80,8 +80,8 @@ options:
     choices: [damage, orphans, partials]
     default: [damage]
 notes:
-  - 'Values of RV(ignore:failure.code): V(verify_failed), V(not_found), V(invalid_name), V(store_unreadable),
-    V(store_unsafe), V(cannot_drop_privileges), V(report_unwritable), and with O(repair) those of
+  - 'Values of RV(ignore:failure.code): V(verification_failed), V(model_missing), V(name_invalid), V(store_unreadable),
+    V(store_unsafe), V(privileges_not_dropped), V(report_unwritable), and with O(repair) those of
     M(kaido.ollama.model).'
 seealso:
   - module: kaido.ollama.model
@@ -166,12 +166,11 @@ hashed_bytes:
 
 import contextlib
 import json
-import os
-import tempfile
 import typing as t
 
 from ansible.module_utils.basic import AnsibleModule
 
+from ..module_utils._core import fs
 from ..module_utils._core.errors import OllamaError
 from ..module_utils._core.name import Name, parse
 from ..module_utils._models.converge import converge
@@ -231,7 +230,7 @@ def run(params: t.Mapping[str, t.Any], check_mode: bool) -> dict[str, t.Any]:
         with contextlib.ExitStack() as stack:
             if not check_mode:
                 if not stack.enter_context(exclusive(memory.path, seconds=_WAIT)):
-                    raise OllamaError("busy", f"another run is still working on {store.root}")
+                    raise OllamaError("lock_held", f"another run is still working on {store.root}")
                 memory = Memory.load(memory.path)
             repaired, warnings, failed = _repair(params, options, memory, first.repairable, check_mode)
             if not check_mode:
@@ -253,7 +252,7 @@ def run(params: t.Mapping[str, t.Any], check_mode: bool) -> dict[str, t.Any]:
         raise OllamaError(failed[0].code, text, **dict(failed[0].details, result=result))
     found = failures(report, params["fail_on"])
     if found and not (check_mode and repaired):
-        raise OllamaError("verify_failed", "; ".join(found), result=result)
+        raise OllamaError("verification_failed", "; ".join(found), result=result)
     return result
 
 
@@ -286,14 +285,8 @@ def _state(report: Report) -> dict[str, list[str]]:
 
 def _write(path: str, data: dict[str, t.Any]) -> None:
     """Write the report atomically, so that a reader never sees a part of it."""
-    folder = os.path.dirname(path) or "."
     try:
-        handle, temporary = tempfile.mkstemp(dir=folder, prefix=".report-")
-        with os.fdopen(handle, "w", encoding="utf-8") as file:
-            json.dump(data, file, indent=2)
-            file.write("\n")
-            os.fchmod(file.fileno(), 0o644)
-        os.replace(temporary, path)
+        fs.write_atomic(path, json.dumps(data, indent=2) + "\n")
     except OSError as exc:
         raise OllamaError("report_unwritable", f"report_file: cannot write {path}: {exc.strerror}") from None
 

@@ -63,8 +63,8 @@ options:
     type: bool
     default: true
 notes:
-  - The codes in RV(failure.code) are C(not_root), C(textfile_directory_missing), C(textfile_taken), C(unit_failed),
-    C(metrics_failed), C(store_unreadable) and C(install_failed).
+  - The codes in RV(failure.code) are C(root_required), C(textfile_directory_missing), C(textfile_taken),
+    C(unit_failed), C(metrics_failed), C(store_unreadable) and C(install_failed).
   - The findings of the scheduled verification are written by an unprivileged account. They are reported, but never
     count as a proof that a blob is intact.
 seealso:
@@ -136,7 +136,7 @@ from ..module_utils._server.argspec import finish
 def run(params: t.Mapping[str, t.Any], check_mode: bool) -> dict[str, t.Any]:
     """Install or remove; returns the module's result."""
     if os.geteuid() != 0:
-        raise OllamaError("not_root", "effective user: not root; expected become: true")
+        raise OllamaError("root_required", "effective user: not root; expected become: true")
     wanted = install.Wanted(
         files=json.loads(params["files"]),
         user=params["user"],

@@ -21,6 +21,8 @@ author:
 extends_documentation_fragment:
   - kaido.ollama._attributes
   - kaido.ollama._attributes.info_module
+  - kaido.ollama.server
+  - kaido.ollama.server.installation
 options:
   version:
     description: The wanted release, C(ollama_version).
@@ -28,10 +30,6 @@ options:
     required: true
   unit:
     description: The text that the systemd unit is to have.
-    type: str
-    required: true
-  models_dir:
-    description: The directory of the models, C(ollama_models_dir). It has to be empty, missing, or a model store.
     type: str
     required: true
   checksum:
@@ -129,26 +127,6 @@ options:
     type: list
     elements: str
     default: []
-  install_dir:
-    description: Where releases are, C(ollama_install_dir). It has to be empty, missing, or a directory of releases.
-    type: str
-    default: /opt/ollama
-  bin_dir:
-    description: Where the link to the program is.
-    type: path
-    default: /usr/local/bin
-  home:
-    description: The account's home directory.
-    type: path
-    default: /usr/share/ollama
-  user:
-    description: The account that runs the server, C(ollama_user).
-    type: str
-    default: ollama
-  group:
-    description: The account's group, C(ollama_group).
-    type: str
-    default: ollama
   allow_vulnerable_version:
     description: Whether versions before 0.35.0 are allowed, which have known vulnerabilities (CVE-2026-103663),
       C(ollama_allow_vulnerable_version).
@@ -163,14 +141,14 @@ options:
     type: bool
     default: false
 notes:
-  - The codes in RV(failure.code) are C(not_root), C(invalid_version), C(vulnerable_version), C(unknown_checksum),
-    C(invalid_digest), C(insecure_checksum), C(unknown_setting), C(invalid_setting), C(invalid_environment),
-    C(unknown_limit), C(invalid_limit), C(invalid_option), C(no_gpu), C(invalid_variable), C(unsupported_python),
-    C(unsupported_ansible), C(invalid_lock), C(open_network), C(invalid_name), C(cloud_model), C(invalid_model),
-    C(invalid_digest), C(duplicate_model), C(invalid_mirror), C(unsupported_architecture),
-    C(unsupported_variant), C(unsupported_init), C(foreign_install), C(foreign_store), C(store_migration), C(disk_full),
-    C(not_mounted), C(no_zstd), C(port_taken), C(account_unsuitable), C(account_changed), C(drop_in_account),
-    C(store_unsafe) and C(cannot_drop_privileges).
+  - The codes in RV(failure.code) are C(root_required), C(version_invalid), C(version_vulnerable), C(checksum_unknown),
+    C(digest_invalid), C(checksum_insecure), C(setting_unknown), C(setting_invalid), C(environment_invalid),
+    C(limit_unknown), C(limit_invalid), C(value_invalid), C(gpu_unusable), C(python_unsupported),
+    C(ansible_unsupported), C(lockfile_invalid), C(server_exposed), C(name_invalid), C(model_in_cloud),
+    C(model_invalid), C(model_duplicate), C(url_invalid), C(architecture_unsupported), C(variant_unsupported),
+    C(init_unsupported), C(installation_foreign), C(store_foreign), C(store_migration_not_accepted), C(disk_full),
+    C(directory_not_mounted), C(program_missing), C(port_taken), C(account_unsuitable), C(account_changed),
+    C(drop_in_conflict), C(store_unsafe) and C(privileges_not_dropped).
 seealso:
   - module: kaido.ollama.release
 """
@@ -383,7 +361,7 @@ from ..module_utils._preflight import adoption, host_facts, host_request, pendin
 from ..module_utils._preflight.host_facts import HostFacts
 from ..module_utils._preflight.host_request import HostRequest
 from ..module_utils._release.download import fetch_checksums
-from ..module_utils._server.argspec import finish
+from ..module_utils._server.argspec import INSTALLATION, SERVER, finish
 from ..module_utils._service import units
 
 
@@ -395,7 +373,7 @@ def run(params: t.Mapping[str, t.Any], check_mode: bool) -> dict[str, t.Any]:
     request = host_request.from_options(params)
     valid = host_request.validate(request)
     if os.geteuid() != 0:
-        raise OllamaError("not_root", "a server is installed as root; set become: true")
+        raise OllamaError("root_required", "a server is installed as root; set become: true")
     host = host_facts.gather(request, valid.address.port)
     request = replace(request, unit=unit_file.unit_with_targets(request.unit, host.directories.targets))
     _check_gpu(params["gpu"], gpu, params["driver_pending"])
@@ -441,7 +419,7 @@ def _check_gpu(gpu: str, found: t.Mapping[str, t.Any], driver_pending: bool) -> 
     if gpu != "required" or (found["count"] and (found["usable"] or driver_pending)):
         return
     raise OllamaError(
-        "no_gpu",
+        "gpu_unusable",
         f"ollama_gpu: required, but this host has {found['summary']}; set ollama_gpu: preferred to serve from the CPU"
         + (", or gpu_driver_vendor to install a driver" if found["count"] else ""),
         variable="ollama_gpu",
@@ -471,7 +449,7 @@ def _fetch(request: HostRequest, host: HostFacts) -> tuple[dict[str, str], list[
         suitability.checksums_of(request, host)
         return {}, []
     except OllamaError as exc:
-        if exc.code != "unknown_checksum" or not request.fetch_checksum:
+        if exc.code != "checksum_unknown" or not request.fetch_checksum:
             raise
     fetched = fetch_checksums(request.base_url, request.version, request.ca_path)
     pinned = json.dumps({request.version: suitability.checksums_of(request, host, fetched)})
@@ -484,7 +462,6 @@ def main() -> None:
         argument_spec={
             "version": {"type": "str", "required": True},
             "unit": {"type": "str", "required": True},
-            "models_dir": {"type": "str", "required": True},
             "checksum": {"type": "str", "default": ""},
             "checksums": {"type": "dict", "default": {}},
             "known_checksums": {"type": "dict", "default": {}},
@@ -505,14 +482,11 @@ def main() -> None:
             "models": {"type": "list", "elements": "raw", "default": []},
             "lock": {"type": "raw", "default": {}},
             "mirrors": {"type": "list", "elements": "str", "default": []},
-            "install_dir": {"type": "str", "default": "/opt/ollama"},
-            "bin_dir": {"type": "path", "default": "/usr/local/bin"},
-            "home": {"type": "path", "default": "/usr/share/ollama"},
-            "user": {"type": "str", "default": "ollama"},
-            "group": {"type": "str", "default": "ollama"},
             "allow_vulnerable_version": {"type": "bool", "default": False},
             "allow_open_network": {"type": "bool", "default": False},
             "accept_store_migration": {"type": "bool", "default": False},
+            **SERVER,
+            **INSTALLATION,
         },
         supports_check_mode=True,
     )

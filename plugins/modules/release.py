@@ -98,11 +98,11 @@ options:
 requirements:
   - the library C(libzstd.so.1), on which package managers depend, or the program C(zstd), to install a release
 notes:
-  - The codes in RV(failure.code) are C(invalid_version), C(invalid_digest), C(unknown_checksum), C(invalid_option),
-    C(unsupported_architecture), C(unsupported_variant), C(foreign_install), C(release_missing), C(download_refused),
-    C(server_error), C(unreachable), C(stalled), C(connection_lost), C(tls), C(checksum_mismatch), C(disk_full),
-    C(no_zstd), C(bad_archive), C(incomplete_release), C(wrong_version), C(install_dir_unsafe),
-    C(install_dir_unwritable) and C(busy).
+  - The codes in RV(failure.code) are C(version_invalid), C(digest_invalid), C(checksum_unknown), C(value_invalid),
+    C(architecture_unsupported), C(variant_unsupported), C(installation_foreign), C(release_missing),
+    C(download_refused), C(server_error), C(server_unreachable), C(connection_stalled), C(connection_lost),
+    C(tls_failed), C(checksum_mismatch), C(disk_full), C(program_missing), C(archive_invalid), C(release_incomplete),
+    C(version_mismatch), C(install_dir_unsafe), C(install_dir_unwritable) and C(lock_held).
 seealso:
   - module: kaido.ollama.preflight
 """
@@ -195,6 +195,7 @@ import typing as t
 from ansible.module_utils.basic import AnsibleModule
 
 from ..module_utils._core.errors import OllamaError
+from ..module_utils._core.server import Server
 from ..module_utils._release import install, release
 from ..module_utils._release.directories import disk_errors
 from ..module_utils._release.download import download_archives
@@ -206,7 +207,7 @@ def run(params: t.Mapping[str, t.Any], check_mode: bool) -> dict[str, t.Any]:
     release.parse_version(params["version"])
     for option in ("keep", "retries"):
         if params[option] < 1:
-            raise OllamaError("invalid_option", f"{option}: invalid value {params[option]}; expected at least 1")
+            raise OllamaError("value_invalid", f"{option}: invalid value {params[option]}; expected at least 1")
     if params["proxy"]:
         # Not in the environment of the task: the process list of the host would show it.
         os.environ.update(http_proxy=params["proxy"], https_proxy=params["proxy"])
@@ -255,7 +256,7 @@ def _archives(params: t.Mapping[str, t.Any]) -> dict[str, str] | None:
     for name in names:
         if name not in given:
             raise OllamaError(
-                "unknown_checksum", f"checksums: no checksum for {name}; found {', '.join(given)}", archive=name
+                "checksum_unknown", f"checksums: no checksum for {name}; found {', '.join(given)}", archive=name
             )
     return {name: release.parse_checksum(given[name], what=f"checksum of {name}") for name in names}
 
@@ -270,8 +271,8 @@ def main() -> None:
             "variants": {"type": "list", "elements": "str", "choices": list(release.VARIANTS), "default": []},
             "base_url": {"type": "str", "default": release.BASE_URL},
             "proxy": {"type": "str", "no_log": True},
-            "install_dir": {"type": "path", "default": "/opt/ollama"},
-            "bin_dir": {"type": "path", "default": "/usr/local/bin"},
+            "install_dir": {"type": "path", "default": Server.install_dir},
+            "bin_dir": {"type": "path", "default": Server.bin_dir},
             "keep": {"type": "int", "default": 2},
             "activate": {"type": "bool", "default": True},
             "download_dir": {"type": "path"},

@@ -41,7 +41,7 @@ options:
       task runs in check mode.
     type: bool
 notes:
-  - 'Values of RV(ignore:failure.code): V(invalid_option), V(report_unwritable).'
+  - 'Values of RV(ignore:failure.code): V(value_invalid), V(report_unwritable).'
 seealso:
   - module: kaido.ollama.host_info
   - module: kaido.ollama.model_benchmark

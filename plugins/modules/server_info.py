@@ -38,8 +38,8 @@ options:
     description: The systemd unit of the server. Its journal shows what the server computes on, see RV(compute).
     type: str
 notes:
-  - 'Failures have a stable RV(ignore:failure.code): V(unreachable), V(wrong_version), V(wrong_address),
-    V(invalid_option), V(invalid_url), V(tls), V(redirect_refused), V(invalid_proxy), V(bad_answer).'
+  - 'Failures have a stable RV(ignore:failure.code): V(server_unreachable), V(version_mismatch), V(address_mismatch),
+    V(value_invalid), V(url_invalid), V(tls_failed), V(redirect_refused), V(response_invalid).'
 seealso:
   - module: kaido.ollama.model_info
   - module: kaido.ollama.service_info
@@ -117,7 +117,7 @@ def run(params: t.Mapping[str, t.Any], check_mode: bool) -> dict[str, t.Any]:
     """Check the server and return what was observed."""
     wait = params["startup_timeout"]
     if wait < 0:
-        raise OllamaError("invalid_option", f"startup_timeout: invalid value {wait}; expected 0 or more")
+        raise OllamaError("value_invalid", f"startup_timeout: invalid value {wait}; expected 0 or more")
     expected = ExpectedServer(params["version"], params["address"], params["unit"])
     version = check_server(client(params), expected, wait=wait, check_mode=check_mode)
     return {

@@ -38,7 +38,7 @@ options:
     choices: [mirror, balancer, gateway, forwarder, client]
     required: true
 notes:
-  - The codes in RV(failure.code) are C(not_root), C(service_running) and C(command_failed).
+  - The codes in RV(failure.code) are C(root_required), C(service_running) and C(command_failed).
 seealso:
   - module: kaido.ollama.service_info
   - module: kaido.ollama.uninstall
@@ -120,7 +120,7 @@ from ..module_utils._service.removal import Removal
 def run(params: t.Mapping[str, t.Any], check_mode: bool) -> dict[str, t.Any]:
     """Remove, or predict the removal; returns the module's result."""
     if os.geteuid() != 0:
-        raise OllamaError("not_root", "a service is removed as root; set become: true")
+        raise OllamaError("root_required", "a service is removed as root; set become: true")
     removal = Removal(params["names"], check_mode=check_mode)
     removal.apply()
     return {

@@ -78,8 +78,8 @@ options:
       - An endpoint that does not answer is a warning. Everything else is an error, in check mode a warning.
     type: path
 notes:
-  - The codes in RV(failure.code) are C(not_root), C(port_taken), C(invalid_address), C(missing_file) and
-    C(invalid_endpoint).
+  - The codes in RV(failure.code) are C(root_required), C(port_taken), C(address_unavailable), C(file_unreadable) and
+    C(endpoint_invalid).
 seealso:
   - module: kaido.ollama.preflight
 """
@@ -190,7 +190,7 @@ _PATHS = {
 def run(params: t.Mapping[str, t.Any], check_mode: bool) -> dict[str, t.Any]:
     """Compare the service with the host; returns the module's result."""
     if os.geteuid() != 0:
-        raise OllamaError("not_root", "a service is installed as root; set become: true")
+        raise OllamaError("root_required", "a service is installed as root; set become: true")
     paths = _paths(params["platforms"])
     files = {path: _file(row, paths) for path, row in json.loads(params["files"]).items()}
     spec = ServiceSpec(
@@ -241,7 +241,9 @@ def _file(row: t.Mapping[str, t.Any], paths: t.Mapping[str, str]) -> ManagedFile
             with open(file.source, encoding="utf-8", errors="replace", newline="") as stream:
                 content = stream.read()
         except OSError as exc:
-            raise OllamaError("missing_file", f"{file.source}: cannot be read on this host: {exc.strerror}") from None
+            raise OllamaError(
+                "file_unreadable", f"{file.source}: cannot be read on this host: {exc.strerror}"
+            ) from None
     elif content is not None:
         content = _resolved(content, paths)
     return ManagedFile(content, file.mode, file.group, file.source)
@@ -250,7 +252,7 @@ def _file(row: t.Mapping[str, t.Any], paths: t.Mapping[str, str]) -> ManagedFile
 def _endpoint_warnings(path: str | None, files: t.Mapping[str, ManagedFile], check_mode: bool) -> list[str]:
     """Check an endpoint; returns what may be temporary.
 
-    :raises OllamaError: ``invalid_endpoint`` for a description that is wrong.
+    :raises OllamaError: ``endpoint_invalid`` for a description that is wrong.
     """
     described = files[path].content if path and path in files else None
     if not described:
@@ -258,7 +260,7 @@ def _endpoint_warnings(path: str | None, files: t.Mapping[str, ManagedFile], che
     findings = check(json.loads(described), {name: file.content for name, file in files.items()})
     certain = [finding.text for finding in findings if finding.certain]
     if certain and not check_mode:
-        raise OllamaError("invalid_endpoint", "; ".join(certain))
+        raise OllamaError("endpoint_invalid", "; ".join(certain))
     return [finding.text for finding in findings]
 
 

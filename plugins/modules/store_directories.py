@@ -20,6 +20,7 @@ author:
   - kaido.ollama contributors (@kaido)
 extends_documentation_fragment:
   - kaido.ollama._attributes
+  - kaido.ollama.server
 attributes:
   check_mode:
     support: full
@@ -28,22 +29,6 @@ attributes:
   idempotent:
     support: full
 options:
-  models_dir:
-    description: The directory of the models, C(ollama_models_dir).
-    type: str
-    default: /usr/share/ollama/.ollama/models
-  home:
-    description: The home directory of the server.
-    type: str
-    default: /usr/share/ollama
-  user:
-    description: The account that runs the server, C(ollama_user). In check mode it may be missing.
-    type: str
-    default: ollama
-  group:
-    description: The account's group, C(ollama_group).
-    type: str
-    default: ollama
   former_user:
     description: An account as which the server ran before, whose files in the store are handed over.
     type: str
@@ -53,8 +38,8 @@ options:
     type: bool
     default: false
 notes:
-  - The codes in RV(failure.code) are C(not_root), C(no_account), C(store_unsafe), C(owner_not_changed) and
-    C(cannot_drop_privileges).
+  - The codes in RV(failure.code) are C(root_required), C(account_missing), C(store_unsafe), C(owner_not_changed) and
+    C(privileges_not_dropped).
 seealso:
   - module: kaido.ollama.preflight
 """
@@ -100,13 +85,13 @@ from ..module_utils._core.errors import OllamaError
 from ..module_utils._core.owner import Identity
 from ..module_utils._preflight import ownership
 from ..module_utils._preflight.paths import normal
-from ..module_utils._server.argspec import finish
+from ..module_utils._server.argspec import SERVER, finish
 
 
 def run(params: t.Mapping[str, t.Any], check_mode: bool) -> dict[str, t.Any]:
     """Inspect and change; returns the module's result."""
     if os.geteuid() != 0:
-        raise OllamaError("not_root", "the owner of files is changed as root; set become: true")
+        raise OllamaError("root_required", "the owner of files is changed as root; set become: true")
     home, models_dir = (normal(params[name]) for name in ("home", "models_dir"))
     owner = ownership.Owner(
         account=_identity(params["user"], params["group"], check_mode),
@@ -127,7 +112,9 @@ def _identity(user: str, group: str, check_mode: bool) -> Identity | None:
     except KeyError:
         if check_mode:
             return None
-        raise OllamaError("no_account", f"user: invalid value {user!r}; expected an existing user and group") from None
+        raise OllamaError(
+            "account_missing", f"user: invalid value {user!r}; expected an existing user and group"
+        ) from None
 
 
 def _former(user: str) -> frozenset[int]:
@@ -141,12 +128,9 @@ def main() -> None:
     """Run the module."""
     module = AnsibleModule(
         argument_spec={
-            "models_dir": {"type": "str", "default": "/usr/share/ollama/.ollama/models"},
-            "home": {"type": "str", "default": "/usr/share/ollama"},
-            "user": {"type": "str", "default": "ollama"},
-            "group": {"type": "str", "default": "ollama"},
             "former_user": {"type": "str", "default": ""},
             "shared": {"type": "bool", "default": False},
+            **SERVER,
         },
         supports_check_mode=True,
     )

@@ -45,8 +45,8 @@ options:
     choices: [fill, switch, finish]
     required: true
 notes:
-  - The codes in RV(failure.code) are C(not_root), C(store_unsafe), C(not_switched), C(disk_full), C(read_only),
-    C(permission_denied) and C(cannot_drop_privileges).
+  - The codes in RV(failure.code) are C(root_required), C(store_unsafe), C(store_move_incomplete), C(disk_full),
+    C(filesystem_read_only), C(permission_denied) and C(privileges_not_dropped).
 seealso:
   - module: kaido.ollama.preflight
   - module: kaido.ollama.store_directories
@@ -103,7 +103,7 @@ from ..module_utils._server.argspec import finish
 def run(params: t.Mapping[str, t.Any], check_mode: bool) -> dict[str, t.Any]:
     """Carry out a step and return the module's result."""
     if os.geteuid() != 0:
-        raise OllamaError("not_root", "a store is moved as root; set become: true")
+        raise OllamaError("root_required", "a store is moved as root; set become: true")
     source, target = normal(params["source"]), normal(params["target"])
     if check_mode:
         return {"changed": True}

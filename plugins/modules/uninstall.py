@@ -23,6 +23,8 @@ author:
   - kaido.ollama contributors (@kaido)
 extends_documentation_fragment:
   - kaido.ollama._attributes
+  - kaido.ollama.server
+  - kaido.ollama.server.installation
 attributes:
   check_mode:
     support: full
@@ -39,35 +41,9 @@ options:
     description: Whether the models go too, C(ollama_remove_models).
     type: bool
     default: false
-  models_dir:
-    description: The directory of the models, C(ollama_models_dir).
-    type: path
-    default: /usr/share/ollama/.ollama/models
-  install_dir:
-    description: Where releases live, C(ollama_install_dir).
-    type: path
-    default: /opt/ollama
-  bin_dir:
-    description: Where the link to the program is.
-    type: path
-    default: /usr/local/bin
-  home:
-    description: The account's home directory.
-    type: path
-    default: /usr/share/ollama
-  user:
-    description:
-      - The account that runs the server, C(ollama_user).
-      - It is removed only if it is a system account with that home and no shell.
-    type: str
-    default: ollama
-  group:
-    description: The account's group, C(ollama_group).
-    type: str
-    default: ollama
 notes:
-  - The codes in RV(failure.code) are C(not_root), C(foreign_install), C(command_failed) and
-    C(cannot_drop_privileges).
+  - The codes in RV(failure.code) are C(root_required), C(installation_foreign), C(command_failed) and
+    C(privileges_not_dropped).
 seealso:
   - module: kaido.ollama.release
 """
@@ -117,13 +93,13 @@ from ansible.module_utils.basic import AnsibleModule
 from ..module_utils._core.errors import OllamaError
 from ..module_utils._preflight import uninstall
 from ..module_utils._preflight.paths import check_paths, normal
-from ..module_utils._server.argspec import finish
+from ..module_utils._server.argspec import INSTALLATION, SERVER, finish
 
 
 def run(params: t.Mapping[str, t.Any], check_mode: bool) -> dict[str, t.Any]:
     """Look, plan and remove; returns the module's result."""
     if os.geteuid() != 0:
-        raise OllamaError("not_root", "a server is removed as root; set become: true")
+        raise OllamaError("root_required", "a server is removed as root; set become: true")
     paths = {name: normal(params[name]) for name in ("models_dir", "install_dir", "bin_dir", "home")}
     request = uninstall.UninstallRequest(**{**params, **paths})
     check_paths(request.models_dir, request.install_dir, request.home)
@@ -141,12 +117,8 @@ def main() -> None:
         argument_spec={
             "server": {"type": "bool", "default": True},
             "remove_models": {"type": "bool", "default": False},
-            "models_dir": {"type": "path", "default": "/usr/share/ollama/.ollama/models"},
-            "install_dir": {"type": "path", "default": "/opt/ollama"},
-            "bin_dir": {"type": "path", "default": "/usr/local/bin"},
-            "home": {"type": "path", "default": "/usr/share/ollama"},
-            "user": {"type": "str", "default": "ollama"},
-            "group": {"type": "str", "default": "ollama"},
+            **SERVER,
+            **INSTALLATION,
         },
         supports_check_mode=True,
     )

@@ -8,10 +8,7 @@ PRIVATE to the collection: it may change at any time.
 
 from __future__ import annotations
 
-import contextlib
-import os
-import tempfile
-
+from ..module_utils._core import fs
 from ..module_utils._core.errors import OllamaError
 
 
@@ -21,15 +18,7 @@ def write_atomically(path: str, text: str, *, code: str, option: str) -> None:
     :param code: the code of the failure if it cannot be written.
     :param option: the option that has the path, for messages.
     """
-    temporary = ""
     try:
-        handle, temporary = tempfile.mkstemp(dir=os.path.dirname(path) or ".", prefix=".kaido-")
-        with os.fdopen(handle, "w", encoding="utf-8", errors="replace") as file:
-            file.write(text)
-        os.chmod(temporary, 0o644)
-        os.replace(temporary, path)
+        fs.write_atomic(path, text.encode("utf-8", "replace"))
     except OSError as exc:
-        if temporary:
-            with contextlib.suppress(OSError):
-                os.unlink(temporary)
         raise OllamaError(code, f"{option}: cannot write {path}: {exc.strerror}") from None

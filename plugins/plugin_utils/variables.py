@@ -77,7 +77,7 @@ def check_names(hosts: t.Mapping[str, t.Iterable[str]], ignored: t.Collection[st
     """Refuse unknown variables.
 
     :param hosts: the names of the variables by host.
-    :raises OllamaError: ``unknown_variable``, one sentence for each variable with one of its hosts.
+    :raises OllamaError: ``variable_unknown``, one sentence for each variable with one of its hosts.
     """
     first: dict[str, str] = {}
     similar: dict[str, str | None] = {}
@@ -91,11 +91,11 @@ def check_names(hosts: t.Mapping[str, t.Iterable[str]], ignored: t.Collection[st
             for name, host in sorted(first.items())
         ]
         hint = "" if all(similar.values()) else f"; list variables of your own in {IGNORED}"
-        raise OllamaError("unknown_variable", ". ".join(texts) + hint, variables=sorted(first))
+        raise OllamaError("variable_unknown", ". ".join(texts) + hint, variables=sorted(first))
 
 
 def check_values(playbook: str, values: t.Mapping[str, t.Any]) -> None:
-    """Refuse invalid values of a playbook's variables; raises ``invalid_variable``."""
+    """Refuse invalid values of a playbook's variables; raises ``value_invalid``."""
     options = specifications()[PLAYBOOK_ROLE][playbook]
     problems = []
     for name, option in options.items():
@@ -107,7 +107,7 @@ def check_values(playbook: str, values: t.Mapping[str, t.Any]) -> None:
         elif not _is_valid(values[name], option):
             problems.append(f"{name}: invalid value {reprlib.repr(values[name])}; expected {expected(option)}")
     if problems:
-        raise OllamaError("invalid_variable", ". ".join(problems))
+        raise OllamaError("value_invalid", ". ".join(problems))
 
 
 def _is_valid(value: t.Any, option: Spec) -> bool:

@@ -46,7 +46,7 @@ class _Client:
 
 
 def _human(size: int) -> str:
-    from .pull import human_size
+    from .download import human_size
 
     return human_size(size)
 

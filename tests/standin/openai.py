@@ -6,7 +6,7 @@ from __future__ import annotations
 import time
 import typing as t
 
-from . import api, gguf, gojson, names, runner
+from . import api, gguf, gojson, inference, names, runner
 
 if t.TYPE_CHECKING:
     from .server import Handler, Server
@@ -37,18 +37,18 @@ def model(app: Server, handler: Handler, asked: str) -> None:
 def _complete(app: Server, handler: Handler, chat: bool) -> None:
     try:
         request = handler.read_json()
-        found = api.session(app, request, "completion", "chat" if chat else "generate")
+        found = inference.session(app, request, "completion", "chat" if chat else "generate")
         prompt = request.get("prompt") or "\0".join(str(m.get("content")) for m in request.get("messages") or [])
         if isinstance(prompt, list):
             prompt = "\0".join(map(str, prompt))
         limit = request.get("max_tokens")
         options = {"seed": request.get("seed") or 0, **({"num_predict": limit} if limit else {})}
-        with api.loaded(app, found, request):
+        with inference.loaded(app, found, request):
             answer = runner.answer(
                 found.model.manifest, prompt, options, request.get("response_format"), app.settings.words
             )
             if not request.get("stream"):
-                api.wait_at_the_gate(app, handler)
+                inference.wait_at_the_gate(app, handler)
                 time.sleep(app.settings.token_seconds * len(answer.tokens))
     except api.Failure as error:
         return _failure(handler, error.status, error.text)
@@ -71,7 +71,7 @@ def _complete(app: Server, handler: Handler, chat: bool) -> None:
     handler.begin_stream("text/event-stream")
     for number, token in enumerate([*answer.tokens, None]):
         if number == 1:
-            api.wait_at_the_gate(app, handler)
+            inference.wait_at_the_gate(app, handler)
         text = token or ""
         if token is not None:
             time.sleep(app.settings.token_seconds)
@@ -96,10 +96,10 @@ def completions(app: Server, handler: Handler) -> None:
 def embeddings(app: Server, handler: Handler) -> None:
     try:
         request = handler.read_json()
-        found = api.session(app, request, "embedding", "embeddings")
+        found = inference.session(app, request, "embedding", "embeddings")
         given = request.get("input") or []
         texts = [given] if isinstance(given, str) else given
-        with api.loaded(app, found, request):
+        with inference.loaded(app, found, request):
             length = int(gguf.read_header(found.model.blob).arch("embedding_length") or 64)
     except api.Failure as error:
         return _failure(handler, error.status, error.text)

@@ -6,7 +6,7 @@ from __future__ import annotations
 import re
 import typing as t
 
-from . import api, openai
+from . import api, describe, inference, openai, transfer
 
 Action = t.Callable[..., None]
 
@@ -14,19 +14,19 @@ _TABLE: dict[str, dict[str, Action]] = {
     "/": {"GET": api.root, "HEAD": api.root},
     "/api/version": {"GET": api.version, "HEAD": api.version},
     "/api/status": {"GET": api.status},
-    "/api/tags": {"GET": api.tags, "HEAD": api.tags},
-    "/api/ps": {"GET": api.ps},
-    "/api/show": {"POST": api.show},
-    "/api/pull": {"POST": api.pull_model},
-    "/api/push": {"POST": api.push_model},
-    "/api/create": {"POST": api.create_model},
-    "/api/copy": {"POST": api.copy_model},
-    "/api/delete": {"DELETE": api.delete_model},
-    "/api/blobs/([^/]+)": {"HEAD": api.blob_head, "POST": api.blob_post},
-    "/api/generate": {"POST": api.generate},
-    "/api/chat": {"POST": api.chat},
-    "/api/embed": {"POST": api.embed},
-    "/api/embeddings": {"POST": api.embeddings},
+    "/api/tags": {"GET": describe.tags, "HEAD": describe.tags},
+    "/api/ps": {"GET": describe.ps},
+    "/api/show": {"POST": describe.show},
+    "/api/pull": {"POST": transfer.pull_model},
+    "/api/push": {"POST": transfer.push_model},
+    "/api/create": {"POST": transfer.create_model},
+    "/api/copy": {"POST": transfer.copy_model},
+    "/api/delete": {"DELETE": transfer.delete_model},
+    "/api/blobs/([^/]+)": {"HEAD": transfer.blob_head, "POST": transfer.blob_post},
+    "/api/generate": {"POST": inference.generate},
+    "/api/chat": {"POST": inference.chat},
+    "/api/embed": {"POST": inference.embed},
+    "/api/embeddings": {"POST": inference.embeddings},
     "/v1/models": {"GET": openai.models},
     "/v1/models/(.+)": {"GET": openai.model},
     "/v1/chat/completions": {"POST": openai.chat},

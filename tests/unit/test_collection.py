@@ -5,7 +5,6 @@ from __future__ import annotations
 
 import json
 import re
-import subprocess
 import sys
 import typing as t
 from pathlib import Path
@@ -15,6 +14,7 @@ import yaml
 
 from scripts import dist, tree
 from tests.conftest import ROOT
+from tests.unit.playbook import ansible
 
 ROLES = sorted(path for path in (ROOT / "roles").glob("*") if path.is_dir())
 MODULES = sorted(path.stem for path in (ROOT / "plugins" / "modules").glob("*.py"))
@@ -45,15 +45,8 @@ def prefix(role: Path) -> str:
 
 def ansible_doc(*arguments: str) -> str:
     """What ansible-doc prints; its warnings, which it does not fail on, fail here."""
-    done = subprocess.run(
-        [Path(sys.executable).parent / "ansible-doc", *arguments],
-        cwd=ROOT,
-        stdin=subprocess.DEVNULL,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr
+    done = ansible("ansible-doc", *arguments)
+    assert done.status == 0, done.stderr
     warnings = re.findall(r"\[WARNING\]:.*(?:\n(?!\[).*)*", done.stderr)
     # ansible-core 2.21 warns of a collection inside itself.
     assert not [text for text in warnings if "_protomatter" not in text], done.stderr
@@ -192,19 +185,9 @@ def test_controller_prints_no_secret(tmp_path: Path, mode: str) -> None:
         "bin_dir": str(tmp_path / "bin"),
         "retries": 1,
     }
-    done = subprocess.run(
-        [
-            *(Path(sys.executable).parent / "ansible", "localhost", "-m", "kaido.ollama.release", mode, "-vvv"),
-            *("-a", json.dumps(arguments), "-e", f"ansible_python_interpreter={sys.executable}"),
-        ],
-        cwd=ROOT,
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        check=False,
-    )
-    assert "http://releases.invalid" in done.stdout, done.stdout
-    assert ("FAILED" in done.stdout) == (mode == "--diff"), done.stdout
-    assert "hunter2" not in done.stdout
-    assert "_ansible_new_secrets" not in done.stdout
+    options = ("-a", json.dumps(arguments), "-e", f"ansible_python_interpreter={sys.executable}")
+    output = ansible("ansible", "localhost", "-m", "kaido.ollama.release", mode, "-vvv", *options).output
+    assert "http://releases.invalid" in output, output
+    assert ("FAILED" in output) == (mode == "--diff"), output
+    assert "hunter2" not in output
+    assert "_ansible_new_secrets" not in output

@@ -7,8 +7,6 @@ from __future__ import annotations
 
 import ast
 import re
-import subprocess
-import sys
 import typing as t
 from pathlib import Path
 
@@ -16,6 +14,7 @@ import pytest
 import yaml
 
 from tests.conftest import ROOT
+from tests.unit.playbook import ansible
 
 BLOCK = re.compile(r"^( *)```yaml\n(.*?)^\1```$", re.MULTILINE | re.DOTALL)
 PAGES = sorted(
@@ -91,15 +90,8 @@ def syntax_errors(tmp_path: Path, text: str) -> str:
     """What ansible-playbook says about a playbook; '' if it is valid."""
     path = tmp_path / "examples.yml"
     path.write_text(text)
-    done = subprocess.run(
-        [Path(sys.executable).parent / "ansible-playbook", "-i", "localhost,", "--syntax-check", str(path)],
-        cwd=ROOT,
-        stdin=subprocess.DEVNULL,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    return "" if done.returncode == 0 else done.stderr
+    done = ansible("ansible-playbook", "-i", "localhost,", "--syntax-check", path)
+    return "" if done.status == 0 else done.stderr
 
 
 def tasks(loaded: t.Any) -> t.Iterator[dict[str, t.Any]]:

@@ -38,3 +38,19 @@ def test_imports_go_down(path: Path) -> None:
             package = (node.module or "").split(".")[0]
             assert order.index(package) > order.index(path.parent.name), f"{path.name} imports {package}"
         assert not (isinstance(node, ast.ImportFrom) and node.level > 2)
+
+
+def test_only_one_file_starts_programs() -> None:
+    """`command` has a timeout, a limit for the output and a fixed locale."""
+    starting = re.compile(
+        r"^\s*(?:import subprocess|from subprocess)|\.run_command\(|\bos\.(?:system|popen|exec\w+|spawn\w+)\(",
+        re.MULTILINE,
+    )
+    found = [path.name for path in (ROOT / "plugins").rglob("*.py") if starting.search(path.read_text())]
+    assert found == ["command.py"]
+
+
+def test_only_one_file_of_the_unit_tests_starts_ansible() -> None:
+    programs = re.compile(r'parent / ["]ansible|with_name\(["]ansible')
+    found = [path.name for path in (ROOT / "tests/unit").rglob("*.py") if programs.search(path.read_text())]
+    assert found == []

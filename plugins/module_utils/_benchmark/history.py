@@ -14,10 +14,10 @@ import os
 import typing as t
 from urllib.parse import quote
 
+from .._core import fs
 from .._core.errors import OllamaError
 from .._core.http import parse_json
 from .._core.owner import read_regular
-from .._store.findings import write
 from . import plots, results
 from .document import checked
 
@@ -68,12 +68,12 @@ def keep(folder: str, host: str, document: results.Document, threshold: float) -
     """Write a result and compare it with the previous one; returns path, compared_with and regressions.
 
     :param document: as the host returned it; only what the schema contains is written.
-    :raises OllamaError: ``results_unwritable``, ``bad_answer`` for a result of another form.
+    :raises OllamaError: ``results_unwritable``, ``response_invalid`` for a result of another form.
     """
     try:
         document = {**checked(document), "inventory_hostname": host}
     except ValueError as exc:
-        raise OllamaError("bad_answer", f"{host}: {exc}") from None
+        raise OllamaError("response_invalid", f"{host}: {exc}") from None
     before, regressions = None, []
     for path in reversed(paths(folder, host)):
         previous = load(path)
@@ -84,7 +84,7 @@ def keep(folder: str, host: str, document: results.Document, threshold: float) -
     path = os.path.join(directory(folder, host), f"{name}.json")
     try:
         os.makedirs(os.path.dirname(path), exist_ok=True)
-        write(path, json.dumps(document, indent=1, sort_keys=True) + "\n")
+        fs.write_atomic(path, json.dumps(document, indent=1, sort_keys=True) + "\n")
     except OSError as exc:
         raise OllamaError("results_unwritable", f"results_dir: cannot write {path}: {exc.strerror}") from None
     return {"path": path, "compared_with": before, "regressions": regressions}

@@ -86,7 +86,7 @@ class Benchmark:
     def run(self, names: t.Sequence[Name]) -> results.Document:
         """Measure the models; returns the document. A model that fails has its failure in its row.
 
-        :raises OllamaError: ``not_found`` for models that are not installed, before anything is loaded.
+        :raises OllamaError: ``model_missing`` for models that are not installed, before anything is loaded.
         """
         self.loaded.require(names)
         version = self.client.version()

@@ -122,7 +122,7 @@ def generate(endpoint: Endpoint, body: t.Mapping[str, t.Any], timeout: float, un
     """Send a prompt and time the answer; returns the sample.
 
     :raises OllamaError: as `Endpoint.post`; ``server_error`` for an error in the stream, ``runner_failed`` where the
-        answer is not complete, ``bad_answer``.
+        answer is not complete, ``response_invalid``.
     """
     started = time.monotonic()
     first: float | None = None
@@ -161,7 +161,7 @@ def embed(endpoint: Endpoint, body: t.Mapping[str, t.Any], timeout: float, until
     answer = _parse(text, stream.url)
     count = len(answer.get("embeddings") or [])
     if count != len(body["input"]):
-        raise OllamaError("bad_answer", f"{stream.url}: {count} embeddings; expected {len(body['input'])}")
+        raise OllamaError("response_invalid", f"{stream.url}: {count} embeddings; expected {len(body['input'])}")
     return {"seconds": seconds, "texts": count, "prompt_tokens": answer.get("prompt_eval_count", 0)}
 
 
@@ -169,7 +169,7 @@ def _parse(text: bytes, url: str) -> dict[str, t.Any]:
     try:
         parsed = parse_json(text)
     except ValueError:
-        raise OllamaError("bad_answer", f"{url}: the answer is not JSON", url=url) from None
+        raise OllamaError("response_invalid", f"{url}: the answer is not JSON", url=url) from None
     event: dict[str, t.Any] = check(parsed, _LINE, url)
     if event.get("error"):
         raise OllamaError("server_error", f"{url}: the server returned: {event['error']}", url=url)

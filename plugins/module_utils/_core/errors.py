@@ -22,7 +22,7 @@ MASKED = "VALUE_SPECIFIED_IN_NO_LOG_PARAMETER"
 _ERRNO = {
     errno.ENOSPC: "disk_full",
     errno.EDQUOT: "disk_full",
-    errno.EROFS: "read_only",
+    errno.EROFS: "filesystem_read_only",
     errno.EACCES: "permission_denied",
     errno.EPERM: "permission_denied",
 }
@@ -53,8 +53,8 @@ class OllamaError(Exception):
 def as_failure(exc: Exception) -> OllamaError:
     """Return an exception as a coded failure; an `OllamaError` is returned unchanged.
 
-    Errors of the system have the codes ``disk_full``, ``read_only``, ``permission_denied`` and ``os_error``; any other
-    exception is an ``internal_error`` of this collection.
+    Errors of the system have the codes ``disk_full``, ``filesystem_read_only``, ``permission_denied`` and ``os_error``;
+    any other exception is an ``internal_error`` of this collection.
     """
     if isinstance(exc, OllamaError):
         return exc

@@ -10,26 +10,20 @@ PRIVATE to the collection: it may change at any time.
 
 from __future__ import annotations
 
-import base64
-import contextlib
-import functools
 import http.client
-import io
 import json as jsonlib
-import os
-import re
 import socket
 import ssl
 import time
 import typing as t
 from dataclasses import dataclass
-from urllib.parse import SplitResult, quote, unquote, urljoin, urlsplit
+from urllib.parse import SplitResult, urljoin, urlsplit
 
 from . import proxy as proxy_module
 from . import text as text_module
+from .connection import USER_AGENT, Limits, origin, send
 from .errors import OllamaError
 
-USER_AGENT = "kaido.ollama"
 # Bytes of one line of a stream; those of a server are below one kilobyte.
 _LINE_LIMIT = 1 << 20
 _MAX_REDIRECTS = 5
@@ -48,12 +42,12 @@ class Response:
     body: bytes
 
     def json(self) -> t.Any:
-        """Parse the body; raises OllamaError ``bad_answer`` when it is not JSON."""
+        """Parse the body; raises OllamaError ``response_invalid`` when it is not JSON."""
         try:
             return parse_json(self.body)
         except ValueError:
             raise OllamaError(
-                "bad_answer",
+                "response_invalid",
                 f"{self.url} answered {self.status} with something that is not JSON: {self.text(80)!r}",
                 url=self.url,
             ) from None
@@ -75,79 +69,10 @@ def parse_json(body: str | bytes) -> t.Any:
         raise ValueError("it is nested too deep") from None
 
 
-class _Limits:
-    """The time limits of the socket of one request.
-
-    :ivar timeout: seconds that a single read or write may take.
-    :ivar until: when, on the monotonic clock, the present part of the answer has to be complete.
-    """
-
-    def __init__(self, timeout: float, deadline: float) -> None:
-        self.timeout = timeout
-        self.deadline = deadline
-        self.until = deadline
-
-    def allow(self, seconds: float) -> None:
-        """Set the seconds for the next part of the response."""
-        self.until = min(self.deadline, time.monotonic() + seconds)
-
-    def left(self) -> float:
-        """Return the seconds left for the next read; raises TimeoutError where none are left."""
-        left = min(self.timeout, self.until - time.monotonic())
-        if left <= 0:
-            raise socket.timeout("the time is over")
-        return left
-
-
-class _Socket:
-    """A socket as http.client uses it, with `_Limits`."""
-
-    def __init__(self, raw: socket.socket, limits: _Limits) -> None:
-        self._raw = raw
-        self._limits = limits
-
-    def sendall(self, data: bytes) -> None:
-        self._raw.settimeout(self._limits.timeout)
-        self._raw.sendall(data)
-
-    def makefile(self, _mode: str) -> io.BufferedReader:
-        return io.BufferedReader(_Reader(self._raw, self._limits), 1 << 16)
-
-    def close(self) -> None:
-        """Do nothing: the answer has the connection, and closes it with itself."""
-
-
-class _Shared(_Socket):
-    """A socket that stays open when the answer that was read from it is closed."""
-
-    def makefile(self, _mode: str) -> io.BufferedReader:
-        return io.BufferedReader(_Reader(self._raw, self._limits, closes=False), 1 << 16)
-
-
-class _Reader(io.RawIOBase):
-    def __init__(self, raw: socket.socket, limits: _Limits, *, closes: bool = True) -> None:
-        super().__init__()
-        self._raw = raw
-        self._limits = limits
-        self._closes = closes
-
-    def readable(self) -> bool:
-        return True
-
-    def readinto(self, buffer: t.Any) -> int:
-        self._raw.settimeout(self._limits.left())
-        return self._raw.recv_into(buffer)
-
-    def close(self) -> None:
-        if self._closes:
-            self._raw.close()
-        super().close()
-
-
 class Stream:
     """A response whose body is read in parts. Use it as a context manager."""
 
-    def __init__(self, url: str, raw: http.client.HTTPResponse, limits: _Limits) -> None:
+    def __init__(self, url: str, raw: http.client.HTTPResponse, limits: Limits) -> None:
         self.url = url
         self.status: int = raw.status
         self.headers = {key.lower(): value for key, value in raw.headers.items()}
@@ -161,7 +86,7 @@ class Stream:
         self._raw.close()
 
     def read(self, size: int) -> bytes:
-        """Return up to size bytes, ``b""`` at the end; raises ``stalled`` or ``connection_lost``."""
+        """Return up to size bytes, ``b""`` at the end; raises ``connection_stalled`` or ``connection_lost``."""
         self._limits.allow(self._limits.timeout + size / _SLOWEST)
         try:
             return self._raw.read(size)
@@ -177,7 +102,7 @@ class Stream:
                 raise _transport_error(self.url, exc, reading=True) from exc
             if len(line) > _LINE_LIMIT:
                 raise OllamaError(
-                    "bad_answer", f"{self.url} sent a line of more than {_LINE_LIMIT} bytes", url=self.url
+                    "response_invalid", f"{self.url} sent a line of more than {_LINE_LIMIT} bytes", url=self.url
                 )
             if not line:
                 return
@@ -202,7 +127,7 @@ def request(
     """Send a request and read the complete response; parameters and errors as in `open_stream`.
 
     :param timeout: seconds that any single write, and then the whole answer, may take.
-    :param read_limit: bytes; a longer body raises ``bad_answer`` instead of filling the memory.
+    :param read_limit: bytes; a longer body raises ``response_invalid`` instead of filling the memory.
     """
     with open_stream(
         method,
@@ -226,7 +151,7 @@ def request(
                 break
             size += len(chunk)
             if size > read_limit:
-                raise OllamaError("bad_answer", f"{url} answered more than {read_limit} bytes", url=url)
+                raise OllamaError("response_invalid", f"{url} answered more than {read_limit} bytes", url=url)
             chunks.append(chunk)
         return Response(url, stream.status, stream.headers, b"".join(chunks))
 
@@ -256,22 +181,22 @@ def open_stream(
     :param environment: variables such as ``HTTPS_PROXY``, ``NO_PROXY`` and ``SSL_CERT_FILE``, in place of this
         process's own.
     :param until: when, on the monotonic clock, the whole answer has to be there.
-    :raises OllamaError: ``unreachable``, ``tls``, ``stalled``, ``connection_lost``, ``redirect_refused``,
-        ``invalid_proxy``, ``bad_answer`` or ``invalid_url``; never for an HTTP status.
+    :raises OllamaError: ``server_unreachable``, ``tls_failed``, ``connection_stalled``, ``connection_lost``,
+        ``redirect_refused``, ``url_invalid`` or ``response_invalid``; never for an HTTP status.
     """
     all_headers = {"User-Agent": USER_AGENT, **(headers or {})}
     if json is not None:
         data = jsonlib.dumps(json).encode()
         all_headers.setdefault("Content-Type", "application/json")
     here = _parse_url(url)
-    origin, hops = here, 0
+    first, hops = here, 0
     way = proxy_module.own_environment() if environment is None else environment
     _check_tls(tls_only, here)
     while True:
-        limits = _Limits(timeout, until)
+        limits = Limits(timeout, until)
         shown = here.geturl()
         try:
-            raw = _send(method, here, data, all_headers, limits, ca_path, way)
+            raw = send(method, here, data, all_headers, limits, ca_path, way)
         except OllamaError:
             raise
         except Exception as exc:
@@ -285,7 +210,7 @@ def open_stream(
         if hops > _MAX_REDIRECTS:
             raise OllamaError("redirect_refused", f"{url} leads to more than {_MAX_REDIRECTS} redirects", url=url)
         _check_tls(tls_only, target)
-        if _origin(target) != _origin(origin):
+        if origin(target) != origin(first):
             all_headers = {key: value for key, value in all_headers.items() if key.lower() not in _SECRET_HEADERS}
         here = target
 
@@ -299,11 +224,7 @@ def _parse_url(url: str) -> SplitResult:
                 return parts
     except ValueError:
         pass
-    raise OllamaError("invalid_url", f"{url!r}: invalid URL; expected http://host:port or https://host:port", url=url)
-
-
-def _origin(url: SplitResult) -> tuple[str, str, int]:
-    return url.scheme, (url.hostname or "").lower(), url.port or (443 if url.scheme == "https" else 80)
+    raise OllamaError("url_invalid", f"{url!r}: invalid URL; expected http://host:port or https://host:port", url=url)
 
 
 def _check_tls(tls_only: bool, url: SplitResult) -> None:
@@ -329,7 +250,7 @@ def _redirect(here: SplitResult, location: str) -> SplitResult:
     if here.scheme == "https" and there.scheme != "https":
         raise refused("it leads from https to http")
     same_host = (there.hostname or "").lower() == (here.hostname or "").lower()
-    same_port = _origin(here)[2] == _origin(there)[2] or here.scheme != there.scheme
+    same_port = origin(here)[2] == origin(there)[2] or here.scheme != there.scheme
     if not (same_host and same_port):
         if there.scheme != "https":
             raise refused("another host is only followed over https")
@@ -338,122 +259,15 @@ def _redirect(here: SplitResult, location: str) -> SplitResult:
     return there
 
 
-def _send(
-    method: str,
-    url: SplitResult,
-    data: bytes | t.IO[bytes] | None,
-    headers: t.Mapping[str, str],
-    limits: _Limits,
-    ca_path: str | None,
-    environment: t.Mapping[str, str],
-) -> http.client.HTTPResponse:
-    """Connect, directly or through a proxy, and return the response when its headers have arrived."""
-    proxy = proxy_module.proxy_for(url, environment)
-    scheme, host, port = _origin(url)
-    target = _quoted((url.path or "/") + (f"?{url.query}" if url.query else ""))
-    sent = {**headers, "Connection": "close"}
-    if url.username is not None and "Authorization" not in sent:
-        sent["Authorization"] = _basic(url)
-    where = (_ascii(proxy.hostname or ""), proxy.port or 80) if proxy else (_ascii(host), port)
-    name = _bracketed(_ascii(host)) + ("" if port == (443 if scheme == "https" else 80) else f":{port}")
-    limits.allow(limits.timeout)
-    try:
-        raw = socket.create_connection(where, timeout=limits.left())
-    except OSError as exc:
-        if not proxy:
-            raise
-        text = f"cannot reach the proxy {where[0]}:{where[1]} for {url.geturl()}: {exc}"
-        raise OllamaError("unreachable", text, url=url.geturl()) from exc
-    try:
-        if proxy and scheme == "https":
-            _tunnel(_Shared(raw, limits), proxy, f"{_bracketed(host)}:{port}", url)
-        elif proxy:
-            target = f"http://{name}{target}"
-            if proxy.username is not None:
-                sent["Proxy-Authorization"] = _basic(proxy)
-        if scheme == "https":
-            raw.settimeout(limits.left())
-            context = _context(
-                ca_path,
-                proxy_module.variable(environment, "SSL_CERT_FILE"),
-                proxy_module.variable(environment, "SSL_CERT_DIR"),
-            )
-            raw = context.wrap_socket(raw, server_hostname=_ascii(host))
-        connection = http.client.HTTPConnection(_bracketed(_ascii(host)), port)
-        connection.sock = t.cast("socket.socket", _Socket(raw, limits))
-        sent["Host"] = name
-        connection.request(method, target, body=data, headers=sent)
-        # The wait for a first byte may be as long as any read; so may the rest of the headers.
-        limits.allow(2 * limits.timeout)
-        return connection.getresponse()
-    except BaseException:
-        raw.close()
-        raise
-
-
-def _tunnel(connection: _Shared, proxy: SplitResult, target: str, url: SplitResult) -> None:
-    lines = [f"CONNECT {target} HTTP/1.1", f"Host: {target}", f"User-Agent: {USER_AGENT}"]
-    if proxy.username is not None:
-        lines.append(f"Proxy-Authorization: {_basic(proxy)}")
-    connection.sendall("\r\n".join([*lines, "", ""]).encode("latin-1", "replace"))
-    answer = http.client.HTTPResponse(t.cast("socket.socket", connection), method="CONNECT")
-    answer.begin()
-    if answer.status != 200:
-        raise OllamaError(
-            "unreachable",
-            f"the proxy {proxy.hostname}:{proxy.port or 80} refused {url.geturl()}: {answer.status} {answer.reason}",
-            url=url.geturl(),
-        )
-
-
-def _quoted(target: str) -> str:
-    """Return a request target in ASCII, as browsers write it."""
-    return re.sub(r"[^!-~]", lambda match: quote(match.group().encode("utf-8", "replace")), target)
-
-
-def _basic(url: SplitResult) -> str:
-    pair = f"{unquote(url.username or '')}:{unquote(url.password or '')}"
-    return "Basic " + base64.b64encode(pair.encode("utf-8", "replace")).decode()
-
-
-def _bracketed(host: str) -> str:
-    return f"[{host}]" if ":" in host else host
-
-
-def _ascii(host: str) -> str:
-    return host if host.isascii() else host.encode("idna").decode()
-
-
-@functools.lru_cache(maxsize=8)
-def _context(ca_path: str | None, cert_file: str, cert_dir: str) -> ssl.SSLContext:
-    """Return the trusted authorities: ca_path only, or those of the system and of Go's two variables."""
-    if ca_path:
-        if not os.path.exists(ca_path):
-            raise OllamaError("tls", f"ca_path: {ca_path} does not exist")
-        folder = os.path.isdir(ca_path)
-        return ssl.create_default_context(cafile=None if folder else ca_path, capath=ca_path if folder else None)
-    context = ssl.create_default_context()
-    if cert_file:
-        if not os.path.isfile(cert_file):
-            raise OllamaError("tls", f"SSL_CERT_FILE: {cert_file} is not a file")
-        context.load_verify_locations(cafile=cert_file)
-    for directory in filter(os.path.isdir, cert_dir.split(":")):
-        for name in sorted(os.listdir(directory)):
-            # Go skips what is no certificate, too.
-            with contextlib.suppress(OSError, ssl.SSLError):
-                context.load_verify_locations(cafile=os.path.join(directory, name))
-    return context
-
-
 def _transport_error(url: str, exc: Exception, *, reading: bool) -> Exception:
     """Return exceptions of http.client, socket and ssl as failures with one of five codes."""
     if isinstance(exc, (socket.timeout, TimeoutError)):
-        return OllamaError("stalled", f"{url} did not answer, or too slowly", url=url)
+        return OllamaError("connection_stalled", f"{url} did not answer, or too slowly", url=url)
     if isinstance(exc, (ssl.SSLError, ssl.CertificateError)):
-        return OllamaError("tls", f"{url}: {exc}", url=url)
+        return OllamaError("tls_failed", f"{url}: {exc}", url=url)
     if isinstance(exc, (http.client.HTTPException, OSError, ValueError)):
         if reading or isinstance(exc, (http.client.HTTPException, ConnectionResetError, BrokenPipeError)):
             why = text_module.printable(str(exc)[:200]).strip() or type(exc).__name__
             return OllamaError("connection_lost", f"the connection to {url} broke: {why}", url=url)
-        return OllamaError("unreachable", f"cannot reach {url}: {exc}", url=url)
+        return OllamaError("server_unreachable", f"cannot reach {url}: {exc}", url=url)
     return exc

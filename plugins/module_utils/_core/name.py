@@ -69,12 +69,12 @@ def parse(text: t.Any, *, allow_cloud: bool = False, what: str = "name") -> Name
 
     :param allow_cloud: accept tags that run in the cloud (``cloud``, ``…-cloud``).
     :param what: the name of the value in messages.
-    :raises OllamaError: ``invalid_name``, or ``cloud_model`` for a cloud tag that was not allowed.
+    :raises OllamaError: ``name_invalid``, or ``model_in_cloud`` for a cloud tag that was not allowed.
     """
 
     def invalid(why: str) -> OllamaError:
         return OllamaError(
-            "invalid_name",
+            "name_invalid",
             f"{what}: invalid name {text!r}: {why}; expected [host/][namespace/]model[:tag]",
             name=text,
         )
@@ -104,7 +104,7 @@ def parse(text: t.Any, *, allow_cloud: bool = False, what: str = "name") -> Name
         raise invalid("the tag 'local' is reserved, Ollama drops it")
     if name.is_cloud and not allow_cloud:
         raise OllamaError(
-            "cloud_model",
+            "model_in_cloud",
             f"{what}: {text!r} runs in the cloud: prompts would leave this host; allow_cloud: true permits that",
             name=text,
         )
@@ -115,13 +115,13 @@ def parse(text: t.Any, *, allow_cloud: bool = False, what: str = "name") -> Name
 def parse_digest(text: t.Any, *, what: str = "digest") -> str:
     """Return a digest as ``sha256:<64 hex>``; the prefix may be missing, case does not matter.
 
-    :raises OllamaError: ``invalid_digest``.
+    :raises OllamaError: ``digest_invalid``.
     """
     digest = str(text).strip().lower()
     if not digest.startswith("sha256:"):
         digest = "sha256:" + digest
     if not _DIGEST.match(digest):
         raise OllamaError(
-            "invalid_digest", f"{what}: invalid digest {text!r}; expected sha256: and 64 hexadecimal digits"
+            "digest_invalid", f"{what}: invalid digest {text!r}; expected sha256: and 64 hexadecimal digits"
         )
     return digest

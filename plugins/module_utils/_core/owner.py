@@ -136,7 +136,7 @@ def acting_as(identity: Identity) -> t.Iterator[None]:
 
     Does nothing where this process is not root or already acts so. Threads started inside inherit the identity.
 
-    :raises OllamaError: ``cannot_drop_privileges`` where the system does not allow it; nothing was accessed then.
+    :raises OllamaError: ``privileges_not_dropped`` where the system does not allow it; nothing was accessed then.
     """
     if identity.uid == os.geteuid() or os.geteuid() != 0:
         yield
@@ -153,7 +153,7 @@ def _become(uid: int, gid: int, groups: t.Sequence[int]) -> None:
     numbers = _SYSCALLS.get(platform.machine()) if struct.calcsize("P") == 8 else None
     if not numbers:
         raise OllamaError(
-            "cannot_drop_privileges", f"cannot act as user {uid} on {platform.machine()}: unsupported architecture"
+            "privileges_not_dropped", f"cannot act as user {uid} on {platform.machine()}: unsupported architecture"
         )
     setresuid, setresgid, setgroups = numbers
     array = (ctypes.c_uint32 * max(1, len(groups)))(*groups)
@@ -163,7 +163,7 @@ def _become(uid: int, gid: int, groups: t.Sequence[int]) -> None:
     for call in (change_user, *change_groups) if uid == 0 else (*change_groups, change_user):
         _syscall(*call)
     if (os.geteuid(), os.getegid()) != (uid, gid):
-        raise OllamaError("cannot_drop_privileges", f"the kernel did not change the user ID to {uid}")
+        raise OllamaError("privileges_not_dropped", f"the kernel did not change the user ID to {uid}")
 
 
 def _syscall(number: int, *arguments: t.Any) -> None:
@@ -171,7 +171,7 @@ def _syscall(number: int, *arguments: t.Any) -> None:
     values = [ctypes.c_long(item) if isinstance(item, int) else item for item in arguments]
     if libc.syscall(ctypes.c_long(number), *values) != 0:
         code = ctypes.get_errno()
-        raise OllamaError("cannot_drop_privileges", f"cannot change the user ID: {os.strerror(code)}")
+        raise OllamaError("privileges_not_dropped", f"cannot change the user ID: {os.strerror(code)}")
 
 
 def open_regular(path: str, flags: int = os.O_RDONLY, mode: int = 0o600, dir_fd: int | None = None) -> int:

@@ -10,11 +10,11 @@ from __future__ import annotations
 
 import contextlib
 import json
-import os
 import threading
 import time
 import typing as t
 
+from . import fs
 from . import text as text_module
 
 _EVERY = 1.0
@@ -88,7 +88,4 @@ class Progress:
             )
             # A failure to write the progress does not stop a pull.
             with contextlib.suppress(OSError):
-                temporary = f"{self.path}.tmp"
-                with open(temporary, "w", encoding="utf-8") as file:
-                    file.write(text)
-                os.replace(temporary, self.path)
+                fs.write_atomic(self.path, text, 0o600)

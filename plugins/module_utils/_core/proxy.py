@@ -28,7 +28,7 @@ def parse_environment(values: t.Mapping[str, t.Any], *, what: str) -> dict[str, 
     """Return the variables of an option, names in upper case.
 
     :param what: the option, for messages.
-    :raises OllamaError: ``invalid_option`` for another variable, another type, or a proxy that is none.
+    :raises OllamaError: ``value_invalid`` for another variable, another type, or a proxy that is none.
     """
     result: dict[str, str] = {}
     for name, value in values.items():
@@ -36,7 +36,7 @@ def parse_environment(values: t.Mapping[str, t.Any], *, what: str) -> dict[str, 
         known = key in VARIABLES and (name == key or key in _PROXIES)
         if not known or not isinstance(value, str):
             raise OllamaError(
-                "invalid_option",
+                "value_invalid",
                 f"{what}: invalid variable {str(name)[:40]!r}; expected texts for {', '.join(VARIABLES)}",
             )
         # Go reads the name in capitals first.
@@ -65,7 +65,7 @@ def variable(environment: t.Mapping[str, str], name: str) -> str:
 def proxy_for(url: SplitResult, environment: t.Mapping[str, str]) -> SplitResult | None:
     """Return the proxy for a URL, or None for a direct connection.
 
-    :raises OllamaError: ``invalid_proxy`` for a proxy that is no URL or is not spoken to over HTTP.
+    :raises OllamaError: ``url_invalid`` for a proxy that is no URL or is not spoken to over HTTP.
     """
     name = f"{url.scheme.upper()}_PROXY"
     text = variable(environment, name)
@@ -74,7 +74,7 @@ def proxy_for(url: SplitResult, environment: t.Mapping[str, str]) -> SplitResult
     proxy = _parse_proxy(text, name)
     if proxy.scheme != "http":
         raise OllamaError(
-            "invalid_proxy",
+            "url_invalid",
             f"{name}: {text!r}: a {proxy.scheme} proxy cannot be used for requests of this collection; expected"
             " http://host:port",
         )
@@ -88,7 +88,7 @@ def _parse_proxy(text: str, name: str) -> SplitResult:
             return proxy
     except ValueError:
         pass
-    raise OllamaError("invalid_proxy", f"{name}: invalid value {text!r}; expected a URL such as http://proxy.lan:3128")
+    raise OllamaError("url_invalid", f"{name}: invalid value {text!r}; expected a URL such as http://proxy.lan:3128")
 
 
 def is_excepted(host: str, port: int, no_proxy: str) -> bool:

@@ -64,7 +64,7 @@ def _decode(text: str) -> str:
 def check(wanted: str, root: str = "/") -> None:
     """Refuse a server that listens elsewhere than on the wanted address, whatever made it do so.
 
-    :raises OllamaError: ``wrong_address``.
+    :raises OllamaError: ``address_mismatch``.
     """
     address = parse_address(wanted, SERVER_PORT)
     sockets = list(listening(root))
@@ -77,7 +77,7 @@ def check(wanted: str, root: str = "/") -> None:
     if wrong or not here:
         found = ", ".join(sorted({str(socket) for socket in wrong})) or "nowhere"
         raise OllamaError(
-            "wrong_address",
+            "address_mismatch",
             f"ollama_settings.host: {wanted!r} was asked for, but the server listens on {found}: "
             "does a drop-in of the unit set OLLAMA_HOST?",
             expected=wanted,

@@ -70,7 +70,7 @@ def plan(request: Request, target: Target, system: System, cards: t.Sequence[Car
         return result
     if target.installer:
         raise refuse(
-            "foreign_install",
+            "installation_foreign",
             "a driver was installed by NVIDIA's .run file, which package managers cannot replace. Options: run "
             "nvidia-uninstall; set gpu_driver_vendor: none",
         )
@@ -132,7 +132,7 @@ def required_headers(target: Target, system: System, kernel: str) -> list[str]:
     if kernel in target.with_headers:
         return []
     raise refuse(
-        "kernel_headers",
+        "kernel_headers_unknown",
         f"kernel {kernel} is not one of {system.label}, so the package with its headers is unknown. Options: install "
         "its "
         f"headers from the source of that kernel, so that /lib/modules/{kernel}/build exists; boot a kernel of "
@@ -143,7 +143,7 @@ def required_headers(target: Target, system: System, kernel: str) -> list[str]:
 def enablerepo(target: Target, system: System) -> list[str]:
     if "epel" in system.enablerepo and target.os_id == "rhel" and not target.epel:
         raise refuse(
-            "epel",
+            "epel_missing",
             "the driver requires dkms from EPEL, and RHEL has no package epel-release. Options: configure EPEL on this "
             "host (https://docs.fedoraproject.org/en-US/epel/); set gpu_driver_vendor: none",
         )
@@ -166,7 +166,7 @@ def _choose(request: Request, target: Target, system: System, fits: _Range, kern
     if not offers:
         there = ", ".join(offer.source for offer in system.offers)
         raise refuse(
-            "source",
+            "source_unsuitable",
             f"gpu_driver_source: invalid value {request.source!r}; expected auto or {there} for {system.label}",
         )
     reasons = []
@@ -176,7 +176,7 @@ def _choose(request: Request, target: Target, system: System, fits: _Range, kern
             return (offer, *found)
         reasons.append(f"{offer.label} {found}")
     raise refuse(
-        "no_driver",
+        "driver_unavailable",
         f"no driver for this host ({system.label}, kernel {kernel}): {'; '.join(reasons)}. Options: "
         f"{'; '.join(_options(request, fits))}",
     )

@@ -31,14 +31,14 @@ def plan(request: Request, target: Target) -> DriverPlan:
     system = driver_systems.find(target.os_id, target.os_like, target.os_version)
     if system is None:
         raise refuse(
-            "system",
+            "system_unsupported",
             f"unsupported system {target.os_id} {target.os_version or 'without a version'}; expected one of "
             f"{driver_systems.names()}. Options: install the driver yourself and set gpu_driver_vendor: none",
         )
     result.family = system.family
     if request.hold and system.family == "rpm":
         raise refuse(
-            "hold",
+            "package_held",
             f"gpu_driver_hold: invalid value true; expected false for {system.label}, where the repository file pins "
             "the "
             "branch",
@@ -88,5 +88,7 @@ _PLATFORMS = {
 def _elsewhere(request: Request, target: Target, result: DriverPlan) -> DriverPlan:
     why = _PLATFORMS[target.platform]
     if request.vendor != "auto":
-        raise refuse("platform", f"gpu_driver_vendor: invalid value {request.vendor!r}; expected auto, as {why}")
+        raise refuse(
+            "platform_unsupported", f"gpu_driver_vendor: invalid value {request.vendor!r}; expected auto, as {why}"
+        )
     return DriverPlan(kernel=result.kernel, notes=[why])

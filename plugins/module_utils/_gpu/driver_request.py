@@ -156,20 +156,24 @@ def validate(request: Request) -> None:
             f"auto or one of {', '.join(supported)}{old}",
         )
     if request.kernel and (not _KERNEL.fullmatch(request.kernel) or ".." in request.kernel):
-        raise _invalid("kernel", "kernel", request.kernel, "the output of uname -r, for example 6.12.117+deb13-amd64")
+        raise _invalid(
+            "kernel_invalid", "kernel", request.kernel, "the output of uname -r, for example 6.12.117+deb13-amd64"
+        )
     for pci_id in request.cards:
         if not _CARD.fullmatch(pci_id):
             raise _invalid(
-                "card",
+                "card_invalid",
                 "cards",
                 pci_id,
                 "PCI IDs of GPUs of NVIDIA (10de), AMD (1002) or Intel (8086), such as 10de:2684",
             )
     if request.amdgpu_dkms and request.amdgpu_dkms not in AMDGPU_VERSIONS:
         expected = f"an empty text for the kernel's own driver, or one of {', '.join(AMDGPU_VERSIONS)}, in quotes"
-        raise _invalid("amdgpu_version", "amdgpu_dkms", request.amdgpu_dkms, expected)
+        raise _invalid("amdgpu_version_unknown", "amdgpu_dkms", request.amdgpu_dkms, expected)
     if request.key_fingerprint and not _FINGERPRINT.fullmatch(request.fingerprint):
-        raise _invalid("key_fingerprint", "key_fingerprint", request.key_fingerprint, "40 hexadecimal digits")
+        raise _invalid("key_fingerprint_invalid", "key_fingerprint", request.key_fingerprint, "40 hexadecimal digits")
     for unit in request.sleep_services:
         if not _UNIT.fullmatch(unit):
-            raise _invalid("sleep_services", "sleep_services", unit, "names of systemd units, such as ollama.service")
+            raise _invalid(
+                "sleep_services_invalid", "sleep_services", unit, "names of systemd units, such as ollama.service"
+            )

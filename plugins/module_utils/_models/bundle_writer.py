@@ -90,7 +90,9 @@ class Export:
                 return self.store.open_blob(f"sha256:{file.digest}")
             return os.fdopen(open_regular(file.path), "rb")
         except OSError as exc:
-            raise OllamaError("damaged", f"{file.path} cannot be read: {exc.strerror}; nothing was exported") from None
+            raise OllamaError(
+                "model_damaged", f"{file.path} cannot be read: {exc.strerror}; nothing was exported"
+            ) from None
 
 
 def collect(store: Store, names: t.Sequence[Name], releases: t.Mapping[str, File]) -> Export:
@@ -98,7 +100,7 @@ def collect(store: Store, names: t.Sequence[Name], releases: t.Mapping[str, File
 
     :param names: empty means all.
     :param releases: the archives of a release, by member name.
-    :raises OllamaError: ``not_found``, ``damaged``.
+    :raises OllamaError: ``model_missing``, ``model_damaged``.
     """
     export = Export(store, {}, {}, dict(releases))
     entries = [_entry(store, name) for name in names] if names else store.entries()
@@ -118,13 +120,13 @@ def collect(store: Store, names: t.Sequence[Name], releases: t.Mapping[str, File
 
 
 def _damaged(entry: Entry, why: str) -> OllamaError:
-    return OllamaError("damaged", f"{entry.name}: {why}; repair it first", name=str(entry.name))
+    return OllamaError("model_damaged", f"{entry.name}: {why}; repair it first", name=str(entry.name))
 
 
 def _entry(store: Store, name: Name) -> Entry:
     entry = store.find(name)
     if not entry:
-        raise OllamaError("not_found", f"models: {name} is not in {store.root}", name=str(name))
+        raise OllamaError("model_missing", f"models: {name} is not in {store.root}", name=str(name))
     return entry
 
 
@@ -163,15 +165,15 @@ def write(export: Export, dest: str, *, tar: bool, state_dir: str | None = None)
     The bundle is written in a private directory beside its destination and moved there when it is complete. Concurrent
     runs with the same destination are serialized; the later one finds the bundle of the first.
 
-    :raises OllamaError: ``damaged`` if a file does not match its checksum, ``dest_taken``, ``dest_unwritable``,
-        ``disk_full``, ``busy``.
+    :raises OllamaError: ``model_damaged`` if a file does not match its checksum, ``dest_taken``, ``dest_unwritable``,
+        ``disk_full``, ``lock_held``.
     """
     folder, name = os.path.split(os.path.abspath(dest))
     place = os.path.join(os.path.realpath(folder), name)
     key = hashlib.sha256(os.fsencode(place)).hexdigest()[:16]
     with exclusive(os.path.join(state_dir or default_state_dir(), f"export-{key}"), seconds=_WAIT) as alone:
         if not alone:
-            raise OllamaError("busy", f"dest: another run is writing {dest}")
+            raise OllamaError("lock_held", f"dest: another run is writing {dest}")
         if is_written(export, dest):
             return False
         _check_dest(export, dest, folder)
@@ -196,7 +198,7 @@ def _write_members(export: Export, target: _TarWriter | _DirectoryWriter) -> Non
                 reader = _Hashing(file, size, path)
                 target.add(member, reader)
             if reader.hasher.hexdigest() != digest:
-                raise OllamaError("damaged", f"{path} has wrong content; nothing was exported")
+                raise OllamaError("model_damaged", f"{path} has wrong content; nothing was exported")
 
 
 def _check_dest(export: Export, dest: str, folder: str) -> None:
@@ -341,7 +343,7 @@ class _TarWriter:
 
 
 class _Hashing:
-    """Reads exactly the expected number of bytes of a file and hashes them; raises ``damaged`` for fewer.
+    """Reads exactly the expected number of bytes of a file and hashes them; raises ``model_damaged`` for fewer.
 
     The owner of a store can truncate or extend a file while it is copied.
     """
@@ -357,9 +359,11 @@ class _Hashing:
         try:
             data = self._source.read(size)
         except OSError as exc:
-            raise OllamaError("damaged", f"{self._path} cannot be read: {exc.strerror}; nothing was exported") from None
+            raise OllamaError(
+                "model_damaged", f"{self._path} cannot be read: {exc.strerror}; nothing was exported"
+            ) from None
         if len(data) < size:
-            raise OllamaError("damaged", f"{self._path} is too short; nothing was exported")
+            raise OllamaError("model_damaged", f"{self._path} is too short; nothing was exported")
         self.left -= len(data)
         self.hasher.update(data)
         return data

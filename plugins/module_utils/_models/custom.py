@@ -32,7 +32,14 @@ from .recipe import File, Recipe, Shown, describe, is_made_by, with_files
 _IMPORTS_AS_IS = (0, 34)
 _SAFETENSORS_TYPES = ("nvfp4", "mxfp8", "mxfp4", "int4", "int8")
 # These codes are specific; every other failure of a build is about the recipe.
-_PLAIN_CODES = ("disk_full", "store_unwritable", "connection_lost", "stalled", "unreachable", "tls")
+_PLAIN_CODES = (
+    "disk_full",
+    "store_unwritable",
+    "connection_lost",
+    "connection_stalled",
+    "server_unreachable",
+    "tls_failed",
+)
 # Loading or creating, a server is silent while it reads and writes weights: seconds for each byte, a disk of 50 MB/s.
 _PER_BYTE = 1 / 50e6
 
@@ -111,7 +118,8 @@ class Builder:
     def build(self, recipe: Recipe, *, check_mode: bool) -> dict[str, t.Any]:
         """Build a model unless it is as its recipe makes it; returns the module's result.
 
-        :raises OllamaError: ``not_found``, ``quantize_unsupported``, ``damaged``, ``build_failed`` and the client's.
+        :raises OllamaError: ``model_missing``, ``quantize_unsupported``, ``model_damaged``, ``build_failed`` and those
+            of the client.
         """
         name = recipe.name
         recipe = with_files(recipe, self.memory.recipes.get(name.key, {}).get("files", {}))
@@ -174,7 +182,7 @@ class Builder:
         if recipe.base and recipe.base.key not in self.installed:
             text = f"from: {recipe.base} is not installed; install it with kaido.ollama.model first"
             if not check_mode:
-                raise OllamaError("not_found", text, missing=[str(recipe.base)])
+                raise OllamaError("model_missing", text, missing=[str(recipe.base)])
             return [text]
         quantize = recipe.texts.get("quantize")
         if quantize and self.version and newer_than(self.version, _IMPORTS_AS_IS):
@@ -190,14 +198,14 @@ class Builder:
                 )
         if recipe.base and self._damage(recipe.base):
             raise OllamaError(
-                "damaged",
+                "model_damaged",
                 f"from: {recipe.base}: {self._damage(recipe.base)[0]}; repair it first, with kaido.ollama.model",
             )
         return []
 
     def _make(self, recipe: Recipe, damage: t.Iterable[Damage]) -> None:
         if not self.client:
-            raise OllamaError("unreachable", f"{recipe.name}: building needs a server")
+            raise OllamaError("server_unreachable", f"{recipe.name}: building needs a server")
         name = recipe.name
         for item in damage:
             self._unlink(item.blob.digest)
@@ -216,7 +224,9 @@ class Builder:
             raise OllamaError("build_failed", f"{name}: the server reported success, but has no such model")
         left = self._damage(name)
         if left:
-            raise OllamaError("damaged", f"{name}: built, but {left[0]}; the server reuses whatever file is there")
+            raise OllamaError(
+                "model_damaged", f"{name}: built, but {left[0]}; the server reuses whatever file is there"
+            )
 
     def _upload(self, client: Client, file: File) -> None:
         """Send a file unless the store has it; the server looks only whether a file of that name exists."""
@@ -228,7 +238,7 @@ class Builder:
             with open_named(file.path) as stream:
                 client.upload_blob(file.digest, stream, file.size, timeout=self.timeout + _PER_BYTE * file.size)
         except OSError as exc:
-            raise OllamaError("file_missing", f"files: cannot read {file.path!r}: {exc.strerror}") from None
+            raise OllamaError("file_unreadable", f"files: cannot read {file.path!r}: {exc.strerror}") from None
         self.bytes_uploaded += file.size
 
     def _unlink(self, digest: str) -> None:

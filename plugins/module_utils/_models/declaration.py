@@ -71,11 +71,11 @@ def parse_models(
     :param state: the state of models that have none of their own.
     :param locked: pins by model name; a model's own digest has precedence.
     :param variable: the name of the list, for messages.
-    :raises OllamaError: ``invalid_name``, ``invalid_digest``, ``invalid_model``, ``invalid_option``,
-        ``duplicate_model``, ``cloud_model``.
+    :raises OllamaError: ``name_invalid``, ``digest_invalid``, ``model_invalid``, ``value_invalid``,
+        ``model_duplicate``, ``model_in_cloud``.
     """
     if isinstance(items, (str, bytes, dict)) or not isinstance(items, t.Iterable):
-        raise OllamaError("invalid_model", f"{variable}: invalid value {items!r}; expected a list of models")
+        raise OllamaError("model_invalid", f"{variable}: invalid value {items!r}; expected a list of models")
     pins = {
         parse(name, allow_cloud=True, what="lock").key: parse_digest(pin, what=f"lock: {name}")
         for name, pin in (locked or {}).items()
@@ -87,7 +87,7 @@ def parse_models(
         for used in (model.name, *model.aliases):
             if used.key in taken:
                 raise OllamaError(
-                    "duplicate_model", f"{variable}[{index}]: {used} is already declared by {taken[used.key]}"
+                    "model_duplicate", f"{variable}[{index}]: {used} is already declared by {taken[used.key]}"
                 )
             taken[used.key] = f"{variable}[{index}]"
         result.append(model)
@@ -105,11 +105,11 @@ class _Element:
         data = {"name": item} if isinstance(item, str) else item
         if not isinstance(data, dict) or not data.get("name"):
             raise OllamaError(
-                "invalid_model", f"{where}: invalid value {item!r}; expected a name, or a mapping with name"
+                "model_invalid", f"{where}: invalid value {item!r}; expected a name, or a mapping with name"
             )
         unknown = [key for key in data if key not in KEYS]
         if unknown:
-            raise OllamaError("invalid_model", f"{where}: unknown key {unknown[0]!r}; expected {', '.join(KEYS)}")
+            raise OllamaError("model_invalid", f"{where}: unknown key {unknown[0]!r}; expected {', '.join(KEYS)}")
         self.data: dict[str, t.Any] = {key: value for key, value in data.items() if value is not None}
 
     def parse(self, state: str, allow_cloud: bool, pins: t.Mapping[str, str]) -> DeclaredModel:
@@ -140,7 +140,7 @@ class _Element:
         )
 
     def _invalid(self, key: str, value: t.Any, expected: str) -> OllamaError:
-        return OllamaError("invalid_model", f"{self.where}.{key}: invalid value {value!r}; expected {expected}")
+        return OllamaError("model_invalid", f"{self.where}.{key}: invalid value {value!r}; expected {expected}")
 
     def _choice(self, key: str, choices: t.Sequence[str]) -> str | None:
         value = self.data.get(key)

@@ -63,7 +63,7 @@ def stop(state_path: str, *, seconds: float, kill: t.Callable[[int, int], None] 
     """End the runs that work on a store or wait for it, and return their process IDs.
 
     :param seconds: how long a run may take to end.
-    :raises OllamaError: ``busy`` where one does not end.
+    :raises OllamaError: ``job_running`` where one does not end.
     """
     stopped = lock_users(state_path)
     for pid in stopped:
@@ -76,6 +76,8 @@ def stop(state_path: str, *, seconds: float, kill: t.Callable[[int, int], None] 
             break
         if time.monotonic() >= end:
             pids = ", ".join(map(str, left))
-            raise OllamaError("busy", f"processes that work on the store did not end within {seconds:g} s: {pids}")
+            raise OllamaError(
+                "job_running", f"processes that work on the store did not end within {seconds:g} s: {pids}"
+            )
         time.sleep(_POLL)
     return stopped

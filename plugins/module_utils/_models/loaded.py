@@ -43,7 +43,7 @@ def parse_timeout(text: t.Any, *, what: str = "timeout") -> float:
 
 
 def parse_keep_alive(text: t.Any, *, what: str = "keep_alive") -> float:
-    """Return seconds, or FOREVER; raises ``invalid_option``."""
+    """Return seconds, or FOREVER; raises ``value_invalid``."""
     value = str(text).strip().lower()
     if value in ("forever", "-1"):
         return FOREVER
@@ -51,7 +51,7 @@ def parse_keep_alive(text: t.Any, *, what: str = "keep_alive") -> float:
         return float(value)
     if not _DURATION.match(value):
         raise OllamaError(
-            "invalid_option",
+            "value_invalid",
             f"{what}: invalid value {text!r}; expected forever, seconds, or a duration such as 1h30m",
         )
     return sum(float(number) * _UNITS[unit] for number, unit in re.findall(_PART, value))
@@ -104,7 +104,7 @@ def _timestamp(text: str) -> float:
     except (ValueError, OverflowError):
         pass
     raise OllamaError(
-        "bad_answer", f"/api/ps: invalid time {text[:80]!r}; expected a form such as 2026-11-22T14:54:24Z"
+        "response_invalid", f"/api/ps: invalid time {text[:80]!r}; expected a form such as 2026-11-22T14:54:24Z"
     )
 
 
@@ -120,11 +120,11 @@ class LoadedModels:
         self.installed = list_models(client)
 
     def require(self, names: t.Iterable[Name]) -> None:
-        """Raise ``not_found`` for models that are not installed."""
+        """Raise ``model_missing`` for models that are not installed."""
         missing = [str(name) for name in names if name.key not in self.installed]
         if missing:
             raise OllamaError(
-                "not_found",
+                "model_missing",
                 f"{', '.join(missing)}: not installed on {self.client.base_url}; install it with module model first",
                 missing=missing,
             )
@@ -175,7 +175,9 @@ class LoadedModels:
         end = time.monotonic() + self.timeout
         while self.look(name).loaded:
             if time.monotonic() >= end:
-                raise OllamaError("still_loaded", f"{name}: still in memory {self.timeout:g} s after it was unloaded")
+                raise OllamaError(
+                    "model_still_loaded", f"{name}: still in memory {self.timeout:g} s after it was unloaded"
+                )
             time.sleep(_POLL)
 
     def load(self, name: Name, keep: float) -> bool:
@@ -214,10 +216,10 @@ class LoadedModels:
             answer = method(body, timeout=self.timeout)
         except OllamaError as exc:
             status = exc.details.get("status")
-            if status is None and exc.code != "stalled":
+            if status is None and exc.code != "connection_stalled":
                 raise
-            code = {404: "not_found", 503: "server_busy"}.get(status or 0, code)
-            text = f"no answer within {self.timeout:g} s" if exc.code == "stalled" else exc.message
+            code = {404: "model_missing", 503: "server_busy"}.get(status or 0, code)
+            text = f"no answer within {self.timeout:g} s" if exc.code == "connection_stalled" else exc.message
             raise OllamaError(code, f"{body['model']}: {text}", **exc.details) from None
         if answer.get("error"):
             raise OllamaError(code, f"{body['model']}: the server returned: {answer['error']}")
@@ -264,7 +266,7 @@ def keep_loaded(
     gone = [str(name) for name in names if keep is not None and not after[name].loaded]
     if gone and not failure:
         failure = OllamaError(
-            "evicted",
+            "model_evicted",
             f"{', '.join(gone)}: loaded, but unloaded again to make room: the server keeps fewer models at a time"
             " (memory, max_loaded_models)",
             evicted=gone,

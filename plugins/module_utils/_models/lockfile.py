@@ -49,18 +49,18 @@ def parse_lock(data: t.Any, *, what: str) -> Lock:
     """Return the content of a lock file, by model name as Ollama shows it.
 
     :param what: the file, for messages.
-    :raises OllamaError: ``invalid_lock``, saying where and what is expected.
+    :raises OllamaError: ``lockfile_invalid``, saying where and what is expected.
     """
     try:
         return _parse_lock(data, what)
     except (ValueError, TypeError, OverflowError, RecursionError):
         # Values that cannot be shown: too deep, too long, of other types.
-        raise OllamaError("invalid_lock", f"{what}: it is not a lock file; {REWRITE}") from None
+        raise OllamaError("lockfile_invalid", f"{what}: it is not a lock file; {REWRITE}") from None
 
 
 def _parse_lock(data: t.Any, what: str) -> Lock:
     def invalid(where: str, why: str) -> OllamaError:
-        return OllamaError("invalid_lock", f"{what}: {where}{why}; {REWRITE}")
+        return OllamaError("lockfile_invalid", f"{what}: {where}{why}; {REWRITE}")
 
     if not isinstance(data, dict):
         raise invalid(
@@ -110,14 +110,14 @@ def flatten(hosts: t.Mapping[str, t.Any]) -> tuple[list[t.Any], list[str]]:
     """Return the models that hosts declare, and for each of them its place, such as ``hecate: ollama_models[0]``.
 
     :param hosts: by host the value of ollama_models.
-    :raises OllamaError: ``invalid_model`` for a value that is not a list.
+    :raises OllamaError: ``model_invalid`` for a value that is not a list.
     """
     items: list[t.Any] = []
     places: list[str] = []
     for host, models in hosts.items():
         if not isinstance(models, list):
             raise OllamaError(
-                "invalid_model",
+                "model_invalid",
                 f"{host}: ollama_models: invalid value {reprlib.repr(models)}; expected a list of models, [] for none",
             )
         items += models
@@ -141,7 +141,7 @@ def declared(items: t.Iterable[t.Any], places: t.Sequence[str] = ()) -> dict[Nam
         name, pin = found.get(key, (wanted.name, None))
         if pin and wanted.pin and pin != wanted.pin:
             raise OllamaError(
-                "invalid_model",
+                "model_invalid",
                 f"{place}.digest: {name} is pinned to {wanted.pin}, but {pinned_in[key]} pins it to {pin}; expected one"
                 " digest on all hosts",
             )
@@ -176,12 +176,12 @@ def _places_of(items: t.Iterable[t.Any], places: t.Sequence[str]) -> dict[str, l
 
 
 def digests(lock: Lock, models: t.Iterable[t.Any], *, what: str) -> dict[str, str]:
-    """Return the locked digests by name; raises ``not_locked`` for a declared model that has neither pin nor lock."""
+    """Return the locked digests by name; raises ``model_not_locked`` for a model without pin and lock."""
     locked = set(_by_key(lock))
     missing = [str(name) for name, pin in declared(models).items() if not pin and name.key not in locked]
     if missing:
         raise OllamaError(
-            "not_locked",
+            "model_not_locked",
             f"{what}: no entry for {', '.join(missing)}; {REWRITE}",
             missing=missing,
         )

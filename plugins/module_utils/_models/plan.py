@@ -304,7 +304,7 @@ def unconfirmed(upstream: ModelSource, exc: OllamaError) -> str:
 
 def worst(failures: t.Sequence[OllamaError]) -> OllamaError:
     """Choose what to report: a wrong digest before a missing tag before an unreachable source."""
-    order = ("digest_not_offered", "bad_manifest", "tag_missing", "tag_unsuitable", "tls", "registry_refused")
+    order = ("digest_not_offered", "manifest_invalid", "tag_missing", "tag_refused", "tls_failed", "registry_refused")
     best = min(failures, key=lambda exc: order.index(exc.code) if exc.code in order else len(order))
     others = [exc.message for exc in failures if exc is not best]
     return OllamaError(best.code, "; ".join([best.message, *others]), **best.details)

@@ -24,7 +24,7 @@ from .declaration import Demands
 from .loaded import FOREVER, LoadedModels
 
 # Failures that say that a model cannot run now, which is a warning where a GPU is only preferred.
-CANNOT_RUN = ("load_failed", "server_busy", "stalled", "still_loaded", "runner_failed", "server_error")
+CANNOT_RUN = ("load_failed", "server_busy", "connection_stalled", "model_still_loaded", "runner_failed", "server_error")
 
 
 @dataclass(frozen=True)
@@ -64,8 +64,8 @@ class Probe:
     def run(self, name: Name, question: Question, demands: Demands) -> dict[str, t.Any]:
         """Ask a model and judge the answer; returns the result.
 
-        :raises OllamaError: ``load_failed``, ``server_error``, ``server_busy``, ``runner_failed``, ``empty_answer`` and
-            those of `judge`; with ``result`` among the details where there was an answer.
+        :raises OllamaError: ``load_failed``, ``server_error``, ``server_busy``, ``runner_failed``, ``response_empty``
+            and those of `judge`; with ``result`` among the details where there was an answer.
         """
         process, evidence, alone = verification.Server(frozenset(), None), verification.Evidence(), False
 
@@ -113,7 +113,7 @@ def ask(
     """Load a model, ask it, and measure both; afterwards it is in memory as before, or for as long as asked.
 
     :param evidence: called while the model is in memory, after it has answered.
-    :raises OllamaError: ``load_failed``, ``server_error``, ``server_busy``, ``empty_answer``.
+    :raises OllamaError: ``load_failed``, ``server_error``, ``server_busy``, ``response_empty``.
     """
     before = runs.look(name)
     # A model that was loaded stays as it was, apart from the time of the test.
@@ -154,7 +154,7 @@ def ask(
         **(_embedded(answer) if embedder else _answered(answer)),
     }
     if not (result["dimensions"] or result["response"] or result["image"]):
-        raise OllamaError("empty_answer", f"{name}: it runs, but its answer is empty", result=result)
+        raise OllamaError("response_empty", f"{name}: it runs, but its answer is empty", result=result)
     return result
 
 
@@ -188,21 +188,22 @@ def _rate(count: t.Any, nanoseconds: t.Any) -> float | None:
 
 
 def judge(result: t.Mapping[str, t.Any], demands: Demands, problem: str | None = None) -> None:
-    """Raise ``on_cpu``, ``partly_on_cpu``, ``gpu_disagrees`` or ``too_slow`` where the demands are not met.
+    """Raise an error where the demands are not met.
 
     :param problem: what others know about it, in place of the server's own figures.
+    :raises OllamaError: ``model_on_cpu``, ``model_partly_on_cpu``, ``gpu_use_unconfirmed``, ``model_too_slow``.
     """
     name, size, vram = result["name"], result["size"], result["size_vram"]
     if demands.gpu and (vram < size or problem):
         what = f"{human(vram)} of {human(size)} ({100 * vram / (size or 1):.0f} %) are in GPU memory"
         what = problem or (f"only {what}" if vram else f"it runs on the CPU: {what}")
-        code = "on_cpu" if not vram else "partly_on_cpu" if vram < size else "gpu_disagrees"
+        code = "model_on_cpu" if not vram else "model_partly_on_cpu" if vram < size else "gpu_use_unconfirmed"
         raise OllamaError(code, f"{name}: {what}; expected all of it in GPU memory", result=result)
     if demands.tokens_per_second:
         rate = result["prompt_tokens_per_second" if result["response"] is None else "answer_tokens_per_second"]
         if rate is None or rate < demands.tokens_per_second:
             raise OllamaError(
-                "too_slow",
+                "model_too_slow",
                 f"{name}: {'an unknown number of' if rate is None else f'{rate:g}'} tokens/s;"
                 f" expected {demands.tokens_per_second:g} or more",
                 result=result,

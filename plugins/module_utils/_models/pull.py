@@ -32,7 +32,7 @@ if t.TYPE_CHECKING:
     from .declaration import DeclaredModel
 
 # Worth another try at the same registry: the server keeps what was downloaded so far.
-_TRANSIENT = ("connection_lost", "stalled", "registry_unreachable", "unreachable")
+_TRANSIENT = ("connection_lost", "connection_stalled", "registry_unreachable", "server_unreachable")
 # About the source, so the next one may do better; everything else is about this host.
 _SOURCE_FAILED = (
     *_TRANSIENT,
@@ -41,9 +41,9 @@ _SOURCE_FAILED = (
     "registry_refused",
     "registry_unsuitable",
     "registry_is_http",
-    "bad_manifest",
-    "tls",
-    "no_variant",
+    "manifest_invalid",
+    "tls_failed",
+    "model_unsupported",
 )
 _TRIES = 4
 _REFETCHES = 2
@@ -117,7 +117,9 @@ class Puller:
 
         def watch(digest: str, count: int) -> None:
             if time.monotonic() > session.deadline:
-                raise OllamaError("deadline", f"{name}: the deadline is over; complete blobs are kept for the next run")
+                raise OllamaError(
+                    "deadline_exceeded", f"{name}: the deadline is over; complete blobs are kept for the next run"
+                )
             event = {"status": f"copying {digest[7:19]}", "digest": digest, "completed": count}
             session.progress.update(str(name), candidate.size, event)
 
@@ -232,7 +234,7 @@ class _RegistryPull:
         if not entry or not store:
             return []
         if entry.problem:
-            raise OllamaError("bad_manifest", f"{self.target}: {entry.problem}")
+            raise OllamaError("manifest_invalid", f"{self.target}: {entry.problem}")
         seen = audit(store, entry.blobs, memory, mode="none" if self._verify == "none" else "changed")
         session.count(seen)
         return list(seen.damage.values())
@@ -342,7 +344,8 @@ class _Watch:
             self.moved = now
         if now > self.deadline:
             raise OllamaError(
-                "deadline", f"{self.what}: the deadline is over; what was fetched is kept and resumed in the next run"
+                "deadline_exceeded",
+                f"{self.what}: the deadline is over; what was fetched is kept and resumed in the next run",
             )
         if now - self.moved > self.stall_timeout:
-            raise OllamaError("stalled", f"{self.what}: no byte for {self.stall_timeout:g} s")
+            raise OllamaError("connection_stalled", f"{self.what}: no byte for {self.stall_timeout:g} s")

@@ -95,7 +95,7 @@ def parse_recipe(name: Name, options: t.Mapping[str, t.Any], *, where: str = "")
 
     :param options: any of `KEYS`; a value of None counts as missing.
     :param where: prefix of option names in messages, for example ``models[3].``.
-    :raises OllamaError: ``invalid_name``, ``invalid_option``.
+    :raises OllamaError: ``name_invalid``, ``value_invalid``.
     """
     source = _text(options, "from", where) or None
     paths = _texts(options, "files", where)
@@ -105,7 +105,7 @@ def parse_recipe(name: Name, options: t.Mapping[str, t.Any], *, where: str = "")
     base = parse(source, what=f"{where}from") if source else None
     if (base is None) == (not paths):
         raise OllamaError(
-            "invalid_option",
+            "value_invalid",
             f"{where}from: invalid value {options.get('from')!r} with files {paths}; expected exactly one of from and"
             " files",
         )
@@ -137,7 +137,7 @@ def with_files(recipe: Recipe, seen: t.Mapping[str, t.Any]) -> Recipe:
     """Return a recipe with the digests of its files.
 
     :param seen: digest and fingerprint by path at the last build; an unchanged file is not read again.
-    :raises OllamaError: ``file_missing``.
+    :raises OllamaError: ``file_unreadable``.
     """
     files = _read_files(recipe.paths, "files", seen)
     return replace(recipe, files=files, adapters=_read_files(recipe.adapter_paths, "adapters", seen))
@@ -150,17 +150,17 @@ def _read_files(paths: t.Iterable[str], what: str, seen: t.Mapping[str, t.Any]) 
             with open_named(path) as file:
                 info = os.fstat(file.fileno())
         except OSError as exc:
-            raise OllamaError("file_missing", f"{what}: cannot read {path!r}: {exc.strerror}", path=path) from None
+            raise OllamaError("file_unreadable", f"{what}: cannot read {path!r}: {exc.strerror}", path=path) from None
         known = seen.get(path)
         digest = known[0] if known and known[1:] == fingerprint(info) else hash_file(path)
         if not digest or not info.st_size:
-            raise OllamaError("file_missing", f"{what}: {path!r} cannot be read, or is empty", path=path)
+            raise OllamaError("file_unreadable", f"{what}: {path!r} cannot be read, or is empty", path=path)
         files[os.path.basename(path)] = File(path, digest, info.st_size)
     return files
 
 
 def _invalid(where: str, option: str, value: t.Any, expected: str) -> OllamaError:
-    return OllamaError("invalid_option", f"{where}{option}: invalid value {value!r}; expected {expected}")
+    return OllamaError("value_invalid", f"{where}{option}: invalid value {value!r}; expected {expected}")
 
 
 def _typed(options: t.Mapping[str, t.Any], key: str, where: str, kind: type, expected: str) -> t.Any:

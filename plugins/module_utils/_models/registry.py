@@ -23,7 +23,7 @@ from .._store.layout import MANIFEST, MANIFEST_LIST, Manifest, Variant, parse_ma
 
 # A look-up that fails so says nothing about the model, only about the way from this process to the registry; the
 # server may have another way, and signs its requests.
-INDECISIVE_CODES = ("registry_unreachable", "registry_refused", "tls")
+INDECISIVE_CODES = ("registry_unreachable", "registry_refused", "tls_failed")
 # Statuses that are over a moment later, and how often and how long (seconds) to wait for that.
 _PASSING = (408, 425, 429, 502, 503, 504)
 _PAUSES = (1.0, 3.0)
@@ -49,7 +49,7 @@ class Source:
 
 
 def parse_mirror(text: t.Any, *, what: str = "mirrors") -> Source:
-    """Return the source that a URL such as ``http://hecate.lan:11480`` names; raises ``invalid_mirror``."""
+    """Return the source that a URL such as ``http://hecate.lan:11480`` names; raises ``url_invalid``."""
     try:
         url = urlsplit(str(text))
         valid = (
@@ -62,7 +62,7 @@ def parse_mirror(text: t.Any, *, what: str = "mirrors") -> Source:
         valid = False
     if not valid:
         raise OllamaError(
-            "invalid_mirror", f"{what}: invalid value {text!r}; expected http://host[:port] or https://host[:port]"
+            "url_invalid", f"{what}: invalid value {text!r}; expected http://host[:port] or https://host[:port]"
         )
     # Without a port a name's host part would mean 443, or 80 for plain HTTP, to the server as well.
     return Source(url.netloc, insecure=url.scheme == "http")
@@ -110,9 +110,9 @@ def look_up(
     :param timeout: seconds that one answer may take; there are up to three tries for each of up to two requests.
     :param environment: variables of `_way`, in place of this process's own.
     :param until: when, on the monotonic clock, there has to be an answer.
-    :raises OllamaError: ``tag_missing``, ``tag_unsuitable`` where the registry refuses only this tag,
-        ``registry_refused``, ``registry_unreachable``, ``registry_unsuitable``, ``bad_manifest``, ``tls`` or
-        ``deadline``.
+    :raises OllamaError: ``tag_missing``, ``tag_refused`` where the registry refuses only this tag,
+        ``registry_refused``, ``registry_unreachable``, ``registry_unsuitable``, ``manifest_invalid``, ``tls_failed`` or
+        ``deadline_exceeded``.
     """
     ask = _Question(f"{name} at {source}", timeout, environment, until)
     base = f"{source.url}/v2/{name.namespace}/{name.model}"
@@ -127,7 +127,7 @@ def look_up(
         child_body = ask.get(f"{base}/blobs/{parsed[0].digest}", "*/*")
         child = _parse(child_body)
         if not isinstance(child, Manifest) or child.digest != parsed[0].digest:
-            raise OllamaError("bad_manifest", f"the variant {parsed[0].digest[:19]} is not what its digest says")
+            raise OllamaError("manifest_invalid", f"the variant {parsed[0].digest[:19]} is not what its digest says")
     except OllamaError as exc:
         text = exc.message if exc.message.startswith(ask.what) else f"{ask.what}: {exc.message}"
         raise OllamaError(exc.code, text, url=url) from None
@@ -139,7 +139,7 @@ def _parse(body: bytes) -> Manifest | tuple[Variant, ...]:
     try:
         return parse_manifest(body)
     except (OverflowError, RecursionError) as exc:
-        raise OllamaError("bad_manifest", f"unreadable manifest: {exc}") from None
+        raise OllamaError("manifest_invalid", f"unreadable manifest: {exc}") from None
 
 
 @dataclass(frozen=True)
@@ -185,13 +185,13 @@ class _Question:
         return True
 
     def _unreachable(self, exc: OllamaError, url: str) -> OllamaError:
-        if exc.code in ("redirect_refused", "bad_answer"):
+        if exc.code in ("redirect_refused", "response_invalid"):
             return OllamaError("registry_unsuitable", f"{self.what}: {exc.message}", url=url)
         if time.monotonic() >= self.until:
-            return OllamaError("deadline", f"{self.what}: the deadline is over: {exc.message}", url=url)
-        if exc.code == "tls":
+            return OllamaError("deadline_exceeded", f"{self.what}: the deadline is over: {exc.message}", url=url)
+        if exc.code == "tls_failed":
             hint = "set ollama_settings.ssl_cert_file (SSL_CERT_FILE of registry_environment) for a private authority"
-            return OllamaError("tls", f"{self.what}: {exc.message}; {hint}", url=url)
+            return OllamaError("tls_failed", f"{self.what}: {exc.message}; {hint}", url=url)
         hint = "set ollama_settings.https_proxy (HTTPS_PROXY of registry_environment) where a proxy is needed"
         return OllamaError("registry_unreachable", f"cannot ask for {self.what}: {exc.message}; {hint}", url=url)
 
@@ -202,7 +202,7 @@ class _Question:
         if status in (401, 403, 407):
             return OllamaError("registry_refused", f"{self.what}: the registry answered {status}{sentence}", url=url)
         if 400 <= status < 500 and status not in _PASSING:
-            return OllamaError("tag_unsuitable", f"{self.what}: the registry refuses it ({status}){sentence}", url=url)
+            return OllamaError("tag_refused", f"{self.what}: the registry refuses it ({status}){sentence}", url=url)
         return OllamaError("registry_unreachable", f"{self.what}: the registry answered {status}{sentence}", url=url)
 
 

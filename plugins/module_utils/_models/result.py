@@ -112,7 +112,7 @@ class Report:
     def _unconverged(self) -> list[OllamaError]:
         return [
             OllamaError(
-                "not_converged",
+                "model_not_converged",
                 f"{plan.model.name}: did not reach the declared state {plan.model.state}",
                 name=str(plan.model.name),
             )

@@ -16,19 +16,18 @@ import json
 import os
 import pwd
 import stat
-import subprocess
 import sys
 import time
 import typing as t
 import zipfile
 from dataclasses import dataclass, field
 
-from .._core import fs
+from .._core import command, fs
 from .._core.errors import OllamaError
 from .._core.owner import read_regular
 from .._preflight.opened import Opened, Unsafe
 from .._store.findings import DEFAULT_PATH as FINDINGS
-from .._store.findings import Findings, write
+from .._store.findings import Findings
 from .program import OUTPUT, RECORD
 
 PROGRAM = "/usr/local/lib/kaido-ollama/monitoring.pyz"
@@ -106,7 +105,7 @@ def sources(name: str) -> dict[str, str]:
         spec = importlib.util.find_spec(f"{top}.{part}")
         text = t.cast(t.Any, spec).loader.get_source(f"{top}.{part}") if spec else None
         if text is None:
-            raise OllamaError("incomplete_collection", f"module_utils {part} is missing; install the collection again")
+            raise OllamaError("collection_incomplete", f"module_utils {part} is missing; install the collection again")
         found[path] = text
         found[f"{package}/__init__.py"] = ""
         for node in ast.walk(ast.parse(text)):
@@ -212,14 +211,7 @@ def _differs(path: str, content: bytes, mode: int) -> bool:
 def put(path: str, content: bytes, mode: int) -> None:
     """Write a file of root's atomically, with its directory."""
     os.makedirs(os.path.dirname(path), mode=0o755, exist_ok=True)
-    temporary = f"{path}.new"
-    with contextlib.suppress(FileNotFoundError):
-        os.unlink(temporary)
-    handle = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode)
-    with os.fdopen(handle, "wb") as file:
-        file.write(content)
-        os.fchmod(file.fileno(), mode)
-    os.replace(temporary, path)
+    fs.write_atomic(path, content, mode)
 
 
 def link(wanted: Wanted) -> bool:
@@ -250,7 +242,7 @@ def record(wanted: Wanted, installed: str | None) -> None:
         "changes": wanted.changes,
     }
     os.makedirs(STATE_DIR, mode=0o755, exist_ok=True)
-    write(RECORD, json.dumps(after, sort_keys=True) + "\n")
+    fs.write_atomic(RECORD, json.dumps(after, sort_keys=True) + "\n")
 
 
 def read_record() -> dict[str, t.Any]:
@@ -343,10 +335,8 @@ def _systemctl(*arguments: str) -> tuple[int, str]:
 
 
 def _run(*argv: str) -> tuple[int, str]:
-    done = subprocess.run(
-        argv, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, timeout=300, check=False
-    )
-    return done.returncode, done.stdout.decode("utf-8", "replace")
+    done = command.run(argv, timeout=300)
+    return done.status, done.stdout + done.stderr
 
 
 def _line(text: str) -> str:

@@ -26,15 +26,16 @@ import time
 import typing as t
 from dataclasses import dataclass, field, fields
 
+from .._core import fs
 from .._core.errors import OllamaError
 from .._core.http import request
 from .._core.owner import read_regular
+from .._core.server import Server
 from .._gpu import support, tree, usage
 from .._release import release
 from .._server.api import DEFAULT_URL, Client
 from .._service import certificates
-from .._store.findings import DEFAULT_PATH, Findings, write
-from .._store.layout import DEFAULT_MODELS_DIR
+from .._store.findings import DEFAULT_PATH, Findings
 from .._store.store import Store
 from . import prometheus
 from .prometheus import Metrics
@@ -63,8 +64,8 @@ class Config:
 
     server: bool = True
     api_url: str = DEFAULT_URL
-    models_dir: str = DEFAULT_MODELS_DIR
-    install_dir: str = "/opt/ollama"
+    models_dir: str = Server.models_dir
+    install_dir: str = Server.install_dir
     user: str = "ollama"
     gpu: str = "preferred"
     gateway: dict[str, str] = field(default_factory=dict)
@@ -77,7 +78,7 @@ class Config:
 
     @classmethod
     def load(cls, path: str) -> Config:
-        """Read a configuration file; raises ``invalid_config``."""
+        """Read a configuration file; raises ``config_invalid``."""
         try:
             data = json.loads(read_regular(path, 1 << 20))
             known = {item.name for item in fields(cls)}
@@ -86,7 +87,7 @@ class Config:
                 raise ValueError(f"unknown key {unknown[0]}; expected {', '.join(sorted(known))}")
             return cls(**data)
         except (OSError, ValueError, TypeError) as exc:
-            raise OllamaError("invalid_config", f"{path}: {exc}") from None
+            raise OllamaError("config_invalid", f"{path}: {exc}") from None
 
 
 @dataclass
@@ -252,7 +253,7 @@ def _gateway(config: Config, metrics: Metrics, seen: _Seen, run: tree.Run) -> No
         except (OSError, ValueError, http.client.HTTPException, OllamaError) as exc:
             failures.append(str(exc))
     if failures:
-        raise OllamaError("gateway", "; ".join(failures))
+        raise OllamaError("gateway_metrics_failed", "; ".join(failures))
 
 
 def _gateway_health(gateway: t.Mapping[str, str], metrics: Metrics) -> None:
@@ -329,7 +330,7 @@ def publish(config: Config) -> int:
 
 def _write(path: str, text: str) -> int:
     try:
-        write(path, text)
+        fs.write_atomic(path, text.encode("utf-8", "replace"))
     except OSError as exc:
         raise OllamaError("metrics_unwritable", f"{path}: {exc.strerror}") from None
     return 0

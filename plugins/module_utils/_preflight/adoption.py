@@ -15,11 +15,12 @@ import re
 import typing as t
 
 from .._core.errors import OllamaError
+from .._core.server import UNIT_PATH
 from .._release import release as release_module
 from .host_facts import HostFacts
 from .host_request import HostRequest, ValidRequest
 from .paths import PATH, bind_mount, normal
-from .unit_file import UNIT_PATH, environment_of, is_foreign
+from .unit_file import environment_of, is_foreign
 
 
 def check_adoption(request: HostRequest, host: HostFacts) -> None:
@@ -27,7 +28,7 @@ def check_adoption(request: HostRequest, host: HostFacts) -> None:
     release_module.check_foreign(host.releases, request.install_dir, request.bin_dir)
     if host.other_program:
         raise OllamaError(
-            "foreign_install",
+            "installation_foreign",
             f"{host.other_program} was not installed by this collection; remove that installation first, its models "
             "stay. Where a package owns it (dpkg -S or rpm -qf), remove the package. Ollama's own script uses that "
             "path if PATH lacks /usr/local/bin: systemctl disable --now ollama; rm -r /usr/bin/ollama /usr/lib/ollama "
@@ -40,7 +41,7 @@ def check_adoption(request: HostRequest, host: HostFacts) -> None:
     starts = re.findall(r"^\s*ExecStart\s*=\s*(\S+)\s+serve\s*$", host.unit or "", re.MULTILINE)
     if starts != [program]:
         raise OllamaError(
-            "foreign_install",
+            "installation_foreign",
             f"{UNIT_PATH} was written neither by this collection nor by Ollama's own script, it does not start "
             f"{program}; remove that installation first (its models stay usable)",
             path=UNIT_PATH,
@@ -56,7 +57,7 @@ def check_adoption(request: HostRequest, host: HostFacts) -> None:
                 "ollama_models_dir: /srv/ollama-models"
             )
         raise OllamaError(
-            "foreign_store",
+            "store_foreign",
             f"ollama_models_dir: invalid value {request.models_dir!r}; the server on this host keeps its models "
             f"elsewhere: {way}",
             variable="ollama_models_dir",

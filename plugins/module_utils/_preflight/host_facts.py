@@ -20,6 +20,7 @@ from .._core import command, fs, sockets, systemd
 from .._core.errors import OllamaError
 from .._core.host import find_user, parse_os_release
 from .._core.owner import Identity, open_named
+from .._core.server import ENVIRONMENT_PATH, UNIT, UNIT_PATH
 from .._release import release as release_module
 from .._release import unpack
 from .._server import settings as settings_module
@@ -30,7 +31,7 @@ from .store_facts import StoreFacts, gather_store
 from .store_move import StoreMove
 from .store_move import find as find_move
 from .survey import Survey, survey
-from .unit_file import ENVIRONMENT_PATH, UNIT, UNIT_PATH, environment_of, is_foreign
+from .unit_file import environment_of, is_foreign
 
 # Those with a module in ansible-core.
 _PROPERTIES = (

@@ -20,6 +20,7 @@ from ansible.module_utils.parsing.convert_bool import boolean
 
 from .._core.address import Address
 from .._core.errors import OllamaError
+from .._core.server import Server
 from .._models.declaration import parse_models
 from .._models.registry import parse_mirror
 from .._release import release as release_module
@@ -67,12 +68,12 @@ _LEAST = {"MemoryMax": "256M", "MemoryHigh": "256M", "TasksMax": "64", "LimitNOF
 
 
 @dataclass(frozen=True)
-class HostRequest:
-    """The variables of the role."""
+class HostRequest(Server):
+    """The variables of the role: a server, and its desired state."""
 
-    version: str
-    unit: str
-    models_dir: str
+    version: str = ""
+    unit: str = ""
+    """The text of the unit."""
     checksum: str | None = None
     checksums: t.Mapping[str, str] = field(default_factory=dict)
     fetch_checksum: bool = False
@@ -91,11 +92,6 @@ class HostRequest:
     """Whether the group is to read the store, for a mirror."""
     platforms: t.Mapping[str, t.Mapping[str, t.Any]] = field(default_factory=dict)
     keep: int = 2
-    install_dir: str = "/opt/ollama"
-    bin_dir: str = "/usr/local/bin"
-    home: str = "/usr/share/ollama"
-    user: str = "ollama"
-    group: str = "ollama"
     allow_vulnerable_version: bool = False
     allow_open_network: bool = False
     accept_store_migration: bool = False
@@ -136,14 +132,14 @@ def validate(request: HostRequest) -> ValidRequest:
     version = release_module.parse_version(request.version, what="ollama_version")
     if version < OLDEST_SAFE and not request.allow_vulnerable_version:
         raise OllamaError(
-            "vulnerable_version",
+            "version_vulnerable",
             f"ollama_version: invalid value {request.version!r}; expected 0.35.0 or newer, because older versions have "
             f"known vulnerabilities ({CVE}), or ollama_allow_vulnerable_version: true",
             variable="ollama_version",
         )
     if request.keep < 1:
         raise OllamaError(
-            "invalid_option",
+            "value_invalid",
             f"ollama_release_keep: invalid value {request.keep}; expected a whole number of at least 1",
         )
     check_paths(request.models_dir, request.install_dir, request.home)
@@ -161,7 +157,7 @@ def _check_mount(request: HostRequest) -> None:
     if isinstance(point, bool) or (point and (request.models_dir + "/").startswith(point.rstrip("/") + "/")):
         return
     raise OllamaError(
-        "invalid_option",
+        "value_invalid",
         f"ollama_models_mount_required: invalid value {point!r}; expected true, false, or the path of a mount point "
         f"that is {request.models_dir} or above it",
         variable="ollama_models_mount_required",
@@ -176,7 +172,7 @@ def _check_names(request: HostRequest) -> None:
         if not _USER_NAME.match(name) or name in others:
             what = "group" if variable == "ollama_group" else "system account"
             raise OllamaError(
-                "invalid_option",
+                "value_invalid",
                 f"{variable}: invalid value {name!r}; expected the name of a {what} that is for this server alone",
                 variable=variable,
             )
@@ -199,7 +195,7 @@ def check_models(request: HostRequest, *, allow_cloud: bool) -> None:
             request.models, state="present", allow_cloud=allow_cloud, locked=request.lock, variable="ollama_models"
         )
     except OllamaError as exc:
-        if exc.code != "cloud_model":
+        if exc.code != "model_in_cloud":
             raise
         text = exc.message.replace("allow_cloud: true", "ollama_settings.no_cloud: false")
         raise OllamaError(exc.code, text, **exc.details) from None
@@ -213,7 +209,7 @@ def _check_absent(models: t.Sequence[t.Any]) -> None:
         unused = [key for key in ("digest", "aliases") if isinstance(item, dict) and item.get(key)]
         if unused and item.get("state") == "absent":
             raise OllamaError(
-                "invalid_model",
+                "model_invalid",
                 f"ollama_models[{index}].{unused[0]}: invalid value {item[unused[0]]!r}; expected no {unused[0]} with "
                 "state: absent",
             )
@@ -227,19 +223,19 @@ def check_limits(limits: t.Mapping[str, t.Any]) -> None:
             close = difflib.get_close_matches(str(name), LIMITS, n=1)
             hint = f"expected {close[0]}" if close else "expected one of " + ", ".join(LIMITS)
             raise OllamaError(
-                "unknown_limit",
+                "limit_unknown",
                 f"{where}: unknown limit; {hint} (other directives belong in a drop-in)",
                 variable=where,
             )
         pattern, example = LIMITS[name]
         if isinstance(value, bool) or not re.match(f"({pattern})\\Z", str(value)):
             raise OllamaError(
-                "invalid_limit", f"{where}: invalid value {value!r}; expected for example {example}", variable=where
+                "limit_invalid", f"{where}: invalid value {value!r}; expected for example {example}", variable=where
             )
         least = _LEAST.get(name)
         if least and _amount(str(value)) < _amount(least):
             raise OllamaError(
-                "invalid_limit",
+                "limit_invalid",
                 f"{where}: invalid value {value!r}; expected at least {least}, below which the server does not start",
                 variable=where,
             )

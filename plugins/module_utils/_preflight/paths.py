@@ -55,22 +55,22 @@ def bind_mount(path: str, target: str) -> str:
 def check_paths(models_dir: str, install_dir: str, home: str) -> None:
     """Refuse directories that no host could use: by their form, by the system's use of them, by each other. Pure.
 
-    :raises OllamaError: ``invalid_option``.
+    :raises OllamaError: ``value_invalid``.
     """
     for variable, path in (("ollama_models_dir", models_dir), ("ollama_install_dir", install_dir)):
         why = _malformed(path, variable) or place(path)
         if why:
-            raise OllamaError("invalid_option", f"{variable}: invalid value {path!r}; {why}", variable=variable)
+            raise OllamaError("value_invalid", f"{variable}: invalid value {path!r}; {why}", variable=variable)
     if within(models_dir, install_dir) or within(install_dir, models_dir):
         raise OllamaError(
-            "invalid_option",
+            "value_invalid",
             f"ollama_models_dir: invalid value {models_dir!r}; expected a directory that neither contains "
             f"ollama_install_dir ({install_dir}) nor lies in it",
             variable="ollama_models_dir",
         )
     if within(install_dir, home) or within(home, install_dir):
         raise OllamaError(
-            "invalid_option",
+            "value_invalid",
             f"ollama_install_dir: invalid value {install_dir!r}; expected a directory outside of {home}, which belongs "
             "to the service account",
             variable="ollama_install_dir",

@@ -11,11 +11,11 @@ from __future__ import annotations
 import time
 import typing as t
 
+from .._core.server import ENVIRONMENT_PATH, UNIT_PATH
 from .._release import release as release_module
 from .host_facts import HostFacts, missing_groups
 from .host_request import HostRequest, ValidRequest
 from .store_facts import crosses
-from .unit_file import ENVIRONMENT_PATH, UNIT_PATH
 
 
 def pending_steps(

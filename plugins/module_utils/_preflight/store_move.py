@@ -161,11 +161,13 @@ def finish(source: str, target: str, root: str = "/") -> tuple[int, list[str]]:
 
     Returns the number of removed files, and the damaged files, which stay.
 
-    :raises OllamaError: ``not_switched`` if the target is not known to be complete, and as `fill`.
+    :raises OllamaError: ``store_move_incomplete`` if the target is not known to be complete, and as `fill`.
     """
     recorded = _recorded(root)
     if recorded is None or (recorded["source"], recorded["target"]) != (source, target):
-        raise OllamaError("not_switched", f"{target} is not known to hold the models of {source}; nothing was removed")
+        raise OllamaError(
+            "store_move_incomplete", f"{target} is not known to hold the models of {source}; nothing was removed"
+        )
     removed, kept = 0, []
     here = _at(root, source)
     with acting_as(_common_owner(source, target, root)):

@@ -13,13 +13,14 @@ import typing as t
 from .._core import sockets
 from .._core.errors import OllamaError
 from .._core.progress import human
+from .._core.server import UNIT_PATH
 from .._release import release as release_module
 from .adoption import check_adoption
 from .host_facts import HostFacts, PortListener, missing_groups
 from .host_request import HostRequest, ValidRequest
 from .store_facts import MIGRATION_FACTOR, crosses
 from .store_move import check_space
-from .unit_file import UNIT_PATH, account_of, is_foreign
+from .unit_file import account_of, is_foreign
 
 _SHELLS = ("/nologin", "/false")
 
@@ -30,7 +31,7 @@ def checksums_of(request: HostRequest, host: HostFacts, fetched: t.Mapping[str, 
     A fetched checksum is recorded with the release and used from then on.
 
     :param fetched: the checksums that the release site publishes; None if it was not queried.
-    :raises OllamaError: ``unknown_checksum``, ``invalid_digest``, ``unsupported_architecture``…
+    :raises OllamaError: ``checksum_unknown``, ``digest_invalid``, ``architecture_unsupported``…
     """
     assets = release_module.assets(host.machine, request.variants)
     known = dict(request.checksums)
@@ -41,7 +42,7 @@ def checksums_of(request: HostRequest, host: HostFacts, fetched: t.Mapping[str, 
     for asset in assets:
         if asset not in known:
             raise OllamaError(
-                "unknown_checksum",
+                "checksum_unknown",
                 f"ollama_version: {request.version!r} has no known checksum for {asset}; expected a version of "
                 "roles/ollama/vars/checksums.yml, or the checksum of its sha256sum.txt in "
                 "ollama_release_checksums",
@@ -60,7 +61,7 @@ def check_host(
     """
     if not host.has_systemd:
         raise OllamaError(
-            "unsupported_init", "this host does not use systemd as its init system; expected a host that does"
+            "init_unsupported", "this host does not use systemd as its init system; expected a host that does"
         )
     release = release_module.ReleaseRequest(
         version=request.version,
@@ -80,14 +81,14 @@ def check_host(
     if request.models_mount_required and not host.store.mounted:
         point = request.models_dir if request.models_mount_required is True else request.models_mount_required
         raise OllamaError(
-            "not_mounted",
+            "directory_not_mounted",
             f"ollama_models_dir: {point} is not a mount point; mount its file system, set ollama_models_mount_required "
             "to the directory above it where that is mounted, or to false",
             variable="ollama_models_dir",
         )
     if not host.has_zstd and not host.package_manager and "install" in release_module.plan(host.releases, release):
         raise OllamaError(
-            "no_zstd",
+            "program_missing",
             "the program zstd is required to unpack a release, and this host has neither apt nor dnf to install it; "
             "install zstd first",
         )
@@ -152,7 +153,7 @@ def _check_unit_account(request: HostRequest, host: HostFacts) -> None:
             if found.get(key, name) != name or found.get("DynamicUser", "no").lower() in ("yes", "true", "on", "1"):
                 wrong = f"{key}={found[key]}" if found.get(key, name) != name else "DynamicUser="
                 raise OllamaError(
-                    "drop_in_account",
+                    "drop_in_conflict",
                     f"{drop_in if '/' in drop_in else f'{UNIT_PATH}.d/{drop_in}'}: {wrong} conflicts with {variable}: "
                     f"{name}, the owner of the models; remove that line",
                     variable=variable,
@@ -177,7 +178,7 @@ def _check_migration(request: HostRequest, host: HostFacts) -> None:
         else:
             why = "a version before 0.40 may remove models that a newer version stored"
         raise OllamaError(
-            "store_migration",
+            "store_migration_not_accepted",
             f"ollama_version: invalid value {request.version!r}; {why}, which cannot be undone; expected a "
             f"version {'before' if crossing == 'up' else 'from'} 0.40, or ollama_accept_store_migration: true",
             variable="ollama_version",

@@ -60,7 +60,7 @@ def survey(models_dir: str, install_dir: str, home: str, owner: Owner, root: str
 
 
 def _bad(variable: str, path: str, why: str) -> Problem:
-    return Problem("invalid_option", f"{variable}: invalid value {path!r}; {why}", path)
+    return Problem("value_invalid", f"{variable}: invalid value {path!r}; {why}", path)
 
 
 def _install_problems(path: str, root: str) -> t.Iterator[Problem]:

@@ -21,11 +21,11 @@ from .._core import command, fs, systemd
 from .._core.errors import OllamaError
 from .._core.host import find_group, find_user
 from .._core.progress import human
+from .._core.server import ENVIRONMENT_PATH, UNIT, UNIT_PATH, Server
 from .._release import release as release_module
 from .._service import units
 from .account_files import AccountFiles
 from .opened import shown
-from .unit_file import ENVIRONMENT_PATH, UNIT, UNIT_PATH
 
 STATE_DIR = "/var/lib/kaido-ollama"
 # What the roles of this collection run beside the server. The unit is removed last: until then another run finds it.
@@ -38,18 +38,12 @@ _SHELLS = ("/nologin", "/false")
 
 
 @dataclass(frozen=True)
-class UninstallRequest:
-    """Where the server is, and whether its models go too."""
+class UninstallRequest(Server):
+    """A server to remove, and whether its models are removed as well."""
 
     remove_models: bool = False
     server: bool = True
     """Whether the server is removed; otherwise only what else this collection runs on the host."""
-    models_dir: str = "/usr/share/ollama/.ollama/models"
-    install_dir: str = "/opt/ollama"
-    bin_dir: str = "/usr/local/bin"
-    home: str = "/usr/share/ollama"
-    user: str = "ollama"
-    group: str = "ollama"
 
 
 @dataclass(frozen=True)
@@ -132,11 +126,11 @@ def gather(request: UninstallRequest, root: str = "/", properties: t.Mapping[str
 def plan(host: InstalledFacts, request: UninstallRequest) -> UninstallPlan:
     """Return what is to go, and what stays. Pure.
 
-    :raises OllamaError: ``foreign_install``.
+    :raises OllamaError: ``installation_foreign``.
     """
     if request.server and host.unit is not None and "kaido.ollama" not in host.unit:
         raise OllamaError(
-            "foreign_install",
+            "installation_foreign",
             f"{UNIT_PATH} was not written by this collection, so nothing of that installation is removed",
             path=UNIT_PATH,
         )

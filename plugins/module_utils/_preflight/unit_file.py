@@ -13,10 +13,6 @@ import re
 import shlex
 import typing as t
 
-UNIT = "ollama.service"
-UNIT_PATH = "/etc/systemd/system/ollama.service"
-ENVIRONMENT_PATH = "/etc/ollama/ollama.env"
-
 
 def is_foreign(unit: str | None) -> bool:
     return unit is not None and "kaido.ollama" not in unit

@@ -210,7 +210,7 @@ def check_variables(values: t.Mapping[str, t.Any]) -> None:
     """Refuse the first variable that has a value of the wrong type or form.
 
     :param values: the variables of role ollama that are defined, by name.
-    :raises OllamaError: ``invalid_variable``, naming the variable, the value unless it may be secret, and what is
+    :raises OllamaError: ``value_invalid``, naming the variable, the value unless it may be secret, and what is
         expected.
     """
     for name, rule in RULES.items():
@@ -223,7 +223,7 @@ def check_variables(values: t.Mapping[str, t.Any]) -> None:
 def invalid_variable(name: str, value: t.Any, expected: str) -> OllamaError:
     """Return the failure for a variable whose value cannot be used."""
     shown = "(hidden)" if name in SECRETS else _shown(value)
-    return OllamaError("invalid_variable", f"{name}: invalid value {shown}; expected {expected}", variable=name)
+    return OllamaError("value_invalid", f"{name}: invalid value {shown}; expected {expected}", variable=name)
 
 
 def _shown(value: t.Any) -> str:
@@ -237,7 +237,7 @@ def check_checksum_version(checksum: str, version: str, known: t.Mapping[str, t.
     """Refuse a checksum that is known as that of another version: the download would fail only at its end.
 
     :param known: the known checksums by version and archive.
-    :raises OllamaError: ``invalid_variable``.
+    :raises OllamaError: ``value_invalid``.
     """
     if not checksum:
         return

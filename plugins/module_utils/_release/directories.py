@@ -71,13 +71,13 @@ def readable_by_all() -> t.Iterator[None]:
 
 @contextlib.contextmanager
 def lock(install_dir: str) -> t.Iterator[None]:
-    """Hold the lock of an installation; raises ``busy`` where another run holds it."""
+    """Hold the lock of an installation; raises ``lock_held`` where another run holds it."""
     os.makedirs(os.path.join(install_dir, "releases"), exist_ok=True)
     with os.fdopen(open_regular(os.path.join(install_dir, ".lock"), os.O_RDWR | os.O_CREAT), "w") as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:
-            raise OllamaError("busy", f"{install_dir}: another run changes it") from None
+            raise OllamaError("lock_held", f"{install_dir}: another run changes it") from None
         yield
 
 

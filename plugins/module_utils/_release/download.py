@@ -26,19 +26,19 @@ from .unpack import TAR_ERRORS, open_archive
 
 # An unpacked release is about three times its archive; both are on the disk for a while.
 SPACE_FACTOR = 4.2
-_RETRIED = ("unreachable", "stalled", "connection_lost", "server_error")
+_RETRIED = ("server_unreachable", "connection_stalled", "connection_lost", "server_error")
 _MAX_ATTEMPTS = 100
 
 
 def fetch_checksums(base_url: str, version: str, ca_path: str | None = None) -> dict[str, str]:
     """Return the checksums of a release's archives that the release site publishes.
 
-    :raises OllamaError: ``insecure_checksum``, ``release_missing``, ``download_refused``, ``bad_answer``.
+    :raises OllamaError: ``checksum_insecure``, ``release_missing``, ``download_refused``, ``response_invalid``.
     """
     url = url_of(base_url, version, "sha256sum.txt")
     if not url.startswith("https://"):
         raise OllamaError(
-            "insecure_checksum",
+            "checksum_insecure",
             f"invalid URL {url} for checksums; expected https://",
             url=url,
         )
@@ -222,7 +222,7 @@ class Download:
 
 def _options(exc: OllamaError) -> str:
     """Return the variables that help where a release site cannot be reached."""
-    if exc.code not in ("unreachable", "stalled"):
+    if exc.code not in ("server_unreachable", "connection_stalled"):
         return ""
     return (
         ". Options: a mirror of the site in ollama_release_base_url, a proxy in ollama_release_proxy, archives of the "

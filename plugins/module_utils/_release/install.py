@@ -65,7 +65,7 @@ class Change:
 def pending(request: ReleaseRequest) -> Change:
     """Return what a request would change.
 
-    :raises OllamaError: ``foreign_install``, ``unknown_checksum``.
+    :raises OllamaError: ``installation_foreign``, ``checksum_unknown``.
     """
     state = read_state(request.install_dir, request.bin_dir)
     if request.activate:
@@ -143,7 +143,7 @@ def _prepare(request: ReleaseRequest, files: list[Archive], archives: t.Mapping[
         mark_complete(beside, request.version, archives)
     except (OllamaError, OSError) as exc:
         shutil.rmtree(beside, ignore_errors=True)
-        if isinstance(exc, OllamaError) and exc.code != "no_zstd":
+        if isinstance(exc, OllamaError) and exc.code != "program_missing":
             remove_downloads(request)
         raise
     return beside
@@ -152,7 +152,7 @@ def _prepare(request: ReleaseRequest, files: list[Archive], archives: t.Mapping[
 def check_complete(root: str, version: str) -> None:
     """Refuse an unpacked release that is incomplete or has another version.
 
-    :raises OllamaError: ``incomplete_release`` or ``wrong_version``.
+    :raises OllamaError: ``release_incomplete`` or ``version_mismatch``.
     """
     number = parse_version(version)
     needed = ["bin/ollama"]
@@ -163,14 +163,14 @@ def check_complete(root: str, version: str) -> None:
     for name in needed:
         path = os.path.join(root, name)
         if not os.path.isfile(path) or not os.stat(path).st_mode & stat.S_IXUSR:
-            raise OllamaError("incomplete_release", f"archive of {version}: program {name} is missing", missing=name)
+            raise OllamaError("release_incomplete", f"archive of {version}: program {name} is missing", missing=name)
     try:
         found = client_version(os.path.join(root, "bin", "ollama"))
     except OllamaError as exc:
-        raise OllamaError("incomplete_release", f"bin/ollama of {version}: {exc.message}") from exc
+        raise OllamaError("release_incomplete", f"bin/ollama of {version}: {exc.message}") from exc
     if found != version:
         raise OllamaError(
-            "wrong_version",
+            "version_mismatch",
             f"archive of {version}: its program has version {found}; expected {version}",
             expected=version,
             actual=found,

@@ -21,6 +21,7 @@ from .._core import command
 from .._core.errors import OllamaError
 from .._core.fs import list_directory, read_link
 from .._core.owner import read_regular, replaceable_by
+from .._core.server import Server
 
 BASE_URL = "https://github.com/ollama/ollama/releases/download"
 MARKER = ".kaido-release.json"
@@ -35,11 +36,11 @@ _CHECKSUM = re.compile(r"sha256:[0-9a-f]{64}\Z")
 def parse_version(text: t.Any, *, what: str = "version") -> tuple[int, int, int]:
     """Return a version as three numbers; a release candidate counts as its release.
 
-    :raises OllamaError: ``invalid_version``.
+    :raises OllamaError: ``version_invalid``.
     """
     if not isinstance(text, str) or not _VERSION.match(text):
         raise OllamaError(
-            "invalid_version", f"{what}: invalid version {text!r}; expected for example 0.35.1, without a leading v"
+            "version_invalid", f"{what}: invalid version {text!r}; expected for example 0.35.1, without a leading v"
         )
     major, minor, patch = text.split("-")[0].split(".")
     return int(major), int(minor), int(patch)
@@ -48,14 +49,14 @@ def parse_version(text: t.Any, *, what: str = "version") -> tuple[int, int, int]
 def parse_checksum(text: t.Any, *, what: str = "checksum") -> str:
     """Return a checksum as ``sha256:<64 hex>``; the prefix may be missing.
 
-    :raises OllamaError: ``invalid_digest``.
+    :raises OllamaError: ``digest_invalid``.
     """
     checksum = str(text).strip().lower()
     if not checksum.startswith("sha256:"):
         checksum = "sha256:" + checksum
     if not _CHECKSUM.match(checksum):
         raise OllamaError(
-            "invalid_digest", f"{what}: invalid checksum {text!r}; expected sha256: and 64 hexadecimal digits"
+            "digest_invalid", f"{what}: invalid checksum {text!r}; expected sha256: and 64 hexadecimal digits"
         )
     return checksum
 
@@ -63,11 +64,11 @@ def parse_checksum(text: t.Any, *, what: str = "checksum") -> str:
 def assets(machine: str, variants: t.Sequence[str] = ()) -> list[str]:
     """Return the names of the archives for a machine as uname reports it, the base archive first.
 
-    :raises OllamaError: ``unsupported_architecture`` or ``unsupported_variant``.
+    :raises OllamaError: ``architecture_unsupported`` or ``variant_unsupported``.
     """
     if machine not in ARCHITECTURES:
         raise OllamaError(
-            "unsupported_architecture",
+            "architecture_unsupported",
             f"unsupported architecture {machine!r}; expected one of {', '.join(sorted(ARCHITECTURES))}",
             architecture=machine,
         )
@@ -76,7 +77,7 @@ def assets(machine: str, variants: t.Sequence[str] = ()) -> list[str]:
         if VARIANTS.get(variant) != architecture:
             allowed = ", ".join(name for name, only in VARIANTS.items() if only == architecture)
             raise OllamaError(
-                "unsupported_variant",
+                "variant_unsupported",
                 f"ollama_release_variants: invalid value {variant!r} for {architecture}; expected {allowed}",
             )
     return [f"ollama-linux-{architecture}{suffix}.tar.zst" for suffix in ("", *(f"-{name}" for name in variants))]
@@ -95,8 +96,8 @@ class ReleaseRequest:
     archives: t.Mapping[str, str] | None = None
     """Archive -> checksum, the base archive first. None: a release that is already on the host."""
     base_url: str = BASE_URL
-    install_dir: str = "/opt/ollama"
-    bin_dir: str = "/usr/local/bin"
+    install_dir: str = Server.install_dir
+    bin_dir: str = Server.bin_dir
     keep: int = 2
     activate: bool = True
     timeout: float = 60.0
@@ -196,13 +197,13 @@ def binary(install_dir: str) -> str:
 def check_foreign(state: State, install_dir: str, bin_dir: str) -> None:
     """Refuse to replace a program that neither this collection nor the vendor's script installed.
 
-    :raises OllamaError: ``foreign_install``.
+    :raises OllamaError: ``installation_foreign``.
     """
     if state.link is None or state.link == binary(install_dir) or (state.link == "" and state.vendor):
         return
     path = os.path.join(bin_dir, "ollama")
     raise OllamaError(
-        "foreign_install",
+        "installation_foreign",
         f"{path} {'links to ' + state.link if state.link else 'is a file'}, which neither this collection nor Ollama's "
         "own script installed; remove that installation first (its models stay usable)",
         path=path,
@@ -212,13 +213,13 @@ def check_foreign(state: State, install_dir: str, bin_dir: str) -> None:
 def plan(state: State, request: ReleaseRequest) -> dict[str, str]:
     """Return the needed steps of install, adopt, activate, link and prune, in this order, each with its description.
 
-    :raises OllamaError: ``unknown_checksum``.
+    :raises OllamaError: ``checksum_unknown``.
     """
     steps = {}
     if not state.has(request):
         if request.archives is None:
             raise OllamaError(
-                "unknown_checksum",
+                "checksum_unknown",
                 f"version: {request.version!r} is not on this host; expected a checksum for its download or one of "
                 f"{', '.join(state.releases) or 'no installed release'}",
             )
@@ -249,18 +250,18 @@ def client_version(program: str) -> str:
 
     A program that another account can change runs with the rights of that account.
 
-    :raises OllamaError: ``incomplete_release`` where it does not run or prints no version.
+    :raises OllamaError: ``release_incomplete`` where it does not run or prints no version.
     """
     # Nothing listens on port 1, so the output is the version of the program itself.
     environment = {"HOME": "/nonexistent", "OLLAMA_HOST": "127.0.0.1:1"}
     try:
         result = command.run([*_with_rights_of(program), program, "--version"], environment=environment, timeout=60)
     except OllamaError as exc:
-        raise OllamaError("incomplete_release", f"it does not run: {exc.message}") from exc
+        raise OllamaError("release_incomplete", f"it does not run: {exc.message}") from exc
     output = result.stdout + result.stderr
     match = re.search(r"client version is (\S+)", output) or re.search(r"version is (\S+)", output)
     if not match:
-        raise OllamaError("incomplete_release", f"--version printed {output.strip()[:200]!r}; expected a version")
+        raise OllamaError("release_incomplete", f"--version printed {output.strip()[:200]!r}; expected a version")
     return match.group(1)
 
 

@@ -49,7 +49,7 @@ def has_zstd() -> bool:
 def unpack(archives: t.Sequence[Archive], root: str) -> None:
     """Unpack .tar.zst files over each other, as files of root; members that leave the directory are refused.
 
-    :raises OllamaError: ``bad_archive`` or ``no_zstd``.
+    :raises OllamaError: ``archive_invalid`` or ``program_missing``.
     :raises OSError: where the directory is not writable.
     """
     unpacker = _Unpacker(root)
@@ -71,7 +71,7 @@ def unpack(archives: t.Sequence[Archive], root: str) -> None:
 
 
 def _broken(name: str, why: str) -> OllamaError:
-    return OllamaError("bad_archive", f"{name}: cannot unpack the archive: {why}")
+    return OllamaError("archive_invalid", f"{name}: cannot unpack the archive: {why}")
 
 
 class _Readable(t.Protocol):
@@ -84,7 +84,7 @@ def _decompress(name: str, file: t.IO[bytes]) -> t.Iterator[_Readable]:
     if not command.find("zstd"):
         library = _load_library()
         if not library:
-            raise OllamaError("no_zstd", "neither the program zstd nor libzstd.so.1 is installed; install zstd")
+            raise OllamaError("program_missing", "neither the program zstd nor libzstd.so.1 is installed; install zstd")
         yield _Chunks(_stream(library, name, file))
         return
     with command.stream(["zstd", "-dcq"], stdin=file) as running:
@@ -239,7 +239,7 @@ class _Unpacker:
 
 
 def _bad(why: str) -> OllamaError:
-    return OllamaError("bad_archive", f"invalid archive: {printable(why)}")
+    return OllamaError("archive_invalid", f"invalid archive: {printable(why)}")
 
 
 def write_synced(path: str, chunks: t.Iterable[bytes], mode: int) -> None:

@@ -104,7 +104,7 @@ def check(value: t.Any, shape: Shape, what: str) -> t.Any:
     """Return a parsed response reduced to its shape; objects and lists are returned without null values.
 
     :param what: what is answered, for messages: ``/api/tags`` or a part of it.
-    :raises OllamaError: ``bad_answer`` where a value has another type, or a number is negative or beyond 63 bits.
+    :raises OllamaError: ``response_invalid`` where a value has another type, or a number is negative or beyond 63 bits.
     """
     if shape is None:
         return value
@@ -133,7 +133,7 @@ def check(value: t.Any, shape: Shape, what: str) -> t.Any:
 
 
 def _unexpected(value: t.Any, expected: str, what: str) -> OllamaError:
-    return OllamaError("bad_answer", f"{what}: invalid response {repr(value)[:80]}; expected {expected}")
+    return OllamaError("response_invalid", f"{what}: invalid response {repr(value)[:80]}; expected {expected}")
 
 
 def error_text(text: str) -> str:
@@ -152,8 +152,8 @@ _STREAM_ERRORS: tuple[tuple[str, str], ...] = (
     (r"permission denied|read-only file system", "store_unwritable"),
     (r"digest mismatch", "digest_mismatch"),
     (r"requires a newer version|requires ollama version|(^|: )412", "server_too_old"),
-    (r"no compatible manifest found", "no_variant"),
-    (r"requires MLX support", "no_variant"),
+    (r"no compatible manifest found", "model_unsupported"),
+    (r"requires MLX support", "model_unsupported"),
     (r"realm host|unauthorized|access denied|(^|: )40[13]", "registry_refused"),
     (
         r"no Location header|blocked redirect|redirect target not allowed|stopped after \d+ redirects"
@@ -162,10 +162,10 @@ _STREAM_ERRORS: tuple[tuple[str, str], ...] = (
     ),
     # The first where the registry's answer begins with HTTP/, else the second.
     (r"HTTP response to HTTPS client|first record does not look like a TLS handshake", "registry_is_http"),
-    (r"certificate|tls: |x509", "tls"),
+    (r"certificate|tls: |x509", "tls_failed"),
     # One part of a blob gave up, or an earlier pull of it is still being cancelled: what was fetched stays.
     (r"context canceled", "connection_lost"),
-    (r"pull model manifest: .*(invalid character|unexpected end of JSON|cannot unmarshal)", "bad_manifest"),
+    (r"pull model manifest: .*(invalid character|unexpected end of JSON|cannot unmarshal)", "manifest_invalid"),
     (
         r"connection refused|no such host|i/o timeout|deadline exceeded|EOF|connection reset|broken pipe|max retries"
         r"|network is unreachable|no route to host|stalled|(^|: )(5\d\d|429)",
@@ -211,7 +211,7 @@ class Client:
         return answer
 
     def _read(self, answer: Response, shape: Shape, path: str) -> dict[str, t.Any]:
-        """Return an answer's object, its types as the shape has them; raises ``bad_answer``."""
+        """Return an answer's object, its types as the shape has them; raises ``response_invalid``."""
         return t.cast("dict[str, t.Any]", check(answer.json(), shape, f"{self.base_url}{path}"))
 
     def _refused(self, method: str, path: str, answer: Response | Stream, text: str) -> OllamaError:
@@ -219,7 +219,13 @@ class Client:
         text = error_text(text)[:2000] or "no text"
         if 300 <= status < 400:
             text = f"a redirect to {answer.headers.get('location', '')[:200]!r}, which is not followed; correct api_url"
-        code = "not_found" if status == 404 else "redirect_refused" if 300 <= status < 400 else classify(text)
+        code = (
+            "model_missing"
+            if status == 404 and method != "GET"
+            else "redirect_refused"
+            if 300 <= status < 400
+            else classify(text)
+        )
         return OllamaError(
             code, f"{method} {path}: the server answered {status}: {text}", status=status, url=self.base_url + path
         )
@@ -233,18 +239,18 @@ class Client:
         return version[1:] if version.startswith("v") else version
 
     def wait(self, seconds: float) -> str:
-        """Return the version as soon as the server answers; raises ``unreachable`` after that many seconds."""
+        """Return the version as soon as the server answers; raises ``server_unreachable`` after that many seconds."""
         end = time.monotonic() + seconds
         while True:
             try:
                 return self.version()
             except OllamaError as exc:
-                if exc.code in ("bad_answer", "redirect_refused", "invalid_url", "invalid_proxy", "tls"):
+                if exc.code in ("response_invalid", "redirect_refused", "url_invalid", "tls_failed"):
                     # Waiting does not change this.
                     raise
                 if time.monotonic() >= end:
                     raise OllamaError(
-                        "unreachable",
+                        "server_unreachable",
                         f"{self.base_url}: no response of an Ollama server within {seconds:g} s: {exc.message}",
                         url=self.base_url,
                     ) from None
@@ -263,7 +269,7 @@ class Client:
         for row in rows:
             name = row.get("name") or row.get("model")
             if not name:
-                raise OllamaError("bad_answer", f"{self.base_url}{path}: a model has no name")
+                raise OllamaError("response_invalid", f"{self.base_url}{path}: a model has no name")
             row["name"] = name
         return rows
 

@@ -1,7 +1,7 @@
 # Copyright (c) 2026, kaido.ollama contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Options that several modules share; their documentation is in the fragments `api`, `api.registry` and `api.store`.
+"""Options that several modules share; their documentation is in the doc fragments `api` and `server`.
 
 PRIVATE to the collection: it may change at any time.
 """
@@ -12,10 +12,10 @@ import typing as t
 
 from .._core import proxy
 from .._core.errors import OllamaError, finish
-from .._store.layout import DEFAULT_MODELS_DIR
+from .._core.server import Server
 from .api import DEFAULT_URL, Client
 
-__all__ = ["API", "REGISTRY", "STORE", "client", "finish", "registry_environment"]
+__all__ = ["API", "INSTALLATION", "REGISTRY", "SERVER", "STORE", "client", "finish", "registry_environment"]
 
 API: dict[str, t.Any] = {
     "api_url": {"type": "str", "default": DEFAULT_URL},
@@ -24,25 +24,31 @@ API: dict[str, t.Any] = {
 }
 REGISTRY: dict[str, t.Any] = {"registry_environment": {"type": "dict", "default": {}}}
 STORE: dict[str, t.Any] = {
-    "models_dir": {"type": "path", "default": DEFAULT_MODELS_DIR},
+    "models_dir": {"type": "path", "default": Server.models_dir},
     "state_dir": {"type": "path"},
+}
+SERVER: dict[str, t.Any] = {
+    name: {"type": "str", "default": getattr(Server, name)} for name in ("models_dir", "home", "user", "group")
+}
+INSTALLATION: dict[str, t.Any] = {
+    name: {"type": "str", "default": getattr(Server, name)} for name in ("install_dir", "bin_dir")
 }
 
 
 def registry_environment(params: t.Mapping[str, t.Any]) -> dict[str, str]:
     """Return the variables for requests to registries: those of this process, overridden by those of the option.
 
-    :raises OllamaError: ``invalid_option``, ``invalid_proxy``.
+    :raises OllamaError: ``value_invalid``, ``url_invalid``.
     """
     given = proxy.parse_environment(params["registry_environment"], what="registry_environment")
     return {**proxy.own_environment(), **given}
 
 
 def client(params: t.Mapping[str, t.Any]) -> Client:
-    """Return the client that the shared options describe; raises ``invalid_url``."""
+    """Return the client that the shared options describe; raises ``url_invalid``."""
     if not str(params["api_url"]).startswith(("http://", "https://")):
         raise OllamaError(
-            "invalid_url",
+            "url_invalid",
             f"api_url: invalid URL {params['api_url']!r}; expected http://host:port or https://host:port",
         )
     return Client(params["api_url"], timeout=params["api_timeout"], ca_path=params["ca_path"])

@@ -242,7 +242,7 @@ def variable(key: str) -> str:
 def render(settings: t.Mapping[str, t.Any]) -> dict[str, str]:
     """Return the environment variables that settings become, the safe defaults included, sorted by name.
 
-    :raises OllamaError: ``unknown_setting`` or ``invalid_setting``.
+    :raises OllamaError: ``setting_unknown`` or ``setting_invalid``.
     """
     for key in settings:
         if key not in SETTINGS:
@@ -254,7 +254,7 @@ def render(settings: t.Mapping[str, t.Any]) -> dict[str, str]:
         except _Refused as exc:
             shown = "(hidden)" if "credentials" in str(exc) else repr(value)
             raise OllamaError(
-                "invalid_setting",
+                "setting_invalid",
                 f"ollama_settings.{key}: invalid value {shown}; {exc}",
                 variable=f"ollama_settings.{key}",
             ) from None
@@ -273,7 +273,7 @@ def _unknown(key: t.Any) -> OllamaError:
             else "expected one of " + ", ".join(k for k in SETTINGS if k[-1] not in "0123456789")
         )
     return OllamaError(
-        "unknown_setting",
+        "setting_unknown",
         f"ollama_settings.{key}: unknown setting; {hint} (any other variable belongs in ollama_environment)",
         variable=f"ollama_settings.{key}",
     )
@@ -285,7 +285,7 @@ def merge(
     """Return the content of the environment file: the variables made of settings, and the raw ones.
 
     :param raw: ollama_environment; may hold secrets, so no message shows its values.
-    :raises OllamaError: ``unknown_setting``, ``invalid_setting`` or ``invalid_environment``.
+    :raises OllamaError: ``setting_unknown``, ``setting_invalid`` or ``environment_invalid``.
     """
     own = {variable(key) for key in settings}
     extra: dict[str, str] = {}
@@ -304,7 +304,7 @@ def merge(
         else:
             extra[name] = str(value)
             continue
-        raise OllamaError("invalid_environment", f"{where} {why}", variable=where)
+        raise OllamaError("environment_invalid", f"{where} {why}", variable=where)
     rendered = {name: value for name, value in render(settings).items() if name not in extra}
     return dict(sorted({**rendered, "OLLAMA_MODELS": models_dir}.items())), extra
 
@@ -312,12 +312,12 @@ def merge(
 def address(settings: t.Mapping[str, t.Any], *, allow_open_network: bool) -> Address:
     """Return the address on which the server listens.
 
-    :raises OllamaError: ``open_network`` for an address that is reachable from the network and not allowed.
+    :raises OllamaError: ``server_exposed`` for an address that is reachable from the network and not allowed.
     """
     result = parse_host(settings.get("host", DEFAULTS["host"]))
     if not result.is_loopback and not allow_open_network:
         raise OllamaError(
-            "open_network",
+            "server_exposed",
             f"ollama_settings.host: invalid value {settings['host']!r}; expected a loopback address, because Ollama "
             "has no authentication: ollama_gateway_enabled: true gives access over TLS with tokens, and "
             "ollama_allow_open_network: true allows this address",

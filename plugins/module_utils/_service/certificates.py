@@ -15,12 +15,12 @@ import ipaddress
 import os
 import re
 import ssl
-import subprocess
 import tempfile
 import time
 import typing as t
 from dataclasses import dataclass
 
+from .._core import command
 from .._core.errors import OllamaError
 
 DAY = 86400
@@ -77,13 +77,13 @@ class Certificate:
 def check_names(names: t.Iterable[str], variable: str) -> list[str]:
     """Return the names of a certificate in the form in which they are compared.
 
-    :raises OllamaError: ``invalid_option``.
+    :raises OllamaError: ``value_invalid``.
     """
     found = []
     for name in names:
         if not _is_address(name) and not _NAME.match(name):
             raise OllamaError(
-                "invalid_option",
+                "value_invalid",
                 f"{variable}: invalid value {name!r}; expected a DNS name or an IP address",
                 variable=variable,
             )
@@ -134,8 +134,8 @@ def judge(certificate: Certificate, key: str, names: t.Sequence[str], what: str,
 
     :param key: its private key, PEM.
     :param names: the names that clients use.
-    :raises OllamaError: ``certificate_expired``, ``certificate_not_yet_valid``, ``certificate_mismatch`` or
-        ``certificate_wrong_name``.
+    :raises OllamaError: ``certificate_expired``, ``certificate_not_yet_valid``, ``certificate_key_mismatch`` or
+        ``certificate_name_mismatch``.
     """
     when = time.strftime("%Y-%m-%d %H:%M UTC", time.gmtime(certificate.ends))
     if certificate.ends <= now:
@@ -147,11 +147,11 @@ def judge(certificate: Certificate, key: str, names: t.Sequence[str], what: str,
             f"{what}: the certificate is not valid before {begins}; check the clock of the host",
         )
     if public_key_of(key, what) != certificate.public_key:
-        raise OllamaError("certificate_mismatch", f"{what}: the key does not belong to the certificate")
+        raise OllamaError("certificate_key_mismatch", f"{what}: the key does not belong to the certificate")
     missing = [name for name in names if not covers(certificate, name)]
     if missing:
         raise OllamaError(
-            "certificate_wrong_name",
+            "certificate_name_mismatch",
             f"{what}: the certificate does not contain {', '.join(missing)}, the name in the URL of the gateway, "
             f"but {', '.join(sorted(certificate.names)) or 'no names'}; see ollama_gateway_url",
         )
@@ -161,12 +161,14 @@ def judge(certificate: Certificate, key: str, names: t.Sequence[str], what: str,
 def public_key_of(key: str, what: str) -> str:
     """Return the public half of a private key, PEM.
 
-    :raises OllamaError: ``certificate_mismatch``; nothing of the key is in it.
+    :raises OllamaError: ``certificate_key_mismatch``; nothing of the key is in it.
     """
     try:
         return _public_key(_openssl("pkey", "-pubout", "-passin", "pass:", stdin=key))
     except OllamaError:
-        raise OllamaError("certificate_mismatch", f"{what}: no private key in PEM form without a password") from None
+        raise OllamaError(
+            "certificate_key_mismatch", f"{what}: no private key in PEM form without a password"
+        ) from None
 
 
 def _public_key(text: str) -> str:
@@ -193,7 +195,7 @@ def judge_authority(authority: str, key: str, what: str, now: float) -> list[str
     :param key: its private key, PEM; '' where it is missing.
     :param what: its directory.
     :param now: seconds since the epoch.
-    :raises OllamaError: ``authority_lost`` or ``authority_expired``.
+    :raises OllamaError: ``authority_damaged`` or ``authority_expired``.
     """
     for name, content in (("ca.crt", authority), ("ca.key", key)):
         if not content:
@@ -202,7 +204,7 @@ def judge_authority(authority: str, key: str, what: str, now: float) -> list[str
         found = read(authority, f"{what}/ca.crt")
         fits = public_key_of(key, f"{what}/ca.key") == found.public_key
     except OllamaError as exc:
-        if exc.code == "no_openssl":
+        if exc.code in ("program_missing", "command_failed", "command_timeout"):
             raise
         raise lost(exc.message) from None
     if not fits:
@@ -233,7 +235,7 @@ _RENEW = (
 
 def lost(why: str) -> OllamaError:
     """Return the failure of an authority that clients trust and that cannot sign any more."""
-    return OllamaError("authority_lost", f"{why}: the private authority is lost; restore it from a copy, {_RENEW}")
+    return OllamaError("authority_damaged", f"{why}: the private authority is lost; restore it from a copy, {_RENEW}")
 
 
 def new_request(key: str, name: str) -> str:
@@ -302,27 +304,16 @@ def is_key(key: str) -> bool:
 def _openssl(*arguments: str, stdin: str = "", **files: str) -> str:
     """Run openssl with files of these contents in place of their names in braces.
 
-    :raises OllamaError: ``no_openssl`` or ``openssl_failed``.
+    :raises OllamaError: ``openssl_failed``, and as `command.run`.
     """
     with tempfile.TemporaryDirectory() as directory:
         for name, content in files.items():
             with open(os.path.join(directory, name), "w", encoding="utf-8", errors="replace") as file:
                 file.write(content)
         places = {name: os.path.join(directory, name) for name in files}
-        try:
-            done = subprocess.run(
-                ["openssl", *(argument.format(**places) for argument in arguments)],
-                input=stdin.encode("utf-8", "replace"),
-                capture_output=True,
-                env={**os.environ, "LC_ALL": "C"},
-                timeout=60,
-                check=False,
-            )
-        except FileNotFoundError:
-            raise OllamaError("no_openssl", "the program openssl is needed; install the package openssl") from None
-        except subprocess.TimeoutExpired:
-            raise OllamaError("openssl_failed", f"openssl {arguments[0]} did not end within 60 s") from None
-    if done.returncode:
-        lines = done.stderr.decode("utf-8", "replace").strip().splitlines() or ["no reason given"]
+        argv = ["openssl", *(argument.format(**places) for argument in arguments)]
+        done = command.run(argv, stdin=stdin.encode("utf-8", "replace").decode(), timeout=60)
+    if done.status:
+        lines = done.stderr.strip().splitlines() or ["no reason given"]
         raise OllamaError("openssl_failed", f"openssl {arguments[0]} failed: {lines[0]}")
-    return done.stdout.decode("ascii", "replace")
+    return done.stdout

@@ -88,7 +88,7 @@ class EndpointSpec:
 def plan(spec: EndpointSpec) -> dict[str, t.Any]:
     """Validate everything, and return the files.
 
-    :raises OllamaError: ``invalid_client``.
+    :raises OllamaError: ``endpoint_invalid``.
     """
     if spec.provider == spec.fallback:
         raise _bad(
@@ -127,7 +127,7 @@ def plan(spec: EndpointSpec) -> dict[str, t.Any]:
 def describe(spec: EndpointSpec, name: str) -> dict[str, str | None]:
     """Return one provider as services see it, without version and fallback.
 
-    :raises OllamaError: ``invalid_client``.
+    :raises OllamaError: ``endpoint_invalid``.
     """
     provider = PROVIDERS[name]
     url = _url(spec, name)
@@ -165,7 +165,7 @@ def environment(endpoint: t.Mapping[str, t.Any], prefix: str = "KAIDO_OLLAMA_") 
 
 
 def _bad(message: str) -> OllamaError:
-    return OllamaError("invalid_client", message)
+    return OllamaError("endpoint_invalid", message)
 
 
 def _model(spec: EndpointSpec, name: str, option: str) -> str:

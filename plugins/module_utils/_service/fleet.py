@@ -39,7 +39,7 @@ class Fleet:
 
     :param groups: the variable ``groups``: the hosts of each group in the order of the inventory.
     :param hostvars: the variable ``hostvars``: the variables of each host.
-    :raises OllamaError: every method but ``record`` raises ``invalid_variable`` for a variable that it cannot use.
+    :raises OllamaError: every method but ``record`` raises ``value_invalid`` for a variable that it cannot use.
     """
 
     def __init__(self, groups: t.Mapping[str, t.Sequence[str]], hostvars: t.Mapping[str, Variables]) -> None:
@@ -185,7 +185,7 @@ class Fleet:
         """Return the error of a variable; the value None is not shown, as it may contain credentials."""
         shown = "invalid value" if value is None else f"invalid value {value!r}"
         return OllamaError(
-            "invalid_variable",
+            "value_invalid",
             f"{variable} of {name}: {shown}; expected {expected}",
             variable=variable,
             host=name,

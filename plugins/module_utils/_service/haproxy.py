@@ -64,19 +64,19 @@ class Socket:
             ) from exc
 
     def table(self, command: str, separator: str) -> list[dict[str, str]]:
-        """Return the rows of a table under the names of its columns; raises ``bad_answer``."""
+        """Return the rows of a table under the names of its columns; raises ``response_invalid``."""
         answer = self.ask(command)
         lines = [line for line in answer.splitlines() if line]
         heads = [number for number, line in enumerate(lines) if line.startswith("# ")]
         if not heads:
-            raise OllamaError("bad_answer", f"socket: HAProxy answered {command!r} with {answer.strip()[:200]!r}")
+            raise OllamaError("response_invalid", f"socket: HAProxy answered {command!r} with {answer.strip()[:200]!r}")
         names = lines[heads[0]][2:].split(separator)
         # The statistics end in a separator, and may have quoted texts.
         rows = csv.reader(lines[heads[0] + 1 :], delimiter=separator)
         return [dict(zip(names, row)) for row in rows]
 
     def look(self, server: str) -> list[Row]:
-        """Return the server in each of its backends; raises ``unknown_server``."""
+        """Return the server in each of its backends; raises ``server_unknown``."""
         statistics = {row["pxname"]: row for row in self.table("show stat -1 4 -1", ",") if row["svname"] == server}
         rows = [
             Row(
@@ -90,14 +90,14 @@ class Socket:
             if row["srv_name"] == server and row["be_name"] in statistics
         ]
         if not rows:
-            raise OllamaError("unknown_server", f"server: {server!r} is not a server of this balancer", server=server)
+            raise OllamaError("server_unknown", f"server: {server!r} is not a server of this balancer", server=server)
         return rows
 
     def set(self, row: Row, server: str, state: str) -> None:
-        """Change one; raises ``refused``."""
+        """Change one; raises ``haproxy_refused``."""
         answer = self.ask(f"set server {row.name}/{server} state {state}").strip()
         if answer:
-            raise OllamaError("refused", f"server: HAProxy refused {state} for {row.name}/{server}: {answer}")
+            raise OllamaError("haproxy_refused", f"server: HAProxy refused {state} for {row.name}/{server}: {answer}")
 
 
 def _state(flags: int) -> str:

@@ -12,9 +12,9 @@ import contextlib
 import os
 import pwd
 import shutil
-import subprocess
 import typing as t
 
+from .._core import command
 from .._core.errors import OllamaError
 from .units import SERVICES, UNIT_DIRECTORY, files_of, found, processes
 
@@ -134,9 +134,6 @@ def _delete(path: str) -> None:
             os.unlink(path)
 
 
-def _execute(*command: str) -> int:
-    try:
-        done = subprocess.run(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, timeout=120, check=False)
-    except (FileNotFoundError, subprocess.TimeoutExpired):
-        return 127
-    return done.returncode
+def _execute(*argv: str) -> int:
+    done = command.attempt(argv, timeout=120)
+    return done.status if done else 127

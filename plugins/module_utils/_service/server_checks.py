@@ -34,7 +34,7 @@ def check_server(client: Client, expected: ExpectedServer, *, wait: float, check
     """Wait for a server and compare it with what is expected; returns its version.
 
     :param check_mode: do not wait, and accept that no server or another version answers: None and that version.
-    :raises OllamaError: ``unreachable``, ``wrong_version``, ``wrong_address`` and those of the client.
+    :raises OllamaError: ``server_unreachable``, ``version_mismatch``, ``address_mismatch`` and those of the client.
     """
     version: str | None = None
     try:
@@ -44,7 +44,7 @@ def check_server(client: Client, expected: ExpectedServer, *, wait: float, check
             raise
     if expected.version and version != expected.version and not check_mode:
         raise OllamaError(
-            "wrong_version",
+            "version_mismatch",
             f"version: expected {expected.version}, but {version} answers at {client.base_url}",
         )
     if expected.address and version:

@@ -13,8 +13,6 @@ import grp
 import os
 import pwd
 import socket
-import subprocess
-import time
 import typing as t
 
 from ansible.module_utils.urls import open_url
@@ -22,19 +20,20 @@ from ansible.module_utils.urls import open_url
 from .._core import sockets as sockets_module
 from .._core import systemd
 from .._core.errors import OllamaError
+from .._core.fs import readable_text
 from .pending import Listener, ManagedFile, ServiceSpec, ServiceState
-from .units import processes, read_text, replaced, sockets_of
+from .units import processes, replaced, sockets_of
 
-_PROPERTIES = "ActiveState,UnitFileState,ExecMainStartTimestampMonotonic,StateChangeTimestampMonotonic"
+_PROPERTIES = ("ActiveState", "UnitFileState", "ExecMainStartTimestampMonotonic", "StateChangeTimestampMonotonic")
 
 
 def survey(spec: ServiceSpec) -> ServiceState:
     """Return the state of the service on this host; changes nothing."""
     missing = tuple(path for path in spec.programs if not os.access(path, os.X_OK))
-    properties = _systemctl(spec.unit) if spec.unit else {}
+    properties = systemd.show(spec.unit, _PROPERTIES) if spec.unit else {}
     active = properties.get("ActiveState") == "active"
     differing = tuple(path for path, file in spec.files.items() if _differs(path, file))
-    started = _since_boot(properties.get("ExecMainStartTimestampMonotonic"))
+    started = systemd.since_boot(properties.get("ExecMainStartTimestampMonotonic"))
     pids = processes().get(spec.unit or "", []) if active else []
     return ServiceState(
         missing=missing,
@@ -45,7 +44,7 @@ def survey(spec: ServiceSpec) -> ServiceState:
         enabled=properties.get("UnitFileState") == "enabled",
         started=started,
         # The end of a reload changes the state of the unit.
-        reloaded=_since_boot(properties.get("StateChangeTimestampMonotonic")),
+        reloaded=systemd.since_boot(properties.get("StateChangeTimestampMonotonic")),
         listeners=tuple(_others(spec)),
         replaced=replaced(pids, spec.programs, started) if active else None,
         sockets=tuple(sockets_of(pids)),
@@ -57,7 +56,7 @@ def check_addresses(spec: ServiceSpec, variable: str) -> None:
     """Refuse a listen address that this host does not have.
 
     :param variable: the role variable with the port.
-    :raises OllamaError: ``invalid_address``.
+    :raises OllamaError: ``address_unavailable``.
     """
     for address in spec.listen:
         if address.ip is None or address.is_wildcard:
@@ -69,26 +68,10 @@ def check_addresses(spec: ServiceSpec, variable: str) -> None:
         except OSError as exc:
             if exc.errno in (errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT):
                 raise OllamaError(
-                    "invalid_address",
+                    "address_unavailable",
                     f"{variable.replace('_port', '_address')}: invalid value {address.host!r}; "
                     "expected an address of this host",
                 ) from None
-
-
-def _systemctl(unit: str) -> dict[str, str]:
-    done = subprocess.run(
-        ["systemctl", "show", "--property", _PROPERTIES, unit],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.DEVNULL,
-        timeout=30,
-        check=False,
-    )
-    lines = done.stdout.decode("utf-8", "replace").splitlines()
-    return dict(line.split("=", 1) for line in lines if "=" in line)
-
-
-def _since_boot(microseconds: str | None) -> float:
-    return time.time() - (time.monotonic() - int(microseconds or 0) / 1e6)
 
 
 def _uid(user: str) -> int | None:
@@ -125,7 +108,7 @@ def _others(spec: ServiceSpec) -> t.Iterator[Listener]:
                     continue
             elif spec.unit and systemd.unit_of(pid) == spec.unit:
                 continue
-            yield Listener(address, read_text(f"/proc/{pid}/comm").strip() or None if pid else None, pid)
+            yield Listener(address, readable_text(f"/proc/{pid}/comm").strip() or None if pid else None, pid)
 
 
 def _unhealthy(url: str) -> str | None:

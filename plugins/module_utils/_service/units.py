@@ -17,13 +17,13 @@ from dataclasses import dataclass
 from .._core import sockets as sockets_module
 from .._core import systemd
 from .._core.address import SERVER_PORT
+from .._core.fs import readable_text
+from .._core.server import ENVIRONMENT_PATH, UNIT
 from .._server import settings
 
 UNIT_DIRECTORY = "/etc/systemd/system"
 MARKER = "kaido.ollama"
 """Is in each unit file that this collection writes."""
-SERVER_UNIT = "ollama.service"
-_SERVER_ENVIRONMENT = "/etc/ollama/ollama.env"
 # Below these directories only root can create a file, so that no service account can fake a replaced library.
 _SYSTEM_DIRECTORIES = ("/usr/", "/lib", "/bin/", "/sbin/", "/opt/")
 _DELETED = " (deleted)"
@@ -97,7 +97,7 @@ def processes(root: str = "/") -> dict[str, list[int]]:
 
     :param root: the directory that stands for /; only tests set it.
     """
-    units = {SERVER_UNIT, *(service.unit for service in SERVICES.values() if service.unit)}
+    units = {UNIT, *(service.unit for service in SERVICES.values() if service.unit)}
     found: dict[str, list[int]] = {}
     for pid in sorted(int(name) for name in _names(os.path.join(root, "proc")) if name.isdigit()):
         unit = systemd.unit_of(pid, root)
@@ -120,7 +120,7 @@ def replaced(
     programs = tuple(programs)
     for pid in pids:
         process = os.path.join(root, "proc", str(pid))
-        for line in read_text(os.path.join(process, "maps")).splitlines():
+        for line in readable_text(os.path.join(process, "maps")).splitlines():
             fields = line.split(None, 5)
             if len(fields) < 6 or "x" not in fields[1] or not fields[5].endswith(_DELETED):
                 continue
@@ -175,7 +175,7 @@ def listening(root: str = "/") -> list[dict[str, str]]:
     """
     running = processes(root)
     rows = []
-    for name, unit in (("server", SERVER_UNIT), *((name, service.unit) for name, service in SERVICES.items())):
+    for name, unit in (("server", UNIT), *((name, service.unit) for name, service in SERVICES.items())):
         sockets = sockets_of(running.get(unit or "", []), root)
         if name == "server":
             port = _server_port(root)
@@ -187,7 +187,7 @@ def listening(root: str = "/") -> list[dict[str, str]]:
 
 
 def _server_port(root: str) -> int:
-    text = read_text(os.path.join(root, _SERVER_ENVIRONMENT.lstrip("/")))
+    text = readable_text(os.path.join(root, ENVIRONMENT_PATH.lstrip("/")))
     host = settings.parse_environment_file(text, strict=False).get("OLLAMA_HOST", "")
     try:
         return settings.parse_host(host).port
@@ -211,21 +211,13 @@ def _remains(service: Service, running: t.Mapping[str, list[int]], root: str) ->
         return os.path.join(root, path.lstrip("/"))
 
     if service.unit_path and os.path.lexists(at(service.unit_path)):
-        return MARKER in read_text(at(service.unit_path))
+        return MARKER in readable_text(at(service.unit_path))
     return (service.unit or "") in running or any(os.path.lexists(at(path)) for path in files_of(service))
 
 
 def files_of(service: Service) -> tuple[str, ...]:
     """Return what is removed; an interrupted write leaves a file with the suffix .new."""
     return (*(path + suffix for path in service.files for suffix in ("", ".new")), *service.trees)
-
-
-def read_text(path: str) -> str:
-    try:
-        with open(path, encoding="utf-8", errors="replace") as file:
-            return file.read()
-    except OSError:
-        return ""
 
 
 def _names(path: str) -> list[str]:

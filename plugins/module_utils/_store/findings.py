@@ -14,10 +14,10 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-import tempfile
 import typing as t
 from dataclasses import dataclass, field
 
+from .._core import fs
 from .._core.owner import read_regular
 from .audit import audit
 from .files import fingerprint
@@ -78,7 +78,7 @@ class Findings:
         """Write the file atomically; raises OSError."""
         blobs = {digest: vars(row) for digest, row in sorted(self.blobs.items())}
         data = {"schema": SCHEMA, "finished": self.finished, "models": self.models, "blobs": blobs}
-        write(self.path, json.dumps(data, indent=1, sort_keys=True) + "\n")
+        fs.write_atomic(self.path, json.dumps(data, indent=1, sort_keys=True) + "\n")
 
     def state(self, store: Store, blob: Blob) -> tuple[str, float]:
         """Return verified, damaged or unverified, and when the blob was last read or else last changed.
@@ -129,17 +129,3 @@ def doubt(memory: Memory, path: str = DEFAULT_PATH) -> None:
     for digest, row in Findings.load(path).blobs.items():
         if row.problem:
             memory.verified.pop(digest, None)
-
-
-def write(path: str, text: str) -> None:
-    """Replace a file atomically, readable by everybody; raises OSError and leaves nothing behind."""
-    handle, temporary = tempfile.mkstemp(dir=os.path.dirname(path), prefix=".new-")
-    try:
-        with os.fdopen(handle, "w", encoding="utf-8", errors="replace") as file:
-            file.write(text)
-            os.fchmod(file.fileno(), 0o644)
-        os.replace(temporary, path)
-    except BaseException:
-        with contextlib.suppress(OSError):
-            os.unlink(temporary)
-        raise

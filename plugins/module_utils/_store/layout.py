@@ -20,7 +20,6 @@ from .._core.text import printable
 
 MANIFEST = "application/vnd.docker.distribution.manifest.v2+json"
 MANIFEST_LIST = "application/vnd.ollama.manifest.list.v2+json"
-DEFAULT_MODELS_DIR = "/usr/share/ollama/.ollama/models"
 TREES = ("manifests-v2", "manifests")
 # The order in which a server on Linux chooses among the variants of a list.
 RUNNERS = ("llamacpp", "ggml", "mlx")
@@ -67,7 +66,7 @@ class Variant:
 def parse_manifest(body: bytes) -> Manifest | tuple[Variant, ...]:
     """Read a manifest, or the children of a manifest list in the order of the server's preference.
 
-    :raises OllamaError: ``bad_manifest``, saying what is wrong.
+    :raises OllamaError: ``manifest_invalid``, saying what is wrong.
     """
     try:
         data = json.loads(body)
@@ -93,10 +92,10 @@ def parse_manifest(body: bytes) -> Manifest | tuple[Variant, ...]:
             raise ValueError("it names no layer")
         return Manifest(sha256_of(body), blobs)
     except RecursionError:
-        raise OllamaError("bad_manifest", "unreadable manifest: it is nested too deeply") from None
+        raise OllamaError("manifest_invalid", "unreadable manifest: it is nested too deeply") from None
     except (ValueError, KeyError, TypeError, AttributeError) as exc:
         what = "it is empty" if not body else f"missing {exc}" if isinstance(exc, KeyError) else printable(str(exc))
-        raise OllamaError("bad_manifest", f"unreadable manifest: {what}") from None
+        raise OllamaError("manifest_invalid", f"unreadable manifest: {what}") from None
 
 
 def checked_digest(text: t.Any) -> str:

@@ -13,11 +13,11 @@ import fcntl
 import hashlib
 import json
 import os
-import tempfile
 import time
 import typing as t
 from dataclasses import dataclass, field
 
+from .._core import fs
 from .._core.owner import open_regular
 from .layout import Entry
 from .store import Store
@@ -131,10 +131,7 @@ class Memory:
             return
         try:
             os.makedirs(os.path.dirname(self.path), mode=0o700, exist_ok=True)
-            handle, temporary = tempfile.mkstemp(dir=os.path.dirname(self.path), prefix=".store-")
-            with os.fdopen(handle, "w") as file:
-                file.write(text)
-            os.replace(temporary, self.path)
+            fs.write_atomic(self.path, text, 0o600)
             self._loaded = text
         except OSError:
             pass

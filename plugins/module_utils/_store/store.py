@@ -139,7 +139,7 @@ class Store:
 
     @_as_owner
     def read_tag(self, entry: Entry) -> bytes:
-        """Return the manifest of a tag as it is on the disk now; raises ``bad_manifest``."""
+        """Return the manifest of a tag as it is on the disk now; raises ``manifest_invalid``."""
         return self._read_tag(entry.path)[1]
 
     def hash_blob(self, digest: str) -> tuple[str, list[int]]:
@@ -241,7 +241,7 @@ class Store:
                             yield host.replace("%3A", ":"), namespace, model, tag, path
 
     def _read_tag(self, path: str) -> tuple[str, bytes]:
-        """Return the digest that a link names, if the tag is one, and the manifest; raises ``bad_manifest``."""
+        """Return the digest that a link names, if the tag is one, and the manifest; raises ``manifest_invalid``."""
         linked = self._linked(path)
         return linked, self._read(self.blob_path(linked) if linked else path)
 
@@ -255,7 +255,7 @@ class Store:
             os.path.join(os.path.dirname(path), folder)
         ) != os.path.realpath(blobs):
             target = printable(os.path.join(folder, file))[:200]
-            raise OllamaError("bad_manifest", f"unreadable manifest: it links to {target}, which is not a blob")
+            raise OllamaError("manifest_invalid", f"unreadable manifest: it links to {target}, which is not a blob")
         return checked_digest(file)
 
     @staticmethod
@@ -270,7 +270,7 @@ class Store:
                 errno.ENXIO: "it is not a regular file",
                 errno.EFBIG: f"it is larger than {_MANIFEST_LIMIT >> 20} MiB",
             }.get(exc.errno or 0, exc.strerror)
-            raise OllamaError("bad_manifest", f"unreadable manifest: {why}") from None
+            raise OllamaError("manifest_invalid", f"unreadable manifest: {why}") from None
         if budget:
             budget.read(len(body), path)
         return body
@@ -285,7 +285,8 @@ class Store:
             own = sha256_of(body)
             if entry.digest not in ("", own):
                 raise OllamaError(
-                    "bad_manifest", f"unreadable manifest: the content is not what its name {entry.digest[:19]} says"
+                    "manifest_invalid",
+                    f"unreadable manifest: the content is not what its name {entry.digest[:19]} says",
                 )
             parsed = parse_manifest(body)
             entry.digest, entry.digests = own, frozenset([own])
@@ -295,7 +296,7 @@ class Store:
             blobs.update((blob.digest, blob) for blob in manifest.blobs)
             entry.size = manifest.size
         except OllamaError as exc:
-            if exc.code != "bad_manifest":
+            if exc.code != "manifest_invalid":
                 raise
             entry.problem = exc.message
         except OSError as exc:
@@ -317,14 +318,14 @@ class Store:
                 entry.digest = variant.digest
                 if sha256_of(body) != variant.digest:
                     raise OllamaError(
-                        "bad_manifest", f"unreadable manifest: variant {variant.digest[:19]} has wrong content"
+                        "manifest_invalid", f"unreadable manifest: variant {variant.digest[:19]} has wrong content"
                     )
                 manifest = parse_manifest(body)
                 if isinstance(manifest, tuple):
-                    raise OllamaError("bad_manifest", "unreadable manifest: a list inside a list")
+                    raise OllamaError("manifest_invalid", "unreadable manifest: a list inside a list")
                 chosen = manifest
         if chosen is None:
-            raise OllamaError("bad_manifest", "unreadable manifest: none of its variants is here")
+            raise OllamaError("manifest_invalid", "unreadable manifest: none of its variants is here")
         return chosen
 
     @_as_owner
@@ -380,7 +381,7 @@ class Store:
                 linked = self._linked(path)
                 parsed = parse_manifest(self._read(self.blob_path(linked) if linked else path, budget))
             except (OSError, OllamaError) as exc:
-                if isinstance(exc, OllamaError) and exc.code != "bad_manifest":
+                if isinstance(exc, OllamaError) and exc.code != "manifest_invalid":
                     raise
                 continue
             digests = [part.digest for part in (parsed if isinstance(parsed, tuple) else parsed.blobs)]

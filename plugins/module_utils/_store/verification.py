@@ -56,7 +56,7 @@ def verify(store: Store, memory: Memory, names: t.Sequence[Name], *, mode: str, 
     """Audit some models, or all if no names are given.
 
     :param mode: ``changed`` or ``full``, as for the store's audit.
-    :raises OllamaError: ``not_found`` for a name that the store has not, ``store_unreadable``.
+    :raises OllamaError: ``model_missing`` for a name that the store has not, ``store_unreadable``.
     """
     if not store.readable:
         raise OllamaError(
@@ -69,7 +69,9 @@ def verify(store: Store, memory: Memory, names: t.Sequence[Name], *, mode: str, 
         by_key = {entry.name.key: entry for entry in every}
         unknown = [str(name) for name in names if name.key not in by_key]
         if unknown:
-            raise OllamaError("not_found", f"names: {', '.join(unknown)}: no such model in {store.root}", names=unknown)
+            raise OllamaError(
+                "model_missing", f"names: {', '.join(unknown)}: no such model in {store.root}", names=unknown
+            )
         chosen = [by_key[name.key] for name in names]
     seen = audit(store, [blob for entry in chosen for blob in entry.blobs], memory, mode=mode, threads=threads)
 

@@ -5,17 +5,14 @@
 
 from __future__ import annotations
 
-import os
-import subprocess
 import sys
 import typing as t
 from pathlib import Path
 
 import pytest
-import yaml
 from ansible_collections.kaido.ollama.plugins.module_utils._core.interpreter import python_problem
 
-from tests.conftest import ROOT
+from tests.unit.playbook import run_playbook
 
 INTERPRETER = '#!/bin/sh\ntouch {folder}/contacted\nexec {python} "$@"\n'
 
@@ -45,7 +42,6 @@ class Play:
         self.interpreter = folder / "python"
         (folder / "callbacks").mkdir()
         (folder / "callbacks" / "failures.py").write_text(CALLBACK)
-        (folder / "ansible.cfg").write_text("[defaults]\ncallback_plugins = callbacks\ncallbacks_enabled = failures\n")
         self.write(INTERPRETER.format(folder=folder, python=sys.executable))
 
     def write(self, script: str) -> None:
@@ -55,7 +51,6 @@ class Play:
     def __call__(self, **variables: t.Any) -> str:
         """Return the message of the failure."""
         host = {"ansible_connection": "local", "ansible_python_interpreter": str(self.interpreter), **variables}
-        (self.folder / "hosts.yml").write_text(yaml.safe_dump({"ollama_servers": {"hosts": {"hecate": host}}}))
         play = {
             "hosts": "ollama_servers",
             "gather_facts": False,
@@ -69,22 +64,16 @@ class Play:
                 }
             ],
         }
-        (self.folder / "play.yml").write_text(yaml.safe_dump([play]))
-        done = subprocess.run(
-            [Path(sys.executable).parent / "ansible-playbook", "-i", "hosts.yml", "play.yml", "--check"],
-            env={
-                **os.environ,
-                "ANSIBLE_COLLECTIONS_PATH": str(ROOT / ".cache"),
-                "ANSIBLE_CONFIG": str(self.folder / "ansible.cfg"),
-                "FAILURES": str(self.folder / "failure"),
-                "HOME": str(self.folder),
-            },
-            cwd=self.folder,
-            capture_output=True,
-            text=True,
-            check=False,
+        done = run_playbook(
+            self.folder,
+            {"ollama_servers": {"hosts": {"hecate": host}}},
+            [play],
+            "--check",
+            config="[defaults]\ncallback_plugins = callbacks\ncallbacks_enabled = failures\n",
+            FAILURES=str(self.folder / "failure"),
+            HOME=str(self.folder),
         )
-        assert done.returncode, done.stdout
+        assert done.status, done.stdout
         return (self.folder / "failure").read_text()
 
     @property

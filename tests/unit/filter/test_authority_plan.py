@@ -25,7 +25,7 @@ def silent(host: str) -> dict[str, t.Any]:
     return {"item": host, "unreachable": True, "failed": False}
 
 
-def failed(host: str, code: str = "authority_lost") -> dict[str, t.Any]:
+def failed(host: str, code: str = "authority_damaged") -> dict[str, t.Any]:
     return {"item": host, "failed": True, "msg": "ca.key is missing", "failure": {"code": code}}
 
 
@@ -56,7 +56,7 @@ def test_who_signs(results: list[t.Any], chosen: str, renew: bool, host: str, cr
         ([silent("gpu2")], "gpu2", True, "gpu2 cannot be reached"),
         ([nothing("gpu1"), knows("gpu2")], "", False, "gpu2 have the ca.crt of a private authority, but its ca.key"),
         ([nothing("gpu1"), failed("gpu2")], "", False, "gpu2: ca.key is missing"),
-        ([nothing("gpu1"), failed("gpu2", "no_openssl")], "", True, "gpu2: ca.key is missing"),
+        ([nothing("gpu1"), failed("gpu2", "program_missing")], "", True, "gpu2: ca.key is missing"),
         ([has("gpu1"), has("gpu2", "B")], "", False, "gpu1, gpu2 have different private authorities"),
     ],
 )

@@ -3,21 +3,19 @@
 
 from __future__ import annotations
 
-import os
 import re
-import subprocess
 import sys
 import typing as t
 from pathlib import Path
 
 import pytest
-import yaml
 from ansible_collections.kaido.ollama.plugins.filter.balancer_plan import _filter, plan, spellings
 from ansible_collections.kaido.ollama.plugins.module_utils._core.errors import OllamaError
 from ansible_collections.kaido.ollama.plugins.module_utils._core.name import parse
 from ansible_collections.kaido.ollama.plugins.module_utils._service.fleet import Fleet, member
 
 from tests.conftest import ROOT
+from tests.unit.playbook import run_playbook
 
 ROLE = ROOT / "roles" / "ollama_gateway"
 
@@ -165,28 +163,13 @@ def rendered(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
         ],
     }
     (folder / "templates").symlink_to(ROLE / "templates")
-    ansible(folder, {**servers, **gateways_alone}, play)
+    play_on(folder, {**servers, **gateways_alone}, play)
     return {path.name: path.read_text() for path in folder.glob("*-*") if path.is_file()}
 
 
-def ansible(folder: Path, hosts: dict[str, t.Any], play: dict[str, t.Any]) -> str:
-    (folder / "hosts.yml").write_text(yaml.safe_dump(hosts, sort_keys=False))
-    (folder / "play.yml").write_text(yaml.safe_dump([play]))
-    (folder / "ansible.cfg").write_text("[defaults]\ncallback_result_format = json\n")
-    done = subprocess.run(
-        [Path(sys.executable).parent / "ansible-playbook", "-i", folder / "hosts.yml", folder / "play.yml"],
-        env={
-            **os.environ,
-            "ANSIBLE_CONFIG": str(folder / "ansible.cfg"),
-            "ANSIBLE_COLLECTIONS_PATH": str(ROOT / ".cache"),
-        },
-        cwd=folder,
-        stdin=subprocess.DEVNULL,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert done.returncode == 0, done.stdout + done.stderr
+def play_on(folder: Path, hosts: dict[str, t.Any], play: dict[str, t.Any]) -> str:
+    done = run_playbook(folder, hosts, [play], config="[defaults]\ncallback_result_format = json\n")
+    assert done.status == 0, done.output
     return done.stdout
 
 

@@ -5,19 +5,17 @@
 
 from __future__ import annotations
 
-import os
 import re
-import subprocess
 import sys
 import typing as t
 from pathlib import Path
 
 import pytest
-import yaml
 from ansible.errors import AnsibleFilterError
 from ansible_collections.kaido.ollama.plugins.filter.booleans import boolean
 
 from tests.conftest import ROOT
+from tests.unit.playbook import run_playbook
 
 WRONG = ["maybe", "nope", "", 2, -1, 1.5, [], [True], {}, None]
 SOURCES = sorted(
@@ -53,24 +51,9 @@ def site(folder: Path, groups: dict[str, dict[str, dict[str, t.Any]]], *argument
     """Run site.yml in check mode, as a user would; returns its exit status and its output."""
     inventory: dict[str, t.Any] = {group: {"hosts": hosts} for group, hosts in groups.items()}
     inventory["all"] = {"vars": {"ansible_become": False, "ansible_python_interpreter": sys.executable}}
-    (folder / "hosts.yml").write_text(yaml.safe_dump(inventory))
-    (folder / "ansible.cfg").write_text("")
-    command = ["ansible-playbook", "--check", "--connection=local", "--inventory=hosts.yml"]
-    done = subprocess.run(
-        [Path(sys.executable).parent / command[0], *command[1:], *arguments, ROOT / "playbooks/site.yml"],
-        env={
-            **os.environ,
-            "ANSIBLE_COLLECTIONS_PATH": str(ROOT / ".cache"),
-            "ANSIBLE_CONFIG": str(folder / "ansible.cfg"),
-            "ANSIBLE_NOCOLOR": "1",
-        },
-        cwd=folder,
-        stdin=subprocess.DEVNULL,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    return done.returncode, (done.stdout + done.stderr).splitlines()
+    options = ("--check", "--connection=local", *arguments)
+    done = run_playbook(folder, inventory, ROOT / "playbooks/site.yml", *options, ANSIBLE_NOCOLOR="1")
+    return done.status, done.output.splitlines()
 
 
 @pytest.mark.parametrize(

@@ -5,9 +5,6 @@
 from __future__ import annotations
 
 import json
-import os
-import subprocess
-import sys
 import typing as t
 from pathlib import Path
 
@@ -18,6 +15,7 @@ from ansible_collections.kaido.ollama.plugins.lookup.validation_errors import va
 from ansible_collections.kaido.ollama.plugins.module_utils._service.fleet import Fleet
 
 from tests.conftest import ROOT
+from tests.unit.playbook import run_playbook
 
 TOKEN = "user-token-0123456789-abcdef"
 ROLES = ["gpu_driver", "ollama", "ollama_mirror", "ollama_gateway", "ollama_client", "ollama_monitoring", "update"]
@@ -202,22 +200,7 @@ def test_each_variable_of_these_roles_has_a_type_or_a_rule() -> None:
 )
 def test_values_are_templates(tmp_path: Path, variables: dict[str, t.Any], said: str) -> None:
     inventory = {"ollama_servers": {"hosts": {"a": {"ansible_connection": "local"}}, "vars": variables}}
-    (tmp_path / "hosts.yml").write_text(yaml.safe_dump(inventory))
     play = [{"hosts": "all", "gather_facts": False, "roles": ["kaido.ollama.ollama_services"]}]
-    (tmp_path / "play.yml").write_text(yaml.safe_dump(play))
-    (tmp_path / "ansible.cfg").write_text("")
-    done = subprocess.run(
-        [Path(sys.executable).parent / "ansible-playbook", "-i", "hosts.yml", "play.yml"],
-        env={
-            **os.environ,
-            "ANSIBLE_COLLECTIONS_PATH": str(ROOT / ".cache"),
-            "ANSIBLE_CONFIG": str(tmp_path / "ansible.cfg"),
-        },
-        cwd=tmp_path,
-        stdin=subprocess.DEVNULL,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert (done.returncode == 0) == (not said), done.stdout + done.stderr
-    assert said in done.stdout + done.stderr
+    done = run_playbook(tmp_path, inventory, play)
+    assert (done.status == 0) == (not said), done.output
+    assert said in done.output

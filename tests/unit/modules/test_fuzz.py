@@ -257,10 +257,42 @@ SCENARIOS: dict[str, Scenario] = {
 # Those that end a run as it should, and those that say what is wrong with a peer. `internal_error` is none of them.
 KNOWN = {
     *{code for _pattern, code in api._STREAM_ERRORS},
-    *("server_error", "bad_answer", "unreachable", "not_found", "redirect_refused", "connection_lost", "stalled"),
-    *("load_failed", "server_busy", "evicted", "still_loaded", "empty_answer", "too_slow", "on_cpu", "partly_on_cpu"),
-    *("tag_unsuitable", "bad_manifest", "not_converged", "build_failed", "deadline", "server_too_old", "disk_full"),
-    *("gpu_disagrees", "digest_not_offered", "damaged", "base_missing", "file_missing", "store_mismatch"),
+    *(
+        "server_error",
+        "response_invalid",
+        "server_unreachable",
+        "model_missing",
+        "redirect_refused",
+        "connection_lost",
+        "connection_stalled",
+    ),
+    *(
+        "load_failed",
+        "server_busy",
+        "model_evicted",
+        "model_still_loaded",
+        "response_empty",
+        "model_too_slow",
+        "model_on_cpu",
+        "model_partly_on_cpu",
+    ),
+    *(
+        "tag_refused",
+        "manifest_invalid",
+        "model_not_converged",
+        "build_failed",
+        "deadline_exceeded",
+        "server_too_old",
+        "disk_full",
+    ),
+    *(
+        "gpu_use_unconfirmed",
+        "digest_not_offered",
+        "model_damaged",
+        "base_missing",
+        "file_unreadable",
+        "store_mismatch",
+    ),
 }
 
 

@@ -110,7 +110,7 @@ def test_draining_waits_for_what_is_in_flight(version: str, serve: Serve, run_mo
     haproxy = HAProxy(version, "draining")
     params = {"server": "big2", "state": "drained", "socket": str(serve(haproxy))}
     late = run_module(gateway_backend, {**params, "wait": 0.3})
-    assert late["failure"]["code"] == "busy"
+    assert late["failure"]["code"] == "requests_running"
     assert (late["sessions"], late["changed"]) == (2, False), late
     assert "2 requests are still in progress after 0.3 s" in late["msg"]
     assert run_module(gateway_backend, {**params, "wait": 0})["sessions"] == 2
@@ -122,7 +122,7 @@ def test_ready_waits_until_the_server_answers(version: str, serve: Serve, run_mo
     haproxy = HAProxy(version, "down")
     params = {"server": "big2", "state": "ready", "socket": str(serve(haproxy))}
     late = run_module(gateway_backend, {**params, "wait": 0.3})
-    assert late["failure"]["code"] == "down"
+    assert late["failure"]["code"] == "server_down"
     assert late["up"] is False
     assert not run_module(gateway_backend, {**params, "wait": 0})["failed"]
     # A server that is down can be drained, too: then it stays out when it comes back.
@@ -155,12 +155,12 @@ def test_maintenance_counts_as_drained(serve: Serve, run_module: RunModule, flag
 @pytest.mark.parametrize(
     ("params", "code", "says"),
     [
-        ({"server": "big9"}, "unknown_server", "'big9' is not a server"),
-        ({"server": "a/b"}, "invalid_option", "server: invalid value 'a/b'"),
-        ({"server": "a; disable frontend edge"}, "invalid_option", "server: "),
-        ({"server": "a\nquit"}, "invalid_option", "server: "),
-        ({"server": ""}, "invalid_option", "server: invalid value ''"),
-        ({"wait": -1}, "invalid_option", "wait: invalid value -1"),
+        ({"server": "big9"}, "server_unknown", "'big9' is not a server"),
+        ({"server": "a/b"}, "value_invalid", "server: invalid value 'a/b'"),
+        ({"server": "a; disable frontend edge"}, "value_invalid", "server: "),
+        ({"server": "a\nquit"}, "value_invalid", "server: "),
+        ({"server": ""}, "value_invalid", "server: invalid value ''"),
+        ({"wait": -1}, "value_invalid", "wait: invalid value -1"),
         ({"socket": "/nonexistent/admin.sock"}, "haproxy_unreachable", "no HAProxy answers at /nonexistent/admin.sock"),
     ],
 )
@@ -189,8 +189,8 @@ class Strange:
 def test_a_refusal_and_nonsense_are_failures(serve: Serve, run_module: RunModule, tmp_path: Path) -> None:
     params = {"server": "big2", "state": "drained", "socket": str(serve(Unwilling("2.6", "ready")))}
     result = run_module(gateway_backend, params)
-    assert result["failure"]["code"] == "refused"
+    assert result["failure"]["code"] == "haproxy_refused"
     assert "Permission denied." in result["msg"]
     (tmp_path / "admin.sock").unlink()
     serve(Strange())
-    assert run_module(gateway_backend, params)["failure"]["code"] == "bad_answer"
+    assert run_module(gateway_backend, params)["failure"]["code"] == "response_invalid"

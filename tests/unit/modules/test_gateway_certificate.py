@@ -12,7 +12,9 @@ import typing as t
 from pathlib import Path
 
 import pytest
+from ansible_collections.kaido.ollama.plugins.module_utils._core import command
 from ansible_collections.kaido.ollama.plugins.module_utils._core.errors import OllamaError
+from ansible_collections.kaido.ollama.plugins.module_utils._service import authority as authority_module
 from ansible_collections.kaido.ollama.plugins.module_utils._service import certificates
 from ansible_collections.kaido.ollama.plugins.modules import gateway_certificate as module
 
@@ -164,10 +166,10 @@ def test_a_lost_authority_is_never_replaced_without_being_asked(
     LOST[case](tmp_path / "gateway")
     before = content(tmp_path / "gateway")
     told = run(names=names)
-    assert code_of(told) == "authority_lost"
+    assert code_of(told) == "authority_damaged"
     assert "ollama_gateway_renew_authority" in told["msg"]
     assert "\n" not in told["msg"]
-    assert code_of(run(sign=request, names=NAMES)) in ("authority_lost", "no_authority")
+    assert code_of(run(sign=request, names=NAMES)) in ("authority_damaged", "authority_missing")
     assert content(tmp_path / "gateway") == before
     renewed = run(names=NAMES, renew_authority=True)
     assert renewed["changed"]
@@ -226,18 +228,18 @@ def test_a_request_is_the_same_until_it_is_answered(run: Run, tmp_path: Path) ->
 def test_an_authority_that_was_interrupted_is_completed(
     run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, step: int
 ) -> None:
-    write = module.Directory.write
+    write = authority_module.Directory.write
     count = 0
 
     def interrupted(self: t.Any, name: str, text: str, mode: int) -> None:
         nonlocal count
         count += 1
         if count == step:
-            raise OllamaError("write_failed", "no space left")
+            raise OllamaError("file_unwritable", "no space left")
         write(self, name, text, mode)
 
     with monkeypatch.context() as patch:
-        patch.setattr(module.Directory, "write", interrupted)
+        patch.setattr(authority_module.Directory, "write", interrupted)
         run(names=NAMES)
     shown = (tmp_path / "gateway" / "ca.crt").read_text() if (tmp_path / "gateway" / "ca.crt").exists() else ""
     made = run(names=NAMES)
@@ -249,7 +251,7 @@ def test_an_authority_that_was_interrupted_is_completed(
 def test_what_cannot_be_written_is_one_line(run: Run, tmp_path: Path) -> None:
     (tmp_path / "gateway").write_text("a file")
     told = run(names=NAMES)
-    assert code_of(told) == "write_failed"
+    assert code_of(told) == "file_unwritable"
     assert "\n" not in told["msg"]
     (tmp_path / "other" / "ca.crt").mkdir(parents=True)
     assert code_of(run("other", names=NAMES)) == "certificate_unreadable"
@@ -289,19 +291,23 @@ def test_what_clients_would_refuse_is_refused_before_anything_is_written(
     broken.write_text("no PEM\n")
     run("another", names=NAMES)
     refused = {
-        "certificate_wrong_name": {**own, "names": ["hecate.example.org"]},
-        "certificate_mismatch": {**own, "key": str(tmp_path / "another" / "tls.key"), "names": ["hecate.example.lan"]},
+        "certificate_name_mismatch": {**own, "names": ["hecate.example.org"]},
+        "certificate_key_mismatch": {
+            **own,
+            "key": str(tmp_path / "another" / "tls.key"),
+            "names": ["hecate.example.lan"],
+        },
         "certificate_unreadable": {**own, "certificate": str(broken), "names": ["hecate.example.lan"]},
-        "invalid_option": {"certificate": own["certificate"], "names": ["hecate.example.lan"]},
+        "value_invalid": {"certificate": own["certificate"], "names": ["hecate.example.lan"]},
     }
     for code, params in refused.items():
         assert code_of(run(**params)) == code
-    assert code_of(run(names=["hecate.example.lan"], **{**own, "key": str(broken)})) == "certificate_mismatch"
+    assert code_of(run(names=["hecate.example.lan"], **{**own, "key": str(broken)})) == "certificate_key_mismatch"
     assert (
         code_of(run(names=["hecate.example.lan"], **{**own, "key": str(tmp_path / "none")})) == "certificate_unreadable"
     )
-    assert code_of(run(names=["no name"])) == "invalid_option"
-    assert code_of(run(sign="no PEM", names=NAMES)) == "no_authority"
+    assert code_of(run(names=["no name"])) == "value_invalid"
+    assert code_of(run(sign="no PEM", names=NAMES)) == "authority_missing"
     later(monkeypatch, -1)
     assert code_of(run(names=["hecate.example.lan"], **own)) == "certificate_not_yet_valid"
     later(monkeypatch, certificates.DAYS + 2)
@@ -334,7 +340,7 @@ def test_which_names_a_certificate_is_for(name: str, covered: bool) -> None:
 
 
 def test_openssl_that_is_missing_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("PATH", "/nonexistent")
+    monkeypatch.setattr(command, "search_path", lambda: "/nonexistent")
     with pytest.raises(OllamaError) as caught:
         certificates.new_key()
-    assert caught.value.code == "no_openssl"
+    assert caught.value.code == "program_missing"

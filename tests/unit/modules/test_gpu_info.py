@@ -275,11 +275,11 @@ def test_installed_headers_of_another_kernel_are_found(run_module: t.Any, tmp_pa
     tree["/proc/sys/kernel/osrelease"] = kernel
     root = unpack(tree, tmp_path)
     asked = {"root": str(root), "plan": {"source": "nvidia"}}
-    assert run_module(gpu_info, asked)["failure"]["code"] == "gpu_kernel_headers"
+    assert run_module(gpu_info, asked)["failure"]["code"] == "gpu_kernel_headers_unknown"
     build = root / f"lib/modules/{kernel}/build"
     build.parent.mkdir(parents=True, exist_ok=True)
     build.symlink_to(f"/usr/src/linux-headers-{kernel}")
-    assert run_module(gpu_info, asked)["failure"]["code"] == "gpu_kernel_headers"
+    assert run_module(gpu_info, asked)["failure"]["code"] == "gpu_kernel_headers_unknown"
     (root / f"usr/src/linux-headers-{kernel}").mkdir(parents=True)
     assert run_module(gpu_info, asked)["plan"]["headers"] == []
 

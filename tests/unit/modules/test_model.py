@@ -612,7 +612,7 @@ def test_a_deadline_ends_a_pull_in_one_line_and_keeps_the_bytes(world: World) ->
     blob = next(path.name for path in (world.upstream_dir / "blobs").iterdir() if path.stat().st_size == size)
     world.upstream.misbehave(blob[7:], ranges=True, rate=500_000)
     result = world.run(name="slow", deadline=1)
-    assert result["failure"]["code"] == "deadline"
+    assert result["failure"]["code"] == "deadline_exceeded"
     assert "\n" not in result["msg"]
     assert world.tags() == {}
     # The server notes what it has a moment after its client has gone.
@@ -659,26 +659,26 @@ def test_a_hundred_unchanged_models_are_one_cheap_call(world: World) -> None:
 # --- bad input: one line, before anything changes
 
 BAD: list[tuple[dict[str, t.Any], str, str]] = [
-    ({"models": ["bad name!!"]}, "invalid_name", "models[0].name"),
-    ({"models": ["a", {"name": "x:"}]}, "invalid_name", "models[1].name"),
-    ({"models": [{"nme": "a"}]}, "invalid_model", "models[0]"),
-    ({"models": [{"name": "a", "tag": "x"}]}, "invalid_model", "'tag'"),
-    ({"models": [{"name": "a", "state": "there"}]}, "invalid_model", "models[0].state"),
-    ({"models": [{"name": "a", "aliases": "x"}]}, "invalid_model", "models[0].aliases"),
-    ({"models": [7]}, "invalid_model", "models[0]"),
-    ({"models": ["a", "A:latest"]}, "duplicate_model", "models[1]"),
-    ({"models": ["a", {"name": "b", "aliases": ["a"]}]}, "duplicate_model", "models[1]"),
-    ({"name": "a", "digest": "sha256:12"}, "invalid_digest", "models[0].digest"),
-    ({"name": "a", "mirrors": ["hecate:11480"]}, "invalid_mirror", "'hecate:11480'"),
-    ({"name": "a", "mirrors": ["http://hecate:x"]}, "invalid_mirror", "'http://hecate:x'"),
-    ({"name": "a", "mirrors": ["http://u:p@hecate"]}, "invalid_mirror", "mirrors"),
-    ({"name": "gpt-oss:20b-cloud"}, "cloud_model", "allow_cloud"),
-    ({"name": "a", "parallel": 0}, "invalid_option", "parallel: invalid value 0"),
-    ({"name": "a", "stall_timeout": 0}, "invalid_option", "stall_timeout"),
-    ({"name": "a", "keep": ["x y"]}, "invalid_name", "keep"),
-    ({"models": ["a"], "lock": {"a": "latest"}}, "invalid_digest", "lock: a"),
-    ({"models": ["a"], "lock": {"a b": HEX}}, "invalid_name", "lock"),
-    ({"name": "a", "api_url": "localhost:11434"}, "invalid_url", "api_url"),
+    ({"models": ["bad name!!"]}, "name_invalid", "models[0].name"),
+    ({"models": ["a", {"name": "x:"}]}, "name_invalid", "models[1].name"),
+    ({"models": [{"nme": "a"}]}, "model_invalid", "models[0]"),
+    ({"models": [{"name": "a", "tag": "x"}]}, "model_invalid", "'tag'"),
+    ({"models": [{"name": "a", "state": "there"}]}, "model_invalid", "models[0].state"),
+    ({"models": [{"name": "a", "aliases": "x"}]}, "model_invalid", "models[0].aliases"),
+    ({"models": [7]}, "model_invalid", "models[0]"),
+    ({"models": ["a", "A:latest"]}, "model_duplicate", "models[1]"),
+    ({"models": ["a", {"name": "b", "aliases": ["a"]}]}, "model_duplicate", "models[1]"),
+    ({"name": "a", "digest": "sha256:12"}, "digest_invalid", "models[0].digest"),
+    ({"name": "a", "mirrors": ["hecate:11480"]}, "url_invalid", "'hecate:11480'"),
+    ({"name": "a", "mirrors": ["http://hecate:x"]}, "url_invalid", "'http://hecate:x'"),
+    ({"name": "a", "mirrors": ["http://u:p@hecate"]}, "url_invalid", "mirrors"),
+    ({"name": "gpt-oss:20b-cloud"}, "model_in_cloud", "allow_cloud"),
+    ({"name": "a", "parallel": 0}, "value_invalid", "parallel: invalid value 0"),
+    ({"name": "a", "stall_timeout": 0}, "value_invalid", "stall_timeout"),
+    ({"name": "a", "keep": ["x y"]}, "name_invalid", "keep"),
+    ({"models": ["a"], "lock": {"a": "latest"}}, "digest_invalid", "lock: a"),
+    ({"models": ["a"], "lock": {"a b": HEX}}, "name_invalid", "lock"),
+    ({"name": "a", "api_url": "localhost:11434"}, "url_invalid", "api_url"),
 ]
 
 
@@ -712,7 +712,7 @@ def test_a_tag_that_a_registry_refuses_does_not_keep_the_others_away(world: Worl
     world.upstream.misbehave("b/manifests/1b", status=400, body=json.dumps({"error": sentence}).encode())
     predicted = world.run(models=["a", "b:1b", "kaido/c:q8"], check=True)
     result = world.run(models=["a", "b:1b", "kaido/c:q8"])
-    assert predicted["failure"]["code"] == result["failure"]["code"] == "tag_unsuitable"
+    assert predicted["failure"]["code"] == result["failure"]["code"] == "tag_refused"
     assert "b:1b" in result["msg"]
     assert sentence in result["msg"]
     assert sorted(world.tags()) == ["a:latest", "kaido/c:q8"]
@@ -818,7 +818,7 @@ def test_no_server_is_one_line(run_module: t.Any, tmp_path: Path) -> None:
         "startup_timeout": 0.3,
     }
     result = run_module(model, params)
-    assert result["failure"]["code"] == "unreachable"
+    assert result["failure"]["code"] == "server_unreachable"
     assert "http://127.0.0.1:1" in result["msg"]
 
 
@@ -831,7 +831,7 @@ def test_the_wrong_store_is_noticed(world: World, tmp_path: Path) -> None:
 
 def test_the_wrong_version_is_noticed(world: World) -> None:
     result = world.run(models=[], server={"version": "0.1.0"})
-    assert result["failure"]["code"] == "wrong_version"
+    assert result["failure"]["code"] == "version_mismatch"
     assert world.server.version in result["msg"]
 
 
@@ -862,7 +862,7 @@ TEXTS = [
     ("max retries exceeded: context canceled", "connection_lost"),
     ('Get "https://x/v2/": http: server gave HTTP response to HTTPS client', "registry_is_http"),
     ('Get "https://x/v2/": tls: first record does not look like a TLS handshake', "registry_is_http"),
-    ('Get "https://x/v2/": tls: failed to verify certificate: x509: unknown authority', "tls"),
+    ('Get "https://x/v2/": tls: failed to verify certificate: x509: unknown authority', "tls_failed"),
     ("something new", "server_error"),
 ]
 # What real servers said to each fault of a registry, as a code of the module.
@@ -877,7 +877,7 @@ FAULTS = {
     "a blob without a Location": "registry_unsuitable",
     "a manifest that leads to itself": "registry_unsuitable",
     "no such tag": "tag_missing",
-    "a page for a manifest": "bad_manifest",
+    "a page for a manifest": "manifest_invalid",
 }
 
 
@@ -900,7 +900,7 @@ def test_every_code_is_documented() -> None:
     elsewhere = {"findings.py", "verification.py", "lockfile.py"}
     sources = "".join(path.read_text() for path in files if path.name not in elsewhere)
     codes = set(re.findall(r'OllamaError\(\s*"([a-z_]+)"', sources)) | {code for _text, code in TEXTS}
-    internal = {"bad_answer", "dest_taken", "dest_unwritable"}
+    internal = {"response_invalid", "dest_taken", "dest_unwritable"}
     documented = set(re.findall(r"V\(([a-z_]+)\)", model.DOCUMENTATION))
     assert codes - internal <= documented
     assert OllamaError("x", "y").to_fail_json()["failure"]["code"] == "x"

@@ -191,13 +191,13 @@ def test_bad_options_are_one_line_before_anything_is_loaded(
     world = start()
     for check in (True, False):
         result = world.run("a", check=check, **params)
-        assert (result["failed"], result["failure"]["code"], result["msg"]) == (True, "invalid_option", message)
+        assert (result["failed"], result["failure"]["code"], result["msg"]) == (True, "value_invalid", message)
 
 
 def test_a_model_that_is_not_installed_fails_before_anything_is_loaded(start: Start) -> None:
     world = start()
     result = world.run("a", "nowhere")
-    assert result["failure"]["code"] == "not_found"
+    assert result["failure"]["code"] == "model_missing"
     assert "nowhere:latest" in result["msg"]
     assert not [line for line in world.server.log if "/api/generate" in line]
 

@@ -271,7 +271,7 @@ def test_absent(world: World) -> None:
 def test_a_base_that_is_missing_is_not_pulled(world: World) -> None:
     recipe = {"name": "made", "from": "nope:1b", "system": "Hi"}
     result = world.run(recipe)
-    assert result["failure"]["code"] == "not_found"
+    assert result["failure"]["code"] == "model_missing"
     assert "nope:1b" in result["msg"]
     predicted = world.run(recipe, check=True)
     assert predicted["changed"]
@@ -310,7 +310,7 @@ def test_a_damaged_base_is_named(world: World) -> None:
         file.write(b"\xff\x00\xff\x00")
     for check in (True, False):
         result = world.run(world.recipes["from"], check=check)
-        assert result["failure"]["code"] == "damaged"
+        assert result["failure"]["code"] == "model_damaged"
         assert "base:latest" in result["msg"]
         assert "wrong content" in result["msg"]
 
@@ -330,23 +330,23 @@ def test_quantizing_is_refused_where_the_server_cannot(world: World) -> None:
 @pytest.mark.parametrize(
     ("params", "code", "text"),
     [
-        ({}, "invalid_option", "exactly one of from and files"),
-        ({"from": "base", "files": ["/x.gguf"]}, "invalid_option", "exactly one of from and files"),
-        ({"from": "made"}, "invalid_option", "a model other than itself"),
-        ({"from": "no such model"}, "invalid_name", "from: "),
-        ({"from": "/nowhere/x.gguf"}, "file_missing", "/nowhere/x.gguf"),
-        ({"from": "base", "name": "a b"}, "invalid_name", "name: "),
+        ({}, "value_invalid", "exactly one of from and files"),
+        ({"from": "base", "files": ["/x.gguf"]}, "value_invalid", "exactly one of from and files"),
+        ({"from": "made"}, "value_invalid", "a model other than itself"),
+        ({"from": "no such model"}, "name_invalid", "from: "),
+        ({"from": "/nowhere/x.gguf"}, "file_unreadable", "/nowhere/x.gguf"),
+        ({"from": "base", "name": "a b"}, "name_invalid", "name: "),
         (
             {"from": "base", "parameters": {"num_ctx": "many"}},
-            "invalid_option",
+            "value_invalid",
             "parameters.num_ctx: invalid value 'many'",
         ),
-        ({"from": "base", "parameters": {"num_ctx": [1]}}, "invalid_option", "parameters.num_ctx: invalid value [1]"),
-        ({"from": "base", "parameters": {"stop": [1]}}, "invalid_option", "parameters.stop"),
-        ({"from": "base", "parameters": {"stop": []}}, "invalid_option", "parameters.stop"),
-        ({"from": "base", "messages": [{"role": "boss", "content": "x"}]}, "invalid_option", "messages[0]"),
-        ({"from": "base", "messages": [{"role": "user"}]}, "invalid_option", "messages[0]"),
-        ({"from": "base", "timeout": 0}, "invalid_option", "timeout"),
+        ({"from": "base", "parameters": {"num_ctx": [1]}}, "value_invalid", "parameters.num_ctx: invalid value [1]"),
+        ({"from": "base", "parameters": {"stop": [1]}}, "value_invalid", "parameters.stop"),
+        ({"from": "base", "parameters": {"stop": []}}, "value_invalid", "parameters.stop"),
+        ({"from": "base", "messages": [{"role": "boss", "content": "x"}]}, "value_invalid", "messages[0]"),
+        ({"from": "base", "messages": [{"role": "user"}]}, "value_invalid", "messages[0]"),
+        ({"from": "base", "timeout": 0}, "value_invalid", "timeout"),
     ],
 )
 def test_bad_input_is_one_line(world: World, params: Params, code: str, text: str) -> None:
@@ -370,10 +370,10 @@ def test_a_file_that_is_no_model_fails_with_the_servers_words(world: World, tmp_
     twin.mkdir()
     (twin / "bad.gguf").write_bytes(b"x")
     result = world.run({"name": "made", "files": [str(bad), str(twin / "bad.gguf")]})
-    assert result["failure"]["code"] == "invalid_option"
+    assert result["failure"]["code"] == "value_invalid"
     empty = tmp_path / "empty.gguf"
     empty.touch()
-    assert world.run({"name": "made", "from": str(empty)})["failure"]["code"] == "file_missing"
+    assert world.run({"name": "made", "from": str(empty)})["failure"]["code"] == "file_unreadable"
 
 
 def test_numbers_that_a_template_made_texts_are_numbers(world: World) -> None:
@@ -389,7 +389,7 @@ def test_a_host_without_a_server_gets_a_forecast(tmp_path: Path, run_module: t.A
         "name": "made", "from": "base", "api_url": "http://127.0.0.1:1", "startup_timeout": 0,
         "models_dir": str(tmp_path / "models"), "state_dir": str(tmp_path / "state"),
     }  # fmt: skip
-    assert run_module(model_build, params)["failure"]["code"] == "unreachable"
+    assert run_module(model_build, params)["failure"]["code"] == "server_unreachable"
     assert run_module(model_build, params, check=True)["changed"]
     assert not run_module(model_build, {**params, "state": "absent"}, check=True)["changed"]
 

@@ -157,16 +157,16 @@ def test_a_server_is_checked_without_any_model(world: World, run_module: t.Any) 
     assert (result["failed"], result["server_version"]) == (False, world.server.version)
     assert result["can_talk_to_ollama"]
     assert "ollama_listening" in result["ansible_facts"]
-    for options, code in (({"version": "0.1.0"}, "wrong_version"), ({"address": "127.0.0.1:1"}, "wrong_address")):
+    for options, code in (({"version": "0.1.0"}, "version_mismatch"), ({"address": "127.0.0.1:1"}, "address_mismatch")):
         assert run_module(server_info, {"api_url": world.server.url, **options})["failure"]["code"] == code
 
 
 def test_no_server_is_a_failure_except_in_check_mode(run_module: t.Any) -> None:
     options = {"api_url": "http://127.0.0.1:1", "startup_timeout": 0, "version": "0.35.1"}
-    assert run_module(server_info, options)["failure"]["code"] == "unreachable"
+    assert run_module(server_info, options)["failure"]["code"] == "server_unreachable"
     result = run_module(server_info, options, check=True)
     assert (result["failed"], result["can_talk_to_ollama"], result["server_version"]) == (False, False, None)
-    assert run_module(server_info, {**options, "startup_timeout": -1})["failure"]["code"] == "invalid_option"
+    assert run_module(server_info, {**options, "startup_timeout": -1})["failure"]["code"] == "value_invalid"
 
 
 # --- jobs

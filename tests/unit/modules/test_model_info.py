@@ -49,7 +49,7 @@ def test_a_server_on_the_gpu_says_so(run_module: t.Any, tmp_path: Path) -> None:
 
 def test_a_server_that_is_down_is_a_failure_or_a_fact(run_module: t.Any) -> None:
     result = run_module(model_info, {"api_url": "http://127.0.0.1:1"})
-    assert result["failure"]["code"] == "unreachable"
+    assert result["failure"]["code"] == "server_unreachable"
     assert result["can_talk_to_ollama"] is False
     result = run_module(model_info, {"api_url": "http://127.0.0.1:1", "fail_when_down": False})
     assert (result["failed"], result["can_talk_to_ollama"], result["models"]) == (False, False, [])

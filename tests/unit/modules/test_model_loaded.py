@@ -109,7 +109,7 @@ def test_keep_alive_is_part_of_the_state(world: World) -> None:
 @pytest.mark.parametrize("text", ["", "-2", "soon", "1d", "1h 30m", "5 m", "nan", "1e3"])
 def test_a_bad_keep_alive_is_refused_in_one_line(world: World, text: str) -> None:
     result = world.run(name="a", keep_alive=text)
-    assert result["failure"]["code"] == "invalid_option"
+    assert result["failure"]["code"] == "value_invalid"
     assert "keep_alive" in result["msg"]
     assert repr(text) in result["msg"]
     assert "expected forever" in result["msg"]
@@ -124,16 +124,16 @@ def test_keep_alive_is_read_as_the_server_reads_it(text: str, seconds: float) ->
 
 def test_bad_options_are_refused(world: World) -> None:
     assert "state: unloaded" in world.run(name="a", keep_alive="0")["msg"]
-    assert world.run(name="a", timeout=0)["failure"]["code"] == "invalid_option"
+    assert world.run(name="a", timeout=0)["failure"]["code"] == "value_invalid"
     assert world.run(name="b", models=["a"])["failed"]
     assert world.run()["failed"]
-    assert world.run(name="a b")["failure"]["code"] == "invalid_name"
-    assert world.run(name="gpt:cloud")["failure"]["code"] == "cloud_model"
+    assert world.run(name="a b")["failure"]["code"] == "name_invalid"
+    assert world.run(name="gpt:cloud")["failure"]["code"] == "model_in_cloud"
 
 
 def test_a_model_that_is_not_installed_fails_before_any_is_loaded(world: World) -> None:
     result = world.run(models=["a", "nope", "nix:1"])
-    assert result["failure"]["code"] == "not_found"
+    assert result["failure"]["code"] == "model_missing"
     assert result["failure"]["missing"] == ["nope:latest", "nix:1"]
     assert world.ps() == {}
     predicted = world.run(models=["nope"], check=True)
@@ -152,7 +152,7 @@ def test_a_model_that_cannot_be_loaded_says_why_and_what_was_done(world: World) 
 
 def test_a_model_that_had_to_make_room_is_named(world: World) -> None:
     result = world.run(models=["a", "b:1b", "embed"])
-    assert result["failure"]["code"] == "evicted"
+    assert result["failure"]["code"] == "model_evicted"
     assert len(result["failure"]["evicted"]) == 1
     assert len(world.ps()) == 2
 
@@ -194,7 +194,7 @@ def test_unloading_waits_for_a_running_answer_no_longer_than_allowed(world: Worl
     world.run(name="a")
     monkeypatch.setattr(Client, "generate", lambda *args, **kwargs: {})
     result = world.run(name="a", state="unloaded", timeout=1)
-    assert result["failure"]["code"] == "still_loaded"
+    assert result["failure"]["code"] == "model_still_loaded"
 
 
 def test_a_load_that_takes_too_long_is_a_failure(tmp_path: Path, run_module: t.Any) -> None:
@@ -207,7 +207,7 @@ def test_a_load_that_takes_too_long_is_a_failure(tmp_path: Path, run_module: t.A
 
 def test_a_server_that_is_not_there_yet(run_module: t.Any) -> None:
     params = {"api_url": "http://127.0.0.1:1", "name": "a", "startup_timeout": 0}
-    assert run_module(model_loaded, params)["failure"]["code"] == "unreachable"
+    assert run_module(model_loaded, params)["failure"]["code"] == "server_unreachable"
     assert run_module(model_loaded, params, check=True)["changed"]
     assert not run_module(model_loaded, {**params, "state": "unloaded"}, check=True)["changed"]
 
@@ -216,7 +216,7 @@ def test_a_server_that_is_not_there_yet(run_module: t.Any) -> None:
 def test_a_time_that_is_none_is_refused(text: str) -> None:
     with pytest.raises(OllamaError) as info:
         Residency.of({"expires_at": text})
-    assert info.value.code == "bad_answer"
+    assert info.value.code == "response_invalid"
 
 
 def test_times_of_the_server_are_read() -> None:

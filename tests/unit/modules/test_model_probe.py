@@ -110,7 +110,7 @@ def test_a_gpu_is_there_or_missing(start: Start) -> None:
     result = start(STANDIN_GPU="cuda:24564").run(name="a", require_gpu=True)
     assert (result["failed"], result["vram_share"]) == (False, 1.0)
     result = start().run(name="a", require_gpu=True)
-    assert result["failure"]["code"] == "on_cpu"
+    assert result["failure"]["code"] == "model_on_cpu"
     assert "0 B of" in result["msg"]
     assert "(0 %)" in result["msg"]
     assert result["vram_share"] == 0.0
@@ -121,13 +121,13 @@ def test_a_gpu_is_there_or_missing(start: Start) -> None:
     ("vram", "demands", "code", "text"),
     [
         (4 * GIB, Demands(gpu=True), None, ""),
-        (4 * GIB - 1, Demands(gpu=True), "partly_on_cpu", "(100 %)"),
-        (GIB, Demands(gpu=True), "partly_on_cpu", "1.1 GB of 4.3 GB (25 %)"),
-        (0, Demands(gpu=True), "on_cpu", "0 B of 4.3 GB (0 %)"),
+        (4 * GIB - 1, Demands(gpu=True), "model_partly_on_cpu", "(100 %)"),
+        (GIB, Demands(gpu=True), "model_partly_on_cpu", "1.1 GB of 4.3 GB (25 %)"),
+        (0, Demands(gpu=True), "model_on_cpu", "0 B of 4.3 GB (0 %)"),
         (0, Demands(), None, ""),
         (0, Demands(tokens_per_second=12.5), None, ""),
-        (0, Demands(tokens_per_second=12.6), "too_slow", "12.5 tokens/s; expected 12.6"),
-        (0, Demands(gpu=True, tokens_per_second=99), "on_cpu", ""),
+        (0, Demands(tokens_per_second=12.6), "model_too_slow", "12.5 tokens/s; expected 12.6"),
+        (0, Demands(gpu=True, tokens_per_second=99), "model_on_cpu", ""),
     ],
 )
 def test_what_a_probe_must_find(vram: int, demands: Demands, code: str | None, text: str) -> None:
@@ -160,13 +160,13 @@ def test_an_embedding_model_is_as_fast_as_it_reads(rate: float | None, fails: bo
 def test_too_slow_is_a_failure(start: Start) -> None:
     world = start(STANDIN_TOKEN_SECONDS="0.02")
     result = world.run(name="a", min_tokens_per_second=1000, max_tokens=4)
-    assert result["failure"]["code"] == "too_slow"
+    assert result["failure"]["code"] == "model_too_slow"
     assert world.ps() == {}
 
 
 def test_what_is_not_there_or_broken_is_told(start: Start) -> None:
     world = start()
-    assert world.run(name="nope")["failure"]["code"] == "not_found"
+    assert world.run(name="nope")["failure"]["code"] == "model_missing"
     result = world.run(name="bad")
     assert result["failure"]["code"] == "load_failed"
     assert "exceeds file size" in result["msg"]
@@ -196,9 +196,9 @@ def test_the_last_lines_of_a_journal_are_printable(tmp_path: Path, monkeypatch: 
 @pytest.mark.parametrize(
     ("answer", "code"),
     [
-        ({"response": "", "eval_count": 1}, "empty_answer"),
-        ({"response": "  \n"}, "empty_answer"),
-        ({}, "empty_answer"),
+        ({"response": "", "eval_count": 1}, "response_empty"),
+        ({"response": "  \n"}, "response_empty"),
+        ({}, "response_empty"),
         ({"error": "llama runner process has terminated"}, "server_error"),
         ({"response": "", "thinking": "Hmm"}, None),
     ],
@@ -226,20 +226,20 @@ def test_an_embedding_is_looked_at(start: Start, monkeypatch: t.Any, vector: lis
         return {"embeddings": [vector]} if body["input"] else embed(self, body, timeout=timeout)
 
     monkeypatch.setattr(Client, "embed", odd)
-    assert world.run(name="embed")["failure"]["code"] == "empty_answer"
+    assert world.run(name="embed")["failure"]["code"] == "response_empty"
 
 
 @pytest.mark.parametrize(
     ("params", "code"),
     [
-        ({"name": "a b"}, "invalid_name"),
-        ({"name": "gpt:cloud"}, "cloud_model"),
-        ({"name": "a", "max_tokens": 0}, "invalid_option"),
-        ({"name": "a", "prompt": " "}, "invalid_option"),
-        ({"name": "a", "keep_alive": "long"}, "invalid_option"),
-        ({"name": "a", "min_tokens_per_second": -1}, "invalid_option"),
-        ({"name": "a", "api_url": "ftp://x"}, "invalid_url"),
-        ({"name": "a", "api_url": "http://127.0.0.1:1", "startup_timeout": 0}, "unreachable"),
+        ({"name": "a b"}, "name_invalid"),
+        ({"name": "gpt:cloud"}, "model_in_cloud"),
+        ({"name": "a", "max_tokens": 0}, "value_invalid"),
+        ({"name": "a", "prompt": " "}, "value_invalid"),
+        ({"name": "a", "keep_alive": "long"}, "value_invalid"),
+        ({"name": "a", "min_tokens_per_second": -1}, "value_invalid"),
+        ({"name": "a", "api_url": "ftp://x"}, "url_invalid"),
+        ({"name": "a", "api_url": "http://127.0.0.1:1", "startup_timeout": 0}, "server_unreachable"),
     ],
 )
 def test_bad_input_is_one_line(run_module: t.Any, params: dict[str, t.Any], code: str) -> None:

@@ -208,7 +208,7 @@ def test_a_full_disk_is_told_first(world: World, monkeypatch: pytest.MonkeyPatch
 
 def test_a_deadline_keeps_whole_blobs_only(world: World) -> None:
     failed = world.run(name="a", deadline=0.000001)
-    assert failed["failure"]["code"] == "deadline"
+    assert failed["failure"]["code"] == "deadline_exceeded"
     assert world.tags() == {}
     for path in (world.models_dir / "blobs").iterdir():
         assert hashlib.sha256(path.read_bytes()).hexdigest() == path.name[7:]

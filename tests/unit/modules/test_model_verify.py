@@ -71,7 +71,7 @@ def test_a_second_look_reads_nothing_unless_told(verify: Verify) -> None:
 def test_damage_fails_and_is_named(verify: Verify, models_dir: Path) -> None:
     damage(models_dir)
     result = verify()
-    assert result["failure"]["code"] == "verify_failed"
+    assert result["failure"]["code"] == "verification_failed"
     assert f"tiny:latest: model sha256:{WEIGHTS[:12]} has wrong content" in result["msg"]
     assert "tiny:latest" in result["damaged"]
     assert "kaido/tiny2:q8" not in result["damaged"]
@@ -83,7 +83,7 @@ def test_only_the_named_models_are_looked_at(verify: Verify, models_dir: Path) -
     assert not verify(names=["kaido/tiny2:q8"])["failed"]
     assert verify(names=["tiny"])["failed"]
     result = verify(names=["nope"])
-    assert (result["failure"]["code"], "nope:latest" in result["msg"]) == ("not_found", True)
+    assert (result["failure"]["code"], "nope:latest" in result["msg"]) == ("model_missing", True)
 
 
 def test_leftovers_fail_when_asked(verify: Verify, models_dir: Path) -> None:
@@ -144,7 +144,7 @@ def test_repair_is_forecast_done_and_then_nothing(verify: Verify, models_dir: Pa
 def test_repair_without_a_server_is_one_line(verify: Verify, models_dir: Path) -> None:
     path = damage(models_dir)
     result = verify(repair=True)
-    assert result["failure"]["code"] == "unreachable"
+    assert result["failure"]["code"] == "server_unreachable"
     assert path.exists(), "nothing is removed that cannot be fetched"
 
 
@@ -154,7 +154,7 @@ def test_a_declared_model_that_is_missing_is_a_finding(tmp_path: Path, run_modul
     places = {"models_dir": str(tmp_path / "models"), "state_dir": str(tmp_path / "state")}
     declared = ["Tiny", {"name": "b", "aliases": ["chat"]}, {"name": "gone", "state": "absent"}]
     failed = run_module(model_verify, {**places, "declared": declared})
-    assert failed["failure"]["code"] == "verify_failed"
+    assert failed["failure"]["code"] == "verification_failed"
     assert failed["damaged"] == ["Tiny:latest", "b:latest", "chat:latest"]
     assert failed["models"][0]["problems"] == [f"declared, but missing in {tmp_path / 'models'}"]
     assert not run_module(model_verify, {**places, "declared": []})["failed"]

@@ -280,4 +280,4 @@ def test_what_an_unprivileged_account_wrote_is_shown_within_bounds(world: World)
 
 def test_it_needs_root(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(os, "geteuid", lambda: 1000)
-    assert world.run()["failure"]["code"] == "not_root"
+    assert world.run()["failure"]["code"] == "root_required"

@@ -103,32 +103,36 @@ def refusal(wanted: HostRequest, host: HostFacts = BARE) -> OllamaError:
     [
         (
             {"version": "0.34.4"},
-            "vulnerable_version",
+            "version_vulnerable",
             ["ollama_version", "'0.34.4'", "0.35.0", "CVE-2026-103663", "ollama_allow_vulnerable"],
         ),
-        ({"version": "v0.35.1"}, "invalid_version", ["ollama_version", "'v0.35.1'"]),
-        ({"version": "latest"}, "invalid_version", ["ollama_version", "'latest'"]),
-        ({"version": "0.36.0", "checksums": {}}, "unknown_checksum", ["'0.36.0'", "ollama_release_checksum"]),
-        ({"checksum": "abc"}, "invalid_digest", ["ollama_release_checksum", "'abc'", "64"]),
-        ({"settings": {"keepalive": "5m"}}, "unknown_setting", ["ollama_settings.keepalive", "keep_alive"]),
-        ({"settings": {"no_cloud": "off"}}, "invalid_setting", ["ollama_settings.no_cloud", "'off'", "true or false"]),
-        ({"settings": {"host": "0.0.0.0"}}, "open_network", ["ollama_settings.host", "'0.0.0.0'", "ollama_allow_open"]),
-        ({"environment": {"A B": "x"}}, "invalid_environment", ["ollama_environment.A B"]),
-        ({"models": ["llama3.2:3b", "a/b/c/d"]}, "invalid_name", ["ollama_models[1]", "'a/b/c/d'"]),
-        ({"models": [{"state": "present"}]}, "invalid_model", ["ollama_models[0]", "present"]),
-        ({"models": ["a", "A:latest"]}, "duplicate_model", ["ollama_models[1]", "A:latest"]),
+        ({"version": "v0.35.1"}, "version_invalid", ["ollama_version", "'v0.35.1'"]),
+        ({"version": "latest"}, "version_invalid", ["ollama_version", "'latest'"]),
+        ({"version": "0.36.0", "checksums": {}}, "checksum_unknown", ["'0.36.0'", "ollama_release_checksum"]),
+        ({"checksum": "abc"}, "digest_invalid", ["ollama_release_checksum", "'abc'", "64"]),
+        ({"settings": {"keepalive": "5m"}}, "setting_unknown", ["ollama_settings.keepalive", "keep_alive"]),
+        ({"settings": {"no_cloud": "off"}}, "setting_invalid", ["ollama_settings.no_cloud", "'off'", "true or false"]),
+        (
+            {"settings": {"host": "0.0.0.0"}},
+            "server_exposed",
+            ["ollama_settings.host", "'0.0.0.0'", "ollama_allow_open"],
+        ),
+        ({"environment": {"A B": "x"}}, "environment_invalid", ["ollama_environment.A B"]),
+        ({"models": ["llama3.2:3b", "a/b/c/d"]}, "name_invalid", ["ollama_models[1]", "'a/b/c/d'"]),
+        ({"models": [{"state": "present"}]}, "model_invalid", ["ollama_models[0]", "present"]),
+        ({"models": ["a", "A:latest"]}, "model_duplicate", ["ollama_models[1]", "A:latest"]),
         (
             {"models": [{"name": "a", "digest": "sha256:12"}]},
-            "invalid_digest",
+            "digest_invalid",
             ["ollama_models[0].digest", "sha256:12"],
         ),
-        ({"models": ["x:cloud"]}, "cloud_model", ["ollama_models[0]", "ollama_settings.no_cloud: false"]),
-        ({"mirrors": ["hecate:11480"]}, "invalid_mirror", ["ollama_mirrors", "'hecate:11480'"]),
-        ({"lock": {"a": "latest"}}, "invalid_digest", ["lock: a", "'latest'"]),
-        ({"keep": 0}, "invalid_option", ["ollama_release_keep", "0", "at least 1"]),
-        ({"models_dir": "models"}, "invalid_option", ["ollama_models_dir", "'models'", "absolute"]),
-        ({"models_dir": "/my models"}, "invalid_option", ["ollama_models_dir", "'/my models'"]),
-        ({"install_dir": "/opt/100%"}, "invalid_option", ["ollama_install_dir", "'/opt/100%'"]),
+        ({"models": ["x:cloud"]}, "model_in_cloud", ["ollama_models[0]", "ollama_settings.no_cloud: false"]),
+        ({"mirrors": ["hecate:11480"]}, "url_invalid", ["ollama_mirrors", "'hecate:11480'"]),
+        ({"lock": {"a": "latest"}}, "digest_invalid", ["lock: a", "'latest'"]),
+        ({"keep": 0}, "value_invalid", ["ollama_release_keep", "0", "at least 1"]),
+        ({"models_dir": "models"}, "value_invalid", ["ollama_models_dir", "'models'", "absolute"]),
+        ({"models_dir": "/my models"}, "value_invalid", ["ollama_models_dir", "'/my models'"]),
+        ({"install_dir": "/opt/100%"}, "value_invalid", ["ollama_install_dir", "'/opt/100%'"]),
     ],
 )
 def test_a_wish_that_no_host_could_meet(changes: dict[str, Any], code: str, words: list[str]) -> None:
@@ -151,13 +155,13 @@ def test_what_was_refused_can_be_allowed() -> None:
 @pytest.mark.parametrize(
     ("host", "code", "words"),
     [
-        (replace(BARE, machine="riscv64"), "unsupported_architecture", ["'riscv64'", "aarch64"]),
-        (replace(BARE, machine="armv7l"), "unsupported_architecture", ["'armv7l'"]),
-        (replace(BARE, has_systemd=False), "unsupported_init", ["systemd"]),
-        (replace(BARE, package_manager=None), "no_zstd", ["zstd", "neither apt nor dnf", "first"]),
-        (replace(BARE, releases=replace(BARE.releases, link="")), "foreign_install", ["/usr/local/bin/ollama"]),
-        (replace(BARE, releases=replace(BARE.releases, link="/usr/lib/x")), "foreign_install", ["/usr/lib/x"]),
-        (replace(BARE, unit="[Unit]\nDescription=Ollama Service\n"), "foreign_install", ["ollama.service"]),
+        (replace(BARE, machine="riscv64"), "architecture_unsupported", ["'riscv64'", "aarch64"]),
+        (replace(BARE, machine="armv7l"), "architecture_unsupported", ["'armv7l'"]),
+        (replace(BARE, has_systemd=False), "init_unsupported", ["systemd"]),
+        (replace(BARE, package_manager=None), "program_missing", ["zstd", "neither apt nor dnf", "first"]),
+        (replace(BARE, releases=replace(BARE.releases, link="")), "installation_foreign", ["/usr/local/bin/ollama"]),
+        (replace(BARE, releases=replace(BARE.releases, link="/usr/lib/x")), "installation_foreign", ["/usr/lib/x"]),
+        (replace(BARE, unit="[Unit]\nDescription=Ollama Service\n"), "installation_foreign", ["ollama.service"]),
         (
             replace(BARE, listeners=(PortListener("127.0.0.1", 0, 77, "nginx"),)),
             "port_taken",
@@ -221,7 +225,7 @@ def test_crossing_0_40_is_a_choice(version: str, current: str | None, store: str
     )
     if refused:
         error = refusal(wanted, host)
-        assert error.code == "store_migration"
+        assert error.code == "store_migration_not_accepted"
         assert "ollama_accept_store_migration" in error.message
     assert "release" in examine(replace(wanted, accept_store_migration=True), host)
 
@@ -434,7 +438,7 @@ def arguments(**params: Any) -> dict[str, Any]:
 def test_the_module_wants_root(run_module: RunModule, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("os.geteuid", lambda: 1000)
     result = run_module(preflight, arguments())
-    assert result["failure"]["code"] == "not_root"
+    assert result["failure"]["code"] == "root_required"
     assert "become: true" in result["msg"]
 
 
@@ -483,7 +487,7 @@ def test_the_archive_for_an_amd_gpu_is_chosen(
     monkeypatch.setattr(verification, "overview", lambda *_: {"count": 1, "usable": True, "variant": "rocm"})
     result = run_module(preflight, arguments(gpu=gpu, checksums=sums))
     if variants is None:
-        assert result["failure"]["code"] == "unknown_checksum"
+        assert result["failure"]["code"] == "checksum_unknown"
         assert says in result["msg"]
         return
     assert result["release"]["variants"] == variants
@@ -507,14 +511,14 @@ def test_the_module_tells_what_it_could_go_back_to(run_module: RunModule, monkey
 @pytest.mark.parametrize(
     ("limits", "code", "words"),
     [
-        ({"MemoryMaxx": "1G"}, "unknown_limit", ["ollama_unit_limits.MemoryMaxx", "expected MemoryMax"]),
-        ({"ExecStart": "/bin/sh"}, "unknown_limit", ["expected one of", "CPUQuota"]),
-        ({"MemoryMax": "lots"}, "invalid_limit", ["ollama_unit_limits.MemoryMax", "'lots'", "32G"]),
-        ({"MemoryMax": "1G\nExecStartPre=/bin/sh"}, "invalid_limit", ["MemoryMax"]),
-        ({"CPUQuota": 400}, "invalid_limit", ["400%"]),
-        ({"CPUWeight": 0}, "invalid_limit", ["0"]),
-        ({"Nice": 20}, "invalid_limit", ["20"]),
-        ({"MemoryMax": True}, "invalid_limit", ["True"]),
+        ({"MemoryMaxx": "1G"}, "limit_unknown", ["ollama_unit_limits.MemoryMaxx", "expected MemoryMax"]),
+        ({"ExecStart": "/bin/sh"}, "limit_unknown", ["expected one of", "CPUQuota"]),
+        ({"MemoryMax": "lots"}, "limit_invalid", ["ollama_unit_limits.MemoryMax", "'lots'", "32G"]),
+        ({"MemoryMax": "1G\nExecStartPre=/bin/sh"}, "limit_invalid", ["MemoryMax"]),
+        ({"CPUQuota": 400}, "limit_invalid", ["400%"]),
+        ({"CPUWeight": 0}, "limit_invalid", ["0"]),
+        ({"Nice": 20}, "limit_invalid", ["20"]),
+        ({"MemoryMax": True}, "limit_invalid", ["True"]),
     ],
 )
 def test_limits_that_systemd_would_take_otherwise(limits: dict[str, Any], code: str, words: list[str]) -> None:
@@ -532,7 +536,7 @@ def test_each_limits_example_is_allowed() -> None:
 def test_a_disk_that_is_not_mounted() -> None:
     there = replace(CONVERGED, store=StoreFacts("v1", mounted=False))
     error = refusal(replace(WANTED, models_mount_required=True), there)
-    assert error.code == "not_mounted"
+    assert error.code == "directory_not_mounted"
     assert MODELS in error.message
     assert examine(WANTED, there) == {}
     assert examine(replace(WANTED, models_mount_required=True), CONVERGED) == {}
@@ -611,14 +615,14 @@ def test_variants_need_their_own_checksums() -> None:
     assert ROCM in refusal(wanted).message
     known = replace(wanted, checksums={BASE: SUM, ROCM: "cd" * 32})
     assert suitability.checksums_of(known, BARE) == {BASE: SUM, ROCM: "sha256:" + "cd" * 32}
-    assert refusal(replace(wanted, variants=["jetpack6"])).code == "unsupported_variant"
+    assert refusal(replace(wanted, variants=["jetpack6"])).code == "variant_unsupported"
 
 
 def test_what_was_fetched_once_counts() -> None:
     wanted = replace(WANTED, checksums={}, fetch_checksum=True)
     assert suitability.checksums_of(wanted, BARE, {BASE: "cd" * 32}) == {BASE: "sha256:" + "cd" * 32}
     assert suitability.checksums_of(wanted, CONVERGED, {BASE: "cd" * 32}) == {BASE: SUM}
-    assert refusal(replace(wanted, fetch_checksum=False), CONVERGED).code == "unknown_checksum"
+    assert refusal(replace(wanted, fetch_checksum=False), CONVERGED).code == "checksum_unknown"
 
 
 def test_fetching_is_asked_for_and_told(run_module: RunModule, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -631,7 +635,7 @@ def test_fetching_is_asked_for_and_told(run_module: RunModule, monkeypatch: pyte
         return {BASE: SUM}
 
     monkeypatch.setattr(preflight, "fetch_checksums", fetch)
-    assert run_module(preflight, arguments(checksum=""))["failure"]["code"] == "unknown_checksum"
+    assert run_module(preflight, arguments(checksum=""))["failure"]["code"] == "checksum_unknown"
     assert asked == []
     result = run_module(preflight, arguments(checksum="", fetch_checksum=True, base_url="https://m"))
     assert asked == [("https://m", "0.35.1", None)]
@@ -687,11 +691,15 @@ def test_a_script_that_ran_again_is_taken_over_again() -> None:
 @pytest.mark.parametrize(
     ("changes", "code", "words"),
     [
-        ({"unit": VENDORS.replace("/usr/local/bin", "/usr/bin")}, "foreign_install", ["/usr/local/bin/ollama"]),
-        ({"unit": "[ServerFacts]\nExecStart=/usr/local/bin/ollama serve --x\n"}, "foreign_install", ["ollama.service"]),
+        ({"unit": VENDORS.replace("/usr/local/bin", "/usr/bin")}, "installation_foreign", ["/usr/local/bin/ollama"]),
+        (
+            {"unit": "[ServerFacts]\nExecStart=/usr/local/bin/ollama serve --x\n"},
+            "installation_foreign",
+            ["ollama.service"],
+        ),
         (
             {"other_program": "/usr/bin/ollama"},
-            "foreign_install",
+            "installation_foreign",
             [
                 "/usr/bin/ollama",
                 "package",
@@ -702,15 +710,15 @@ def test_a_script_that_ran_again_is_taken_over_again() -> None:
         ),
         (
             {"other_program": "/usr/bin/ollama", "service": ServerFacts(environment={"OLLAMA_MODELS": "/data/m"})},
-            "foreign_install",
+            "installation_foreign",
             ["then set ollama_models_dir: /data/m"],
         ),
         (
             {"service": ServerFacts(environment={"OLLAMA_MODELS": "/data/m"})},
-            "foreign_store",
+            "store_foreign",
             ["ollama_models_dir", "/data/m"],
         ),
-        ({"service": ServerFacts(environment={"HOME": "/srv/o"})}, "foreign_store", ["/srv/o/.ollama/models"]),
+        ({"service": ServerFacts(environment={"HOME": "/srv/o"})}, "store_foreign", ["/srv/o/.ollama/models"]),
     ],
 )
 def test_what_is_not_taken_over(changes: dict[str, Any], code: str, words: list[str]) -> None:
@@ -765,7 +773,7 @@ def test_a_required_gpu_that_is_absent_is_refused_before_anything_is_downloaded(
     result = run_module(preflight, arguments(gpu=gpu, driver_pending=driver_pending), check=True)
     assert result["failed"] == (refused and gpu == "required")
     if result["failed"]:
-        assert result["failure"]["code"] == "no_gpu"
+        assert result["failure"]["code"] == "gpu_unusable"
         assert "ollama_gpu: required" in result["msg"]
 
 

@@ -305,7 +305,7 @@ def test_a_missing_release(host: Host) -> None:
 
 
 def test_a_site_that_does_not_answer(host: Host) -> None:
-    text = refuse(host, "unreachable", base_url="http://127.0.0.1:1", retries=2)["msg"]
+    text = refuse(host, "server_unreachable", base_url="http://127.0.0.1:1", retries=2)["msg"]
     for option in ("ollama_release_base_url", "ollama_release_proxy", "ollama_release_archives", "kaido.ollama.import"):
         assert option in text
 
@@ -333,7 +333,7 @@ def test_a_download_from_a_directory_of_the_host(host: Host, tmp_path: Path) -> 
 
 def test_a_download_that_stands_still_goes_on_in_the_next_run(host: Host) -> None:
     host.site.misbehave = [lambda *_: False, stall(1 << 20)]
-    refuse(host, "stalled", timeout=0.3, retries=1)
+    refuse(host, "connection_stalled", timeout=0.3, retries=1)
     asked = len(host.site.ranges)
     result = host.release("0.35.1")
     assert not result["failed"]
@@ -429,25 +429,25 @@ def serve(host: Host, data: bytes) -> dict[str, Any]:
 @pytest.mark.parametrize(
     ("data", "code"),
     [
-        (zstd(tar({"bin/ollama": program("0.35.1")})), "incomplete_release"),
-        (zstd(tar({"lib/ollama/llama-server": b"x"})), "incomplete_release"),
-        (archive("0.35.1", **{"bin/ollama": b"#!/bin/sh\nexit 1\n"}), "incomplete_release"),
-        (archive("0.35.1", **{"bin/ollama": b"\x7fELF nonsense"}), "incomplete_release"),
-        (archive("0.35.0"), "wrong_version"),
-        (b"no archive", "bad_archive"),
-        (archive("0.35.1")[:-1000], "bad_archive"),
-        (zstd(b"no tar" * 1000), "bad_archive"),
-        (archive("0.35.1", **{"/etc/x": b"x"}), "bad_archive"),
-        (archive("0.35.1", **{"../x": b"x"}), "bad_archive"),
-        (archive("0.35.1", **{"lib/../../x": b"x"}), "bad_archive"),
-        (archive("0.35.1", **{"lib/x": link("lib/x", "../../x")}), "bad_archive"),
-        (archive("0.35.1", **{"lib/x": link("lib/x", "/etc/passwd")}), "bad_archive"),
-        (archive("0.35.1", **{"lib/x": link("lib/x", "."), "lib/x/y": b"x"}), "bad_archive"),
-        (archive("0.35.1", **{"a": link("a", "."), "b": link("b", "a/../..")}), "bad_archive"),
-        (archive("0.35.1", **{"lib/x": link("lib/x", "/etc/passwd", tarfile.LNKTYPE)}), "bad_archive"),
-        (archive("0.35.1", **{"lib/x": link("lib/x", "lib/none", tarfile.LNKTYPE)}), "bad_archive"),
-        (archive("0.35.1", **{"dev": link("dev", "", tarfile.CHRTYPE)}), "bad_archive"),
-        (archive("0.35.1", **{"pipe": link("pipe", "", tarfile.FIFOTYPE)}), "bad_archive"),
+        (zstd(tar({"bin/ollama": program("0.35.1")})), "release_incomplete"),
+        (zstd(tar({"lib/ollama/llama-server": b"x"})), "release_incomplete"),
+        (archive("0.35.1", **{"bin/ollama": b"#!/bin/sh\nexit 1\n"}), "release_incomplete"),
+        (archive("0.35.1", **{"bin/ollama": b"\x7fELF nonsense"}), "release_incomplete"),
+        (archive("0.35.0"), "version_mismatch"),
+        (b"no archive", "archive_invalid"),
+        (archive("0.35.1")[:-1000], "archive_invalid"),
+        (zstd(b"no tar" * 1000), "archive_invalid"),
+        (archive("0.35.1", **{"/etc/x": b"x"}), "archive_invalid"),
+        (archive("0.35.1", **{"../x": b"x"}), "archive_invalid"),
+        (archive("0.35.1", **{"lib/../../x": b"x"}), "archive_invalid"),
+        (archive("0.35.1", **{"lib/x": link("lib/x", "../../x")}), "archive_invalid"),
+        (archive("0.35.1", **{"lib/x": link("lib/x", "/etc/passwd")}), "archive_invalid"),
+        (archive("0.35.1", **{"lib/x": link("lib/x", "."), "lib/x/y": b"x"}), "archive_invalid"),
+        (archive("0.35.1", **{"a": link("a", "."), "b": link("b", "a/../..")}), "archive_invalid"),
+        (archive("0.35.1", **{"lib/x": link("lib/x", "/etc/passwd", tarfile.LNKTYPE)}), "archive_invalid"),
+        (archive("0.35.1", **{"lib/x": link("lib/x", "lib/none", tarfile.LNKTYPE)}), "archive_invalid"),
+        (archive("0.35.1", **{"dev": link("dev", "", tarfile.CHRTYPE)}), "archive_invalid"),
+        (archive("0.35.1", **{"pipe": link("pipe", "", tarfile.FIFOTYPE)}), "archive_invalid"),
     ],
 )
 def test_a_bad_archive_with_the_right_checksum(host: Host, data: bytes, code: str) -> None:
@@ -503,7 +503,7 @@ def test_somebody_elses_program_stays(host: Host, foreign: str) -> None:
         (host.bin / "ollama").symlink_to("/usr/lib/ollama/ollama")
     before = host.tree()
     result = host.release("0.35.1")
-    assert result["failure"]["code"] == "foreign_install"
+    assert result["failure"]["code"] == "installation_foreign"
     assert host.tree() == before
 
 
@@ -531,20 +531,20 @@ def test_the_state_is_read_under_the_lock(host: Host, monkeypatch: pytest.Monkey
 
 def test_two_runs_do_not_meet(host: Host) -> None:
     with directories.lock(str(host.opt)):
-        assert host.release("0.35.1")["failure"]["code"] == "busy"
+        assert host.release("0.35.1")["failure"]["code"] == "lock_held"
 
 
 @pytest.mark.parametrize(
     ("params", "code"),
     [
-        ({"version": "v0.35.1"}, "invalid_version"),
-        ({"version": "0.35"}, "invalid_version"),
-        ({"version": "0.35.1/../x"}, "invalid_version"),
-        ({"version": "latest"}, "invalid_version"),
-        ({"checksum": "sha256:abc"}, "invalid_digest"),
-        ({"checksum": "md5:" + "0" * 64}, "invalid_digest"),
-        ({"keep": 0}, "invalid_option"),
-        ({"retries": 0}, "invalid_option"),
+        ({"version": "v0.35.1"}, "version_invalid"),
+        ({"version": "0.35"}, "version_invalid"),
+        ({"version": "0.35.1/../x"}, "version_invalid"),
+        ({"version": "latest"}, "version_invalid"),
+        ({"checksum": "sha256:abc"}, "digest_invalid"),
+        ({"checksum": "md5:" + "0" * 64}, "digest_invalid"),
+        ({"keep": 0}, "value_invalid"),
+        ({"retries": 0}, "value_invalid"),
     ],
 )
 def test_bad_options(host: Host, params: dict[str, Any], code: str) -> None:
@@ -635,9 +635,9 @@ def test_a_variant_that_is_dropped_is_gone(host: Host) -> None:
 @pytest.mark.parametrize(
     ("members", "code"),
     [
-        ({"lib/ollama/x/y": b"", "lib/ollama/x": b""}, "bad_archive"),
-        ({"lib/ollama/out": link("lib/ollama/out", "../../../x")}, "bad_archive"),
-        ({"lib/ollama/libx.so/inside": b""}, "bad_archive"),
+        ({"lib/ollama/x/y": b"", "lib/ollama/x": b""}, "archive_invalid"),
+        ({"lib/ollama/out": link("lib/ollama/out", "../../../x")}, "archive_invalid"),
+        ({"lib/ollama/libx.so/inside": b""}, "archive_invalid"),
     ],
 )
 def test_a_bad_variant_leaves_the_release_without_it(
@@ -654,7 +654,7 @@ def test_a_bad_variant_leaves_the_release_without_it(
 
 def test_each_archive_needs_its_checksum(host: Host) -> None:
     result = host.release("0.35.1", variants=["rocm"])
-    assert result["failure"]["code"] == "unknown_checksum"
+    assert result["failure"]["code"] == "checksum_unknown"
     assert ROCM in result["msg"]
     assert host.tree() == {}
     params = overlay(host, {"lib/ollama/rocm_v7_2/libggml-hip.so": b"hip"})
@@ -678,7 +678,7 @@ def test_a_kept_release_needs_no_checksum(host: Host) -> None:
     back = host.release("0.34.4", checksum=None)
     assert (back["failed"], back["changed"], host.version()) == (False, True, "0.34.4")
     unknown = host.release("0.35.0", checksum=None)
-    assert unknown["failure"]["code"] == "unknown_checksum"
+    assert unknown["failure"]["code"] == "checksum_unknown"
     assert "0.34.4" in unknown["msg"]
 
 
@@ -717,10 +717,10 @@ def test_through_a_proxy(host: Host, monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.parametrize(
     ("url", "answer", "code"),
     [
-        ("http://releases.lan", None, "insecure_checksum"),
-        ("file:///mnt", None, "insecure_checksum"),
+        ("http://releases.lan", None, "checksum_insecure"),
+        ("file:///mnt", None, "checksum_insecure"),
         ("https://releases.lan", (404, b""), "release_missing"),
-        ("https://releases.lan", (200, b"<html>sorry</html>"), "invalid_digest"),
+        ("https://releases.lan", (200, b"<html>sorry</html>"), "digest_invalid"),
         ("https://releases.lan", (200, b"%s  ./x\n%s *y\n" % (b"ab" * 32, b"cd" * 32)), None),
     ],
 )

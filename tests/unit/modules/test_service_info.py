@@ -130,7 +130,7 @@ def test_a_port_in_use_is_refused_with_who_uses_it(run_module: RunModule, monkey
 
 def test_it_wants_root(run_module: RunModule, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(os, "geteuid", lambda: 1000)
-    assert run_module(service_info, {})["failure"]["code"] == "not_root"
+    assert run_module(service_info, {})["failure"]["code"] == "root_required"
 
 
 def test_a_copy_is_compared_with_its_source(
@@ -150,13 +150,13 @@ def test_a_copy_is_compared_with_its_source(
     assert run_on(run_module, monkeypatch, files=json.dumps(row))["files"] == [str(copy)]
     source.unlink()
     missing = run_on(run_module, monkeypatch, files=json.dumps(row))
-    assert missing["failure"]["code"] == "missing_file"  # type: ignore[index]
+    assert missing["failure"]["code"] == "file_unreadable"  # type: ignore[index]
     assert str(missing["msg"]).startswith(f"{source}: cannot be read on this host")
 
 
 def test_an_address_of_another_host_is_refused(run_module: RunModule, monkeypatch: pytest.MonkeyPatch) -> None:
     result = run_on(run_module, monkeypatch, listen=["192.0.2.1:11443"], listen_variable="ollama_gateway_port")
-    assert result["failure"]["code"] == "invalid_address"  # type: ignore[index]
+    assert result["failure"]["code"] == "address_unavailable"  # type: ignore[index]
     expected = "ollama_gateway_address: invalid value '192.0.2.1'; expected an address of this host"
     assert result["msg"] == expected
 

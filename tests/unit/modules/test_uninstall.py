@@ -245,7 +245,7 @@ def test_an_installation_that_is_not_ours_is_left_alone(host: Host) -> None:
     host.write({"/etc/systemd/system/ollama.service": "[Unit]\nDescription=Ollama Service\n"})
     with pytest.raises(OllamaError) as caught:
         host.uninstall()
-    assert caught.value.code == "foreign_install"
+    assert caught.value.code == "installation_foreign"
     assert host.commands == []
 
 
@@ -266,7 +266,7 @@ def test_a_bare_host_has_nothing_to_remove(host: Host, tmp_path: Path) -> None:
 
 def test_the_module(host: Host, run_module: RunModule, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("os.geteuid", lambda: 1000)
-    assert run_module(uninstall, {})["failure"]["code"] == "not_root"
+    assert run_module(uninstall, {})["failure"]["code"] == "root_required"
     monkeypatch.setattr("os.geteuid", lambda: 0)
     seen = uninstall_module.gather(UninstallRequest(), str(host.root), host.properties)
     monkeypatch.setattr(uninstall_module, "gather", lambda _wanted: seen)
@@ -345,4 +345,4 @@ def test_on_a_host_without_a_server_only_the_others_go(host: Host) -> None:
 
 @pytest.mark.parametrize("models_dir", ["/etc", "/", "models", "/usr/share"])
 def test_what_is_no_store_is_refused(run_module: RunModule, models_dir: str) -> None:
-    assert run_module(uninstall, {"models_dir": models_dir}, check=True)["failure"]["code"] == "invalid_option"
+    assert run_module(uninstall, {"models_dir": models_dir}, check=True)["failure"]["code"] == "value_invalid"

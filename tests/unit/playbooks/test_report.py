@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 import json
-import subprocess
 import sys
 import typing as t
 from pathlib import Path
@@ -13,6 +12,7 @@ import jsonschema
 import pytest
 
 from tests.conftest import ROOT
+from tests.unit.playbook import Played, ansible
 
 CALLBACK = """
 import json
@@ -29,7 +29,7 @@ class CallbackModule(CallbackBase):
 
 
 @pytest.fixture
-def play(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> t.Callable[..., subprocess.CompletedProcess[str]]:
+def play(tmp_path: Path) -> t.Callable[..., Played]:
     local = {"ansible_connection": "local", "ansible_python_interpreter": sys.executable, "ansible_become": False}
     hosts = {"here": local, "gone": {"ansible_host": "127.0.0.1", "ansible_port": 9}}
     variables = {"ollama_models": ["tiny"], "ollama_models_dir": str(tmp_path / "models")}
@@ -40,19 +40,9 @@ def play(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> t.Callable[..., sub
     (tmp_path / "callbacks").mkdir()
     (tmp_path / "callbacks" / "json.py").write_text(CALLBACK)
 
-    def run(playbook: str, *arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
-        for name, value in environment.items():
-            monkeypatch.setenv(name, value)
-        program = str(Path(sys.executable).parent / "ansible-playbook")
-        command = [program, "-i", str(inventory), f"playbooks/{playbook}.yml"]
-        return subprocess.run(
-            [*command, *arguments],
-            cwd=ROOT,
-            capture_output=True,
-            text=True,
-            check=False,
-            stdin=subprocess.DEVNULL,
-            timeout=120,
+    def run(playbook: str, *arguments: str, **environment: str) -> Played:
+        return ansible(
+            "ansible-playbook", "-i", inventory, f"playbooks/{playbook}.yml", *arguments, environment=environment
         )
 
     return run
@@ -67,7 +57,7 @@ def test_hosts_that_fail_or_do_not_answer_have_their_row(tmp_path: Path, play: t
         ANSIBLE_STDOUT_CALLBACK="json",
         ANSIBLE_CALLBACK_PLUGINS=str(tmp_path / "callbacks"),
     )
-    assert done.returncode != 0, "a host was not observed"
+    assert done.status != 0, "a host was not observed"
     assert set(json.loads(done.stdout)["failures"]) == {"here", "gone"}
     report = json.loads((tmp_path / "fleet.json").read_text())
     jsonschema.validate(report, json.loads((ROOT / "docs/report.schema.json").read_text()))
@@ -97,6 +87,6 @@ def test_hosts_that_fail_or_do_not_answer_have_their_row(tmp_path: Path, play: t
 )
 def test_mistakes_end_before_a_host_is_contacted(playbook: str, arguments: list[str], text: str, play: t.Any) -> None:
     done = play(playbook, *arguments)
-    assert done.returncode != 0
-    assert text in " ".join((done.stdout + done.stderr).split())
+    assert done.status != 0
+    assert text in " ".join((done.output).split())
     assert "UNREACHABLE" not in done.stdout

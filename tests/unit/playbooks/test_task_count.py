@@ -7,8 +7,6 @@ from __future__ import annotations
 
 import itertools
 import json
-import os
-import subprocess
 import sys
 import typing as t
 from pathlib import Path
@@ -17,6 +15,7 @@ import pytest
 import yaml
 
 from tests.conftest import ROOT
+from tests.unit.playbook import Played, run_playbook
 
 MOST = 8
 CALLBACK = """
@@ -85,9 +84,7 @@ def collections(tmp_path: Path) -> Path:
     return top
 
 
-def run(
-    folder: Path, collections: Path, playbook: str, *options: str, **variables: t.Any
-) -> subprocess.CompletedProcess[str]:
+def run(folder: Path, collections: Path, playbook: str, *options: str, **variables: t.Any) -> Played:
     (folder / "callbacks").mkdir()
     (folder / "callbacks" / "count.py").write_text(CALLBACK)
     host = {
@@ -96,27 +93,21 @@ def run(
         "ansible_become": False,
         **variables,
     }
-    (folder / "hosts.yml").write_text(yaml.safe_dump({"ollama_servers": {"hosts": {"hecate": host}}}))
-    (folder / "ansible.cfg").write_text("[defaults]\ncallback_plugins = callbacks\ncallbacks_enabled = count\n")
-    return subprocess.run(
-        [Path(sys.executable).parent / "ansible-playbook", "-i", "hosts.yml", playbook, *options],
-        env={
-            **os.environ,
-            "ANSIBLE_COLLECTIONS_PATH": str(collections),
-            "ANSIBLE_CONFIG": str(folder / "ansible.cfg"),
-            "COUNTED": str(folder / "counted"),
-            "HOME": str(folder),
-        },
-        cwd=folder,
-        capture_output=True,
-        text=True,
-        check=False,
+    return run_playbook(
+        folder,
+        {"ollama_servers": {"hosts": {"hecate": host}}},
+        playbook,
+        *options,
+        config="[defaults]\ncallback_plugins = callbacks\ncallbacks_enabled = count\n",
+        ANSIBLE_COLLECTIONS_PATH=str(collections),
+        COUNTED=str(folder / "counted"),
+        HOME=str(folder),
     )
 
 
 def test_a_converge_without_changes_runs_few_tasks(tmp_path: Path, collections: Path) -> None:
     done = run(tmp_path, collections, "kaido.ollama.site")
-    assert done.returncode == 0, done.stdout + done.stderr
+    assert done.status == 0, done.output
     tasks = (tmp_path / "counted").read_text().splitlines()
     assert len(tasks) <= MOST, json.dumps(tasks, indent=1)
 
@@ -132,7 +123,7 @@ def test_the_gpu_is_tested_however_the_role_is_run(tmp_path: Path, collections: 
     (tmp_path / "play.yml").write_text(yaml.safe_dump([play]))
     playbook = "kaido.ollama.site" if how == "site" else "play.yml"
     done = run(tmp_path, collections, playbook, ollama_gpu="required")
-    assert done.returncode != 0
+    assert done.status != 0
     assert "ollama_gpu: required, but the server computes on the CPU" in done.stdout
 
 
@@ -148,7 +139,7 @@ def test_a_move_of_the_models_is_predicted(tmp_path: Path, collections: Path, mo
     stub = collections / "ansible_collections/kaido/ollama/plugins/modules/preflight.py"
     stub.write_text(MODULE.replace("{name}", "preflight").replace("{result}", repr(result)))
     done = run(tmp_path, collections, "kaido.ollama.site", "--check", ollama_models_dir="/srv/new")
-    assert done.returncode == 0, done.stdout + done.stderr
+    assert done.status == 0, done.output
     changed = [
         line for line in done.stdout.splitlines() if line.startswith(("TASK", "changed:")) and "skip" not in line
     ]

@@ -40,7 +40,7 @@ def test_misspelt_variables_are_named_with_the_similar_one(name: str, similar: s
     assert unknown_variables([name]) == {name: similar}
     with pytest.raises(OllamaError) as info:
         check_names({"b": [name], "a": ["ollama_models"]})
-    assert info.value.code == "unknown_variable"
+    assert info.value.code == "variable_unknown"
     suggestion = f"; did you mean {similar}?" if similar else "; list variables of your own in ollama_ignored_variables"
     assert info.value.message == f"{name}: unknown variable of host b{suggestion}"
 
@@ -114,7 +114,7 @@ BAD: list[tuple[str, dict[str, t.Any], str]] = [
 def test_bad_values_are_one_line(playbook: str, values: dict[str, t.Any], text: str) -> None:
     with pytest.raises(OllamaError) as info:
         check_values(playbook, values)
-    assert info.value.code == "invalid_variable"
+    assert info.value.code == "value_invalid"
     assert info.value.message.startswith(text)
     assert "\n" not in info.value.message
 

@@ -4,16 +4,15 @@
 from __future__ import annotations
 
 import json
-import os
 import subprocess
 import sys
 import typing as t
 from pathlib import Path
 
 import pytest
-import yaml
 
 from tests.conftest import ROOT
+from tests.unit.playbook import run_playbook
 
 ROLE = ROOT / "roles" / "ollama_gateway"
 
@@ -76,25 +75,9 @@ class Fleet:
             "vars_files": [str(ROLE / "defaults/main.yml"), str(ROLE / "vars/main.yml")],
             "tasks": [{"ansible.builtin.import_tasks": str(ROLE / "tasks/certificate.yml")}],
         }
-        # Not sorted: the order of the inventory is what this is about.
-        (self.folder / "hosts.yml").write_text(yaml.safe_dump(inventory, sort_keys=False))
-        (self.folder / "play.yml").write_text(yaml.safe_dump([play]))
         extra = json.dumps({"ollama_gateway_enabled": True, **variables})
-        program = Path(sys.executable).parent / "ansible-playbook"
-        done = subprocess.run(
-            [program, "-i", "hosts.yml", "play.yml", "--limit", limit, "--extra-vars", extra],
-            env={
-                **os.environ,
-                "ANSIBLE_COLLECTIONS_PATH": str(ROOT / ".cache"),
-                "ANSIBLE_CONFIG": str(self.folder / "ansible.cfg"),
-            },
-            cwd=self.folder,
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            text=True,
-            check=False,
-        )
-        return done.returncode, done.stdout + done.stderr
+        done = run_playbook(self.folder, inventory, [play], "--limit", limit, "--extra-vars", extra)
+        return done.status, done.output
 
 
 @pytest.fixture

@@ -28,6 +28,7 @@ from ansible_collections.kaido.ollama.plugins.filter.token_errors import token_e
 from ansible_collections.kaido.ollama.plugins.module_utils._service import certificates
 
 from tests.conftest import ROOT
+from tests.unit.playbook import run_playbook
 
 ROLE = ROOT / "roles" / "ollama_gateway"
 USER, ADMIN = "user-token+of.alice~0123456789==", "admin-token-of-ops-0123456789"
@@ -79,24 +80,9 @@ def render(folder: Path, *, fleet: bool = False, **variables: t.Any) -> Path:
     }
     defaults = yaml.safe_load((ROLE / "defaults" / "main.yml").read_text())
     hosts = {"ollama_servers": {"hosts": servers, "vars": {**defaults, **shared}}}
-    (folder / "hosts.yml").write_text(yaml.safe_dump(hosts))
-    (folder / "play.yml").write_text(yaml.safe_dump([play]))
-    (folder / "ansible.cfg").write_text("[defaults]\ncallback_result_format = json\n")
     (folder / "templates").symlink_to(ROLE / "templates")
-    done = subprocess.run(
-        [Path(sys.executable).parent / "ansible-playbook", "-i", folder / "hosts.yml", folder / "play.yml"],
-        env={
-            **os.environ,
-            "ANSIBLE_CONFIG": str(folder / "ansible.cfg"),
-            "ANSIBLE_COLLECTIONS_PATH": str(ROOT / ".cache"),
-        },
-        cwd=folder,
-        stdin=subprocess.DEVNULL,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert done.returncode == 0, done.stdout + done.stderr
+    done = run_playbook(folder, hosts, [play], config="[defaults]\ncallback_result_format = json\n")
+    assert done.status == 0, done.output
     assert '"ollama_gateway__errors": []' in done.stdout, done.stdout
     return folder
 

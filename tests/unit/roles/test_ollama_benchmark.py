@@ -4,20 +4,16 @@
 from __future__ import annotations
 
 import json
-import os
-import subprocess
-import sys
 import typing as t
 from pathlib import Path
 
 import jsonschema
 import pytest
-import yaml
 
 from tests import standin
-from tests.conftest import ROOT
 from tests.unit.modules.test_model_benchmark import SCHEMA
 from tests.unit.modules.test_model_loaded import fill
+from tests.unit.playbook import run_playbook
 
 SMALL = {
     "ollama_benchmark_parallel": [1, 2],
@@ -47,22 +43,8 @@ class Play:
             "roles": ["kaido.ollama.ollama_benchmark"],
         }
         inventory = {"ollama_servers": {"hosts": {"dev1": None}}}
-        for name, data in {"hosts.yml": inventory, "play.yml": [play]}.items():
-            (self.folder / name).write_text(yaml.safe_dump(data))
-        (self.folder / "ansible.cfg").write_text("")
-        done = subprocess.run(
-            [Path(sys.executable).parent / "ansible-playbook", "-i", "hosts.yml", "play.yml", *options],
-            env={
-                **os.environ,
-                "ANSIBLE_COLLECTIONS_PATH": str(ROOT / ".cache"),
-                "ANSIBLE_CONFIG": str(self.folder / "ansible.cfg"),
-            },
-            cwd=self.folder,
-            capture_output=True,
-            text=True,
-            check=False,
-        )
-        return done.returncode, done.stdout + done.stderr
+        done = run_playbook(self.folder, inventory, [play], *options)
+        return done.status, done.output
 
     def results(self) -> list[Path]:
         return sorted((self.folder / "benchmarks/dev1").glob("*.json"))

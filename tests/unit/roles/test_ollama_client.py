@@ -4,9 +4,6 @@
 from __future__ import annotations
 
 import json
-import os
-import subprocess
-import sys
 import typing as t
 from pathlib import Path
 
@@ -14,6 +11,7 @@ import pytest
 import yaml
 
 from tests.conftest import ROOT
+from tests.unit.playbook import ansible, run_playbook
 
 ROLE = ROOT / "roles/ollama_client"
 PASSWORD = "only for this test"
@@ -47,26 +45,10 @@ MINE = {
 def plan_of(folder: Path, groups: dict[str, t.Any], mine: str | None = None) -> dict[str, t.Any]:
     """Return what the role would do on dev1, with the name in the gateway's certificate."""
     inventory = {name: {"hosts": hosts} for name, hosts in {**groups, "ollama_clients": {"dev1": None}}.items()}
-    (folder / "hosts.yml").write_text(yaml.safe_dump(inventory))
     (folder / "mine.yml").write_text(mine or yaml.safe_dump(MINE))
-    (folder / "play.yml").write_text(yaml.safe_dump(PLAY))
     (folder / "password").write_text(PASSWORD)
-    (folder / "ansible.cfg").write_text("")
-    done = subprocess.run(
-        [Path(sys.executable).parent / "ansible-playbook", "-i", "hosts.yml", "play.yml"],
-        env={
-            **os.environ,
-            "ANSIBLE_COLLECTIONS_PATH": str(ROOT / ".cache"),
-            "ANSIBLE_VAULT_PASSWORD_FILE": str(folder / "password"),
-            "ANSIBLE_CONFIG": str(folder / "ansible.cfg"),
-        },
-        cwd=folder,
-        stdin=subprocess.DEVNULL,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert done.returncode == 0, done.stdout + done.stderr
+    done = run_playbook(folder, inventory, PLAY, ANSIBLE_VAULT_PASSWORD_FILE=str(folder / "password"))
+    assert done.status == 0, done.output
     found: dict[str, t.Any] = json.loads((folder / "plan.json").read_text())
     return found
 
@@ -117,11 +99,8 @@ def test_the_forwarder_is_a_boolean(tmp_path: Path, value: t.Any, forwards: bool
 
 def test_keys_come_out_of_a_vault(tmp_path: Path) -> None:
     (tmp_path / "password").write_text(PASSWORD)
-    sealed = subprocess.run(
-        [Path(sys.executable).parent / "ansible-vault", "encrypt_string", "--vault-password-file",
-         tmp_path / "password", "--name", "gateway", "the-key"],
-        capture_output=True, text=True, check=True,
-    ).stdout  # fmt: skip
+    password = ("--vault-password-file", tmp_path / "password")
+    sealed = ansible("ansible-vault", "encrypt_string", *password, "--name", "gateway", "the-key").stdout
     assert "the-key" not in sealed
     mine = yaml.safe_dump({name: value for name, value in MINE.items() if name != "ollama_client_keys"})
     mine += "ollama_client_keys:\n" + "".join(f"  {line}\n" for line in sealed.splitlines())
@@ -141,28 +120,13 @@ def test_a_gateway_that_is_down_keeps_the_installed_certificate(tmp_path: Path, 
     ]
     assert len(tasks) == 2
     show = {"ansible.builtin.debug": {"msg": "{{ ollama_client__plan.files | to_json }}"}}
-    (tmp_path / "play.yml").write_text(yaml.safe_dump([{**PLAY[0], "tasks": [*tasks, show]}]))
     down = {**GATE, "ansible_connection": "ssh", "ansible_host": "127.0.0.1", "ansible_port": 1}
     groups = {"ollama_servers": {"hosts": {"hecate": down}}, "ollama_clients": {"hosts": {"dev1": None}}}
-    (tmp_path / "hosts.yml").write_text(yaml.safe_dump(groups))
-    (tmp_path / "ansible.cfg").write_text("")
     path = f"ollama_client__ca_path={tmp_path}/installed.crt"
     if installed:
         (tmp_path / "installed.crt").write_text("THE CERTIFICATE")
-    done = subprocess.run(
-        [Path(sys.executable).parent / "ansible-playbook", "-i", "hosts.yml", "play.yml", "-e", path],
-        env={
-            **os.environ,
-            "ANSIBLE_COLLECTIONS_PATH": str(ROOT / ".cache"),
-            "ANSIBLE_CONFIG": str(tmp_path / "ansible.cfg"),
-        },
-        cwd=tmp_path,
-        stdin=subprocess.DEVNULL,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert (done.returncode == 0) == installed, done.stdout + done.stderr
+    done = run_playbook(tmp_path, groups, [{**PLAY[0], "tasks": [*tasks, show]}], "-e", path)
+    assert (done.status == 0) == installed, done.output
     if installed:
         assert "its authority was not queried" in done.stdout
         assert "THE CERTIFICATE" in done.stdout

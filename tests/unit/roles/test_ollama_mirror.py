@@ -4,16 +4,13 @@
 from __future__ import annotations
 
 import json
-import os
-import subprocess
-import sys
 import typing as t
 from pathlib import Path
 
 import pytest
-import yaml
 
 from tests.conftest import ROOT
+from tests.unit.playbook import run_playbook
 
 DEVS = [f"dev{index}" for index in range(1, 9)]
 PLAY = [
@@ -37,23 +34,8 @@ def mirrors_of(folder: Path, hosts: dict[str, t.Any], group: str = "ollama_serve
 
 def evaluate(folder: Path, inventory: dict[str, t.Any], play: list[t.Any], variable: str) -> dict[str, t.Any]:
     """Return what a play's task debug says of a variable, by host."""
-    (folder / "hosts.yml").write_text(yaml.safe_dump(inventory))
-    (folder / "ansible.cfg").write_text("[defaults]\ncallback_result_format = json\n")
-    (folder / "play.yml").write_text(yaml.safe_dump(play))
-    done = subprocess.run(
-        [Path(sys.executable).parent / "ansible-playbook", "-i", folder / "hosts.yml", folder / "play.yml"],
-        env={
-            **os.environ,
-            "ANSIBLE_COLLECTIONS_PATH": str(ROOT / ".cache"),
-            "ANSIBLE_CONFIG": str(folder / "ansible.cfg"),
-        },
-        cwd=folder,
-        stdin=subprocess.DEVNULL,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert done.returncode == 0, done.stdout + done.stderr
+    done = run_playbook(folder, inventory, play, config="[defaults]\ncallback_result_format = json\n")
+    assert done.status == 0, done.output
     found = {}
     for block in done.stdout.split("ok: [")[1:]:
         host, _bracket, rest = block.partition("]")

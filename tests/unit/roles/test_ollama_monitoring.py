@@ -5,10 +5,7 @@ from __future__ import annotations
 
 import configparser
 import json
-import os
 import re
-import subprocess
-import sys
 import typing as t
 from pathlib import Path
 
@@ -18,6 +15,7 @@ from ansible_collections.kaido.ollama.plugins.module_utils._monitor import insta
 from ansible_collections.kaido.ollama.plugins.module_utils._monitor.program import Config
 
 from tests.conftest import ROOT
+from tests.unit.playbook import run_playbook
 
 ROLE = ROOT / "roles/ollama_monitoring"
 NAMES = ("files", "validation_errors", "changes", "package", "program", "config")
@@ -43,22 +41,9 @@ def evaluate(
     gateways = {name: {"ollama_gateway_enabled": True} for name in others}
     inventory = groups or {"ollama_servers": {"hosts": {"dev1": None, **gateways}}}
     (folder / "templates").symlink_to(ROLE / "templates")
-    (folder / "ansible.cfg").write_text("")
-    for name, data in {"hosts.yml": inventory, "mine.yml": mine, "play.yml": [play]}.items():
-        (folder / name).write_text(yaml.safe_dump(data))
-    done = subprocess.run(
-        [Path(sys.executable).parent / "ansible-playbook", "-i", "hosts.yml", "play.yml"],
-        env={
-            **os.environ,
-            "ANSIBLE_COLLECTIONS_PATH": str(ROOT / ".cache"),
-            "ANSIBLE_CONFIG": str(folder / "ansible.cfg"),
-        },
-        cwd=folder,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert done.returncode == 0, done.stdout + done.stderr
+    (folder / "mine.yml").write_text(yaml.safe_dump(mine))
+    done = run_playbook(folder, inventory, [play])
+    assert done.status == 0, done.output
     found: dict[str, t.Any] = json.loads((folder / "out.json").read_text())
     return found
 

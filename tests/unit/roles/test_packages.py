@@ -5,16 +5,14 @@
 
 from __future__ import annotations
 
-import os
-import subprocess
 import sys
 import typing as t
 from pathlib import Path
 
 import pytest
-import yaml
 
 from tests.conftest import ROOT
+from tests.unit.playbook import run_playbook
 
 TASKS = sorted((ROOT / "roles").glob("*/tasks/*.yml"))
 
@@ -39,17 +37,9 @@ def refresh(folder: Path, script: str) -> tuple[int, str]:
             {"name": "Reached", "ansible.builtin.debug": {"msg": "the next task"}},
         ],
     }
-    (folder / "play.yml").write_text(yaml.safe_dump([play]))
-    done = subprocess.run(
-        [Path(sys.executable).parent / "ansible-playbook", "-i", "localhost,", "play.yml"],
-        env={**os.environ, "ANSIBLE_COLLECTIONS_PATH": str(ROOT / ".cache"), "HOME": str(folder)},
-        cwd=folder,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    done = run_playbook(folder, {"all": {"hosts": {"localhost": None}}}, [play], HOME=str(folder))
     # A callback may wrap long lines.
-    return done.returncode, " ".join(done.stdout.split())
+    return done.status, " ".join(done.stdout.split())
 
 
 def test_a_repository_that_cannot_be_read_is_a_warning(tmp_path: Path) -> None:

@@ -54,6 +54,15 @@ def test_standard_english_is_not_found(line: str) -> None:
     assert list(words.findings("page.md", line)) == []
 
 
+@pytest.mark.parametrize(
+    "name", ["a_full_disk_is_told_first", "look_at_a_host", "nobody_there", "a_bare_host", "it_goes_back", "bad_input"]
+)
+def test_name_of_a_test_is_standard_english(name: str) -> None:
+    found = list(words.findings("tests/unit/test_x.py", f"\n    def test_{name}(self) -> None:"))
+    assert {number for number, _word, _term in found} == {2}
+    assert list(words.findings("tests/unit/test_x.py", "def test_a_failed_look_up_is_reported() -> None:")) == []
+
+
 @pytest.mark.parametrize("verb", ["Have", "Say", "Tell", "Ask", "Look", "See", "Let", "Keep", "Take", "Prove", "What"])
 @pytest.mark.parametrize("form", ["- name: {} it", '  - name: "{} it"', "- name: Role | {} it", "  name: {} it"])
 def test_name_of_a_task_begins_with_a_standard_verb(verb: str, form: str) -> None:

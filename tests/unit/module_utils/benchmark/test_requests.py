@@ -16,7 +16,7 @@ from tests.unit.modules.test_fuzz import ODD, RAW, Streamed
 
 ENDPOINT = requests.Endpoint("gateway", "http://gateway.lan:11443/", "token-of-the-test")
 DONE = {"done": True, "response": "", "eval_count": 3, "eval_duration": 10**9, "prompt_eval_count": 5}
-CODES = {"bad_answer", "server_error", "runner_failed"}
+CODES = {"response_invalid", "server_error", "runner_failed"}
 
 
 class Server:
@@ -89,7 +89,7 @@ def test_values_of_other_types_are_failures_or_left_out(server: Server, key: str
         ([{"response": "one"}], "runner_failed"),
         ([{"response": "one"}, {"done": False}], "runner_failed"),
         ([{"error": "out of memory"}], "server_error"),
-        ([{"response": "one"}, b"{"], "bad_answer"),
+        ([{"response": "one"}, b"{"], "response_invalid"),
     ],
 )
 def test_an_answer_that_ends_early_is_a_failure(server: Server, lines: list[t.Any], code: str) -> None:

@@ -251,7 +251,7 @@ def test_no_result_of_a_host_is_written_elsewhere_or_in_another_form(tmp_path: P
     """A host chooses what its module returns, and the controller reads group_vars/all/*.json as variables."""
     with pytest.raises(OllamaError) as caught:
         history.keep(str(tmp_path / "inventory/benchmarks"), "dev1", document(**change), 20)
-    assert caught.value.code == "bad_answer"
+    assert caught.value.code == "response_invalid"
     assert not list(tmp_path.iterdir())
 
 

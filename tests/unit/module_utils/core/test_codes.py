@@ -103,6 +103,28 @@ def test_list_is_sorted_and_each_row_is_complete() -> None:
     assert not [row for row in rows if not (CODE.fullmatch(row[0]) and row[1].endswith(".") and row[2].endswith("."))]
 
 
+def test_a_code_names_its_subject_first() -> None:
+    states = [
+        "bad",
+        "cannot",
+        "foreign",
+        "incomplete",
+        "invalid",
+        "missing",
+        "no",
+        "not",
+        "unknown",
+        "unsupported",
+        "wrong",
+    ]
+    assert not [code for code in documented() if "_" not in code or code.split("_")[0] in states]
+
+
+def test_no_two_codes_have_the_same_meaning() -> None:
+    meanings = [row[1] for row in table()]
+    assert len(meanings) == len(set(meanings))
+
+
 @pytest.mark.parametrize("path", sorted((ROOT / "plugins/modules").glob("*.py")), ids=lambda path: path.stem)
 def test_documented_codes_exist(path: Path) -> None:
     text = path.read_text(encoding="utf-8")

@@ -70,19 +70,21 @@ def test_a_status_is_data(raw: Serve) -> None:
 
 
 def test_nobody_there() -> None:
-    assert code_of("http://127.0.0.1:1/") == "unreachable"
+    assert code_of("http://127.0.0.1:1/") == "server_unreachable"
 
 
 def test_no_such_host() -> None:
-    assert code_of("http://nowhere.invalid/") == "unreachable"
+    assert code_of("http://nowhere.invalid/") == "server_unreachable"
 
 
 def test_silence_before_the_answer(raw: Serve) -> None:
-    assert code_of(raw(b"", hold=True), timeout=0.3) == "stalled"
+    assert code_of(raw(b"", hold=True), timeout=0.3) == "connection_stalled"
 
 
 def test_silence_inside_the_answer(raw: Serve) -> None:
-    assert code_of(raw(b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nabc", hold=True), timeout=0.3) == "stalled"
+    assert (
+        code_of(raw(b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nabc", hold=True), timeout=0.3) == "connection_stalled"
+    )
 
 
 def test_a_cut_body(raw: Serve) -> None:
@@ -96,12 +98,12 @@ def test_something_else_is_listening(raw: Serve, answer: bytes) -> None:
 
 def test_plain_http_where_tls_was_expected(raw: Serve) -> None:
     url = raw(b"HTTP/1.1 400 Bad Request\r\n\r\n").replace("http:", "https:")
-    assert code_of(url) == "tls"
+    assert code_of(url) == "tls_failed"
 
 
 def test_an_endless_answer_does_not_fill_the_memory(raw: Serve) -> None:
     url = raw(b"HTTP/1.1 200 OK\r\nContent-Length: 100000\r\n\r\n" + b"x" * 100000)
-    assert code_of(url, read_limit=1000) == "bad_answer"
+    assert code_of(url, read_limit=1000) == "response_invalid"
 
 
 def test_this_hosts_server_leads_nowhere_else(raw: Serve) -> None:
@@ -210,15 +212,15 @@ CHUNKED = HEAD + b"Transfer-Encoding: chunked\r\n\r\n"
 @pytest.mark.parametrize(
     ("head", "piece", "code"),
     [
-        (b"", b"H", "stalled"),
-        (HEAD, b"a", "stalled"),
-        (HEAD, b"A: b\r\n", "stalled"),
-        (b"", b"HTTP/1.1 100 Continue\r\n\r\n", "stalled"),
-        (HEAD + b"Content-Length: 100000\r\n\r\n", b"x", "stalled"),
-        (HEAD + b"\r\n", b"x", "stalled"),
-        (CHUNKED, b"1\r\nx\r\n", "stalled"),
-        (CHUNKED, b"1", "stalled"),
-        (CHUNKED + b"0\r\n", b"A: b\r\n", "stalled"),
+        (b"", b"H", "connection_stalled"),
+        (HEAD, b"a", "connection_stalled"),
+        (HEAD, b"A: b\r\n", "connection_stalled"),
+        (b"", b"HTTP/1.1 100 Continue\r\n\r\n", "connection_stalled"),
+        (HEAD + b"Content-Length: 100000\r\n\r\n", b"x", "connection_stalled"),
+        (HEAD + b"\r\n", b"x", "connection_stalled"),
+        (CHUNKED, b"1\r\nx\r\n", "connection_stalled"),
+        (CHUNKED, b"1", "connection_stalled"),
+        (CHUNKED + b"0\r\n", b"A: b\r\n", "connection_stalled"),
     ],
 )
 def test_an_answer_that_trickles_ends(peer: t.Any, head: bytes, piece: bytes, code: str) -> None:
@@ -239,7 +241,7 @@ def test_an_answer_that_trickles_ends(peer: t.Any, head: bytes, piece: bytes, co
 )
 def test_an_answer_without_an_end_ends(peer: t.Any, head: bytes, piece: bytes) -> None:
     code = code_of(peer(trickle(head, piece, 0)), timeout=0.3, read_limit=1 << 20)
-    assert code in ("stalled", "connection_lost", "bad_answer")
+    assert code in ("connection_stalled", "connection_lost", "response_invalid")
 
 
 def read_lines(url: str, timeout: float = 0.2) -> str:
@@ -251,11 +253,11 @@ def read_lines(url: str, timeout: float = 0.2) -> str:
 
 def test_a_line_without_an_end_ends(peer: t.Any) -> None:
     chunk = b"2710\r\n" + b"x" * 10_000 + b"\r\n"
-    assert read_lines(peer(trickle(CHUNKED, chunk, 0)), timeout=20) == "bad_answer"
+    assert read_lines(peer(trickle(CHUNKED, chunk, 0)), timeout=20) == "response_invalid"
 
 
 def test_a_line_that_trickles_ends(peer: t.Any) -> None:
-    assert read_lines(peer(trickle(CHUNKED, b"1\r\nx\r\n", 0.03))) == "stalled"
+    assert read_lines(peer(trickle(CHUNKED, b"1\r\nx\r\n", 0.03))) == "connection_stalled"
 
 
 def test_a_stream_that_goes_on_may_take_long(peer: t.Any) -> None:
@@ -277,12 +279,12 @@ def test_a_download_that_trickles_ends(peer: t.Any, monkeypatch: pytest.MonkeyPa
     url = peer(trickle(HEAD + b"Content-Length: 100000\r\n\r\n", b"x", 0.03))
     with open_stream("GET", url, timeout=0.2) as stream, pytest.raises(OllamaError) as caught:
         stream.read(1 << 16)
-    assert caught.value.code == "stalled"
+    assert caught.value.code == "connection_stalled"
 
 
 def test_a_deadline_is_shorter_than_any_timeout(peer: t.Any) -> None:
     url = peer(trickle(HEAD + b"Content-Length: 100000\r\n\r\n", b"x", 0.03))
-    assert code_of(url, timeout=60, until=time.monotonic() + 0.2) == "stalled"
+    assert code_of(url, timeout=60, until=time.monotonic() + 0.2) == "connection_stalled"
 
 
 # Redirects

@@ -64,7 +64,7 @@ def test_a_name_is_read_and_shown_as_ollama_does(text: str, shown: str) -> None:
 def test_what_is_no_name_is_refused_in_one_line(text: object) -> None:
     with pytest.raises(OllamaError) as caught:
         parse(text, what="models[3].name")
-    assert caught.value.code == "invalid_name"
+    assert caught.value.code == "name_invalid"
     assert "\n" not in caught.value.message
     assert caught.value.message.startswith("models[3].name: ")
     assert repr(text) in caught.value.message
@@ -75,7 +75,7 @@ def test_what_is_no_name_is_refused_in_one_line(text: object) -> None:
 def test_a_cloud_tag_needs_permission(text: str) -> None:
     with pytest.raises(OllamaError, match="prompts would leave this host") as caught:
         parse(text)
-    assert caught.value.code == "cloud_model"
+    assert caught.value.code == "model_in_cloud"
     assert parse(text, allow_cloud=True).is_cloud
 
 
@@ -107,11 +107,11 @@ def test_any_text_is_a_name_or_one_clear_error(text: str) -> None:
     except OllamaError as exc:
         codes = {exc.code}
     else:
-        codes = {"invalid_name"}
+        codes = {"name_invalid"}
         for part in (name.host, name.namespace, name.model, name.tag):
             assert part.strip(".")
             assert "/" not in part
-    assert codes == {"invalid_name"}
+    assert codes == {"name_invalid"}
 
 
 @pytest.mark.parametrize("text", [HEX, "sha256:" + HEX, "SHA256:" + HEX.upper(), f" {HEX} "])
@@ -125,5 +125,5 @@ def test_a_digest_has_one_form(text: str) -> None:
 def test_what_is_no_digest_is_refused(text: object) -> None:
     with pytest.raises(OllamaError) as caught:
         parse_digest(text, what="digest")
-    assert caught.value.code == "invalid_digest"
+    assert caught.value.code == "digest_invalid"
     assert repr(text) in caught.value.message

@@ -77,7 +77,7 @@ def test_the_identity_is_restored_where_it_cannot_be_assumed(monkeypatch: pytest
 
     def syscall(number: int, *arguments: object) -> None:
         if SERVICE.uid in arguments and number == owner._SYSCALLS[platform.machine()][0]:
-            raise OllamaError("cannot_drop_privileges", "denied")
+            raise OllamaError("privileges_not_dropped", "denied")
         real(number, *arguments)
 
     monkeypatch.setattr(owner, "_syscall", syscall)

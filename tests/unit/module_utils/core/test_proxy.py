@@ -92,16 +92,16 @@ def test_a_proxy_is_chosen_as_go_chooses_it(url: str, environment: dict[str, str
 def test_a_proxy_that_cannot_be_used_is_told(value: str) -> None:
     with pytest.raises(OllamaError, match="HTTPS_PROXY") as caught:
         proxy_for(urlsplit("https://a.lan"), {"HTTPS_PROXY": value})
-    assert caught.value.code == "invalid_proxy"
+    assert caught.value.code == "url_invalid"
 
 
 @pytest.mark.parametrize(
     ("values", "code"),
     [
-        ({"OLLAMA_HOST": "x"}, "invalid_option"),
-        ({"ssl_cert_file": "/x"}, "invalid_option"),
-        ({"HTTPS_PROXY": 1}, "invalid_option"),
-        ({"https_proxy": "http://[::1"}, "invalid_proxy"),
+        ({"OLLAMA_HOST": "x"}, "value_invalid"),
+        ({"ssl_cert_file": "/x"}, "value_invalid"),
+        ({"HTTPS_PROXY": 1}, "value_invalid"),
+        ({"https_proxy": "http://[::1"}, "url_invalid"),
     ],
 )
 def test_a_variable_that_is_none_is_refused(values: dict[str, t.Any], code: str) -> None:
@@ -219,13 +219,13 @@ def test_https_goes_through_the_proxy_with_the_authority(
 def test_an_unknown_authority_is_refused(server: tuple[str, int]) -> None:
     with Proxy(server) as proxy, pytest.raises(OllamaError) as caught:
         request("GET", URL, environment={"HTTPS_PROXY": f"http://127.0.0.1:{proxy.port}"}, timeout=10)
-    assert caught.value.code == "tls"
+    assert caught.value.code == "tls_failed"
 
 
 def test_a_proxy_that_refuses_is_named_without_its_password(server: tuple[str, int]) -> None:
     with Proxy(server, "u:right") as proxy, pytest.raises(OllamaError) as caught:
         request("GET", URL, environment={"HTTPS_PROXY": f"http://u:wrong@127.0.0.1:{proxy.port}"}, timeout=10)
-    assert caught.value.code == "unreachable"
+    assert caught.value.code == "server_unreachable"
     assert f"the proxy 127.0.0.1:{proxy.port} refused {URL}: 407" in caught.value.message
     assert "wrong" not in str(caught.value.to_fail_json())
 

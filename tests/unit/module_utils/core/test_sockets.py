@@ -65,7 +65,7 @@ def test_as_asked(tmp_path: Path, wanted: str, lines: list[str]) -> None:
 def test_elsewhere(tmp_path: Path, wanted: str, lines: list[str], found: str) -> None:
     with pytest.raises(OllamaError) as caught:
         check(tmp_path, wanted, *lines)
-    assert caught.value.code == "wrong_address"
+    assert caught.value.code == "address_mismatch"
     assert caught.value.details == {"expected": wanted, "actual": found}
     assert "ollama_settings.host" in caught.value.message
 

@@ -119,7 +119,7 @@ def unencodable() -> UnicodeError:
     [
         (OSError(errno.ENOSPC, "x", "/var/lib/a"), "disk_full"),
         (OSError(errno.EDQUOT, "x"), "disk_full"),
-        (OSError(errno.EROFS, "x", b"/var/lib/\xff"), "read_only"),
+        (OSError(errno.EROFS, "x", b"/var/lib/\xff"), "filesystem_read_only"),
         (PermissionError(errno.EACCES, "x", "/a\n\x1b[0m"), "permission_denied"),
         (OSError(errno.ENAMETOOLONG, "x", "a" * 300), "os_error"),
         (IsADirectoryError(errno.EISDIR, "x", "/a"), "os_error"),

@@ -231,7 +231,7 @@ REFUSALS: list[tuple[Target, dict[str, t.Any], str, str]] = [
         "has no nvidia-fabricmanager, which the NVSwitches of this machine require",
     ),
     # existing installations
-    (on(UBUNTU, RTX4090, installer=True), {}, "foreign_install", "run nvidia-uninstall; set"),
+    (on(UBUNTU, RTX4090, installer=True), {}, "installation_foreign", "run nvidia-uninstall; set"),
     (
         on(DEBIAN13, RTX4090, foreign=("/etc/apt/sources.list.d/cuda.list",)),
         {},
@@ -400,7 +400,7 @@ def test_a_kernel_of_another_vendor_requires_installed_headers(target: Target, k
     other = on(replace(target, kernel=kernel), RTX4090)
     with pytest.raises(OllamaError) as caught:
         plan(Request(source="nvidia"), other)
-    assert caught.value.code == "gpu_kernel_headers"
+    assert caught.value.code == "gpu_kernel_headers_unknown"
     assert caught.value.message.startswith(f"kernel {kernel} is not one of ")
     assert f"/lib/modules/{kernel}/build exists" in caught.value.message
     result = plan(Request(), replace(other, with_headers=frozenset({kernel})))

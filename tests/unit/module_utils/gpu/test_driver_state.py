@@ -250,7 +250,7 @@ def test_another_source_of_the_driver_is_a_conflict(
 def test_rhel_without_epel_has_no_dkms(run_module: t.Any, root: Path) -> None:
     (root / "etc/os-release").write_text('ID="rhel"\nID_LIKE="fedora"\nVERSION_ID="9.8"\n')
     plan = {"source": "nvidia", "accept_mok": True, "kernel": "5.14.0-687.51.1.el9_8.x86_64"}
-    assert run_module(gpu_info, {"root": str(root), "plan": plan})["failure"]["code"] == "gpu_epel"
+    assert run_module(gpu_info, {"root": str(root), "plan": plan})["failure"]["code"] == "gpu_epel_missing"
     (root / "etc/yum.repos.d").mkdir()
     (root / "etc/yum.repos.d/epel.repo").write_text("[epel]\nenabled=1\n")
     assert "epel" in run_module(gpu_info, {"root": str(root), "plan": plan})["plan"]["enablerepo"]

@@ -145,7 +145,7 @@ def test_a_probe_returns_the_problem_and_its_reason(
         assert result["gpu_problem"] in strict["msg"]
         assert "it runs on the CPU" in result["gpu_problem"]
         assert "nouveau is in use: reboot" in result["gpu_problem"]
-        assert strict["failure"]["code"] == "on_cpu"
+        assert strict["failure"]["code"] == "model_on_cpu"
 
 
 def test_the_report_of_the_server_is_not_sufficient(
@@ -156,7 +156,7 @@ def test_the_report_of_the_server_is_not_sufficient(
     with standin.running("0.35.1", tmp_path / "models", {"STANDIN_GPU": "cuda:24564"}) as server:
         asked = {"api_url": server.url, "name": "tiny", "unit": "no-such.service", "require_gpu": True}
         result = run_module(model_probe, asked)
-    assert result["failure"]["code"] == "gpu_disagrees"
+    assert result["failure"]["code"] == "gpu_use_unconfirmed"
     assert "nvidia-smi lists no process of it" in result["msg"]
 
 

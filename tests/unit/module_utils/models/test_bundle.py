@@ -211,7 +211,7 @@ def test_a_list_with_something_missing_is_refused(world: World, tmp_path: Path, 
         tag.write_text(json.dumps({"mediaType": MANIFEST_LIST, "manifests": []}))
     resum(bundle)
     failed = world.import_from("bundle")
-    code = {"nested": "bundle_tampered", "nothing": "bad_manifest"}.get(harm, "bundle_incomplete")
+    code = {"nested": "bundle_tampered", "nothing": "manifest_invalid"}.get(harm, "bundle_incomplete")
     assert failed["failure"]["code"] == code
     assert world.written() == []
 
@@ -309,7 +309,11 @@ HARM: dict[str, tuple[t.Callable[[Path], t.Any], str, str]] = {
     "a file more, with sum": (add("blobs/extra"), "bundle_tampered", "unexpected file blobs/extra"),
     "a blob under a wrong name": (add(f"blobs/sha256-{'0' * 64}"), "bundle_tampered", "differs from its name"),
     "a manifest outside": (add("manifests/registry.ollama.ai/x/y"), "bundle_tampered", "unexpected file manifests/"),
-    "a manifest that is none": (add("manifests/registry.ollama.ai/library/x/y"), "bad_manifest", "unreadable manifest"),
+    "a manifest that is none": (
+        add("manifests/registry.ollama.ai/library/x/y"),
+        "manifest_invalid",
+        "unreadable manifest",
+    ),
     "a link": (link_out, "bundle_tampered", "is not a regular file"),
 }
 
@@ -374,7 +378,7 @@ def test_a_bundle_that_changes_after_the_check(world: World) -> None:
 def test_what_is_damaged_is_not_exported(world: World) -> None:
     flip_bit(world.here)
     failed = world.export_to("bundle")
-    assert failed["failure"]["code"] == "damaged"
+    assert failed["failure"]["code"] == "model_damaged"
     assert sorted(os.listdir(world.folder)) == ["here", "there"]
 
 
@@ -391,18 +395,18 @@ def test_releases_travel_with_their_sums(world: World) -> None:
     done = world.import_from("bundle")
     assert done["releases"] == ["releases/v0.35.1/ollama-linux-amd64.tar.zst"]
     failed = world.export_to("other", release={**release, "checksums": {archive.name: "0" * 64}})
-    assert failed["failure"]["code"] == "damaged"
+    assert failed["failure"]["code"] == "model_damaged"
     assert not (world.folder / "other").exists()
 
 
 @pytest.mark.parametrize(
     ("params", "code", "words"),
     [
-        ({"models": ["nope"]}, "not_found", "nope:latest is not in"),
-        ({"models": ["a b"]}, "invalid_name", "'a b'"),
+        ({"models": ["nope"]}, "model_missing", "nope:latest is not in"),
+        ({"models": ["a b"]}, "name_invalid", "'a b'"),
         (
             {"release": {"version": "1.2.3", "path": "/nowhere", "checksums": {"x": "0" * 64}}},
-            "not_found",
+            "model_missing",
             "/nowhere/x",
         ),
         ({"models_dir": "/nowhere"}, "store_unreadable", "/nowhere"),

@@ -272,7 +272,7 @@ def test_a_bundle_that_is_changed_all_the_time(host: Host, form: str) -> None:
         for _time in range(8):
             result = host.import_from(form, checksum=made["checksum"])
             if result["failed"]:
-                refused(result, "bundle_tampered", "bundle_unreadable", "bundle_incomplete", "bad_manifest")
+                refused(result, "bundle_tampered", "bundle_unreadable", "bundle_incomplete", "manifest_invalid")
             for name, digest in host.digests().items():
                 assert made["models"][name] == digest
     for blob in (host.there / "blobs").glob("sha256-*"):
@@ -311,7 +311,7 @@ def test_a_blob_that_is_something_else(host: Host, planted: str, dest: str, monk
     if planted == "longer":
         assert not result["failed"], "as many bytes as the manifest says are right"
     else:
-        refused(result, "damaged")
+        refused(result, "model_damaged")
         assert os.listdir(host.out) == []
     assert host.secret.read_bytes() == secret
 

@@ -6,8 +6,6 @@ from __future__ import annotations
 import json
 import os
 import random
-import subprocess
-import sys
 import typing as t
 from collections.abc import Iterator
 from pathlib import Path
@@ -29,6 +27,7 @@ from ansible_collections.kaido.ollama.plugins.modules import model
 from tests import standin
 from tests.conftest import ROOT
 from tests.standin.registry import Registry, make_list, make_model
+from tests.unit.playbook import ansible
 
 HEX = "ab" * 32
 DAY, NEXT_DAY = "2026-11-22", "2026-11-23"
@@ -177,7 +176,7 @@ def test_a_file_that_cannot_be_written_is_told(world: World) -> None:
     world.path = world.path.parent / "nowhere" / "models.lock.yml"
     with pytest.raises(OllamaError) as info:
         world.lock("a")
-    assert info.value.code == "lock_unwritable"
+    assert info.value.code == "lockfile_unwritable"
     assert str(world.path) in info.value.message
 
 
@@ -316,7 +315,7 @@ def test_a_damaged_lock_is_one_line(tmp_path: Path, text: str, words: str) -> No
     path.write_text(text)
     with pytest.raises(OllamaError) as info:
         read_lock(str(path))
-    assert info.value.code == "invalid_lock"
+    assert info.value.code == "lockfile_invalid"
     assert words in info.value.message
     assert info.value.message.startswith(f"{path}: ")
     assert "kaido.ollama.lock" in info.value.message
@@ -362,7 +361,7 @@ def test_mutated_locks_end_in_one_coded_line(tmp_path: Path) -> None:
             outcomes.add("read")
         except OllamaError as exc:
             outcomes.add(exc.code if "\n" not in exc.message else exc.message)
-    assert outcomes == {"read", "invalid_lock"}
+    assert outcomes == {"read", "lockfile_invalid"}
 
 
 @pytest.mark.parametrize("kind", ["fifo", "directory", "device"])
@@ -473,16 +472,13 @@ def test_the_playbook_writes_beside_the_inventory(tmp_path: Path) -> None:
         playbook.write_text(text.replace(name, name + "        insecure: true\n"))
         lock = inventory.parent / "models.lock.yml"
 
-        def ansible(program: str, *arguments: t.Any, ok: bool = True) -> str:
-            command = [Path(sys.executable).parent / program, "-i", inventory, *arguments]
-            done = subprocess.run(
-                command, cwd=ROOT, capture_output=True, text=True, check=False, stdin=subprocess.DEVNULL, timeout=120
-            )
-            assert (done.returncode == 0) is ok, done.stdout + done.stderr
+        def run(program: str, *arguments: str | Path, ok: bool = True) -> str:
+            done = ansible(program, "-i", inventory, *arguments)
+            assert (done.status == 0) is ok, done.output
             return done.stdout
 
         def play(*more: str) -> str:
-            return ansible("ansible-playbook", playbook, "--diff", *more)
+            return run("ansible-playbook", playbook, "--diff", *more)
 
         # The hosts do not exist: nothing may connect to them.
         output = play("--limit", "one", "--check")
@@ -493,8 +489,8 @@ def test_the_playbook_writes_beside_the_inventory(tmp_path: Path) -> None:
         assert "changed=1" in output
         assert "changed=0" in play()
         locked = "msg={{ lookup('kaido.ollama.models_lock', none, models=ollama_models)[ollama_models[1]] }}"
-        output = ansible("ansible", "two", "-m", "ansible.builtin.debug", "-a", locked)
+        output = run("ansible", "two", "-m", "ansible.builtin.debug", "-a", locked)
         assert read_lock(str(lock))[names[1]].digest in output
         lock.write_text("a: [\n")
-        output = ansible("ansible", "two", "-m", "ansible.builtin.debug", "-a", locked, ok=False)
+        output = run("ansible", "two", "-m", "ansible.builtin.debug", "-a", locked, ok=False)
         assert f"{lock}: it is not YAML in line 2" in output

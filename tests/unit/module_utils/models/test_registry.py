@@ -69,7 +69,7 @@ def test_a_tag_that_is_refused_has_its_own_code_and_the_registrys_sentence(
     sentence = "This model is split into several files, which cannot be pulled; " + "choose another one " * 10
     registry.misbehave("manifests", status=status, body=f'{{"error":"{sentence}"}}'.encode())
     found = failure(registry)
-    assert found.code == "tag_unsuitable"
+    assert found.code == "tag_refused"
     assert sentence.strip() in found.message
     assert pauses == []
 
@@ -132,10 +132,10 @@ def test_a_deadline_ends_the_tries(registry: Registry, pauses: list[float]) -> N
     registry.misbehave("manifests", status=503)
     assert failure(registry, until=time.monotonic() + 0.5).code == "registry_unreachable"
     assert pauses == []
-    assert failure(registry, until=time.monotonic()).code == "deadline"
+    assert failure(registry, until=time.monotonic()).code == "deadline_exceeded"
 
 
 @pytest.mark.parametrize("body", [b"[" * 99999, b'{"layers":[{"digest":"x","size":1e999}]}', b"null", b"\xff"])
 def test_a_manifest_that_is_none_is_told(registry: Registry, body: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(registry_module, "request", lambda _m, url, **_o: Response(url, 200, {}, body))
-    assert failure(registry).code == "bad_manifest"
+    assert failure(registry).code == "manifest_invalid"

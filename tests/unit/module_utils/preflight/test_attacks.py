@@ -560,7 +560,7 @@ def test_uninstalling_empties_what_an_administrators_link_leads_to(tree: Tree) -
 )
 def test_directories_of_the_system_and_malformed_paths(variable: str, path: str) -> None:
     error = refusal(replace(WANTED, **t.cast("dict[str, t.Any]", {variable: paths.normal(path)})), CONVERGED)
-    assert error.code == "invalid_option"
+    assert error.code == "value_invalid"
     assert error.message.startswith(f"ollama_{variable}: invalid value ")
     assert "expected" in error.message
 
@@ -585,7 +585,7 @@ def test_directories_that_may_be_for_models(path: str) -> None:
     ],
 )
 def test_directories_in_each_other(models: str, install: str) -> None:
-    assert refusal(replace(WANTED, models_dir=models, install_dir=install)).code == "invalid_option"
+    assert refusal(replace(WANTED, models_dir=models, install_dir=install)).code == "value_invalid"
 
 
 @pytest.mark.parametrize(
@@ -647,7 +647,7 @@ def test_a_path_that_leads_to_the_system(tree: Tree) -> None:
     tree.directory("/data", owner=Identity(0, 0))
     tree.link("/data/m", "/etc", Identity(0, 0))
     problem = tree.survey(models="/data/m").problems[0]
-    assert (problem.code, "leads to /etc" in problem.message) == ("invalid_option", True)
+    assert (problem.code, "leads to /etc" in problem.message) == ("value_invalid", True)
 
 
 @pytest.mark.parametrize(
@@ -718,7 +718,7 @@ def test_an_account_that_is_suitable_is_used_as_it_is(account: AccountFacts) -> 
 )
 def test_names_of_accounts(variable: str, name: str) -> None:
     error = refusal(replace(WANTED, **t.cast("dict[str, t.Any]", {variable: name})))
-    assert (error.code, error.message.startswith(f"ollama_{variable}: invalid value")) == ("invalid_option", True)
+    assert (error.code, error.message.startswith(f"ollama_{variable}: invalid value")) == ("value_invalid", True)
 
 
 @pytest.mark.parametrize(("key", "variable"), [("User", "ollama_user"), ("Group", "ollama_group")])
@@ -749,7 +749,7 @@ def test_a_drop_in_that_sets_another_account(text: str, refused: bool, host: Hos
         examine(WANTED, there)
         return
     error = refusal(WANTED, there)
-    assert error.code == "drop_in_account"
+    assert error.code == "drop_in_conflict"
     assert "/etc/systemd/system/ollama.service.d/override.conf" in error.message
 
 
@@ -822,7 +822,7 @@ def test_the_account_as_the_host_has_it(tree: Tree, monkeypatch: pytest.MonkeyPa
 @pytest.mark.parametrize("value", ["maybe", "none", "data", "/other", 7, ["/data"]])
 def test_what_is_neither_true_nor_a_mount_point(run_module: RunModule, value: t.Any) -> None:
     result = run_module(preflight, arguments(models_mount_required=value))
-    assert result["failure"]["code"] == "invalid_option"
+    assert result["failure"]["code"] == "value_invalid"
     assert result["msg"].startswith("ollama_models_mount_required: invalid value")
 
 
@@ -848,7 +848,7 @@ def test_a_mount_point_above_the_models_can_be_named() -> None:
 def test_a_store_under_a_path_that_units_cannot_hold(models: str) -> None:
     service = ServerFacts(environment={"OLLAMA_MODELS": "/mnt/Big Disk/models"})
     error = refusal(replace(WANTED, models_dir=models), replace(FOREIGN, service=service))
-    assert error.code == "foreign_store"
+    assert error.code == "store_foreign"
     for word in (
         "/mnt/Big Disk/models",
         "mount --bind '/mnt/Big Disk/models'",
@@ -906,7 +906,7 @@ def test_the_module_changes_only_what_is_wrong(
 def test_the_module_without_an_account(tree: Tree, run_module: RunModule) -> None:
     params = {"user": "kaido-none", "home": f"{tree.root}/new", "models_dir": f"{tree.root}/new/m"}
     assert run_module(store_directories, params, check=True)["paths"] == [params["home"], params["models_dir"]]
-    assert run_module(store_directories, params)["failure"]["code"] == "no_account"
+    assert run_module(store_directories, params)["failure"]["code"] == "account_missing"
     assert not tree.at("/new").exists()
 
 
@@ -925,7 +925,7 @@ def test_check_mode_predicts_for_an_account_that_does_not_exist_yet(
 
 def test_the_module_wants_root(run_module: RunModule, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("os.geteuid", lambda: 1000)
-    assert run_module(store_directories, {})["failure"]["code"] == "not_root"
+    assert run_module(store_directories, {})["failure"]["code"] == "root_required"
 
 
 # The role's own expressions

@@ -150,7 +150,7 @@ def test_nothing_is_removed_before_the_switch(stores: Stores) -> None:
     stores.fill()
     with pytest.raises(OllamaError) as caught:
         store_move.finish(str(stores.source), str(stores.target))
-    assert caught.value.code == "not_switched"
+    assert caught.value.code == "store_move_incomplete"
     assert len(stores.names(stores.source)) == 3
 
 

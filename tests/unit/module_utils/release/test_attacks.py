@@ -77,8 +77,8 @@ def test_a_program_that_others_can_change_is_run_and_kept_without_their_influenc
     assert not host.release(VERSION)["failed"]
     ran = {path.read_text().strip() for path in (there.parent.parent / "ran").iterdir()}
     assert ran == {str(uid or 65534)}
-    for path in ("bin/ollama", "lib/ollama/llama-server"):
-        kept = (host.opt / "releases/0.34.4" / path).stat()
+    for name in ("bin/ollama", "lib/ollama/llama-server"):
+        kept = (host.opt / "releases/0.34.4" / name).stat()
         assert (kept.st_uid, kept.st_mode & 0o777, kept.st_nlink) == (0, 0o755, 1)
 
 
@@ -236,7 +236,7 @@ def test_zstd_outside_of_the_path_of_the_task_is_found(host: Host, monkeypatch: 
 def test_a_host_with_neither_is_told_so(host: Host, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(unpack_module, "_load_library", lambda: None)
     assert not unpack_module.has_zstd()
-    assert host.release(VERSION)["failure"]["code"] == "no_zstd"
+    assert host.release(VERSION)["failure"]["code"] == "program_missing"
     assert len(list((host.opt / "download").iterdir())) == 1, "what was downloaded is kept for the next run"
 
 
@@ -259,7 +259,7 @@ def changed(data: bytes, at: int) -> bytes:
 )
 def test_a_bad_archive_without_zstd(host: Host, data: bytes) -> None:
     result = host.release(VERSION, **serve(host, data))
-    assert result["failure"]["code"] == "bad_archive"
+    assert result["failure"]["code"] == "archive_invalid"
     assert "\n" not in result["msg"]
     assert list((host.opt / "releases").iterdir()) == []
 
@@ -298,7 +298,7 @@ def test_frames_one_after_the_other_and_output_that_fills_the_buffer(tmp_path: P
 def test_names_that_are_not_possible(host: Host, members: dict[str, Any]) -> None:
     result = host.release(VERSION, **serve(host, archive(VERSION, **members)))
     if result["failed"]:
-        assert result["failure"]["code"] == "bad_archive", result
+        assert result["failure"]["code"] == "archive_invalid", result
         assert result["msg"].isprintable()
         assert list((host.opt / "releases").iterdir()) == []
     else:
@@ -380,7 +380,7 @@ def test_mutated_archives_end_in_one_coded_line(tmp_path: Path, monkeypatch: pyt
                 outcomes.add(exc.code if exc.message.isprintable() else exc.message)
         shutil.rmtree(root, ignore_errors=True)
         assert sorted(os.listdir(tmp_path)) == ["x"]
-    assert outcomes == {"unpacked", "bad_archive"}
+    assert outcomes == {"unpacked", "archive_invalid"}
 
 
 class _Plain:

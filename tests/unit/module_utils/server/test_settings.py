@@ -147,7 +147,7 @@ def test_refused(key: str, value: Any, hint: str) -> None:
     with pytest.raises(OllamaError) as caught:
         settings_module.render({key: value})
     message = caught.value.message
-    assert caught.value.code == "invalid_setting"
+    assert caught.value.code == "setting_invalid"
     assert message.startswith(f"ollama_settings.{key}: invalid value {value!r}; ")
     assert hint in message
     assert "\n" not in message
@@ -184,7 +184,7 @@ def test_an_unquoted_yaml_off_is_a_boolean_and_therefore_fine() -> None:
 def test_unknown_keys_get_a_suggestion(key: Any, hint: str) -> None:
     with pytest.raises(OllamaError) as caught:
         settings_module.render({key: 1})
-    assert caught.value.code == "unknown_setting"
+    assert caught.value.code == "setting_unknown"
     assert caught.value.message.startswith(f"ollama_settings.{key}: unknown setting; ")
     assert hint in caught.value.message
 
@@ -233,7 +233,7 @@ def test_a_raw_variable_takes_the_place_of_a_default() -> None:
 def test_raw_variables_are_refused_without_showing_values(name: Any, value: Any, hint: str) -> None:
     with pytest.raises(OllamaError) as caught:
         settings_module.merge({"keep_alive": "5m"}, {name: value}, "/models")
-    assert caught.value.code == "invalid_environment"
+    assert caught.value.code == "environment_invalid"
     assert hint in caught.value.message
     assert "s3cret" not in caught.value.message
 
@@ -242,7 +242,7 @@ def test_raw_variables_are_refused_without_showing_values(name: Any, value: Any,
 def test_other_addresses_than_loopback_must_be_allowed(host: str) -> None:
     with pytest.raises(OllamaError) as caught:
         settings_module.address({"host": host}, allow_open_network=False)
-    assert caught.value.code == "open_network"
+    assert caught.value.code == "server_exposed"
     assert "ollama_allow_open_network" in caught.value.message
     assert "ollama_gateway_enabled" in caught.value.message
     assert not settings_module.address({"host": host}, allow_open_network=True).is_loopback

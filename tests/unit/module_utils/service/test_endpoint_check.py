@@ -121,6 +121,6 @@ def test_the_module_fails_for_what_is_certain_and_warns_otherwise(
 
     assert run()["warnings"] == []
     assert "does not answer" in run(base_url="http://127.0.0.1:1")["warnings"][0]
-    assert run(model="other")["failure"]["code"] == "invalid_endpoint"
+    assert run(model="other")["failure"]["code"] == "endpoint_invalid"
     # In check mode the gateway may be about to get the token or the model.
     assert "invalid value 'other'" in run(check_mode=True, model="other")["warnings"][0]

@@ -156,5 +156,5 @@ def test_a_variable_of_any_host_that_cannot_be_used_is_named(variables: dict[str
     found = fleet({"a": variables})
     with pytest.raises(OllamaError) as raised:
         found.gateways(), found._chosen("a"), found.gateway_url("a"), found.mirror_url("a"), found.local_url("a")
-    assert raised.value.code == "invalid_variable"
+    assert raised.value.code == "value_invalid"
     assert message in raised.value.message

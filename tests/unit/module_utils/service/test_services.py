@@ -269,7 +269,7 @@ def test_the_module_has_nothing_to_do_where_nothing_is(
     result = run_module(service_absent, {"names": ["mirror", "gateway"]}, check=check)
     assert (result["failed"], result["changed"], result["services"]) == (False, False, [])
     monkeypatch.setattr(os, "geteuid", lambda: 1000)
-    assert run_module(service_absent, {"names": ["mirror"]})["failure"]["code"] == "not_root"
+    assert run_module(service_absent, {"names": ["mirror"]})["failure"]["code"] == "root_required"
 
 
 def test_each_look_tells_what_is_there(run_module: RunModule, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -512,7 +512,7 @@ def test_a_build_reads_nothing_that_whoever_planted_its_file_cannot_read(
     give_to_service(world / "srv")
     params = {**arguments, "name": "new", "from": str(folder / "latest"), "template": "x"}
     result = run_module(model_build, params)
-    assert result["failure"]["code"] == "file_missing", result
+    assert result["failure"]["code"] == "file_unreadable", result
     assert SECRET not in json.dumps(result)
 
 
@@ -559,7 +559,7 @@ def test_changes_of_several_runs_wait_for_each_other(
             (model, {**arguments, "name": "tiny", "deadline": 1}),
             (model_build, built),
         ):
-            assert run_module(module, params)["failure"]["code"] == "busy"
+            assert run_module(module, params)["failure"]["code"] == "lock_held"
         # An audit changes nothing, and reports.
         assert not run_module(model_verify, {**arguments, "fail_on": []})["failed"]
     assert damaged.exists()

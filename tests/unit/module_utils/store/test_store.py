@@ -280,7 +280,7 @@ def outcome(body: bytes) -> OllamaError | None:
 @given(st.binary(max_size=400))
 def test_any_bytes_are_a_manifest_or_one_clear_error(body: bytes) -> None:
     error = outcome(body)
-    assert error is None or (error.code == "bad_manifest" and "\n" not in error.message)
+    assert error is None or (error.code == "manifest_invalid" and "\n" not in error.message)
 
 
 @given(st.data())
@@ -310,4 +310,4 @@ JSON = st.recursive(
 @given(JSON)
 def test_any_json_is_a_manifest_or_one_clear_error(value: object) -> None:
     error = outcome(json.dumps(value).encode())
-    assert error is None or error.code == "bad_manifest"
+    assert error is None or error.code == "manifest_invalid"
