@@ -14,7 +14,7 @@ description:
   - Fails for each variable of the servers, gateways and clients that begins with C(ollama_) or C(gpu_driver_) and that
     no role of this collection has, and suggests the most similar variable.
   - List your own variables with such a prefix in C(ollama_ignored_variables).
-  - Runs on the controller without a connection to any host. One task with C(run_once) checks the whole inventory.
+  - Runs on the controller without a connection to any host. One task with C(run_once) checks the complete inventory.
 author:
   - kaido.ollama contributors (@kaido)
 extends_documentation_fragment:

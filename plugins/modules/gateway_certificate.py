@@ -11,11 +11,12 @@ module: gateway_certificate
 short_description: Manage the TLS certificate of the gateway
 version_added: 0.1.0
 description:
-  - A step of the role P(kaido.ollama.ollama_gateway#role). Keeps C(tls.crt) and C(tls.key) in O(directory), and with a
-    private authority its C(ca.crt), and on the authority's host its C(ca.key).
-  - Takes over a certificate of the user's, and refuses one that is expired, not for the gateway's name, or of another
-    key; or uses one from a private authority, which is made where there has never been one, and renews the
-    certificate half a year before its end.
+  - A step of the role P(kaido.ollama.ollama_gateway#role). Manages C(tls.crt) and C(tls.key) in O(directory), with a
+    private authority also C(ca.crt), and C(ca.key) on the host of the authority.
+  - Installs the certificate of O(certificate), and fails if it has expired, is not valid for the name of the gateway,
+    or does not belong to O(key).
+  - Without O(certificate), a private authority signs the certificate. The authority is created where none has existed,
+    and the certificate is renewed 180 days before it expires.
   - Private keys never leave their host and are never returned.
 author:
   - kaido.ollama contributors (@kaido)
@@ -30,43 +31,44 @@ attributes:
     support: full
 options:
   directory:
-    description: Where the files are; made with the mode V(0755) where it is missing.
+    description: Directory of the files. A missing one is created with mode V(0755).
     type: path
     default: /etc/ollama-gateway
   names:
-    description: The names and addresses that clients use, the most important one first. None means only to have the
-      authority.
+    description: Names and addresses that clients use, the most important one first. Without any, only the authority is
+      managed.
     type: list
     elements: str
     default: []
   certificate:
-    description: A certificate chain of one's own on the host, PEM, C(ollama_gateway_tls_certificate).
+    description: Existing certificate chain on the host, PEM, C(ollama_gateway_tls_certificate).
     type: path
   key:
-    description: Its key, PEM, without a password, C(ollama_gateway_tls_key).
+    description: Key of O(certificate), PEM, without a password, C(ollama_gateway_tls_key).
     type: path
   authority:
-    description: The certificate of the private authority, PEM, where that is on another host. Empty, and without
-      O(certificate), the authority is on this host.
+    description: Certificate of the private authority, PEM, if the authority is on another host. If it is empty, and
+      without O(certificate), the authority is on this host.
     type: str
     default: ""
   signed:
-    description: What the authority returned as RV(signed) for this host's RV(request).
+    description: The value RV(signed) that the host of the authority returned for RV(request) of this host.
     type: str
     default: ""
   sign:
-    description: Another host's RV(request), for which this host's authority is to make a certificate with O(names).
+    description: The value RV(request) of another host, for which the authority of this host signs a certificate with
+      O(names).
     type: str
     default: ""
   create:
-    description: Whether a private authority is made where this host has never had one. Where V(false), a host without
-      one returns RV(request) instead.
+    description: Whether a private authority is created on a host that has never had one. With V(false), a host without
+      an authority returns RV(request).
     type: bool
     default: true
   renew_authority:
-    description: Whether a private authority that is lost, expired, or ends within 180 days is replaced, and whether
-      O(authority) replaces another one on this host. Clients trust the old one, so this is never done by itself. The
-      old files are kept as C(ca.crt.old) and C(ca.key.old).
+    description: Whether a private authority is replaced if it is damaged, has expired or expires within 180 days, and
+      whether O(authority) replaces another one on this host. Clients trust the present authority, so it is never
+      replaced without this option. The files are backed up as C(ca.crt.old) and C(ca.key.old).
     type: bool
     default: false
 notes:
@@ -74,8 +76,8 @@ notes:
     C(certificate_expired), C(certificate_not_yet_valid), C(certificate_key_mismatch), C(certificate_name_mismatch),
     C(authority_missing), C(authority_damaged), C(authority_expired), C(authority_changed), C(file_unwritable),
     C(program_missing) and C(openssl_failed).
-  - A private authority that is lost or expired fails before anything is signed or written.
-  - Needs the program C(openssl).
+  - The module fails before anything is signed or written if the private authority is damaged or has expired.
+  - Requires the program C(openssl).
 """
 
 EXAMPLES = r"""
@@ -92,7 +94,7 @@ EXAMPLES = r"""
 
 RETURN = r"""
 authority:
-  description: The certificate of the private authority, PEM; empty where there is none.
+  description: Certificate of the private authority, PEM; empty without one.
   returned: success
   type: str
 names:
@@ -105,19 +107,19 @@ holds:
   returned: success
   type: bool
 serves:
-  description: Whether the certificate in place is valid for clients, even where a new one is to be signed.
+  description: Whether clients accept the installed certificate, even if a new one is to be signed.
   returned: with O(names), and without O(certificate) and O(sign)
   type: bool
 request:
-  description: The request that the authority is to sign, PEM; empty where nothing is to be signed.
+  description: Certificate signing request for the authority, PEM; empty if none is pending.
   returned: success
   type: str
 signed:
-  description: The certificate that was made for O(sign).
+  description: Certificate that was signed for O(sign).
   returned: success
   type: str
 reason:
-  description: Why the certificate was made again, or is to be; empty when it is good.
+  description: Why the certificate was replaced or is to be replaced; empty if it is valid.
   returned: success
   type: str
   sample: it ends soon
@@ -153,7 +155,7 @@ PENDING = "tls.key.pending"
 
 
 def run(params: t.Mapping[str, t.Any], check_mode: bool) -> dict[str, t.Any]:
-    """Bring certificate and authority to the wanted state; returns the module's result."""
+    """Bring certificate and authority to the desired state; returns the result of the module."""
     if os.geteuid() != 0:
         raise OllamaError("root_required", "certificates are kept by root; set become: true")
     names = certificates.check_names(params["names"], "ollama_gateway_names")
@@ -167,7 +169,7 @@ def run(params: t.Mapping[str, t.Any], check_mode: bool) -> dict[str, t.Any]:
         "reason": "",
     }
     if params["certificate"] or params["key"]:
-        # The first name is what clients use; the others may be for other purposes.
+        # Clients use the first name; the others may be for other purposes.
         own = certificates.check_names(params["names"][:1], "ollama_gateway_url")
         result["warnings"] = _take_over(params["certificate"], params["key"], own, directory)
         return {"changed": directory.changed, **result}
@@ -186,7 +188,7 @@ def run(params: t.Mapping[str, t.Any], check_mode: bool) -> dict[str, t.Any]:
         authority, key, warnings = authority_module.ensure(directory, params["create"], renew)
     result.update(authority=authority, holds=bool(key), warnings=warnings)
     if names:
-        result.update(_have(directory, names, authority, key, params["signed"]))
+        result.update(_issue(directory, names, authority, key, params["signed"]))
     return {"changed": directory.changed, **result}
 
 
@@ -208,10 +210,10 @@ def _take_over(certificate: str | None, key: str | None, names: list[str], direc
     return warnings
 
 
-def _have(directory: Directory, names: list[str], authority: str, key_of_it: str, signed: str) -> dict[str, t.Any]:
-    """Have a certificate; one that is good stays in place until its successor is there.
+def _issue(directory: Directory, names: list[str], authority: str, authority_key: str, signed: str) -> dict[str, t.Any]:
+    """Issue or request a certificate; a valid one stays in use until the new one is installed.
 
-    :param key_of_it: the authority's key; '' where that is on another host, which is to be asked then.
+    :param authority_key: the key of the authority; '' if another host has it, which then signs a request.
     """
     certificate, key = directory.read("tls.crt"), directory.read("tls.key")
     request, why = "", certificates.why_not(certificate, key, names, authority, time.time())
@@ -222,14 +224,14 @@ def _have(directory: Directory, names: list[str], authority: str, key_of_it: str
         certificate, key = signed, directory.read(PENDING)
         wrong = certificates.why_not(certificate, key, names, authority, time.time())
         if wrong:
-            raise OllamaError("openssl_failed", f"the certificate that the authority made is no good: {wrong}")
+            raise OllamaError("openssl_failed", f"the certificate that the authority signed is not valid: {wrong}")
     else:
         # The same key for each request, until one of them is answered.
-        key = "" if key_of_it else directory.read(PENDING)
+        key = "" if authority_key else directory.read(PENDING)
         if not certificates.is_key(key):
             key = certificates.new_key()
         request = certificates.new_request(key, names[0])
-        certificate = certificates.sign(request, names, authority, key_of_it) if key_of_it else ""
+        certificate = certificates.sign(request, names, authority, authority_key) if authority_key else ""
     if certificate:
         directory.write("tls.key", key, 0o600)
         directory.write("tls.crt", certificate, 0o644)

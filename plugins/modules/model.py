@@ -11,7 +11,7 @@ module: model
 short_description: Manage the models of an Ollama server
 version_added: 0.1.0
 description:
-  - Pulls, updates, repairs, pins, renames, builds, loads, tests and removes models. One call takes the whole list.
+  - Pulls, updates, repairs, pins, renames, builds, loads, tests and removes models. One call manages the complete list.
   - Ollama trusts every file that exists in its store. This module compares each blob with its SHA-256 digest after a
     pull, and whenever the file has changed since. A damaged blob is removed and fetched again.
   - A model that is already as declared costs no request to any registry, and blobs that have not changed are not read.
@@ -44,7 +44,7 @@ options:
       - C(loaded) V(true) loads the model into memory, V(false) unloads it. C(keep_alive) is how long it stays loaded
         after its last use, by default V(forever); see M(kaido.ollama.model_loaded).
       - C(probe) V(true) tests that the model answers. A mapping adds limits, C(tokens_per_second) and C(gpu) V(true)
-        for a model that must be in GPU memory as a whole; see M(kaido.ollama.model_probe). The test takes place at
+        for a model that must be completely in GPU memory; see M(kaido.ollama.model_probe). The test takes place at
         every run.
       - C(from), C(files), C(adapters), C(template), C(system), C(parameters), C(messages), C(license), C(quantize),
         C(renderer) and C(parser) declare a custom model, with the meaning that they have in
@@ -58,7 +58,7 @@ options:
     type: str
   state:
     description:
-      - V(present) installs the model; a registry is only asked where it is missing or damaged.
+      - V(present) installs the model; registries are queried only if it is missing or damaged.
       - V(latest) also updates it to what the registry offers; that is compared by digest, without a pull.
       - V(absent) removes exactly this name. Blobs that other models need stay.
     type: str
@@ -82,7 +82,7 @@ options:
     description:
       - Base URLs of registries to try in order before the public one, for example V(http://hecate.lan:11480).
       - What a mirror offers must have the pinned digest, or else the digest that the public registry has. Where there
-        is no pin and the public registry cannot be asked, a mirror is only used with O(mirrors_trusted). Models get
+        is no pin and the public registry cannot be queried, a mirror is only used with O(mirrors_trusted). Models get
         their ordinary names.
       - Mirrors serve models of the public registry. A name with another host is pulled from that host.
     type: list
@@ -90,7 +90,7 @@ options:
     default: []
   mirrors_trusted:
     description:
-      - Trust the digest that a mirror offers where a model has no pin and the public registry cannot be asked; a
+      - Trust the digest that a mirror offers where a model has no pin and the public registry cannot be queried; a
         warning names the model.
       - Without it such a model is not pulled, which fails with V(mirror_unverified). A model that is already intact is
         left as it is.
@@ -102,8 +102,8 @@ options:
         No network is used.
       - O(state) and O(digest) keep their meaning. V(present) copies a model that is missing, damaged or not the pinned
         one, and keeps one that has another digest than the bundle's. V(latest) installs the version in the bundle.
-      - The whole bundle is compared with its checksums before the first byte is written. A bundle that is incomplete or
-        was modified is refused. Only O(digest) ensures that it is the intended bundle.
+      - The complete bundle is compared with its checksums before the first byte is written. A bundle that is
+        incomplete or was modified is refused. Only O(digest) ensures that it is the intended bundle.
       - The bundle is not needed as long as no model has to be copied, except for V(latest).
       - Where the bundle lacks one of the models, nothing is changed.
     type: path

@@ -81,7 +81,8 @@ dest:
   returned: success
   type: str
 checksum:
-  description: The sha256 of its C(SHA256SUMS), which covers the whole bundle. Pass it to M(kaido.ollama.model_import).
+  description: The sha256 of its C(SHA256SUMS), which covers the complete bundle. Pass it to
+    M(kaido.ollama.model_import).
   returned: success
   type: str
 existed:

@@ -11,7 +11,7 @@ module: model_import
 short_description: Import the models of a bundle into a model store, without a network
 version_added: 0.1.0
 description:
-  - Imports a bundle that M(kaido.ollama.model_export) wrote. The whole bundle is compared with its C(SHA256SUMS)
+  - Imports a bundle that M(kaido.ollama.model_export) wrote. The complete bundle is compared with its C(SHA256SUMS)
     first; an incomplete or modified bundle is rejected before anything is written.
   - Copies the blobs that are missing or damaged in the store, then the manifests, each with one rename. The store is
     written as its owner, and files are hashed while they are copied. A running server lists the models without a
@@ -28,7 +28,7 @@ extends_documentation_fragment:
 attributes:
   check_mode:
     support: full
-    details: Verifies the whole bundle. A host without a store is treated as a host with an empty store.
+    details: Verifies the complete bundle. A host without a store is treated as a host with an empty store.
   diff_mode:
     support: full
   idempotent:

@@ -58,7 +58,7 @@ options:
     default: 42
   require_gpu:
     description:
-      - Fail unless the whole model is in GPU memory.
+      - Fail unless the model is completely in GPU memory.
       - With O(unit), the server's journal and C(nvidia-smi) have to confirm that, and the failure names the problem
         with the host's GPUs.
     type: bool
@@ -96,7 +96,7 @@ options:
     default: 30.0
   unit:
     description:
-      - The systemd unit of the server, on the host that the module runs on. Its journal tells what the server
+      - The systemd unit of the server, on the host that the module runs on. Its journal shows what the server
         computes on, see RV(compute).
     type: str
 notes:

@@ -28,7 +28,7 @@ extends_documentation_fragment:
 attributes:
   check_mode:
     support: full
-    details: Audits as ever, and says what O(repair) would do.
+    details: Audits the store, and predicts what O(repair) would do.
   diff_mode:
     support: full
   idempotent:

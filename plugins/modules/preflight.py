@@ -2,20 +2,20 @@
 # Copyright (c) 2026, kaido.ollama contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Module preflight: validate what is wanted of an Ollama server and look, once, at what its host lacks."""
+"""Module preflight: validate the variables of a server, survey its host once, and determine pending changes."""
 
 from __future__ import annotations
 
 DOCUMENTATION = r"""
 module: preflight
-short_description: Validate what is wanted of an Ollama server and look at its host
+short_description: Validate the variables of an Ollama server and determine pending changes
 version_added: 0.1.0
 description:
-  - The first step of the role P(kaido.ollama.ollama#role). It changes nothing, needs no gathered facts and no program
-    but Python.
-  - Refuses what cannot be met in one line that names the role's variable, its value and what is allowed, before
-    anything changes.
-  - Returns the steps that this host still needs, so that the tasks after it run only where there is something to do.
+  - The first step of the role P(kaido.ollama.ollama#role). It changes nothing, and needs neither gathered facts nor
+    programs other than Python.
+  - Fails before anything changes, in one line with the variable of the role, its value and the expected one, where the
+    host cannot reach the requested state.
+  - Returns the pending steps of this host. The other tasks of the role run only for these steps.
 author:
   - kaido.ollama contributors (@kaido)
 extends_documentation_fragment:
@@ -25,44 +25,43 @@ extends_documentation_fragment:
   - kaido.ollama.server.installation
 options:
   version:
-    description: The wanted release, C(ollama_version).
+    description: Version of the release, C(ollama_version).
     type: str
     required: true
   unit:
-    description: The text that the systemd unit is to have.
+    description: Text of the systemd unit.
     type: str
     required: true
   checksum:
-    description: The checksum of the release archive, C(ollama_release_checksum); empty means to take it from
-      O(checksums).
+    description: Checksum of the release archive, C(ollama_release_checksum). By default it is taken from O(checksums).
     type: str
     default: ""
   checksums:
-    description: The known checksums of the wanted release, by archive name.
+    description: Known checksums of the release, by name of the archive.
     type: dict
     default: {}
   known_checksums:
-    description: The known checksums of all releases, by version and archive. With them O(checksum) is refused if it is
-      that of another release.
+    description: Known checksums of all releases, by version and archive. With them the module refuses an
+      O(checksum) that belongs to another release.
     type: dict
     default: {}
   fetch_checksum:
     description:
-      - Whether a checksum that is not known may be taken from the release's C(sha256sum.txt), over TLS only,
+      - Whether an unknown checksum may be taken from the C(sha256sum.txt) of the release, over TLS only,
         C(ollama_release_fetch_checksum).
-      - It is recorded on the host with the release, and from then on that is what counts.
+      - It is recorded on the host with the release, and later runs compare with the recorded value.
     type: bool
     default: false
   variants:
-    description: Archives that lie over the base one, C(ollama_release_variants).
+    description: Archives to unpack over the base archive, C(ollama_release_variants).
     type: list
     elements: str
     default: []
   gpu:
     description:
-      - Whether GPUs matter, C(ollama_gpu). Unless V(off), the host is looked at for them, see RV(gpu), and the archive
-        that its GPU needs is added to O(variants) where its checksum is known.
-      - With V(required), a checksum that is not known is a failure.
+      - Whether models must run on a GPU, C(ollama_gpu). Unless V(off), the module surveys the GPUs of the host, see
+        RV(gpu), and adds the archive that they need to O(variants) if its checksum is known.
+      - With V(required), an unknown checksum of that archive is a failure.
     type: str
     choices: [required, preferred, 'off']
     default: 'off'
@@ -72,32 +71,32 @@ options:
     type: bool
     default: false
   ca_path:
-    description: A file with certificate authorities to trust, for a server of your own.
+    description: File with certificate authorities to trust, for a private release site.
     type: path
   proxy:
-    description: The proxy for fetching the checksum, as in M(kaido.ollama.release).
+    description: Proxy for fetching the checksum, as in M(kaido.ollama.release).
     type: str
   base_url:
-    description: Where releases are, C(ollama_release_base_url).
+    description: Base URL of the releases, C(ollama_release_base_url).
     type: str
     default: https://github.com/ollama/ollama/releases/download
   keep:
-    description: How many releases stay on the host, C(ollama_release_keep).
+    description: Number of releases to keep on the host, C(ollama_release_keep).
     type: int
     default: 2
   settings:
-    description: The server's settings, C(ollama_settings).
+    description: Settings of the server, C(ollama_settings).
     type: dict
     default: {}
   environment:
     description:
       - Further environment variables, C(ollama_environment), as a JSON text.
-      - A text because Ansible hides the values of secret options wherever they appear, and a value such as V(1)
-        appears everywhere.
+      - The type is a string because Ansible masks the values of secret options wherever they occur, and a value such as
+        V(1) occurs everywhere.
     type: str
     default: "{}"
   limits:
-    description: The unit's limits, C(ollama_unit_limits).
+    description: Limits of the unit, C(ollama_unit_limits).
     type: dict
     default: {}
   models_mount_required:
@@ -106,24 +105,26 @@ options:
     type: raw
     default: false
   shared:
-    description: Whether the account's group is to read the store, for the mirror, C(ollama_mirror_enabled).
+    description: Whether the group of the account has read access to the store, for a mirror, C(ollama_mirror_enabled).
     type: bool
     default: false
   platforms:
-    description: What differs between systems, by C(ID) and version of C(/etc/os-release), as V(debian12) or V(debian).
+    description: Properties that differ between systems, by C(ID) and version of C(/etc/os-release), such as V(debian12)
+      or V(debian).
     type: dict
     default: {}
   models:
-    description: The wanted models, C(ollama_models). No registry and no store is asked about them here.
+    description: Declared models, C(ollama_models). This module validates them and queries neither a registry nor the
+      server.
     type: list
     elements: raw
     default: []
   lock:
-    description: Their digests by name, or the path of a lock file on the controller, as C(ollama_models_lock).
+    description: Digests of the models by name, or the path of a lock file on the controller, C(ollama_models_lock).
     type: raw
     default: {}
   mirrors:
-    description: The registries to try first, C(ollama_mirrors).
+    description: Registries to try first, C(ollama_mirrors).
     type: list
     elements: str
     default: []
@@ -162,7 +163,7 @@ EXAMPLES = r"""
     models_dir: /usr/share/ollama/.ollama/models
     settings:
       keep_alive: 30m
-  register: look
+  register: preflight
 """
 
 RETURN = r"""
@@ -366,7 +367,7 @@ from ..module_utils._service import units
 
 
 def run(params: t.Mapping[str, t.Any], check_mode: bool) -> dict[str, t.Any]:
-    """Validate, look and compare; returns the module's result."""
+    """Validate, survey and compare; returns the result of the module."""
     if params["proxy"]:
         os.environ.update(http_proxy=params["proxy"], https_proxy=params["proxy"])
     gpu = {} if params["gpu"] == "off" else verification.overview(params["version"], params["user"])
@@ -378,8 +379,8 @@ def run(params: t.Mapping[str, t.Any], check_mode: bool) -> dict[str, t.Any]:
     request = replace(request, unit=unit_file.unit_with_targets(request.unit, host.directories.targets))
     _check_gpu(params["gpu"], gpu, params["driver_pending"])
     request, warnings = _with_variant(request, host, gpu.get("variant", ""), params["gpu"])
-    fetched, told = _fetch(request, host)
-    warnings += told
+    fetched, notes = _fetch(request, host)
+    warnings += notes
     release = suitability.check_host(request, valid, host, fetched)
     steps = pending.pending_steps(request, valid, host, release)
     warnings += filter(None, [host_request.vulnerability(host.releases.used)])
@@ -415,7 +416,7 @@ def run(params: t.Mapping[str, t.Any], check_mode: bool) -> dict[str, t.Any]:
 
 
 def _check_gpu(gpu: str, found: t.Mapping[str, t.Any], driver_pending: bool) -> None:
-    """Refuse a host that lacks the GPU which is required, before a release or a model is downloaded."""
+    """Refuse a host without the required GPU, before a release or a model is downloaded."""
     if gpu != "required" or (found["count"] and (found["usable"] or driver_pending)):
         return
     raise OllamaError(
@@ -444,7 +445,7 @@ def _with_variant(request: HostRequest, host: HostFacts, variant: str, gpu: str)
 
 
 def _fetch(request: HostRequest, host: HostFacts) -> tuple[dict[str, str], list[str]]:
-    """Return the checksums that had to be asked for, and what to tell about them."""
+    """Return the checksums that had to be fetched, and a note about them."""
     try:
         suitability.checksums_of(request, host)
         return {}, []

@@ -14,7 +14,7 @@ description:
   - Stops and disables units, closes their ports, and removes configuration, tokens, private keys, accounts and unit
     files. Packages such as nginx and HAProxy stay, and so do drop-ins and other files that this collection did not
     write.
-  - The roles of this collection use it for what a variable no longer asks for. The Ollama server is removed by
+  - The roles of this collection use it for services that a variable no longer enables. The Ollama server is removed by
     M(kaido.ollama.uninstall).
 author:
   - kaido.ollama contributors (@kaido)

@@ -42,8 +42,8 @@ options:
       - RV(ignore:source) instead of a content is the path of another file on the host, of which this file is a copy.
       - A content of V(null) without a source means that the file or directory must not exist.
       - C(@nginx@), C(@haproxy@) and C(@ca_bundle@) in a content stand for the paths of the system.
-      - The type is a string because Ansible masks the values of secret options wherever they occur, and the whole JSON
-        text occurs nowhere else.
+      - The type is a string because Ansible masks the values of secret options wherever they occur, and the complete
+        JSON text occurs nowhere else.
     type: str
     default: "{}"
   reads:

@@ -11,9 +11,9 @@ module: store_directories
 short_description: Set the owner of an Ollama model store
 version_added: 0.1.0
 description:
-  - Creates the home of the service account and the directory of the models, and gives the parts of a model store that
-    belong to somebody else to the account.
-  - Only directories and files with the names of a store's parts get another owner, and only if they belong to root, to
+  - Creates the home of the service account and the directory of the models, and gives parts of a model store that
+    belong to other accounts to the service account.
+  - Only directories and files with the names of parts of a store get another owner, and only if they belong to root, to
     O(former_user), or to a user that does not exist. Files with several hard links are refused.
   - Symbolic links are followed only if they belong to root.
 author:
@@ -30,7 +30,7 @@ attributes:
     support: full
 options:
   former_user:
-    description: An account as which the server ran before, whose files in the store are handed over.
+    description: Account that ran the server before. Its files in the store are given to O(user).
     type: str
     default: ""
   shared:

@@ -15,10 +15,11 @@ description:
     the account, and the state of the modules.
   - Removes the mirror, gateway, balancer and forwarder of this collection too, with their tokens, keys and accounts.
     A unit that this collection did not write is kept.
-  - Models stay unless O(remove_models) is set, and then only files that are the store's own are removed.
-  - Files that stay are given to root, so that none belongs to an account that is no more.
+  - Models stay unless O(remove_models) is set. Then only files of the model store are removed.
+  - The account is removed only if it is a system account with O(home) and without a login shell.
+  - Remaining files are given to root, so that none belongs to a removed account.
   - Follows no symbolic link in the home of the account and in the store, unless it belongs to root.
-  - Reports what it kept, and why. A second run changes nothing.
+  - Reports what it kept, and why.
 author:
   - kaido.ollama contributors (@kaido)
 extends_documentation_fragment:
@@ -34,11 +35,11 @@ attributes:
     support: full
 options:
   server:
-    description: Whether the server is removed; otherwise only what else this collection runs on the host.
+    description: Whether the server is removed; otherwise only the other services of this collection.
     type: bool
     default: true
   remove_models:
-    description: Whether the models go too, C(ollama_remove_models).
+    description: Whether the models are removed as well, C(ollama_remove_models).
     type: bool
     default: false
 notes:
@@ -97,7 +98,7 @@ from ..module_utils._server.argspec import INSTALLATION, SERVER, finish
 
 
 def run(params: t.Mapping[str, t.Any], check_mode: bool) -> dict[str, t.Any]:
-    """Look, plan and remove; returns the module's result."""
+    """Survey, plan and remove; returns the result of the module."""
     if os.geteuid() != 0:
         raise OllamaError("root_required", "a server is removed as root; set become: true")
     paths = {name: normal(params[name]) for name in ("models_dir", "install_dir", "bin_dir", "home")}

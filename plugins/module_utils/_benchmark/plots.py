@@ -44,7 +44,7 @@ class Series:
 def plots(documents: t.Iterable[results.Document]) -> list[str]:
     """Return for each measured model of each result its throughput and its latency over parallelism.
 
-    :param documents: results as in docs/benchmark.schema.json; ``inventory_hostname`` is in the title if it is there.
+    :param documents: results as in docs/benchmark.schema.json; ``inventory_hostname`` is in the title if it is given.
     """
     found = []
     for document in documents:
@@ -75,7 +75,7 @@ def throughput(model: results.Document) -> list[Series]:
 
 
 def latency(model: results.Document) -> list[Series]:
-    """Return two series for each length of prompts: the whole answer, and dashed the first token."""
+    """Return two series for each length of prompts: the complete response, and dashed the first token."""
     found = []
     for figure, dashes, text in (("seconds", "", "answer"), ("first_token_seconds", "2 4", "first token")):
         for number, length in enumerate(results.lengths(model)):

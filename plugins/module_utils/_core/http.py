@@ -126,7 +126,7 @@ def request(
 ) -> Response:
     """Send a request and read the complete response; parameters and errors as in `open_stream`.
 
-    :param timeout: seconds that any single write, and then the whole answer, may take.
+    :param timeout: seconds that any single write, and then the complete response, may take.
     :param read_limit: bytes; a longer body raises ``response_invalid`` instead of filling the memory.
     """
     with open_stream(
@@ -180,7 +180,7 @@ def open_stream(
     :param tls_only: refuse every hop that is not https.
     :param environment: variables such as ``HTTPS_PROXY``, ``NO_PROXY`` and ``SSL_CERT_FILE``, in place of this
         process's own.
-    :param until: when, on the monotonic clock, the whole answer has to be there.
+    :param until: when, on the monotonic clock, the complete response has to be received.
     :raises OllamaError: ``server_unreachable``, ``tls_failed``, ``connection_stalled``, ``connection_lost``,
         ``redirect_refused``, ``url_invalid`` or ``response_invalid``; never for an HTTP status.
     """

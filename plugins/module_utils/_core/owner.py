@@ -51,7 +51,7 @@ def is_writable_by_others(info: os.stat_result) -> bool:
 
 
 def owner_of(path: str, children: t.Iterable[str] = (), root: str = "/") -> Identity:
-    """Return the identity with which a directory has to be accessed: that of the unprivileged user who controls it.
+    """Return the identity with which a directory has to be accessed: that of the unprivileged account that controls it.
 
     That is the owner of the directory, or else of one of its children or of what these link to, or else of the first
     component of its path, links included, that does not belong to root; root only if all of these belong to root.
@@ -59,7 +59,7 @@ def owner_of(path: str, children: t.Iterable[str] = (), root: str = "/") -> Iden
     :param path: an absolute path, which need not exist.
     :param children: names in the directory that count like the directory itself.
     :param root: the directory that stands for /; only tests set it.
-    :raises OllamaError: ``store_unsafe`` for a path of root's in which somebody else can replace a component.
+    :raises OllamaError: ``store_unsafe`` for a path of root in which another account can replace a component.
     """
     chain = list(_chain(path, root))
     inside = [part for name in children for part in list(_chain(os.path.join(path, name), root))[len(chain) :]]

@@ -1,7 +1,7 @@
 # Copyright (c) 2026, kaido.ollama contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Who listens on this host: /proc/net/tcp, and whether the server listens where it was asked to and nowhere else.
+"""The listening sockets of this host from /proc/net/tcp, and whether the server listens only where requested.
 
 PRIVATE to the collection: it may change at any time.
 """
@@ -78,7 +78,7 @@ def check(wanted: str, root: str = "/") -> None:
         found = ", ".join(sorted({str(socket) for socket in wrong})) or "nowhere"
         raise OllamaError(
             "address_mismatch",
-            f"ollama_settings.host: {wanted!r} was asked for, but the server listens on {found}: "
+            f"ollama_settings.host: {wanted!r} was requested, but the server listens on {found}: "
             "does a drop-in of the unit set OLLAMA_HOST?",
             expected=wanted,
             actual=found,

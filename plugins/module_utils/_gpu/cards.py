@@ -14,7 +14,7 @@ import typing as t
 _DATA_CENTRE = ("gfx908", "gfx90a", "gfx942", "gfx950")
 _RADEON = ("gfx1030", "gfx1100", "gfx1101", "gfx1102", "gfx1150", "gfx1151", "gfx1200", "gfx1201")
 GFX_TARGETS = _DATA_CENTRE + _RADEON
-# The only integrated target that Ollama uses without being told to.
+# The only integrated target that Ollama uses without a setting.
 GFX_INTEGRATED = "gfx1151"
 
 

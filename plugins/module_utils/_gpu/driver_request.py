@@ -101,7 +101,7 @@ class Target:
     archive: tuple[driver_files.AptSource, ...] = ()
     """The distribution's own entries in apt's sources."""
     packages: frozenset[str] = frozenset()
-    """Names of installed packages, which tell the series of kernels that this host follows."""
+    """Names of installed packages, which show the series of kernels of this host."""
     with_headers: frozenset[str] = frozenset()
     """The kernels whose headers are installed, from any source."""
     epel: bool = False

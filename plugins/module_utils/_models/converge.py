@@ -119,7 +119,7 @@ def _shortage(session: Session, name: Name, size: int) -> str | None:
 
 
 def _plan(session: Session, offers: Offers, model: DeclaredModel, found: t.Mapping[str, Found]) -> Plan:
-    """Plan one model, but for the build of a custom one; asks sources only if something may have to come from them."""
+    """Plan one model, but for the build of a custom one; queries sources only if the model may come from them."""
     before = found[model.name.key]
     if model.state == "absent":
         there = before.digest or before.on_disk
@@ -177,7 +177,7 @@ def _plan_builds(session: Session, before: _Situation) -> None:
 
 
 def _undeclared(session: Session, names: t.Sequence[Name], before: _Situation) -> list[Name]:
-    """Return the models to remove because nobody declares them."""
+    """Return the models to remove because they are not declared."""
     if not names:
         before.warnings.append("exclusive: no model is declared, so nothing is removed")
         return []

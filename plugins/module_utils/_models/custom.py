@@ -229,7 +229,7 @@ class Builder:
             )
 
     def _upload(self, client: Client, file: File) -> None:
-        """Send a file unless the store has it; the server looks only whether a file of that name exists."""
+        """Send a file unless the store has it; the server only checks whether a file of that name exists."""
         if self.store and audit(self.store, [Blob(file.digest, file.size)], self.memory).damage:
             self._unlink(file.digest)
         elif client.has_blob(file.digest):
@@ -261,7 +261,7 @@ class Builder:
 
 
 def _before(made: Shown | None, wanted: t.Container[str]) -> dict[str, t.Any]:
-    """Return what is there now of what a recipe speaks of."""
+    """Return the present state of the parts of a recipe."""
     if not made:
         return {}
     there = {

@@ -22,7 +22,7 @@ _QUESTION = Question(tokens=16)
 
 
 class MemoryStates:
-    """Loads, unloads and tests the models of a declaration that ask for it; the others cost nothing."""
+    """Loads, unloads and tests the models of a declaration that request it; the others cost nothing."""
 
     def __init__(self, session: Session, declared: t.Sequence[DeclaredModel]) -> None:
         self.session = session

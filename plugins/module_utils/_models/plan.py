@@ -35,7 +35,7 @@ class Found:
 
     @property
     def intact(self) -> bool:
-        """Whether the model is there and no damage is known."""
+        """Whether the model exists without known damage."""
         return bool(self.digest) and not self.problem and not self.damage
 
     @property
@@ -46,7 +46,7 @@ class Found:
 
 @dataclass(frozen=True)
 class Candidate:
-    """A source that a model can come from; the offer is None where only the server can ask for it."""
+    """A source that a model can come from; the offer is None if only the server can query it."""
 
     source: ModelSource
     offer: Offer | None
@@ -150,7 +150,7 @@ class Plan:
 
     @property
     def takes_long(self) -> bool:
-        """Whether one of the steps moves whole models."""
+        """Whether one of the steps transfers models."""
         return any(isinstance(step, (Pull, Build)) for step in self.steps)
 
 
@@ -177,7 +177,7 @@ def is_outdated(
 
     :param answers: of which all but the last are errors.
     :param trusted: whether mirrors are trusted where the public registry does not reply.
-    :raises OllamaError: where no source can be asked.
+    :raises OllamaError: where no source can be queried.
     """
     for answer in answers:
         offer = answer.offer
@@ -219,7 +219,7 @@ def accepted(
     error = t.cast(OllamaError, confirmation.error)
     if trusted:
         note = (
-            f"{model.name}: {confirmation.source} cannot be asked ({error.code}); the digest that a mirror offers is"
+            f"{model.name}: {confirmation.source} cannot be queried ({error.code}); the digest that a mirror offers is"
             " trusted"
         )
         return Accepted(notes=(note,))
@@ -264,7 +264,7 @@ def _consider(
         # A repair removes what is damaged first: only for content that is known to be there.
         unsure = exc.code in INDECISIVE_CODES and not model.pin and reason is not Reason.DAMAGED
         if is_upstream and (unsure or exc.code == "registry_refused"):
-            # The server can sign its requests and may have another route: it asks by itself.
+            # The server can sign its requests and may have another route: it queries the registry itself.
             choice.candidates.append(Candidate(answer.source, None))
             choice.notes += [f"{exc.message}; left to the server"] * (exc.code != "registry_refused")
         return
@@ -297,8 +297,8 @@ def copies(model: DeclaredModel, found: t.Mapping[str, Found], *, renewed: bool)
 def unconfirmed(upstream: ModelSource, exc: OllamaError) -> str:
     """Return why a mirror is not used."""
     return (
-        f"{upstream} cannot be asked ({exc.code}), so nothing confirms the digest that a mirror offers; pin the model,"
-        " lock the models with the playbook kaido.ollama.lock, or set ollama_mirrors_trusted: true"
+        f"{upstream} cannot be queried ({exc.code}), so nothing confirms the digest that a mirror offers; pin the "
+        "model, lock the models with the playbook kaido.ollama.lock, or set ollama_mirrors_trusted: true"
     )
 
 

@@ -1,7 +1,7 @@
 # Copyright (c) 2026, kaido.ollama contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Test inference: load a model, ask it, measure it, and judge the result.
+"""Test inference: load a model, generate with it, measure and judge the result.
 
 PRIVATE to the collection: it may change at any time.
 """
@@ -29,7 +29,7 @@ CANNOT_RUN = ("load_failed", "server_busy", "connection_stalled", "model_still_l
 
 @dataclass(frozen=True)
 class Question:
-    """What a model is asked.
+    """The request of a test.
 
     :ivar keep: seconds that it stays in memory afterwards; None for as long as before.
     """
@@ -110,7 +110,7 @@ class Probe:
 def ask(
     runs: LoadedModels, name: Name, question: Question, *, evidence: t.Callable[[], None] = lambda: None
 ) -> dict[str, t.Any]:
-    """Load a model, ask it, and measure both; afterwards it is in memory as before, or for as long as asked.
+    """Load a model, generate with it, and measure both; its residency is restored, or as requested.
 
     :param evidence: called while the model is in memory, after it has answered.
     :raises OllamaError: ``load_failed``, ``server_error``, ``server_busy``, ``response_empty``.

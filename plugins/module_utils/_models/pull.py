@@ -3,8 +3,8 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Fetch models from their sources until every blob is right.
 
-Whatever a pull reports, only the digests of the files show whether a model is there: the server trusts every blob that
-exists.
+Whatever a pull reports, only the digests of the files show whether a model is present: the server trusts every
+existing blob.
 
 PRIVATE to the collection: it may change at any time.
 """

@@ -21,8 +21,8 @@ from .._core.http import Response, parse_json, request
 from .._core.name import DEFAULT_HOST, Name
 from .._store.layout import MANIFEST, MANIFEST_LIST, Manifest, Variant, parse_manifest
 
-# A look-up that fails so says nothing about the model, only about the way from this process to the registry; the
-# server may have another way, and signs its requests.
+# A look-up that fails so is no statement about the model, only about the connection of this process to the registry.
+# The server may have another route, and signs its requests.
 INDECISIVE_CODES = ("registry_unreachable", "registry_refused", "tls_failed")
 # Statuses that are over a moment later, and how often and how long (seconds) to wait for that.
 _PASSING = (408, 425, 429, 502, 503, 504)
@@ -86,7 +86,7 @@ class Offer:
     tag: str | None = None
 
     def satisfies(self, pin: str) -> bool:
-        """Return whether pulling this offer gives what a pin asks for."""
+        """Return whether pulling this offer results in what a pin requires."""
         return pin in (self.digest, self.chosen.digest)
 
     @property
@@ -127,7 +127,7 @@ def look_up(
         child_body = ask.get(f"{base}/blobs/{parsed[0].digest}", "*/*")
         child = _parse(child_body)
         if not isinstance(child, Manifest) or child.digest != parsed[0].digest:
-            raise OllamaError("manifest_invalid", f"the variant {parsed[0].digest[:19]} is not what its digest says")
+            raise OllamaError("manifest_invalid", f"the variant {parsed[0].digest[:19]} does not match its digest")
     except OllamaError as exc:
         text = exc.message if exc.message.startswith(ask.what) else f"{ask.what}: {exc.message}"
         raise OllamaError(exc.code, text, url=url) from None
@@ -193,7 +193,7 @@ class _Question:
             hint = "set ollama_settings.ssl_cert_file (SSL_CERT_FILE of registry_environment) for a private authority"
             return OllamaError("tls_failed", f"{self.what}: {exc.message}; {hint}", url=url)
         hint = "set ollama_settings.https_proxy (HTTPS_PROXY of registry_environment) where a proxy is needed"
-        return OllamaError("registry_unreachable", f"cannot ask for {self.what}: {exc.message}; {hint}", url=url)
+        return OllamaError("registry_unreachable", f"cannot query {self.what}: {exc.message}; {hint}", url=url)
 
     def _refused(self, answer: Response, url: str) -> OllamaError:
         status, sentence = answer.status, _sentence(answer)
@@ -217,7 +217,7 @@ def _sentence(answer: Response) -> str:
 
 
 def _asked_pause(answer: Response, pause: float) -> float:
-    """Return the seconds that a registry asks to wait, within limits."""
+    """Return the seconds that a registry requests to wait, within limits."""
     asked = answer.headers.get("retry-after", "").strip()
     if re.match(r"\d{1,9}\Z", asked):
         return min(max(pause, float(asked)), _LONGEST_PAUSE)

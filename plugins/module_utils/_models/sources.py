@@ -1,7 +1,7 @@
 # Copyright (c) 2026, kaido.ollama contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Where models come from: registries and bundles behind one protocol, each asked once per call.
+"""Where models come from: registries and bundles behind one protocol, each queried once per call.
 
 PRIVATE to the collection: it may change at any time.
 """
@@ -28,7 +28,7 @@ if t.TYPE_CHECKING:
 class ModelSource(t.Protocol):
     """A registry or a bundle.
 
-    :ivar has_mirrors: whether mirrors are asked before it.
+    :ivar has_mirrors: whether mirrors are queried before it.
     :ivar is_mirror: whether it serves another registry's names, and manifests by their digest.
     :ivar is_bundle: whether models are copied from it, in place of downloads.
     """
@@ -46,7 +46,7 @@ class ModelSource(t.Protocol):
         """Return what it has under a name; raises OllamaError."""
 
     def prepare(self) -> None:
-        """Verify it as a whole before anything is changed; raises OllamaError."""
+        """Verify it completely before anything is changed; raises OllamaError."""
 
     def fetch(self, puller: Puller, job: Job, candidate: Candidate, *, patient: bool) -> None:
         """Bring a model into the store; raises OllamaError."""
@@ -103,7 +103,7 @@ class BundledSource:
         return self.bundle.offer(name)
 
     def prepare(self) -> None:
-        """Compare the whole bundle with its checksums; one that nothing is taken from is not read."""
+        """Compare the complete bundle with its checksums; a bundle without a used model is not read."""
         self.session.progress.note(f"verifying the checksums of {self}")
         self.bundle.read(hash_all=True)
         self.session.progress.note("")
@@ -114,7 +114,7 @@ class BundledSource:
 
 
 class Offers:
-    """What sources offer; each is asked once about a name, and one that did not reply is not asked again.
+    """What sources offer; each is queried once about a name, and one that did not answer is not queried again.
 
     Use it as a context manager: it closes bundles.
     """

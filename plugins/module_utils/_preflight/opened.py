@@ -35,7 +35,7 @@ class Opened:
     :ivar missing: the components that do not exist.
     :ivar linked: whether a link was on the way.
     :ivar chain: owner and mode of each component, the first one below the root.
-    :raises Unsafe: for a link of somebody else than root, and for what is no directory.
+    :raises Unsafe: for a link that does not belong to root, and for a file that is no directory.
     """
 
     def __init__(self, path: str, root: str = "/") -> None:

@@ -58,7 +58,7 @@ class Owner:
     """Whether the account's group is to read the store."""
 
     def accepts(self, uid: int) -> bool:
-        """Return whether files of a user may be given to the account: root's, a former account's, and nobody's."""
+        """Return whether files of a user may be given to the account: of root, a former account, or no account."""
         if uid == 0 or uid in self.former or (self.account is not None and uid == self.account.uid):
             return True
         try:
@@ -88,7 +88,7 @@ class Entry:
     parent: int
     """The open directory that a file is in."""
     private: bool = False
-    """Whether nobody but the account is to read it."""
+    """Whether only the account may read it."""
 
 
 def _group_bits(info: os.stat_result) -> int:
@@ -212,7 +212,7 @@ def _in_the_way(entry: Entry, owner: Owner) -> str | None:
         return f"belongs to user {name_of(info.st_uid)}; give it to the service account, or remove it"
     if entry.handle is None and info.st_nlink != 1 and not owner.is_right(info, private=True):
         return (
-            f"has {info.st_nlink} hard links, so that it may be a file of somebody else; replace it by a copy, or "
+            f"has {info.st_nlink} hard links, so that it may be a file of another account; replace it by a copy, or "
             "remove it"
         )
     return None

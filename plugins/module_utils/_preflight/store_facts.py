@@ -34,19 +34,19 @@ _MAX_MODEL_BYTES = 1 << 60
 
 @dataclass(frozen=True)
 class StoreFacts:
-    """The model store that is there."""
+    """The present model store."""
 
     generation: str | None = None
     """v1, v2 or None."""
     largest: int = 0
-    """Bytes of the largest model; looked for only when 0.40 is about to be crossed."""
+    """Bytes of the largest model; determined only before a change to or from 0.40."""
     free: int = 0
     mounted: bool = True
     """Whether the directory that has to be a mount point is one."""
 
 
 def crosses(request: HostRequest, releases: release_module.State, generation: str | None) -> str | None:
-    """Return up or down when a store that is there would pass the line between 0.35 and 0.40. Pure."""
+    """Return up or down if the change of version crosses 0.40 with a store. Pure."""
     new = release_module.parse_version(request.version) >= FIRST_WITH_NEW_STORE
     used = releases.used
     if used and (release_module.parse_version(used) >= FIRST_WITH_NEW_STORE) == new:

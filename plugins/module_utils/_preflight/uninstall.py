@@ -279,7 +279,7 @@ class Removal:
         self.execute("userdel", self.request.user)
 
     def group(self) -> None:
-        # userdel may have removed it already; where it is somebody's main group, it must stay.
+        # userdel may have removed it already; the primary group of another account stays.
         if find_group(self.request.group):
             self.execute("groupdel", self.request.group, check=False)
             if find_group(self.request.group):

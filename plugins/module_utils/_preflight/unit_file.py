@@ -1,7 +1,7 @@
 # Copyright (c) 2026, kaido.ollama contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The texts of the server's unit and its drop-ins: who wrote them and what they set. Pure.
+"""The texts of the server's unit and its drop-ins: their author and their settings. Pure.
 
 PRIVATE to the collection: it may change at any time.
 """

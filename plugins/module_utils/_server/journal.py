@@ -28,7 +28,7 @@ _DEVICE = "inference compute"
 # Comes after the devices, before the first request.
 _END = "vram-based default context"
 _MOST_DEVICES = 64
-# The devices are among the first fifty lines; beyond these limits they are not looked for.
+# The devices are among the first fifty lines; beyond these limits they are not searched.
 _MOST_LINES = 2000
 _MOST_BYTES = 1 << 20
 _TIMEOUT = 20

@@ -3,8 +3,8 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Certificates of the gateway: a private authority, what it signs, and the judgement of certificates of others.
 
-All cryptography is openssl's. Authorities carry what Python 3.13 wants of them (RFC 5280 to the letter: key
-identifiers, critical constraints).
+All cryptography is openssl's. Authorities have what Python 3.13 requires of RFC 5280: key identifiers and
+critical constraints.
 
 PRIVATE to the collection: it may change at any time.
 """
@@ -57,7 +57,7 @@ subjectAltName = {names}
 
 @dataclass(frozen=True)
 class Certificate:
-    """What a certificate says."""
+    """The content of a certificate."""
 
     names: frozenset[str]
     """Lower case; addresses in their shortest form."""

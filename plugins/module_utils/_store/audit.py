@@ -32,7 +32,7 @@ def audit(
 ) -> Audit:
     """Compare blobs with their names.
 
-    :param mode: ``none`` looks at existence and size only; ``changed`` also hashes what was not yet seen right in its
+    :param mode: ``none`` checks only existence and size; ``changed`` also hashes what was not yet seen right in its
         present state (size, mtime, inode, device, ctime); ``full`` hashes everything.
     :param threads: hashing threads; the number of processors by default. hashlib lets them run side by side.
     """

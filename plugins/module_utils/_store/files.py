@@ -24,7 +24,7 @@ _MAX_MANIFESTS = 256 << 20
 
 
 class Budget:
-    """What one look into a store may cost."""
+    """Limits of one survey of a store."""
 
     def __init__(self) -> None:
         self._entries = _MAX_ENTRIES

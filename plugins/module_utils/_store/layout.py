@@ -29,7 +29,7 @@ _MAX_SIZE = 1 << 62
 
 @dataclass(frozen=True)
 class Blob:
-    """A content-addressed file: what a manifest says of it."""
+    """A content-addressed file as a manifest describes it."""
 
     digest: str
     size: int
@@ -137,7 +137,7 @@ class Entry:
 
 @dataclass(frozen=True)
 class Damage:
-    """A blob that is not what its name says."""
+    """A blob that does not match its name."""
 
     blob: Blob
     kind: str

@@ -60,7 +60,7 @@ class Memory:
     def of(cls, store: Store, state_dir: str | None = None) -> Memory:
         """Load the memory of a store.
 
-        A file that somebody else could have written counts as absent; of a damaged one, what can be read is kept.
+        A file that another account could have written counts as absent; of a damaged one, what can be read is kept.
         """
         return cls.load(memory_path(store, state_dir))
 

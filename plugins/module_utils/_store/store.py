@@ -286,7 +286,7 @@ class Store:
             if entry.digest not in ("", own):
                 raise OllamaError(
                     "manifest_invalid",
-                    f"unreadable manifest: the content is not what its name {entry.digest[:19]} says",
+                    f"unreadable manifest: the content does not match its name {entry.digest[:19]}",
                 )
             parsed = parse_manifest(body)
             entry.digest, entry.digests = own, frozenset([own])

@@ -207,7 +207,7 @@ def test_a_manifest_blob_with_wrong_content_is_named(tmp_path: Path) -> None:
     rewrite(store, TINY, Path(store.blob_path(TINY)).read_bytes().replace(b"475232", b"475233"))
     entry = store.find(parse("tiny"))
     assert entry is not None
-    assert "is not what its name" in (entry.problem or "")
+    assert "does not match its name" in (entry.problem or "")
     assert entry.digest == TINY
 
 
