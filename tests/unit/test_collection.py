@@ -191,3 +191,9 @@ def test_controller_prints_no_secret(tmp_path: Path, mode: str) -> None:
     assert ("FAILED" in output) == (mode == "--diff"), output
     assert "hunter2" not in output
     assert "_ansible_new_secrets" not in output
+
+
+@pytest.mark.parametrize("path", sorted(ROOT.glob("roles/*/handlers/main.yml")), ids=lambda path: path.parts[-3])
+def test_topics_of_handlers_have_the_name_of_the_collection(path: Path) -> None:
+    """Topics are global in a play."""
+    assert all("kaido.ollama" in handler["listen"] for handler in load(path))

@@ -69,6 +69,22 @@ def test_each_situation_has_a_test_or_is_marked() -> None:
         assert {name for name in names if "::" not in name} <= scenarios, place
 
 
+HEADINGS = ["Requirements", "Variables", "Tags", "Handlers and facts", "Examples", "What is tested"]
+
+
+@pytest.mark.parametrize(
+    "page",
+    sorted(path for path in ROOT.glob("roles/*/README.md") if "\nInternal" not in path.read_text()),
+    ids=lambda path: path.parent.name,
+)
+def test_readme_of_each_role_has_the_same_sections(page: Path) -> None:
+    lines = page.read_text().splitlines()
+    assert lines[0] == f"# kaido.ollama.{page.parent.name}"
+    assert [
+        heading for heading in (line[3:] for line in lines if line.startswith("## ")) if heading in HEADINGS
+    ] == HEADINGS
+
+
 def test_the_readme_lists_each_role_module_and_playbook() -> None:
     text = (ROOT / "README.md").read_text()
     public = [path.parent.name for path in ROOT.glob("roles/*/README.md") if "\nInternal" not in path.read_text()]
