@@ -60,7 +60,7 @@ def _not_repaired(target: Target, model: Model, path: pathlib.Path) -> None:
     assert not _intact(path)
 
 
-def test_a_flipped_bit_is_not_detected(target: Target, model: Model) -> None:
+def test_a_changed_bit_is_not_detected(target: Target, model: Model) -> None:
     _flip(model.weights)
     assert len(target.rows(model.name)) == 1
     assert target.show(model.name).status == 200
@@ -68,7 +68,7 @@ def test_a_flipped_bit_is_not_detected(target: Target, model: Model) -> None:
 
 
 @pytest.mark.usefixtures("needs_runner")
-def test_a_flipped_bit_still_generates(target: Target, model: Model) -> None:
+def test_a_changed_bit_still_generates(target: Target, model: Model) -> None:
     _flip(model.weights)
     body = {"model": model.name, "prompt": "x", "stream": False, "options": {"num_predict": 2}}
     assert target.call("POST", "/api/generate", body).status == 200

@@ -33,7 +33,7 @@ def _plain(line: dict[str, str], weights: str) -> dict[str, str]:
 
 
 @pytest.mark.parametrize(("name", "size"), CASES)
-def test_a_fault(target: Target, registry: Registry, name: str, size: int) -> None:
+def test_a_registry_fault(target: Target, registry: Registry, name: str, size: int) -> None:
     [case] = [row for row in RECORDED[target.generation] if (row["name"], row["size"]) == (name, size)]
     make_model(registry.store_dir, "kaido/m:v1", size, seed=registry.port)
     path = registry.store_dir / "manifests/registry.ollama.ai/kaido/m/v1"

@@ -100,7 +100,7 @@ def test_blobs_are_removed_with_the_last_tag_that_needs_them(target: Target, reg
 
 
 @pytest.mark.usefixtures("needs_store")
-def test_a_deleted_tag_is_gone_from_the_store(target: Target, registry: Registry, model: str) -> None:
+def test_a_deleted_tag_is_removed_from_the_store(target: Target, registry: Registry, model: str) -> None:
     target.delete(model)
     assert not target.manifest(registry.host, "library", "model", "latest").exists()
 
@@ -145,7 +145,7 @@ def test_create_from_a_missing_model_tries_to_pull_it(target: Target) -> None:
     ]
 
 
-def test_push_asks_the_registry_for_the_first_layer(target: Target, registry: Registry, model: str) -> None:
+def test_push_queries_the_registry_for_the_first_layer(target: Target, registry: Registry, model: str) -> None:
     target.copy(model, "127.0.0.1:1/library/none")
     reply = target.call("POST", "/api/push", {"model": "127.0.0.1:1/library/none", "insecure": True})
     target.delete("127.0.0.1:1/library/none")

@@ -47,7 +47,7 @@ def test_requests_of_a_fresh_pull(target: Target, registry: Registry) -> None:
     assert all(request.headers["User-Agent"].startswith("Go-http-client/") for request in parts)
 
 
-def test_a_cached_pull_only_asks_for_the_manifest(target: Target, registry: Registry) -> None:
+def test_a_cached_pull_requests_only_the_manifest(target: Target, registry: Registry) -> None:
     name, _weights = _make(registry)
     target.pulled(name)
     registry.requests.clear()
@@ -247,7 +247,7 @@ def _manifest_digest(registry: Registry, model: str) -> str:
     return sha256((registry.store_dir / f"manifests-v2/ollama.com/library/{model}/latest").read_bytes())
 
 
-def test_a_list_gives_the_variant_of_this_host(target: Target, registry: Registry, listed: str) -> None:
+def test_a_list_resolves_to_the_variant_of_this_host(target: Target, registry: Registry, listed: str) -> None:
     target.pulled(listed)
     rows = target.rows(registry.host)
     assert ["sha256:" + row["digest"] for row in rows] == [_manifest_digest(registry, "llamacpp")]

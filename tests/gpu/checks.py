@@ -56,7 +56,7 @@ def test_the_same_gpus_are_found_without_programs(run_module: t.Any, found: dict
     assert [gpu["state"] for gpu in alone["gpus"]] == [gpu["state"] for gpu in found["gpus"]]
 
 
-def test_a_model_runs_on_it(run_module: t.Any, found: dict[str, t.Any]) -> None:
+def test_a_model_runs_on_the_repaired_server(run_module: t.Any, found: dict[str, t.Any]) -> None:
     if not found["usable"]:
         pytest.skip(f"no GPU that can be used: {found['summary']}")
     try:

@@ -146,14 +146,14 @@ def test_ansible_doc_renders_each_module() -> None:
     assert not [name for name in names if name.upper() not in text]
 
 
-def test_action_group_holds_each_module_that_talks_to_a_server() -> None:
+def test_action_group_contains_each_module_that_connects_to_a_server() -> None:
     """Defaults of a group reach each of its modules: one that does not know api_url would fail."""
     talking = [name for name in MODULES if "- kaido.ollama.api\n" in (ROOT / f"plugins/modules/{name}.py").read_text()]
     assert load(ROOT / "meta" / "runtime.yml")["action_groups"]["ollama"] == talking
 
 
 @pytest.mark.parametrize("path", TASK_FILES, ids=lambda path: str(path.relative_to(ROOT)))
-def test_no_task_looks_away_from_errors(path: Path) -> None:
+def test_no_task_ignores_errors(path: Path) -> None:
     assert "ignore_errors" not in path.read_text()
 
 
@@ -196,4 +196,4 @@ def test_controller_prints_no_secret(tmp_path: Path, mode: str) -> None:
 @pytest.mark.parametrize("path", sorted(ROOT.glob("roles/*/handlers/main.yml")), ids=lambda path: path.parts[-3])
 def test_topics_of_handlers_have_the_name_of_the_collection(path: Path) -> None:
     """Topics are global in a play."""
-    assert all("kaido.ollama" in handler["listen"] for handler in load(path))
+    assert all("kaido.ollama" in handler["listen"] for handler in yaml.safe_load(path.read_text()))

@@ -12,13 +12,13 @@ def test_the_models_are_the_same_files(host: t.Any) -> None:
     assert len(now.splitlines()) >= 4
 
 
-def test_what_it_had_is_a_kept_release(host: t.Any) -> None:
+def test_the_adopted_version_is_a_kept_release(host: t.Any) -> None:
     assert host.check_output("ls -A /opt/ollama/releases").split() == ["0.34.4", "0.35.1"]
     assert host.file("/opt/ollama/releases/0.34.4/lib/ollama/llama-server").is_file
     assert not host.file("/usr/local/lib/ollama").exists
 
 
-def test_drop_ins_are_kept_and_the_unit_is_put_by(host: t.Any) -> None:
+def test_drop_ins_are_kept_and_the_unit_is_backed_up(host: t.Any) -> None:
     drop_in = host.file("/etc/systemd/system/ollama.service.d/override.conf").content_string
     assert "OLLAMA_KEEP_ALIVE=1h" in drop_in
     environ = host.check_output("tr '\\0' '\\n' </proc/$(systemctl show --property MainPID --value ollama)/environ")

@@ -65,7 +65,7 @@ def load(url: str, **options: t.Any) -> dict[str, t.Any]:
 
 
 @needs_gate
-def test_requests_wait_at_the_balancer_and_go_to_who_is_free() -> None:
+def test_requests_wait_in_the_balancer_for_a_free_server() -> None:
     hecate = Gateway("hecate")
     backend = "inference-models-2"
     servers = [get_host(name) for name in LIMITS]
@@ -110,7 +110,7 @@ def test_one_after_the_other_goes_to_all() -> None:
 
 
 @pytest.mark.parametrize("path", ["/api/generate", "/api/show", "/v1/completions"])
-def test_a_model_is_only_asked_where_it_is_declared(edge: Gateway, path: str) -> None:
+def test_a_model_is_tested_only_where_it_is_declared(edge: Gateway, path: str) -> None:
     before = edge.asked()
     options = {"prompt": "x", "stream": False, "options": {"num_predict": 1}, "max_tokens": 1}
     for name in ["kaido/tiny2:q8", "KAIDO/tiny2:Q8", "registry.ollama.ai/kaido/tiny2:q8", "default-chat"] * 3:
@@ -121,7 +121,7 @@ def test_a_model_is_only_asked_where_it_is_declared(edge: Gateway, path: str) ->
     assert asked["big2"] == before["big2"] + (0 if path == "/api/show" else 12)
 
 
-def test_what_no_model_decides_is_answered_by_who_has_most(edge: Gateway) -> None:
+def test_routes_without_a_model_use_the_server_with_most_models(edge: Gateway) -> None:
     for path in ["/api/tags", "/v1/models"]:
         texts = {edge.ask("GET", path).text for _turn in range(4)}
         assert len(texts) == 1
@@ -134,7 +134,7 @@ def test_what_no_model_decides_is_answered_by_who_has_most(edge: Gateway) -> Non
 
 
 @needs_gate
-def test_who_waits_too_long_is_told_so() -> None:
+def test_a_request_that_waits_too_long_is_refused() -> None:
     edge = Gateway("edge")
     with gate(*[get_host(name) for name in LIMITS]) as opened, ThreadPoolExecutor(8) as pool:
         body = {"model": "tiny", "prompt": "x", "stream": False}
@@ -148,7 +148,7 @@ def test_who_waits_too_long_is_told_so() -> None:
 
 
 @needs_gate
-def test_who_leaves_gives_up_the_place() -> None:
+def test_a_disconnected_client_frees_its_slot() -> None:
     hecate = Gateway("hecate")
     body = {"model": "kaido/tiny2:q8", "prompt": "x", "stream": False}
 

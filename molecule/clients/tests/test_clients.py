@@ -71,7 +71,7 @@ def test_the_command_ollama_reaches_the_gateway(host: t.Any) -> None:
     assert "admin" in refused.stderr
 
 
-def test_without_the_authority_nobody_answers(host: t.Any) -> None:
+def test_without_the_authority_tls_fails(host: t.Any) -> None:
     host.check_output("mkdir -p /opt/blind")
     for name, pattern in (
         ("endpoint.json", r's|"ca_file": .*|"ca_file": null,|'),
@@ -95,7 +95,7 @@ def test_a_description_of_another_version_is_not_guessed_at(host: t.Any) -> None
     assert "version 2" in done.stderr
 
 
-def test_hecate_answers_nowhere_else(host: t.Any) -> None:
+def test_the_host_listens_on_no_other_address(host: t.Any) -> None:
     for url in ("http://hecate:11434/", "http://hecate:11434/api/version"):
         assert host.run(f"curl --silent --max-time 5 {url}").rc == 7
     assert host.check_output("curl --silent --insecure --output /dev/null --write-out %{http_code} "
@@ -113,12 +113,12 @@ def test_hecate_answers_nowhere_else(host: t.Any) -> None:
         ("/etc/ollama-forwarder/token.conf", "root", 0o600),
     ],
 )
-def test_files_belong_to_whom_they_should(host: t.Any, path: str, group: str, mode: int) -> None:
+def test_files_have_the_expected_owners(host: t.Any, path: str, group: str, mode: int) -> None:
     file = host.file(path)
     assert (file.user, file.group, file.mode) == ("root", group, mode)
 
 
-def test_the_token_is_nowhere_else(host: t.Any) -> None:
+def test_the_token_is_in_no_other_file(host: t.Any) -> None:
     assert host.run("sudo -u nobody cat /etc/kaido-ollama/keys/gateway").rc != 0
     # sudo writes down what these tests call: a pattern that does not match itself.
     pattern = f"[{TOKEN[0]}]{TOKEN[1:]}"
@@ -159,7 +159,7 @@ def test_the_forwarder_listens_on_loopback_alone_and_is_confined(host: t.Any) ->
     assert not host.run("systemctl is-enabled nginx.service").stdout.startswith("enabled")
 
 
-def test_the_gateway_wrote_down_whose_token_it_was(host: t.Any) -> None:
+def test_the_gateway_logs_the_name_of_the_token(host: t.Any) -> None:
     hecate = get_host("hecate")
     lines = hecate.check_output("journalctl --identifier ollama_gateway --output cat").splitlines()
     assert [line for line in lines if line.split()[2:6] == ["dev1", "POST", "/api/chat", "200"]]

@@ -52,7 +52,7 @@ def test_upstream_sent_one_model_and_the_mirror_the_rest(host: t.Any) -> None:
         assert probed < 6_000_000
 
 
-def test_a_blob_is_answered_as_ollama_wants_it(host: t.Any) -> None:
+def test_a_blob_response_has_the_form_that_ollama_requires(host: t.Any) -> None:
     head = answer(host, BLOB, "-I")
     assert "200 ok" in head
     assert f"content-length: {LAYER['size']}" in head
@@ -64,7 +64,7 @@ def test_a_blob_is_answered_as_ollama_wants_it(host: t.Any) -> None:
     assert "206 partial" in answer(host, BLOB, "-r 0-9")
 
 
-def test_a_manifest_is_never_cached(host: t.Any) -> None:
+def test_manifests_are_not_cached(host: t.Any) -> None:
     head = answer(host, "/v2/kaido/big/manifests/q4")
     assert "200 ok" in head
     assert "cache-control: no-store" in head

@@ -122,7 +122,7 @@ def names(ask: Ask) -> set[str]:
 
 
 @pytest.mark.parametrize(("scope", "method", "path", "body"), ROUTES, ids=lambda value: str(value)[:40])
-def test_each_route_asks_for_the_right_token(ask: Ask, scope: str, method: str, path: str, body: t.Any) -> None:
+def test_each_route_requires_the_right_token(ask: Ask, scope: str, method: str, path: str, body: t.Any) -> None:
     for token in (None, "wrong", USER.swapcase(), USER[:-1], USER + "x", f"x {USER}"):
         refused = ask(method, path, token, json=body)
         assert refused.status_code == 401
@@ -269,7 +269,7 @@ def test_no_spelling_of_a_path_gets_around_the_scopes(ask: Ask, address: str, me
 
 
 @pytest.mark.parametrize("case", SMUGGLED)
-def test_nothing_is_smuggled(ask: Ask, address: str, case: str) -> None:
+def test_no_request_is_smuggled(ask: Ask, address: str, case: str) -> None:
     before = names(ask)
     raw(address, SMUGGLED[case])
     # On all connections that the gateway keeps open to the server
@@ -286,7 +286,7 @@ def test_no_header_lifts_a_scope(ask: Ask, address: str, header: str) -> None:
     assert names(ask) == before
 
 
-def test_the_admin_may_and_these_tests_would_have_seen_it(ask: Ask) -> None:
+def test_the_admin_scope_permits_the_routes(ask: Ask) -> None:
     assert ask("POST", "/api/copy", ADMIN, data=COPY).status_code == 200
     assert "smuggled:latest" in names(ask)
     assert ask("DELETE", "/api/delete", ADMIN, json={"model": "smuggled"}).status_code == 200
@@ -302,7 +302,7 @@ def test_the_admin_may_and_these_tests_would_have_seen_it(ask: Ask) -> None:
         ("/v1/chat/completions", {"model": "tiny", "stream": True, "messages": [{"role": "user", "content": "hi"}]}),
     ],
 )
-def test_an_answer_arrives_word_by_word(ask: Ask, hecate: t.Any, path: str, body: t.Any) -> None:
+def test_a_response_is_streamed_word_by_word(ask: Ask, hecate: t.Any, path: str, body: t.Any) -> None:
     with gate(hecate) as opened, ask("POST", path, json=body, stream=True) as answer:
         assert answer.status_code == 200
         lines = (line for line in answer.iter_lines(chunk_size=1) if line)
@@ -340,7 +340,7 @@ def test_rates_are_limited_for_each_token_alone(address: str, authority: str) ->
 # Certificates, files, logs
 
 
-def test_only_who_trusts_the_authority_gets_a_connection(address: str, authority: str) -> None:
+def test_only_clients_that_trust_the_authority_connect(address: str, authority: str) -> None:
     url = f"https://{address}:{PORT}/healthz"
     assert requests.get(url, verify=authority, timeout=10).text == "ok\n"
     with pytest.raises(requests.exceptions.SSLError):
@@ -369,7 +369,7 @@ def test_secrets_are_roots_alone(hecate: t.Any, name: str, mode: int) -> None:
     assert (file.user, file.mode) == ("root", mode)
 
 
-def test_tokens_are_nowhere_else(hecate: t.Any, ask: Ask) -> None:
+def test_tokens_are_in_no_other_file(hecate: t.Any, ask: Ask) -> None:
     ask("GET", f"/api/version?token={USER}")
     ask("GET", "/api/version", f"{USER} x")
     for token in TOKENS.values():
@@ -381,7 +381,7 @@ def test_tokens_are_nowhere_else(hecate: t.Any, ask: Ask) -> None:
         assert not hecate.run("journalctl --output cat | grep -- %s", pattern).stdout
 
 
-def test_the_log_says_who_asked_for_what(hecate: t.Any, ask: Ask, address: str) -> None:
+def test_the_log_has_token_and_route_of_each_request(hecate: t.Any, ask: Ask, address: str) -> None:
     ask("GET", "/api/ps", USER)
     ask("GET", "/api/ps", ADMIN)
     ask("GET", "/api/ps", "wrong")
@@ -415,7 +415,7 @@ def test_nothing_else_is_open(hecate: t.Any, dev1: t.Any, address: str) -> None:
     assert dev1.run(f"curl --silent --max-time 5 http://{address}:11434/").rc == 7
 
 
-def test_another_converge_says_no_secret(tmp_path: Path) -> None:
+def test_another_converge_prints_no_secret(tmp_path: Path) -> None:
     """With all the output that there is, and with something to do: the token's file is gone."""
     hecate = get_host("hecate")
     hecate.check_output("rm /etc/ollama-gateway/tokens.conf")

@@ -49,12 +49,12 @@ def test_it_is_loaded_at_boot(host: t.Any) -> None:
     assert host.file("/usr/lib/systemd/system-sleep/kaido-gpu-driver").mode == 0o755
 
 
-def test_the_driver_is_held(host: t.Any) -> None:
+def test_the_driver_package_is_on_hold(host: t.Any) -> None:
     held = host.check_output("apt-mark showhold").split()
     assert held == ["libcuda1", "nvidia-kernel-dkms", "nvidia-persistenced", "nvidia-smi"]
 
 
-def test_debians_components_come_from_the_hosts_own_mirror(host: t.Any) -> None:
+def test_debian_components_come_from_the_mirror_of_the_host(host: t.Any) -> None:
     content = host.file("/etc/apt/sources.list.d/kaido-gpu-driver.sources").content_string
     uris = {line.split(": ")[1] for line in content.splitlines() if line.startswith("URIs")}
     assert uris

@@ -15,7 +15,7 @@ def test_the_last_wanted_version_serves_all_models(host: t.Any) -> None:
     assert {row["name"] for row in get("/api/tags")["models"]} >= {"tiny:latest", "pre:1b", "pre:latest"}
 
 
-def test_only_as_many_releases_as_asked_for_are_left(host: t.Any) -> None:
+def test_only_the_requested_number_of_releases_is_kept(host: t.Any) -> None:
     assert host.check_output("ls -A /opt/ollama/releases").split() == ["0.35.0", "0.40.2"]
     assert host.check_output("ls -A /opt/ollama/download") == ""
 
@@ -26,5 +26,5 @@ def test_the_manifests_were_copied_before_0_40(host: t.Any) -> None:
     assert json.loads(host.file(f"{copy}/pre/1b").content_string)["schemaVersion"] == 2
 
 
-def test_nobody_but_root_owns_usr_local(host: t.Any) -> None:
+def test_only_root_owns_usr_local(host: t.Any) -> None:
     assert host.check_output("find /usr/local -not -user root -o -not -group root -a -not -group staff") == ""

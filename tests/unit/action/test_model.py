@@ -38,11 +38,11 @@ SIZE = 6_000_000
     ("size", "text"),
     [(0, "0 B"), (999, "999 B"), (1000, "1.0 kB"), (475_413, "475 kB"), (2_019_393_189, "2.0 GB"), (999_600, "1.0 MB")],
 )
-def test_sizes_are_written_as_people_do(size: int, text: str) -> None:
+def test_sizes_are_human_readable(size: int, text: str) -> None:
     assert human(size) == text
 
 
-def test_a_line_says_how_far_and_how_long() -> None:
+def test_a_progress_line_has_percentage_and_remaining_time() -> None:
     row = {"total": 2_000_000_000, "completed": 500_000_000, "status": "pulling 0123"}
     waiting = {"total": 1_000_000_000, "completed": 0, "status": "waiting"}
     state = {"models": {"a:1b": row, "b:1b": waiting}, "note": ""}
@@ -132,7 +132,7 @@ def test_a_pull_shows_its_progress_and_a_second_run_shows_nothing(play: Play) ->
     assert output.count("Using module file") == 1
 
 
-def test_async_of_the_users_own_still_works(play: Play) -> None:
+def test_async_set_by_the_user_works(play: Play) -> None:
     code, output = play(task={"async": 60, "poll": 1})
     assert code == 0, output
     assert "changed=1" in output
@@ -155,7 +155,7 @@ def test_a_warning_does_not_stop_a_pull(play: Play, monkeypatch: pytest.MonkeyPa
     assert "the digest that a mirror offers is trusted" in " ".join(output.split())
 
 
-def test_the_role_gives_look_ups_the_way_out_of_the_server(play: Play) -> None:
+def test_look_ups_use_the_proxies_of_the_server(play: Play) -> None:
     """Settings and environment of the server alike; the password of a proxy is not shown, however verbose the run."""
     role = yaml.safe_load((ROOT / "roles/ollama/vars/main.yml").read_text())
     variables = {

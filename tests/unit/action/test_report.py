@@ -49,7 +49,7 @@ def test_the_page_and_its_json_are_written(tmp_path: Path) -> None:
     assert run()["files"] == []
 
 
-def test_bad_paths_are_one_line(tmp_path: Path) -> None:
+def test_invalid_paths_are_one_line(tmp_path: Path) -> None:
     with pytest.raises(OllamaError) as info:
         run(file=str(tmp_path / "fleet.txt"))
     assert (info.value.code, "expected a name that ends in .html" in info.value.message) == ("value_invalid", True)

@@ -28,7 +28,7 @@ def test_formulas(hosts: int) -> None:
 
 
 @pytest.mark.parametrize("hosts", HOSTS)
-def test_nothing_beats_the_bound(hosts: int) -> None:
+def test_no_result_is_better_than_the_bound(hosts: int) -> None:
     assert all(curve(World(), hosts) >= peers_bound(World(), hosts) for _colour, curve in CURVES.values())
 
 
@@ -42,7 +42,7 @@ def test_the_page_shows_the_plot_that_is_drawn_now() -> None:
 
 
 @pytest.mark.parametrize("hosts", [1, 3, 10])
-def test_a_model_crosses_the_line_once(
+def test_a_model_is_downloaded_once_from_upstream(
     tmp_path: Path, run_module: RunModule, monkeypatch: pytest.MonkeyPatch, hosts: int
 ) -> None:
     """The mirror is a registry over the first host's own store; each host has all models at the end."""

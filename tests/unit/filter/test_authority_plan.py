@@ -44,7 +44,7 @@ def failed(host: str, code: str = "authority_damaged") -> dict[str, t.Any]:
         ([nothing("gpu1"), failed("gpu2", "authority_expired")], "", True, "gpu2", True),
     ],
 )
-def test_who_signs(results: list[t.Any], chosen: str, renew: bool, host: str, create: bool) -> None:
+def test_the_host_that_signs(results: list[t.Any], chosen: str, renew: bool, host: str, create: bool) -> None:
     assert plan(results, "gpu1", chosen, renew) == {"host": host, "create": create, "problem": ""}
 
 
@@ -60,7 +60,9 @@ def test_who_signs(results: list[t.Any], chosen: str, renew: bool, host: str, cr
         ([has("gpu1"), has("gpu2", "B")], "", False, "gpu1, gpu2 have different private authorities"),
     ],
 )
-def test_who_cannot_sign_is_named_with_the_variable(results: list[t.Any], chosen: str, renew: bool, says: str) -> None:
+def test_a_host_that_cannot_sign_is_named_with_the_variable(
+    results: list[t.Any], chosen: str, renew: bool, says: str
+) -> None:
     found = plan(results, "gpu1", chosen, renew)
     assert says in found["problem"]
     assert (found["host"], found["create"]) == ("", False)

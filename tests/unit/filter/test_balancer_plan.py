@@ -44,7 +44,7 @@ def test_every_spelling(name: str, expected: str) -> None:
     assert sorted(spellings(parse(name))) == sorted(expected.split())
 
 
-def test_a_model_is_only_asked_where_it_is_declared() -> None:
+def test_a_model_is_tested_only_where_it_is_declared() -> None:
     rows = [{"name": "b", "state": "absent"}, {"name": "c", "aliases": ["default-chat"]}, "gpt-oss:120b-cloud"]
     found = plan(["h1", "h2", "h3"], fleet(h1=["a", "B:latest"], h2=["a", *rows], h3=["A"]), "h1")
     groups = {name: servers for name, (servers, _backups) in sets(found).items()}
@@ -88,7 +88,7 @@ def test_nothing_depends_on_the_order_of_servers_and_models() -> None:
         ({"ansible_host": "192.0.2.1", "ollama_gateway_url": "https://llm.lan"}, "llm.lan:443", "llm.lan"),
     ],
 )
-def test_where_another_gateway_is(variables: dict[str, t.Any], address: str, certificate: str) -> None:
+def test_the_url_of_another_gateway(variables: dict[str, t.Any], address: str, certificate: str) -> None:
     hostvars = fleet(hecate=[], big2=[])
     hostvars["big2"].update(variables)
     peer, own = plan(["hecate", "big2"], hostvars, "hecate")["servers"]
@@ -97,7 +97,7 @@ def test_where_another_gateway_is(variables: dict[str, t.Any], address: str, cer
 
 
 @pytest.mark.parametrize(("settings", "parallel"), [({}, 1), ({"num_parallel": "4"}, 4), ({"num_parallel": 0}, 1)])
-def test_a_server_gets_no_more_at_a_time_than_it_can_do(settings: dict[str, t.Any], parallel: int) -> None:
+def test_a_server_gets_no_more_parallel_requests_than_it_can_serve(settings: dict[str, t.Any], parallel: int) -> None:
     hostvars = fleet(hecate=[])
     hostvars["hecate"]["ollama_settings"] = settings
     assert plan(["hecate"], hostvars, "edge")["servers"][0]["parallel"] == parallel
@@ -116,7 +116,7 @@ def test_a_server_gets_no_more_at_a_time_than_it_can_do(settings: dict[str, t.An
         (["h1", "h2"], {"ollama_models": [{"state": "latest"}]}, "ollama_models of h2: invalid name None"),
     ],
 )
-def test_bad_input_names_variable_and_host(pool: list[str], change: dict[str, t.Any], says: str) -> None:
+def test_invalid_input_names_variable_and_host(pool: list[str], change: dict[str, t.Any], says: str) -> None:
     hostvars = fleet(h1=[], h2=[])
     hostvars["h2"].update(change)
     with pytest.raises(OllamaError, match=re.escape(says)):

@@ -79,7 +79,7 @@ def site(folder: Path, groups: dict[str, dict[str, dict[str, t.Any]]], *argument
         ),
     ],
 )
-def test_site_refuses_before_anything_changes(
+def test_site_validates_before_anything_changes(
     tmp_path: Path, groups: dict[str, dict[str, dict[str, t.Any]]], said: str
 ) -> None:
     status, lines = site(tmp_path, groups)

@@ -70,14 +70,14 @@ def test_each_description_keeps_the_contract(name: str, fallback: str) -> None:
     assert not [path for path, file in files.items() if "/keys/" not in path and "sk-" in file["content"]]
 
 
-def test_the_page_shows_what_the_schema_says() -> None:
+def test_the_page_matches_the_schema() -> None:
     jsonschema.validate(json.loads(PAGE.split("```json\n")[1].split("```")[0]), SCHEMA)
     rows = re.findall(r"^\| `(\w+)` \| ", PAGE, re.MULTILINE)
     assert rows == [*SCHEMA["required"], *SCHEMA["$defs"]["endpoint"]["required"]]
 
 
 @pytest.mark.parametrize(("name", "fallback"), PAIRS)
-def test_the_environment_says_the_same(name: str, fallback: str) -> None:
+def test_the_environment_has_the_same_effect(name: str, fallback: str) -> None:
     """Read by sh as `.` does, and line by line as systemd and docker do, which know no expansion."""
     plan = plan_for(provider=name, fallback=fallback)
     text = written(plan)["/etc/kaido-ollama/endpoint.env"]["content"]
@@ -111,7 +111,7 @@ def test_addresses(name: str, base: str, compatible: str) -> None:
     assert (found["base_url"], found["openai_base_url"]) == (base, compatible)
 
 
-def test_a_compatible_remote_of_ones_own() -> None:
+def test_a_custom_compatible_provider() -> None:
     found = plan_for(**provider("openai", url="https://vllm.lan:8000/v1/", ca=CA, embedding_model="e"))
     assert found["endpoint"]["openai_base_url"] == "https://vllm.lan:8000/v1"
     assert found["endpoint"]["embedding_model"] == "e"
@@ -144,7 +144,7 @@ def test_whose_authority_is_fetched(changes: dict[str, t.Any], needed: bool, ca_
         ({"provider": "openai", "fallback": "gateway"}, False, None),
     ],
 )
-def test_what_the_command_ollama_asks(changes: dict[str, t.Any], forwards: bool, host: str | None) -> None:
+def test_requests_of_the_command_ollama(changes: dict[str, t.Any], forwards: bool, host: str | None) -> None:
     plan = plan_for(**{"forwarder": "127.0.0.1:11435", **changes})
     assert plan["forwards"] == forwards
     script = plan["files"]["/etc/profile.d/kaido-ollama.sh"]["content"]

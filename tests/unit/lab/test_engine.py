@@ -76,7 +76,7 @@ class Ping(http.server.BaseHTTPRequestHandler):
 
 
 @pytest.mark.parametrize(("status", "answer"), [(200, "answers"), (503, "silent")])
-def test_ask_a_socket(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, status: int, answer: str) -> None:
+def test_query_a_socket(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, status: int, answer: str) -> None:
     monkeypatch.chdir(tmp_path)  # socket addresses are short
     monkeypatch.setattr(Ping, "status", status)
     with socketserver.ThreadingUnixStreamServer("s", Ping) as server:
@@ -85,7 +85,7 @@ def test_ask_a_socket(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, status: i
         server.shutdown()
 
 
-def test_ask_where_nothing_listens(tmp_path: Path) -> None:
+def test_query_without_a_listener(tmp_path: Path) -> None:
     assert engine.ask(str(tmp_path / "none")) == "silent"
 
 

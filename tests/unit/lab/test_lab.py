@@ -37,19 +37,19 @@ HEX = "ab" * 32
         (Wanted({"hecate": "debian12"}, models={"x:y": "1T"}), "'1T'"),
     ],
 )
-def test_bad_input_is_named(wanted: Wanted, words: str) -> None:
+def test_invalid_input_is_named(wanted: Wanted, words: str) -> None:
     with pytest.raises(LabError) as caught:
         lab.check(wanted)
     assert words in str(caught.value)
 
 
 @pytest.mark.parametrize("name", ["", "a b", "-a", "a-", "../x", "A", "a" * 41])
-def test_bad_lab_name(name: str) -> None:
+def test_invalid_lab_name(name: str) -> None:
     with pytest.raises(LabError, match="the lab's name"):
         Lab(name)
 
 
-def test_good_input() -> None:
+def test_valid_input() -> None:
     lab.check(Wanted({"hecate": "debian12", "dev1": "debian13"}, ("0.40.0-rc1",), {"kaido/m1:q4": "5M", "m2:1b": "7"}))
     assert [registry.bytes_of(size) for size in ("7", "2K", "5M", "1G")] == [7, 2048, 5 * 2**20, 2**30]
 
@@ -150,7 +150,7 @@ def no_mmdebstrap(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Mock:
     return client
 
 
-def test_the_official_image_where_mmdebstrap_fails(no_mmdebstrap: Mock) -> None:
+def test_the_official_image_is_used_where_mmdebstrap_fails(no_mmdebstrap: Mock) -> None:
     assert images.ensure_base(no_mmdebstrap, "debian12") == "debian:12"
     no_mmdebstrap.images.pull.assert_called_once_with("debian", tag="12")
     assert engine.read_state() == {"pulled": ["debian:12"]}

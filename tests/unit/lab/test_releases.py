@@ -64,7 +64,7 @@ def test_publish(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.parametrize("version", ["0.35", "latest", "0.35.1/..", "v0.35.1"])
-def test_bad_version(tmp_path: Path, version: str) -> None:
+def test_invalid_version(tmp_path: Path, version: str) -> None:
     with pytest.raises(LabError, match=re.escape(repr(version))):
         releases.publish(tmp_path, version)
     assert not list(tmp_path.iterdir())

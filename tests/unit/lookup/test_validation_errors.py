@@ -166,7 +166,7 @@ GOOD: list[tuple[str, t.Any]] = [
 
 
 @pytest.mark.parametrize(("name", "value"), GOOD, ids=identify)
-def test_what_can_be_meant_is_accepted(name: str, value: t.Any) -> None:
+def test_valid_values_are_accepted(name: str, value: t.Any) -> None:
     assert check(name, value) == []
 
 

@@ -131,7 +131,7 @@ def test_ready_waits_until_the_server_answers(version: str, serve: Serve, run_mo
     assert run_module(gateway_backend, params)["up"] is True
 
 
-def test_one_that_was_drained_by_hand_in_one_backend(version: str, serve: Serve, run_module: RunModule) -> None:
+def test_a_server_drained_manually_in_one_backend(version: str, serve: Serve, run_module: RunModule) -> None:
     haproxy = HAProxy(version, "ready")
     haproxy.answer("set server inference-1/big2 state drain")
     params = {"server": "big2", "state": "ready", "socket": str(serve(haproxy)), "wait": 0}
@@ -164,7 +164,7 @@ def test_maintenance_counts_as_drained(serve: Serve, run_module: RunModule, flag
         ({"socket": "/nonexistent/admin.sock"}, "haproxy_unreachable", "no HAProxy answers at /nonexistent/admin.sock"),
     ],
 )
-def test_bad_input_is_one_line(
+def test_invalid_input_is_one_line(
     serve: Serve, run_module: RunModule, params: dict[str, t.Any], code: str, says: str
 ) -> None:
     haproxy = HAProxy("2.6", "ready")

@@ -89,14 +89,14 @@ def handshake(directory: Path, name: str, authority: str) -> None:
             thread.join(10)
 
 
-def test_check_mode_foretells_and_writes_nothing(run: Run, tmp_path: Path) -> None:
+def test_check_mode_predicts_and_writes_nothing(run: Run, tmp_path: Path) -> None:
     assert run(names=NAMES, check=True)["changed"]
     assert not (tmp_path / "gateway").exists()
     run(names=NAMES)
     assert not run(names=NAMES, check=True)["changed"]
 
 
-def test_another_host_asks_the_authority(run: Run, tmp_path: Path) -> None:
+def test_another_host_requests_a_certificate_from_the_authority(run: Run, tmp_path: Path) -> None:
     authority = run("first")["authority"]
     asked = run("second", names=NAMES, authority=authority)
     assert asked["changed"]
@@ -111,7 +111,7 @@ def test_another_host_asks_the_authority(run: Run, tmp_path: Path) -> None:
     handshake(tmp_path / "second", NAMES[0], authority)
 
 
-def test_a_certificate_serves_until_its_successor_is_there(run: Run, tmp_path: Path) -> None:
+def test_a_certificate_is_used_until_the_new_one_is_installed(run: Run, tmp_path: Path) -> None:
     authority = run("first")["authority"]
     signed = run("first", sign=run("second", names=NAMES, authority=authority)["request"], names=NAMES)["signed"]
     run("second", names=NAMES, authority=authority, signed=signed)
@@ -158,9 +158,7 @@ LOST: dict[str, t.Callable[[Path], t.Any]] = {
 
 @pytest.mark.parametrize("case", LOST)
 @pytest.mark.parametrize("names", [NAMES, ["other.lan"], []])
-def test_a_lost_authority_is_never_replaced_without_being_asked(
-    run: Run, tmp_path: Path, case: str, names: list[str]
-) -> None:
+def test_a_damaged_authority_is_replaced_only_on_request(run: Run, tmp_path: Path, case: str, names: list[str]) -> None:
     request = run("second", names=NAMES, create=False)["request"]
     run(names=NAMES)
     LOST[case](tmp_path / "gateway")
@@ -181,7 +179,7 @@ def test_a_lost_authority_is_never_replaced_without_being_asked(
     assert not run(names=NAMES, renew_authority=True)["changed"]
 
 
-def test_an_expired_authority_is_told_in_time_and_signs_nothing(
+def test_an_expiring_authority_is_reported_and_an_expired_one_signs_nothing(
     run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     run(names=NAMES)
@@ -266,9 +264,7 @@ def own(run: Run, tmp_path: Path) -> dict[str, t.Any]:
     return {"certificate": str(tmp_path / "own" / "tls.crt"), "key": str(tmp_path / "own" / "tls.key")}
 
 
-def test_ones_own_certificate_may_have_comments_in_any_language(
-    run: Run, own: dict[str, t.Any], tmp_path: Path
-) -> None:
+def test_a_provided_certificate_may_contain_comments(run: Run, own: dict[str, t.Any], tmp_path: Path) -> None:
     chain = Path(own["certificate"])
     chain.write_bytes("# Schl\u00fcssel\n".encode("latin-1") + "# \u0430\n".encode() + chain.read_bytes())
     assert run(names=["hecate.example.lan"], **own)["changed"]
@@ -276,7 +272,7 @@ def test_ones_own_certificate_may_have_comments_in_any_language(
     assert not run(names=["hecate.example.lan"], **own)["changed"]
 
 
-def test_ones_own_certificate_is_taken_over(run: Run, own: dict[str, t.Any], tmp_path: Path) -> None:
+def test_a_provided_certificate_is_installed(run: Run, own: dict[str, t.Any], tmp_path: Path) -> None:
     assert run(names=["hecate.example.lan", "and-others"], **own)["changed"]
     assert not run(names=["hecate.example.lan"], **own)["changed"]
     assert (tmp_path / "gateway" / "tls.key").stat().st_mode & 0o777 == 0o600
@@ -315,7 +311,7 @@ def test_what_clients_would_refuse_is_refused_before_anything_is_written(
     assert not (tmp_path / "gateway").exists()
 
 
-def test_the_end_of_ones_own_certificate_is_told_in_time(
+def test_the_expiry_of_a_provided_certificate_is_reported(
     run: Run, own: dict[str, t.Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     later(monkeypatch, certificates.DAYS - 20)

@@ -300,6 +300,6 @@ def test_names_come_from_the_pci_database_if_it_is_installed(run_module: t.Any, 
         ("root", "/nowhere", "root: invalid value '/nowhere'; expected a directory"),
     ],
 )
-def test_bad_input_is_one_clear_line(run_module: t.Any, option: str, value: str, message: str) -> None:
+def test_invalid_input_is_one_clear_line(run_module: t.Any, option: str, value: str, message: str) -> None:
     result = run_module(gpu_info, {option: value})
     assert (result["failed"], result["msg"]) == (True, message)

@@ -64,7 +64,7 @@ def test_declared_models_are_compared_with_what_is_there(
     assert row["verified_at"] <= result["observed_at"]
 
 
-def test_damage_is_seen_without_hashing(observe: t.Callable[..., dict[str, t.Any]], models: Path) -> None:
+def test_damage_is_detected_without_hashing(observe: t.Callable[..., dict[str, t.Any]], models: Path) -> None:
     store = Store(str(models))
     entry = store.entries()[0]
     Path(store.blob_path(entry.blobs[0].digest)).unlink()

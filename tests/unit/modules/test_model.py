@@ -119,7 +119,7 @@ def hurt(path: Path, how: str) -> None:
 # --- the four steps of a stateful module: check, apply, check again, apply again
 
 
-def test_present_is_forecast_done_and_then_nothing(world: World) -> None:
+def test_present_is_predicted_then_applied_then_unchanged(world: World) -> None:
     models = ["a", {"name": "b:1b", "aliases": ["default-chat"]}]
     predicted = world.run(models=models, check=True)
     assert predicted["changed"]
@@ -207,7 +207,7 @@ def test_a_pin_that_is_not_offered_fails_before_any_byte(world: World) -> None:
     assert world.upstream.sent("/blobs/") == 0
 
 
-def test_a_pin_holds_what_present_and_latest_would_move(world: World) -> None:
+def test_a_pin_prevents_updates_by_present_and_latest(world: World) -> None:
     pin = world.digests["a"]
     world.run(name="a", digest=pin)
     make_model(world.upstream_dir, "a", size=41_000, seed=9)
@@ -230,7 +230,7 @@ DAMAGE += [("config", how) for how in ("flip_bit", "zero", "remove")] + [("param
 
 
 @pytest.mark.parametrize(("part", "how"), DAMAGE)
-def test_damage_is_repaired_and_only_that(world: World, part: str, how: str) -> None:
+def test_only_damage_is_repaired(world: World, part: str, how: str) -> None:
     world.run(models=["a", "kaido/c:q8"])
     path = world.blob(part)
     good, fetched = path.read_bytes(), world.fetched()
@@ -272,7 +272,7 @@ def test_an_unreadable_model_can_be_removed(world: World) -> None:
     assert not world.run(name="a", state="absent")["changed"]
 
 
-def test_a_repair_brings_back_what_was_there_from_a_mirror_that_has_it(world: World, tmp_path: Path) -> None:
+def test_a_repair_restores_the_same_content_from_a_mirror(world: World, tmp_path: Path) -> None:
     make_model(tmp_path / "mirror", "a", size=40_000, seed=0)
     world.run(name="a")
     make_model(world.upstream_dir, "a", size=41_000, seed=9)
@@ -284,7 +284,7 @@ def test_a_repair_brings_back_what_was_there_from_a_mirror_that_has_it(world: Wo
     assert world.tags() == {"a:latest": world.digests["a"]}
 
 
-def test_a_registry_that_sends_damage_once_is_asked_again(world: World) -> None:
+def test_a_registry_that_sends_damage_once_is_retried(world: World) -> None:
     blob = world.blob("model").name.replace("-", ":")
     world.upstream.misbehave(blob, method="GET", ranges=True, corrupt=True, times=1)
     done = world.run(name="a")
@@ -314,7 +314,7 @@ def test_an_error_page_is_not_a_blob(world: World) -> None:
     assert not world.run(name="a", verify="full")["changed"]
 
 
-def test_every_bad_blob_of_a_failed_pull_is_found(world: World) -> None:
+def test_every_damaged_blob_of_a_failed_pull_is_found(world: World) -> None:
     """The server deletes the first bad blob only, and would take the others for good next time."""
     for part in ("model", "params"):
         world.upstream.misbehave(
@@ -352,7 +352,7 @@ def test_a_mirror_is_used_and_leaves_no_trace(world: World, tmp_path: Path) -> N
 
 
 @pytest.mark.parametrize("trouble", ["down", "stale", "damaged", "empty", "page"])
-def test_a_bad_mirror_costs_nothing_but_time(world: World, tmp_path: Path, trouble: str) -> None:
+def test_a_faulty_mirror_delays_but_does_not_fail(world: World, tmp_path: Path, trouble: str) -> None:
     make_model(tmp_path / "mirror", "a", size=40_000, seed=7 if trouble == "stale" else 0)
     with Registry(tmp_path / "mirror") as mirror:
         url = f"http://{mirror.host}"
@@ -425,7 +425,7 @@ def test_an_unconfirmed_mirror_repairs_only_with_the_same_digest(world: World, t
         assert world.tags() == {"a:latest": world.digests["a"]}
 
 
-def test_a_mirror_with_the_list_helps_those_who_cannot_read_it(world: World, tmp_path: Path) -> None:
+def test_a_mirror_serves_a_variant_to_older_clients(world: World, tmp_path: Path) -> None:
     """Its server is of 0.40. Upstream gives older ones the variant, and that is asked of the mirror by its digest."""
     for folder in (world.upstream_dir, tmp_path / "mirror"):
         make_model(folder, "m-llama", size=40_000, seed=22, generation=2, runner="llamacpp")
@@ -445,7 +445,7 @@ def test_a_mirror_whose_server_has_converted_the_model_still_has_the_original(wo
     assert world.tags() == {"a:latest": world.digests["a"]}
 
 
-def test_without_upstream_an_older_server_gets_what_it_can_run(world: World, tmp_path: Path) -> None:
+def test_without_upstream_an_older_server_gets_a_suitable_variant(world: World, tmp_path: Path) -> None:
     """The mirror's server has converted the model; it is trusted, but not for a form that is too new."""
     original = "sha256:" + make_model(tmp_path / "mirror", "a", size=40_000, seed=0, generation=2)
     converted = make_model(tmp_path / "mirror", "converted", size=40_100, seed=30, generation=2, runner="llamacpp")
@@ -478,7 +478,7 @@ def fetch_from(world: World, store: Path, name: str, **params: t.Any) -> None:
     assert not again["changed"], again
 
 
-def test_an_alias_left_by_a_killed_run_is_dropped(world: World, tmp_path: Path) -> None:
+def test_an_alias_of_a_killed_run_is_removed(world: World, tmp_path: Path) -> None:
     make_model(tmp_path / "mirror", "a", size=40_000, seed=0)
     with Registry(tmp_path / "mirror") as mirror:
         left = f"{mirror.host}/library/a:latest"
@@ -492,7 +492,7 @@ def test_an_alias_left_by_a_killed_run_is_dropped(world: World, tmp_path: Path) 
     assert list(world.tags()) == ["a:latest"]
 
 
-def test_somebody_elses_alias_stays(world: World, tmp_path: Path) -> None:
+def test_a_foreign_alias_is_kept(world: World, tmp_path: Path) -> None:
     make_model(tmp_path / "mirror", "a", size=40_000, seed=0)
     with Registry(tmp_path / "mirror") as mirror:
         name = f"{mirror.host}/library/a:latest"
@@ -582,7 +582,7 @@ def test_an_interrupted_pull_resumes(world: World) -> None:
     assert world.fetched(blob[7:]) - fetched == size - kept
 
 
-def test_a_pull_of_which_one_part_gave_up_goes_on(world: World) -> None:
+def test_a_pull_continues_after_one_part_gave_up(world: World) -> None:
     """A real server cancels the other parts then, and says only that: "context canceled"."""
     size = 100_500_000
     make_model(world.upstream_dir, "big", size=size, seed=41)
@@ -635,7 +635,7 @@ def test_cut_connections_are_resumed(world: World) -> None:
 # --- many at once
 
 
-def test_one_failing_model_does_not_keep_the_others_away(world: World) -> None:
+def test_one_failing_model_does_not_affect_the_others(world: World) -> None:
     blob = world.blob("model").name.replace("-", ":")
     world.upstream.misbehave(blob, method="GET", ranges=True, corrupt=True)
     result = world.run(models=["a", "b:1b", "kaido/c:q8"], parallel=3)
@@ -683,7 +683,7 @@ BAD: list[tuple[dict[str, t.Any], str, str]] = [
 
 
 @pytest.mark.parametrize(("params", "code", "named"), BAD)
-def test_bad_input_is_one_line(
+def test_invalid_input_is_one_line(
     run_module: t.Any, tmp_path: Path, params: dict[str, t.Any], code: str, named: str
 ) -> None:
     defaults = {
@@ -706,7 +706,7 @@ def test_a_missing_tag_is_one_line(world: World) -> None:
     assert "\n" not in result["msg"]
 
 
-def test_a_tag_that_a_registry_refuses_does_not_keep_the_others_away(world: World) -> None:
+def test_a_refused_tag_does_not_affect_the_others(world: World) -> None:
     """As hf.co refuses a tag of several files: with a sentence, which the user has to read."""
     sentence = "This quantization is split into several files and cannot be pulled: use another one"
     world.upstream.misbehave("b/manifests/1b", status=400, body=json.dumps({"error": sentence}).encode())
@@ -731,7 +731,7 @@ def blind(world: World, monkeypatch: pytest.MonkeyPatch) -> World:
     return world
 
 
-def test_what_only_the_server_reaches_is_left_to_it(blind: World) -> None:
+def test_unreachable_registries_are_left_to_the_server(blind: World) -> None:
     result = blind.run(models=["a", "b:1b"])
     assert not result["failed"], result
     assert sorted(blind.tags()) == ["a:latest", "b:1b"]
@@ -739,7 +739,7 @@ def test_what_only_the_server_reaches_is_left_to_it(blind: World) -> None:
     assert not blind.run(models=["a", "b:1b"])["changed"]
 
 
-def test_latest_is_compared_by_the_server_where_only_that_has_a_way(blind: World) -> None:
+def test_the_server_compares_latest_where_only_it_reaches_the_registry(blind: World) -> None:
     assert not blind.run(name="a")["failed"]
     for check in (True, False):
         same = blind.run(name="a", state="latest", check=check)
@@ -783,7 +783,7 @@ def test_a_registry_that_is_down_is_one_line(world: World) -> None:
     assert "\n" not in result["msg"]
 
 
-def test_too_little_disk_is_told_before_pulling(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_too_little_disk_is_reported_before_pulling(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Store, "free_bytes", lambda self: 10_000)
     for check in (True, False):
         result = world.run(name="a", check=check)
@@ -822,14 +822,14 @@ def test_no_server_is_one_line(run_module: t.Any, tmp_path: Path) -> None:
     assert "http://127.0.0.1:1" in result["msg"]
 
 
-def test_the_wrong_store_is_noticed(world: World, tmp_path: Path) -> None:
+def test_a_different_store_is_detected(world: World, tmp_path: Path) -> None:
     world.run(name="a")
     (tmp_path / "other").mkdir()
     result = world.run(name="a", models_dir=str(tmp_path / "other"))
     assert result["failure"]["code"] == "store_mismatch"
 
 
-def test_the_wrong_version_is_noticed(world: World) -> None:
+def test_a_different_version_is_detected(world: World) -> None:
     result = world.run(models=[], server={"version": "0.1.0"})
     assert result["failure"]["code"] == "version_mismatch"
     assert world.server.version in result["msg"]
@@ -882,14 +882,14 @@ FAULTS = {
 
 
 @pytest.mark.parametrize("recording", ["v0.33", "v0.40"])
-def test_what_real_servers_say_to_faults_of_a_registry_has_a_code(recording: str) -> None:
+def test_errors_of_real_servers_about_registry_faults_have_codes(recording: str) -> None:
     cases = json.loads((FIXTURES / "faults" / f"{recording}.json").read_text())
     said = [(case["name"], case["last"]["error"]) for case in cases if "error" in case["last"]]
     assert {name: classify(text) for name, text in said} == FAULTS
 
 
 @pytest.mark.parametrize(("text", "code"), TEXTS)
-def test_the_servers_words_have_stable_codes(text: str, code: str) -> None:
+def test_errors_of_the_server_have_stable_codes(text: str, code: str) -> None:
     assert classify(text) == code
 
 

@@ -185,7 +185,7 @@ def test_the_figures_of_the_driver_are_beside_those_of_the_server(
         ({"models": []}, "models: invalid value []; expected at least one model"),
     ],
 )
-def test_bad_options_are_one_line_before_anything_is_loaded(
+def test_invalid_options_are_one_line_before_anything_is_loaded(
     start: Start, params: dict[str, t.Any], message: str
 ) -> None:
     world = start()

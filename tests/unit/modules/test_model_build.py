@@ -118,7 +118,7 @@ def test_check_apply_check_apply(world: World, kind: str) -> None:
         assert again["digest_after"] == done["digest_after"]
 
 
-def test_the_model_is_what_the_recipe_says(world: World) -> None:
+def test_the_model_matches_the_recipe(world: World) -> None:
     world.run(world.recipes["from"])
     made = world.show("house/helper:1")
     assert made.weights == world.show("base").weights
@@ -193,7 +193,7 @@ def test_a_new_file_or_base_is_another_model(world: World) -> None:
     assert not world.run(world.recipes["from"])["changed"]
 
 
-def test_a_change_by_hand_is_found(world: World) -> None:
+def test_a_manual_change_is_detected(world: World) -> None:
     recipe = world.recipes["from"]
     right = world.run(recipe)["digest_after"]
     world.create(model="house/helper:1", **{"from": "base"}, system="You are evil.")
@@ -210,7 +210,7 @@ def test_a_change_by_hand_is_found(world: World) -> None:
     assert world.run(recipe)["actions"] == ["built"]
 
 
-def test_loading_it_is_no_change(world: World) -> None:
+def test_loading_a_model_is_no_change(world: World) -> None:
     """A server of 0.40 converts a model at the first load: the tag becomes a list that holds what was built."""
     for kind in ("from", "file"):
         done = world.run(world.recipes[kind])
@@ -229,7 +229,7 @@ def test_loading_it_is_no_change(world: World) -> None:
         assert not blind.build(recipe, check_mode=True)["changed"], "the server lists both variants"
 
 
-def test_without_a_memory_the_server_is_asked(world: World) -> None:
+def test_the_server_is_queried_without_a_state_file(world: World) -> None:
     """A model that was created elsewhere in the same way counts as built if the server reports enough to compare."""
     for kind in ("from", "files"):
         recipe = world.recipes[kind]
@@ -245,7 +245,7 @@ def test_without_a_memory_the_server_is_asked(world: World) -> None:
         assert world.run(recipe)["actions"] == [], "now it is known"
 
 
-def test_what_was_made_by_hand_otherwise_is_replaced(world: World) -> None:
+def test_manual_changes_are_replaced(world: World) -> None:
     recipe = world.recipes["from"]
     for body in ({"system": "Mine."}, {"system": "You are hecate."}):
         world.create(model="house/helper:1", **{"from": "base"}, **body)
@@ -278,7 +278,7 @@ def test_a_base_that_is_missing_is_not_pulled(world: World) -> None:
     assert predicted["warnings"]
 
 
-def test_a_damaged_blob_of_ones_own_is_sent_again(world: World) -> None:
+def test_a_damaged_uploaded_blob_is_sent_again(world: World) -> None:
     recipe = world.recipes["files"]
     world.run(recipe)
     adapter = world.models_dir / "blobs" / gguf_digest(world.adapter).replace(":", "-")
@@ -292,7 +292,7 @@ def test_a_damaged_blob_of_ones_own_is_sent_again(world: World) -> None:
     assert not world.run(recipe)["changed"]
 
 
-def test_a_blob_that_lay_there_is_not_trusted(world: World) -> None:
+def test_an_existing_blob_is_not_trusted(world: World) -> None:
     """The server takes any file of that name for the upload."""
     blob = world.models_dir / "blobs" / gguf_digest(world.weights).replace(":", "-")
     blob.write_bytes(b"GGUF, perhaps")
@@ -349,7 +349,7 @@ def test_quantizing_is_refused_where_the_server_cannot(world: World) -> None:
         ({"from": "base", "timeout": 0}, "value_invalid", "timeout"),
     ],
 )
-def test_bad_input_is_one_line(world: World, params: Params, code: str, text: str) -> None:
+def test_invalid_input_is_one_line(world: World, params: Params, code: str, text: str) -> None:
     for check in (True, False):
         result = world.run({"name": "made", **params}, check=check)
         assert result["failure"]["code"] == code
@@ -358,7 +358,7 @@ def test_bad_input_is_one_line(world: World, params: Params, code: str, text: st
     assert list(world.tags()) == ["base:latest"]
 
 
-def test_a_file_that_is_no_model_fails_with_the_servers_words(world: World, tmp_path: Path) -> None:
+def test_a_file_that_is_no_model_fails_with_the_error_of_the_server(world: World, tmp_path: Path) -> None:
     bad = tmp_path / "bad.gguf"
     bad.write_bytes(b"hello, I am no model at all, but long enough")
     result = world.run({"name": "made", "from": str(bad)})
@@ -384,7 +384,7 @@ def test_numbers_that_a_template_made_texts_are_numbers(world: World) -> None:
     assert not world.run(recipe, parameters=numbers)["changed"], "it is the same recipe"
 
 
-def test_a_host_without_a_server_gets_a_forecast(tmp_path: Path, run_module: t.Any) -> None:
+def test_changes_are_predicted_for_a_host_without_a_server(tmp_path: Path, run_module: t.Any) -> None:
     params = {
         "name": "made", "from": "base", "api_url": "http://127.0.0.1:1", "startup_timeout": 0,
         "models_dir": str(tmp_path / "models"), "state_dir": str(tmp_path / "state"),

@@ -89,7 +89,7 @@ def test_a_custom_model_follows_its_base(world: World) -> None:
     assert not world.run(models=models)["changed"]
 
 
-def test_a_custom_model_is_removed_and_forgotten(world: World) -> None:
+def test_a_custom_model_is_removed_with_its_record(world: World) -> None:
     recipe = {"name": "helper:1", "from": "a", "system": "Be brief."}
     assert not world.run(models=["a", recipe])["failed"]
     assert world.run(models=[{"name": "helper:1", "state": "absent"}])["changed"]
@@ -97,7 +97,7 @@ def test_a_custom_model_is_removed_and_forgotten(world: World) -> None:
     assert world.run(models=["a", recipe])["changed"]
 
 
-def test_one_bad_model_of_each_kind_does_not_affect_the_others(world: World) -> None:
+def test_one_invalid_model_of_each_kind_does_not_affect_the_others(world: World) -> None:
     models = [
         {"name": "custom:1", "files": [str(world.models_dir / "missing.gguf")]},
         {"name": "bundled:1", "source": str(world.models_dir / "missing.tar")},

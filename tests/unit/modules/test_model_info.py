@@ -39,7 +39,7 @@ def test_models_are_listed_with_what_is_known(run_module: t.Any, tmp_path: Path,
         assert run_module(model_info, {"api_url": server.url, "names": ["nope"]})["models"] == []
 
 
-def test_a_server_on_the_gpu_says_so(run_module: t.Any, tmp_path: Path) -> None:
+def test_a_server_on_the_gpu_is_reported(run_module: t.Any, tmp_path: Path) -> None:
     shutil.copytree(FIXTURES / "store-v1", tmp_path / "models")
     with standin.running("0.35.1", tmp_path / "models", {"STANDIN_GPU": "cuda:24564"}) as server:
         Client(server.url).generate({"model": "tiny"}, timeout=10)

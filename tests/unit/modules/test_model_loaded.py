@@ -107,7 +107,7 @@ def test_keep_alive_is_part_of_the_state(world: World) -> None:
 
 
 @pytest.mark.parametrize("text", ["", "-2", "soon", "1d", "1h 30m", "5 m", "nan", "1e3"])
-def test_a_bad_keep_alive_is_refused_in_one_line(world: World, text: str) -> None:
+def test_an_invalid_keep_alive_is_refused_in_one_line(world: World, text: str) -> None:
     result = world.run(name="a", keep_alive=text)
     assert result["failure"]["code"] == "value_invalid"
     assert "keep_alive" in result["msg"]
@@ -122,7 +122,7 @@ def test_keep_alive_is_read_as_the_server_reads_it(text: str, seconds: float) ->
     assert parse_keep_alive(text) == seconds
 
 
-def test_bad_options_are_refused(world: World) -> None:
+def test_invalid_options_are_refused(world: World) -> None:
     assert "state: unloaded" in world.run(name="a", keep_alive="0")["msg"]
     assert world.run(name="a", timeout=0)["failure"]["code"] == "value_invalid"
     assert world.run(name="b", models=["a"])["failed"]
@@ -141,7 +141,7 @@ def test_a_model_that_is_not_installed_fails_before_any_is_loaded(world: World) 
     assert predicted["warnings"]
 
 
-def test_a_model_that_cannot_be_loaded_says_why_and_what_was_done(world: World) -> None:
+def test_a_model_that_cannot_be_loaded_is_reported_with_reason_and_actions(world: World) -> None:
     result = world.run(models=["a", "bad"])
     assert result["failure"]["code"] == "load_failed"
     assert "bad:latest" in result["msg"]
@@ -150,7 +150,7 @@ def test_a_model_that_cannot_be_loaded_says_why_and_what_was_done(world: World) 
     assert result["changed"]
 
 
-def test_a_model_that_had_to_make_room_is_named(world: World) -> None:
+def test_an_evicted_model_is_named(world: World) -> None:
     result = world.run(models=["a", "b:1b", "embed"])
     assert result["failure"]["code"] == "model_evicted"
     assert len(result["failure"]["evicted"]) == 1
@@ -175,7 +175,7 @@ def test_models_of_the_same_weights_are_one_in_memory(world: World) -> None:
     assert not runs.look_after_load(parse("b:1b")).loaded
 
 
-def test_a_full_queue_is_told_as_such(tmp_path: Path, run_module: t.Any, version: str) -> None:
+def test_a_full_queue_is_reported_as_busy(tmp_path: Path, run_module: t.Any, version: str) -> None:
     models, gate = tmp_path / "models", tmp_path / "gate"
     fill(models, 2 if version >= "0.40" else 1)
     gate.touch()
@@ -205,7 +205,7 @@ def test_a_load_that_takes_too_long_is_a_failure(tmp_path: Path, run_module: t.A
     assert "no answer within 1 s" in result["msg"]
 
 
-def test_a_server_that_is_not_there_yet(run_module: t.Any) -> None:
+def test_a_server_that_does_not_listen_yet(run_module: t.Any) -> None:
     params = {"api_url": "http://127.0.0.1:1", "name": "a", "startup_timeout": 0}
     assert run_module(model_loaded, params)["failure"]["code"] == "server_unreachable"
     assert run_module(model_loaded, params, check=True)["changed"]
@@ -213,7 +213,7 @@ def test_a_server_that_is_not_there_yet(run_module: t.Any) -> None:
 
 
 @pytest.mark.parametrize("text", ["None", "yesterday", "2026-11-22T15:31:24"])
-def test_a_time_that_is_none_is_refused(text: str) -> None:
+def test_an_invalid_time_is_refused(text: str) -> None:
     with pytest.raises(OllamaError) as info:
         Residency.of({"expires_at": text})
     assert info.value.code == "response_invalid"

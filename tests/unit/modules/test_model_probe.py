@@ -87,7 +87,7 @@ def test_an_embedding_model_embeds(start: Start) -> None:
     assert world.ps() == {}
 
 
-def test_memory_is_left_as_it_was_or_as_asked(start: Start) -> None:
+def test_loaded_models_are_unchanged_or_as_requested(start: Start) -> None:
     world = start()
     world.client.generate({"model": "a", "keep_alive": -1}, timeout=5)
     assert world.run(name="a")["was_loaded"]
@@ -106,7 +106,7 @@ def _minute(text: str) -> int:
     return int(text[11:13]) * 60 + int(text[14:16])
 
 
-def test_a_gpu_is_there_or_missing(start: Start) -> None:
+def test_a_gpu_is_present_or_missing(start: Start) -> None:
     result = start(STANDIN_GPU="cuda:24564").run(name="a", require_gpu=True)
     assert (result["failed"], result["vram_share"]) == (False, 1.0)
     result = start().run(name="a", require_gpu=True)
@@ -164,7 +164,7 @@ def test_too_slow_is_a_failure(start: Start) -> None:
     assert world.ps() == {}
 
 
-def test_what_is_not_there_or_broken_is_told(start: Start) -> None:
+def test_missing_and_broken_parts_are_reported(start: Start) -> None:
     world = start()
     assert world.run(name="nope")["failure"]["code"] == "model_missing"
     result = world.run(name="bad")
@@ -203,7 +203,7 @@ def test_the_last_lines_of_a_journal_are_printable(tmp_path: Path, monkeypatch: 
         ({"response": "", "thinking": "Hmm"}, None),
     ],
 )
-def test_an_answer_is_looked_at(start: Start, monkeypatch: t.Any, answer: dict[str, t.Any], code: str | None) -> None:
+def test_a_response_is_examined(start: Start, monkeypatch: t.Any, answer: dict[str, t.Any], code: str | None) -> None:
     """Answers that the stand-in never gives; loading is still its own."""
     world = start()
     generate = Client.generate
@@ -218,7 +218,7 @@ def test_an_answer_is_looked_at(start: Start, monkeypatch: t.Any, answer: dict[s
 
 
 @pytest.mark.parametrize("vector", [[], [0.0, 0.0], [float("nan"), 1.0], ["x"]])
-def test_an_embedding_is_looked_at(start: Start, monkeypatch: t.Any, vector: list[t.Any]) -> None:
+def test_an_embedding_is_examined(start: Start, monkeypatch: t.Any, vector: list[t.Any]) -> None:
     world = start()
     embed = Client.embed
 
@@ -242,7 +242,7 @@ def test_an_embedding_is_looked_at(start: Start, monkeypatch: t.Any, vector: lis
         ({"name": "a", "api_url": "http://127.0.0.1:1", "startup_timeout": 0}, "server_unreachable"),
     ],
 )
-def test_bad_input_is_one_line(run_module: t.Any, params: dict[str, t.Any], code: str) -> None:
+def test_invalid_input_is_one_line(run_module: t.Any, params: dict[str, t.Any], code: str) -> None:
     result = run_module(model_probe, params)
     assert result["failure"]["code"] == code
     assert "\n" not in result["msg"]

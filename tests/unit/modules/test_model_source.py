@@ -88,7 +88,7 @@ def damage(blobs: Path) -> Path:
 
 
 @pytest.mark.parametrize("form", ["bundle", "bundle.tar"])
-def test_present_is_forecast_brought_and_then_nothing(world: World, form: str) -> None:
+def test_present_is_predicted_then_imported_then_unchanged(world: World, form: str) -> None:
     models = ["a", {"name": "kaido/b:q8", "aliases": ["default-chat"]}]
     predicted = world.run(form, models=models, check=True)
     assert predicted["changed"]
@@ -117,7 +117,7 @@ def test_only_the_named_model_is_brought(world: World) -> None:
     assert 90_000 not in sizes
 
 
-def test_without_the_bundle_nothing_has_to_be_brought(world: World) -> None:
+def test_without_the_bundle_nothing_is_imported(world: World) -> None:
     world.run(name="A:latest")
     kept = world.run("gone", name="a", digest=world.digests["a"])
     assert (kept["failed"], kept["changed"]) == (False, False), kept
@@ -146,7 +146,7 @@ def test_another_bundle_counts_for_latest_and_for_a_pin(world: World) -> None:
     assert world.tags() == {"a:latest": old}
 
 
-def test_damage_is_mended_and_only_that_is_copied(world: World) -> None:
+def test_only_damaged_files_are_repaired_and_copied(world: World) -> None:
     world.run(models=["a", "kaido/b:q8"])
     blob = damage(world.models_dir / "blobs")
     done = world.run(models=["a", "kaido/b:q8"])
@@ -157,7 +157,7 @@ def test_damage_is_mended_and_only_that_is_copied(world: World) -> None:
 
 @pytest.mark.parametrize("harm", ["bit", "gone"])
 @pytest.mark.parametrize("check", [True, False], ids=["check", "apply"])
-def test_a_bad_bundle_is_refused_before_anything_is_written(world: World, harm: str, check: bool) -> None:
+def test_an_invalid_bundle_is_refused_before_anything_is_written(world: World, harm: str, check: bool) -> None:
     """Though what is damaged is not even of the model that is wanted."""
     make_model(world.models_dir, "old", size=10_000, generation=2 if world.version >= "0.40" else 1)
     before = world.written()
@@ -193,20 +193,20 @@ def test_what_the_bundle_does_not_have(world: World) -> None:
     assert world.written() == []
 
 
-def test_the_wrong_store_is_noticed(world: World) -> None:
+def test_a_different_store_is_detected(world: World) -> None:
     """The server has another one: what it does not list was not brought to it."""
     (world.folder / "other").mkdir()
     failed = world.run(name="a", models_dir=str(world.folder / "other"))
     assert failed["failure"]["code"] == "store_mismatch"
 
 
-def test_a_full_disk_is_told_first(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_full_disk_is_reported_first(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Store, "free_bytes", lambda self: 10_000)
     assert world.run(name="a")["failure"]["code"] == "disk_full"
     assert world.written() == []
 
 
-def test_a_deadline_keeps_whole_blobs_only(world: World) -> None:
+def test_a_deadline_keeps_only_complete_blobs(world: World) -> None:
     failed = world.run(name="a", deadline=0.000001)
     assert failed["failure"]["code"] == "deadline_exceeded"
     assert world.tags() == {}
@@ -215,7 +215,7 @@ def test_a_deadline_keeps_whole_blobs_only(world: World) -> None:
     assert world.run(name="a")["changed"]
 
 
-def test_check_mode_on_a_bare_host(world: World) -> None:
+def test_check_mode_on_a_fresh_host(world: World) -> None:
     predicted = world.run(name="a", api_url="http://127.0.0.1:1", models_dir=str(world.folder / "none"), check=True)
     assert not predicted["failed"], predicted
     assert predicted["diff"]["after"] == {"a:latest": world.digests["a"]}
@@ -255,7 +255,7 @@ def test_a_list_is_pinned_by_either_digest(world: World) -> None:
     assert not world.run(name="m", state="latest")["changed"]
 
 
-def test_files_belong_to_whom_the_store_belongs(world: World) -> None:
+def test_files_belong_to_the_owner_of_the_store(world: World) -> None:
     assert os.geteuid() == 0, "run the tests as root: they need two user IDs"
     for folder in world.models_dir.parents:
         folder.chmod(folder.stat().st_mode | 0o011)

@@ -48,7 +48,7 @@ def damage(models_dir: Path) -> Path:
     return path
 
 
-def test_a_sound_store_needs_no_server(verify: Verify) -> None:
+def test_an_intact_store_needs_no_server(verify: Verify) -> None:
     result = verify()
     assert not result["failed"], result
     assert not result["changed"]
@@ -62,7 +62,7 @@ def test_check_mode_writes_nothing(verify: Verify, tmp_path: Path) -> None:
     assert not (tmp_path / "state").exists()
 
 
-def test_a_second_look_reads_nothing_unless_told(verify: Verify) -> None:
+def test_a_second_survey_reads_blobs_only_on_request(verify: Verify) -> None:
     verify()
     assert verify()["hashed_bytes"] == 0
     assert verify(mode="full")["hashed_bytes"] > 900_000
@@ -78,7 +78,7 @@ def test_damage_fails_and_is_named(verify: Verify, models_dir: Path) -> None:
     assert verify(fail_on=[])["damaged"] == result["damaged"]
 
 
-def test_only_the_named_models_are_looked_at(verify: Verify, models_dir: Path) -> None:
+def test_only_the_named_models_are_examined(verify: Verify, models_dir: Path) -> None:
     damage(models_dir)
     assert not verify(names=["kaido/tiny2:q8"])["failed"]
     assert verify(names=["tiny"])["failed"]
@@ -86,7 +86,7 @@ def test_only_the_named_models_are_looked_at(verify: Verify, models_dir: Path) -
     assert (result["failure"]["code"], "nope:latest" in result["msg"]) == ("model_missing", True)
 
 
-def test_leftovers_fail_when_asked(verify: Verify, models_dir: Path) -> None:
+def test_leftovers_fail_on_request(verify: Verify, models_dir: Path) -> None:
     (models_dir / "blobs" / "stray.txt").write_text("x")
     (models_dir / "blobs" / ("sha256-" + "1" * 64 + "-partial")).write_bytes(b"abc")
     result = verify()
@@ -115,7 +115,9 @@ def test_no_store_is_one_line(verify: Verify, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("part", ["weights", "manifest"])
-def test_repair_is_forecast_done_and_then_nothing(verify: Verify, models_dir: Path, part: str, tmp_path: Path) -> None:
+def test_repair_is_predicted_then_applied_then_unchanged(
+    verify: Verify, models_dir: Path, part: str, tmp_path: Path
+) -> None:
     version = "0.40.2" if (models_dir / "manifests-v2").exists() else "0.35.1"
     if part == "weights":
         damage(models_dir)

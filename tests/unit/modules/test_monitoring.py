@@ -197,7 +197,7 @@ def test_what_the_role_has_to_install_is_named_and_nothing_is_started(world: Wor
     assert world.run(state="absent")["package"] == "prometheus-node-exporter"
 
 
-def test_absent_removes_what_was_installed_and_nothing_else(world: World) -> None:
+def test_absent_removes_only_what_was_installed(world: World) -> None:
     (world.textfiles / "other.prom").write_text("")
     before = world.tree()
     assert not world.run(state="absent")["changed"]
@@ -278,6 +278,6 @@ def test_what_an_unprivileged_account_wrote_is_shown_within_bounds(world: World)
     assert all(line.isprintable() for line in [*result["damaged"], *result["warnings"]])
 
 
-def test_it_needs_root(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_module_requires_root(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(os, "geteuid", lambda: 1000)
     assert world.run()["failure"]["code"] == "root_required"

@@ -135,7 +135,7 @@ def refusal(wanted: HostRequest, host: HostFacts = BARE) -> OllamaError:
         ({"install_dir": "/opt/100%"}, "value_invalid", ["ollama_install_dir", "'/opt/100%'"]),
     ],
 )
-def test_a_wish_that_no_host_could_meet(changes: dict[str, Any], code: str, words: list[str]) -> None:
+def test_a_request_that_no_host_can_meet(changes: dict[str, Any], code: str, words: list[str]) -> None:
     error = refusal(replace(WANTED, **changes))
     assert error.code == code
     for word in words:
@@ -178,7 +178,7 @@ def test_what_was_refused_can_be_allowed() -> None:
         ),
     ],
 )
-def test_a_host_that_cannot_meet_it(host: HostFacts, code: str, words: list[str]) -> None:
+def test_an_unsuitable_host_is_refused(host: HostFacts, code: str, words: list[str]) -> None:
     error = refusal(WANTED, host)
     assert error.code == code
     for word in words:
@@ -233,7 +233,7 @@ def test_crossing_0_40_is_a_choice(version: str, current: str | None, store: str
 # The steps
 
 
-def test_a_bare_host_needs_everything() -> None:
+def test_a_fresh_host_needs_every_step() -> None:
     steps = examine(WANTED, BARE)
     assert list(steps) == ["packages", "release", "account", "directories", "unit", "environment", "service"]
     assert "OLLAMA_HOST, OLLAMA_MODELS, OLLAMA_NO_CLOUD" in steps["environment"]
@@ -273,7 +273,7 @@ def test_only_what_differs(wanted: dict[str, Any], host: dict[str, Any], steps: 
     assert list(examine(replace(WANTED, **wanted), replace(CONVERGED, **host))) == steps
 
 
-def test_secrets_are_compared_but_not_told() -> None:
+def test_secrets_are_compared_but_not_returned() -> None:
     wanted = replace(WANTED, environment={"HTTPS_PROXY": "http://me:hunter2@p:1"})
     steps = examine(wanted, CONVERGED)
     assert steps["environment"].endswith("differs in HTTPS_PROXY")
@@ -321,7 +321,7 @@ def root(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def test_a_replaced_library_of_the_server_is_seen(root: Path) -> None:
+def test_a_replaced_library_of_the_server_is_detected(root: Path) -> None:
     def seen() -> str | None:
         return host_facts.gather(WANTED, 11434, str(root), show()).service.replaced
 
@@ -343,7 +343,7 @@ def show(**properties: str) -> dict[str, str]:
     return {**values, **properties}
 
 
-def test_look(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_survey(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("time.time", lambda: NOW)
     monkeypatch.setattr("time.monotonic", lambda: 1000.0)
     host = host_facts.gather(WANTED, 11434, str(root), show(ExecMainStartTimestampMonotonic="997000000"))
@@ -369,7 +369,7 @@ def test_look(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     )
 
 
-def test_look_at_a_bare_host(tmp_path: Path) -> None:
+def test_survey_of_a_fresh_host(tmp_path: Path) -> None:
     (tmp_path / "proc").mkdir()
     host = host_facts.gather(replace(WANTED, user="nobody-here", group="nobody-here"), 11434, str(tmp_path), {})
     assert not host.has_systemd
@@ -435,7 +435,7 @@ def arguments(**params: Any) -> dict[str, Any]:
     return {"version": "0.35.1", "unit": UNIT, "models_dir": MODELS, "checksum": SUM, **params}
 
 
-def test_the_module_wants_root(run_module: RunModule, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_module_requires_root(run_module: RunModule, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("os.geteuid", lambda: 1000)
     result = run_module(preflight, arguments())
     assert result["failure"]["code"] == "root_required"
@@ -497,7 +497,7 @@ def test_the_archive_for_an_amd_gpu_is_chosen(
     assert bool(result["gpu"]) == (gpu != "off")
 
 
-def test_the_module_tells_what_it_could_go_back_to(run_module: RunModule, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_module_returns_releases_for_a_rollback(run_module: RunModule, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("os.geteuid", lambda: 0)
     monkeypatch.setattr(host_facts, "gather", lambda *_: CONVERGED)
     result = run_module(preflight, arguments(version="0.35.0"))
@@ -521,7 +521,7 @@ def test_the_module_tells_what_it_could_go_back_to(run_module: RunModule, monkey
         ({"MemoryMax": True}, "limit_invalid", ["True"]),
     ],
 )
-def test_limits_that_systemd_would_take_otherwise(limits: dict[str, Any], code: str, words: list[str]) -> None:
+def test_limits_that_systemd_interprets_differently(limits: dict[str, Any], code: str, words: list[str]) -> None:
     error = refusal(replace(WANTED, limits=limits))
     assert error.code == code
     for word in words:
@@ -561,7 +561,7 @@ def test_room_for_what_0_40_writes(free: float, refused: bool) -> None:
         assert list(examine(wanted, host)) == ["packages", "release", "backup", "service"]
 
 
-def test_the_largest_model_is_looked_for_only_to_cross_0_40(root: Path) -> None:
+def test_the_largest_model_is_determined_only_for_the_migration_to_0_40(root: Path) -> None:
     manifests = root / MODELS.lstrip("/") / "manifests/registry.ollama.ai/library/tiny"
     for tag, sizes in (("latest", [5, 6]), ("big", [100, 1])):
         (manifests / tag).write_text(json.dumps({"layers": [{"size": size} for size in sizes]}))
@@ -625,7 +625,7 @@ def test_what_was_fetched_once_counts() -> None:
     assert refusal(replace(wanted, fetch_checksum=False), CONVERGED).code == "checksum_unknown"
 
 
-def test_fetching_is_asked_for_and_told(run_module: RunModule, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_fetching_needs_permission_and_is_reported(run_module: RunModule, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("os.geteuid", lambda: 0)
     monkeypatch.setattr(host_facts, "gather", lambda *_: BARE)
     asked = []
@@ -668,7 +668,7 @@ FOREIGN = replace(
 )
 
 
-def test_the_vendors_installation_is_taken_over() -> None:
+def test_the_installation_of_the_vendor_is_adopted() -> None:
     steps = examine(WANTED, FOREIGN)
     assert list(steps) == ["packages", "release", "unit", "environment", "service"]
     assert "take over Ollama 0.34.4" in steps["release"]
@@ -682,7 +682,7 @@ def test_the_vendors_installation_is_taken_over() -> None:
     assert adoption.adoption(host_request.validate(WANTED), CONVERGED) is None
 
 
-def test_a_script_that_ran_again_is_taken_over_again() -> None:
+def test_a_repeated_run_of_the_install_script_is_adopted_again() -> None:
     again = replace(CONVERGED, unit=VENDORS, releases=replace(CONVERGED.releases, link="", vendor=VENDOR))
     again = replace(again, service=replace(again.service, environment={"OLLAMA_MODELS": MODELS}))
     assert list(examine(WANTED, replace(again, has_zstd=True))) == ["release", "unit", "service"]
@@ -721,7 +721,7 @@ def test_a_script_that_ran_again_is_taken_over_again() -> None:
         ({"service": ServerFacts(environment={"HOME": "/srv/o"})}, "store_foreign", ["/srv/o/.ollama/models"]),
     ],
 )
-def test_what_is_not_taken_over(changes: dict[str, Any], code: str, words: list[str]) -> None:
+def test_installations_that_are_not_adopted(changes: dict[str, Any], code: str, words: list[str]) -> None:
     error = refusal(WANTED, replace(FOREIGN, **changes))
     assert error.code == code
     for word in words:
@@ -777,7 +777,7 @@ def test_a_required_gpu_that_is_absent_is_refused_before_anything_is_downloaded(
         assert "ollama_gpu: required" in result["msg"]
 
 
-def test_what_systemd_says_of_the_old_server(root: Path, tmp_path: Path) -> None:
+def test_the_former_server_in_systemd(root: Path, tmp_path: Path) -> None:
     (tmp_path / "vendor.env").write_text("# theirs\nOLLAMA_MODELS='/data/m'\nexport=no\n")
     said = show(User="ollama", Environment='PATH=/usr/bin "OLLAMA_ORIGINS=a b"')
     said["EnvironmentFiles"] = "/vendor.env (ignore_errors=no)"

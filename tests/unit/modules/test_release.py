@@ -229,7 +229,7 @@ def test_first_release(host: Host) -> None:
     assert list((host.opt / "download").iterdir()) == []
 
 
-def test_a_second_run_changes_nothing_and_asks_nobody(host: Host) -> None:
+def test_a_second_run_changes_nothing_and_sends_no_request(host: Host) -> None:
     host.release("0.35.1")
     before, asked = host.tree(), len(host.site.ranges)
     result = host.release("0.35.1")
@@ -267,7 +267,7 @@ def test_the_release_in_use_until_now_is_the_last_to_go(host: Host) -> None:
     assert host.release("0.35.0")["kept"] == ["0.35.0", "0.35.1"]
 
 
-def test_without_activation_it_only_comes_onto_the_host(host: Host) -> None:
+def test_without_activation_a_release_is_only_unpacked(host: Host) -> None:
     host.release("0.34.4")
     result = host.release("0.35.1", activate=False)
     assert (result["changed"], result["version"], host.version()) == (True, "0.34.4", "0.34.4")
@@ -331,7 +331,7 @@ def test_a_download_from_a_directory_of_the_host(host: Host, tmp_path: Path) -> 
     assert (folder / name).read_bytes() == source.read_bytes() == ARCHIVES["0.35.1"]
 
 
-def test_a_download_that_stands_still_goes_on_in_the_next_run(host: Host) -> None:
+def test_a_stalled_download_is_resumed_by_the_next_run(host: Host) -> None:
     host.site.misbehave = [lambda *_: False, stall(1 << 20)]
     refuse(host, "connection_stalled", timeout=0.3, retries=1)
     asked = len(host.site.ranges)
@@ -343,7 +343,7 @@ def test_a_download_that_stands_still_goes_on_in_the_next_run(host: Host) -> Non
     assert host.version() == "0.35.1"
 
 
-def test_a_broken_connection_is_taken_up_where_it_broke(host: Host) -> None:
+def test_an_interrupted_download_is_resumed(host: Host) -> None:
     host.site.misbehave = [cut(1 << 20), status(503)]
     result = host.release("0.35.1")
     assert not result["failed"]
@@ -373,7 +373,7 @@ def test_the_beginning_of_another_file_costs_only_time(host: Host, rubbish: byte
     assert host.version() == "0.35.1"
 
 
-def test_an_archive_that_is_already_there_needs_no_site(host: Host) -> None:
+def test_an_existing_archive_needs_no_release_site(host: Host) -> None:
     part = host.opt / "download" / (checksum(ARCHIVES["0.35.1"]).replace(":", "-") + ".part")
     part.parent.mkdir(parents=True)
     part.write_bytes(ARCHIVES["0.35.1"])
@@ -381,7 +381,7 @@ def test_an_archive_that_is_already_there_needs_no_site(host: Host) -> None:
     assert (result["failed"], result["bytes_downloaded"]) == (False, 0)
 
 
-def test_too_little_space_is_told_before_downloading(host: Host, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_too_little_space_is_reported_before_downloading(host: Host, monkeypatch: pytest.MonkeyPatch) -> None:
     host.release("0.34.4")
     monkeypatch.setattr("shutil.disk_usage", lambda _path: Usage(free=1 << 20))
     result = refuse(host, "disk_full")
@@ -450,7 +450,7 @@ def serve(host: Host, data: bytes) -> dict[str, Any]:
         (archive("0.35.1", **{"pipe": link("pipe", "", tarfile.FIFOTYPE)}), "archive_invalid"),
     ],
 )
-def test_a_bad_archive_with_the_right_checksum(host: Host, data: bytes, code: str) -> None:
+def test_an_invalid_archive_with_the_correct_checksum(host: Host, data: bytes, code: str) -> None:
     refuse(host, code, **serve(host, data))
     assert list((host.opt / "download").iterdir()) == []
 
@@ -479,7 +479,7 @@ def test_links_inside_are_fine_and_modes_are_plain(host: Host) -> None:
 @pytest.mark.parametrize(
     ("version", "missing"), [("0.33.3", "lib/ollama/llama-quantize"), ("0.34.0", None), ("0.24.0", None)]
 )
-def test_what_is_whole_depends_on_the_version(tmp_path: Path, version: str, missing: str | None) -> None:
+def test_completeness_depends_on_the_version(tmp_path: Path, version: str, missing: str | None) -> None:
     for name, content in {"bin/ollama": program(version), "lib/ollama/llama-server": b"x"}.items():
         path = tmp_path / name
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -496,7 +496,7 @@ def test_what_is_whole_depends_on_the_version(tmp_path: Path, version: str, miss
 
 
 @pytest.mark.parametrize("foreign", ["file", "link"])
-def test_somebody_elses_program_stays(host: Host, foreign: str) -> None:
+def test_a_foreign_program_is_kept(host: Host, foreign: str) -> None:
     if foreign == "file":
         (host.bin / "ollama").write_text("theirs")
     else:
@@ -547,7 +547,7 @@ def test_two_runs_do_not_meet(host: Host) -> None:
         ({"retries": 0}, "value_invalid"),
     ],
 )
-def test_bad_options(host: Host, params: dict[str, Any], code: str) -> None:
+def test_invalid_options(host: Host, params: dict[str, Any], code: str) -> None:
     result = host.release("0.35.1", **params)
     assert result["failure"]["code"] == code
     assert repr(next(iter(params.values()))) in result["msg"]
@@ -601,7 +601,7 @@ def overlay(host: Host, members: dict[str, bytes | tarfile.TarInfo]) -> dict[str
     }
 
 
-def test_a_variant_lies_over_the_base(host: Host) -> None:
+def test_a_variant_is_unpacked_over_the_base(host: Host) -> None:
     params = overlay(host, {"lib/ollama/rocm_v7_2/libggml-hip.so": b"hip", "lib/ollama/padding": b"newer"})
     result = host.release("0.35.1", **params)
     assert not result["failed"], result
@@ -626,7 +626,7 @@ def test_a_variant_that_is_added_downloads_only_itself(host: Host) -> None:
     assert (host.opt / "current/lib/ollama/rocm_v7_2/libggml-hip.so").exists()
 
 
-def test_a_variant_that_is_dropped_is_gone(host: Host) -> None:
+def test_a_removed_variant_is_uninstalled(host: Host) -> None:
     host.release("0.35.1", **overlay(host, {"lib/ollama/rocm_v7_2/libggml-hip.so": b"hip"}))
     assert host.release("0.35.1")["changed"]
     assert not (host.opt / "current/lib/ollama/rocm_v7_2").exists()
@@ -640,7 +640,7 @@ def test_a_variant_that_is_dropped_is_gone(host: Host) -> None:
         ({"lib/ollama/libx.so/inside": b""}, "archive_invalid"),
     ],
 )
-def test_a_bad_variant_leaves_the_release_without_it(
+def test_an_invalid_variant_leaves_the_release_without_it(
     host: Host, members: dict[str, bytes | tarfile.TarInfo], code: str
 ) -> None:
     base = archive("0.35.1", **{"lib/ollama/libx.so": link("lib/ollama/libx.so", "padding")})
@@ -682,7 +682,7 @@ def test_a_kept_release_needs_no_checksum(host: Host) -> None:
     assert "0.34.4" in unknown["msg"]
 
 
-def test_an_archive_on_the_host_is_used_where_it_lies(host: Host) -> None:
+def test_an_archive_on_the_host_is_used_in_place(host: Host) -> None:
     there = host.root / "mnt" / "v0.35.1" / BASE
     there.parent.mkdir(parents=True)
     there.write_bytes(ARCHIVES["0.35.1"])
@@ -693,7 +693,7 @@ def test_an_archive_on_the_host_is_used_where_it_lies(host: Host) -> None:
 
 
 @pytest.mark.parametrize(("content", "code"), [(None, "release_missing"), (b"other", "checksum_mismatch")])
-def test_a_bad_archive_on_the_host(host: Host, content: bytes | None, code: str) -> None:
+def test_an_invalid_archive_on_the_host(host: Host, content: bytes | None, code: str) -> None:
     there = host.root / "mnt" / "v0.35.1" / BASE
     there.parent.mkdir(parents=True)
     if content is not None:
@@ -776,7 +776,7 @@ def test_the_vendors_install_becomes_a_kept_release(host: Host) -> None:
     assert (back["failed"], back["bytes_downloaded"], host.version()) == (False, 0, "0.34.4")
 
 
-def test_the_vendors_install_goes_where_one_release_is_kept(host: Host) -> None:
+def test_the_installation_of_the_vendor_is_removed_where_one_release_is_kept(host: Host) -> None:
     lib = vendor(host)
     result = host.release("0.35.1", keep=1)
     assert (result["removed"], result["kept"]) == (["0.34.4"], ["0.35.1"])
@@ -833,7 +833,7 @@ def test_stale_libraries_alone_go_too(host: Host) -> None:
     assert not lib.exists()
 
 
-def test_somebody_elses_libraries_stay(host: Host) -> None:
+def test_foreign_libraries_are_kept(host: Host) -> None:
     lib = host.root / "lib" / "ollama"
     lib.mkdir(parents=True)
     (lib / "notes.txt").write_text("mine")

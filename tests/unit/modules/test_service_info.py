@@ -65,7 +65,7 @@ def test_only_what_is_missing_is_to_be_done(host: ServiceState, steps: list[str]
     assert all(found.values())
 
 
-def test_a_file_of_others_that_is_newer_wants_a_reload(tmp_path: Path) -> None:
+def test_a_newer_copied_file_requires_a_reload(tmp_path: Path) -> None:
     (tmp_path / "tls.crt").write_text("renewed")
     host = survey(ServiceSpec(reads=[str(tmp_path / "tls.crt"), str(tmp_path / "none")]))
     assert list(host.changed) == [str(tmp_path / "tls.crt")]
@@ -105,9 +105,7 @@ def test_files_are_compared_by_content_and_mode(
     assert differing() == [str(path)]
 
 
-def test_what_must_not_be_there_is_found(
-    run_module: RunModule, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
+def test_unexpected_files_are_found(run_module: RunModule, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     (tmp_path / "link").symlink_to("nowhere")
     files = {str(tmp_path / name): {"content": None} for name in ("link", "never")}
     found = run_on(run_module, monkeypatch, files=json.dumps({str(tmp_path): {"content": None}, **files}))
@@ -115,7 +113,7 @@ def test_what_must_not_be_there_is_found(
     assert found["todo"] == ["files"]
 
 
-def test_a_port_in_use_is_refused_with_who_uses_it(run_module: RunModule, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_port_in_use_is_refused_with_its_process(run_module: RunModule, monkeypatch: pytest.MonkeyPatch) -> None:
     with socket.create_server(("127.0.0.1", 0)) as server:
         port = server.getsockname()[1]
         result = run_on(
@@ -128,7 +126,7 @@ def test_a_port_in_use_is_refused_with_who_uses_it(run_module: RunModule, monkey
     assert not elsewhere["failed"]
 
 
-def test_it_wants_root(run_module: RunModule, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_root_is_required(run_module: RunModule, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(os, "geteuid", lambda: 1000)
     assert run_module(service_info, {})["failure"]["code"] == "root_required"
 

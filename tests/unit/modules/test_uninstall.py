@@ -148,7 +148,7 @@ def test_models_stay_and_belong_to_root(host: Host) -> None:
     assert (again.steps, list(kept)) == ({}, [MODELS])
 
 
-def test_all_of_it_goes_when_that_is_asked(host: Host) -> None:
+def test_everything_is_removed_on_request(host: Host) -> None:
     plan, kept = host.uninstall(remove_models=True)
     assert "models" in plan.steps
     assert (host.files(), kept) == ([], {})
@@ -176,7 +176,7 @@ def test_models_can_go_later(host: Host) -> None:
     assert host.files() == []
 
 
-def test_what_others_put_there_stays(host: Host) -> None:
+def test_files_of_others_are_kept(host: Host) -> None:
     theirs = {
         "/etc/ollama/notes": "",
         "/opt/ollama/tools/x": "",
@@ -221,7 +221,7 @@ def test_a_link_in_the_store_is_removed_and_not_followed(host: Host) -> None:
         ("root", "x", 0, 0, "", HOME, "/bin/false"),
     ],
 )
-def test_an_account_that_is_somebodys_stays(host: Host, account: tuple[Any, ...]) -> None:
+def test_a_login_account_is_kept(host: Host, account: tuple[Any, ...]) -> None:
     as_owner(host)
     host.user = pwd.struct_passwd(account)
     plan, kept = host.uninstall()
@@ -230,7 +230,7 @@ def test_an_account_that_is_somebodys_stays(host: Host, account: tuple[Any, ...]
     assert owners(host) == {997}
 
 
-def test_the_vendors_account_goes(host: Host) -> None:
+def test_the_account_of_the_vendor_is_removed(host: Host) -> None:
     host.user = pwd.struct_passwd(("ollama", "x", 997, 997, "", HOME, "/bin/false"))
     assert "user" in host.uninstall()[0].steps
 
@@ -241,7 +241,7 @@ def test_a_group_that_is_needed_stays(host: Host, monkeypatch: pytest.MonkeyPatc
     assert kept["group ollama"] == "it is another account's main group"
 
 
-def test_an_installation_that_is_not_ours_is_left_alone(host: Host) -> None:
+def test_a_foreign_installation_is_not_changed(host: Host) -> None:
     host.write({"/etc/systemd/system/ollama.service": "[Unit]\nDescription=Ollama Service\n"})
     with pytest.raises(OllamaError) as caught:
         host.uninstall()
@@ -249,7 +249,7 @@ def test_an_installation_that_is_not_ours_is_left_alone(host: Host) -> None:
     assert host.commands == []
 
 
-def test_a_program_that_is_not_ours_is_left_alone(host: Host) -> None:
+def test_a_foreign_program_is_not_changed(host: Host) -> None:
     (host.root / "usr/local/bin/ollama").unlink()
     host.write({"/usr/local/bin/ollama": "theirs"})
     plan, kept = host.uninstall()
@@ -257,7 +257,7 @@ def test_a_program_that_is_not_ours_is_left_alone(host: Host) -> None:
     assert "/usr/local/bin/ollama" in kept
 
 
-def test_a_bare_host_has_nothing_to_remove(host: Host, tmp_path: Path) -> None:
+def test_a_fresh_host_has_nothing_to_remove(host: Host, tmp_path: Path) -> None:
     host.root, host.user, host.group, host.active = tmp_path / "bare", None, None, False
     host.root.mkdir()
     plan, kept = host.uninstall(remove_models=True)
@@ -300,7 +300,7 @@ OTHERS = {
 }
 
 
-def test_every_service_of_this_collection_goes_with_its_secrets(host: Host) -> None:
+def test_every_service_of_this_collection_is_removed_with_its_secrets(host: Host) -> None:
     host.write(OTHERS)
     host.others = {"ollama-forwarder": FORWARDER}
     plan, kept = host.uninstall(remove_models=True)
@@ -312,7 +312,7 @@ def test_every_service_of_this_collection_goes_with_its_secrets(host: Host) -> N
     assert host.uninstall(remove_models=True)[0].steps == {}
 
 
-def test_the_authority_of_a_gateway_that_was_turned_off_goes(host: Host) -> None:
+def test_the_authority_of_a_disabled_gateway_is_removed(host: Host) -> None:
     host.write({"/etc/ollama-gateway/ca.key": "key", "/etc/ollama-gateway/ca.crt": ""})
     host.uninstall(remove_models=True)
     assert host.files() == []

@@ -85,7 +85,9 @@ def test_hosts_that_fail_or_do_not_answer_have_their_row(tmp_path: Path, play: t
         ("lock", ["-e", "ollama_lock_only_new=maybe"], "ollama_lock_only_new: invalid value 'maybe'; expected true or"),
     ],
 )
-def test_mistakes_end_before_a_host_is_contacted(playbook: str, arguments: list[str], text: str, play: t.Any) -> None:
+def test_invalid_input_is_reported_before_a_host_is_contacted(
+    playbook: str, arguments: list[str], text: str, play: t.Any
+) -> None:
     done = play(playbook, *arguments)
     assert done.status != 0
     assert text in " ".join((done.output).split())

@@ -21,7 +21,7 @@ FILES = [
 
 
 @pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(ROOT)))
-def test_nothing_is_staged_where_everybody_can_write(path: Path) -> None:
+def test_staging_uses_no_world_writable_directory(path: Path) -> None:
     assert not re.findall(r"(?:/var/tmp|/tmp|/dev/shm|/run/lock)/\w+", path.read_text())
 
 

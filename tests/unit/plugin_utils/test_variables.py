@@ -45,7 +45,7 @@ def test_misspelt_variables_are_named_with_the_similar_one(name: str, similar: s
     assert info.value.message == f"{name}: unknown variable of host b{suggestion}"
 
 
-def test_what_is_not_ours_is_not_refused() -> None:
+def test_foreign_variables_are_not_refused() -> None:
     own = ["my_ollama_thing", "ansible_host", "ollama", "ollama_backup_dir", "ollama__preflight", "ollama_gateway__x"]
     check_names({"a": own}, ["ollama_backup_dir"])
     check_names({"a": known_variables() | RESULTS})
@@ -111,7 +111,7 @@ BAD: list[tuple[str, dict[str, t.Any], str]] = [
 
 
 @pytest.mark.parametrize(("playbook", "values", "text"), BAD)
-def test_bad_values_are_one_line(playbook: str, values: dict[str, t.Any], text: str) -> None:
+def test_invalid_values_are_one_line(playbook: str, values: dict[str, t.Any], text: str) -> None:
     with pytest.raises(OllamaError) as info:
         check_values(playbook, values)
     assert info.value.code == "value_invalid"
@@ -119,7 +119,7 @@ def test_bad_values_are_one_line(playbook: str, values: dict[str, t.Any], text: 
     assert "\n" not in info.value.message
 
 
-def test_good_values_pass() -> None:
+def test_valid_values_pass() -> None:
     check_values("export", {"ollama_bundle": "/media/llm.tar", "ollama_bundle_models": ["a"]})
     check_values("export", {"ollama_bundle": "/media/llm.tar", "ollama_bundle_release": "no"})
     check_values("report", {"ollama_benchmark_dir": ""})

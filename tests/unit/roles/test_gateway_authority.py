@@ -121,7 +121,7 @@ def test_a_gateway_that_is_down_removes_nothing_from_the_others(fleet: Fleet) ->
     assert fleet.authorities("gpu3") == before
 
 
-def test_a_lost_authority_is_told_and_replaced_only_when_asked(fleet: Fleet) -> None:
+def test_a_damaged_authority_is_reported_and_replaced_only_on_request(fleet: Fleet) -> None:
     before = fleet.authorities("gpu2")
     fleet.file("gpu2", "ca.key").unlink()
     code, output = fleet.converge("gpu2", "gpu3")

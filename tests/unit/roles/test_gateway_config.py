@@ -385,7 +385,7 @@ def test_internal_locations_are_no_routes(alone: Gateway, path: str) -> None:
 
 @nginx
 @pytest.mark.parametrize("fleet", [False, pytest.param(True, marks=haproxy)])
-def test_a_server_that_is_gone_is_a_refusal_in_json(fleet: bool) -> None:
+def test_a_stopped_server_results_in_an_error_in_json(fleet: bool) -> None:
     with running(fleet=fleet, ollama_gateway_rate=0, ollama_gateway_queue_timeout=1) as gateway:
         gateway.server.shutdown()
         gateway.server.server_close()
@@ -405,7 +405,7 @@ def test_a_server_that_is_gone_is_a_refusal_in_json(fleet: bool) -> None:
 @pytest.mark.parametrize(
     "path", ["/", "/nothing", "/answers", "/metrics", "/v1", "/api/pull", "/healthz/", "/healthz?x"]
 )
-def test_without_a_token_nothing_is_told_about_routes(alone: Gateway, path: str) -> None:
+def test_without_a_token_routes_are_not_disclosed(alone: Gateway, path: str) -> None:
     for token in ("", "x" * 30):
         assert status(alone.ask(f"GET {path}", token=token)) == 401
 
@@ -582,7 +582,7 @@ def test_the_model_of_a_body_of_any_size_is_found(shared: Gateway, size: int) ->
     assert "library/tiny inference-models-1/hecate" in shared.balancer_log()[len(before) :]
 
 
-def test_the_secret_of_the_gateways_is_the_same_on_all_and_for_nobody_else(tmp_path: Path) -> None:
+def test_only_gateways_share_their_secret(tmp_path: Path) -> None:
     def secret(name: str, **variables: t.Any) -> tuple[str, str]:
         folder = tmp_path / name
         folder.mkdir()

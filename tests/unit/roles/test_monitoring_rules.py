@@ -116,7 +116,7 @@ def test_each_metric_is_on_the_dashboard_or_in_a_rule() -> None:
     assert hidden <= {"gpus", "blob_bytes", "loaded_model_vram_bytes", "partial_downloads", "orphan_files"}
 
 
-def test_the_dashboard_needs_no_plugin_and_asks_the_chosen_hosts_only() -> None:
+def test_the_dashboard_needs_no_plugin_and_queries_only_selected_hosts() -> None:
     assert {panel["type"] for panel in DASHBOARD["panels"]} <= STANDARD
     assert not [panel["title"] for panel in PANELS for target in panel["targets"] if "$instance" not in target["expr"]]
     assert len({panel["id"] for panel in DASHBOARD["panels"]}) == len(DASHBOARD["panels"])

@@ -113,7 +113,7 @@ def test_the_gateway_needs_a_token_and_the_token_is_not_shown(play: Play) -> Non
         ({"ollama_benchmark_dir": "/dev/null/x"}, "results_dir: cannot write /dev/null/x/dev1/"),
     ],
 )
-def test_bad_values_are_named(play: Play, variables: dict[str, t.Any], message: str) -> None:
+def test_invalid_values_are_named(play: Play, variables: dict[str, t.Any], message: str) -> None:
     status, output = play(**variables)
     assert status == 2
     assert message in output

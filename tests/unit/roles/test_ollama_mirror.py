@@ -55,7 +55,7 @@ def evaluate(folder: Path, inventory: dict[str, t.Any], play: list[t.Any], varia
         ({"ollama_mirror_url": "https://models.lan", "ansible_host": "192.0.2.1"}, "https://models.lan"),
     ],
 )
-def test_a_mirror_is_found_and_asks_no_mirror_itself(tmp_path: Path, hecate: dict[str, t.Any], url: str) -> None:
+def test_a_mirror_is_found_and_uses_no_mirror_itself(tmp_path: Path, hecate: dict[str, t.Any], url: str) -> None:
     found = mirrors_of(tmp_path, {"hecate": {"ollama_mirror_enabled": True, **hecate}, "dev1": None})
     assert found == {"hecate": ["http://declared:1"], "dev1": [url, "http://declared:1"]}
 

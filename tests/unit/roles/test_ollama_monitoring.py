@@ -168,7 +168,7 @@ BAD = [
 
 
 @pytest.mark.parametrize("bad", BAD, ids=["first", "second"])
-def test_bad_values_are_named_with_their_variables(tmp_path: Path, bad: dict[str, tuple[object, str]]) -> None:
+def test_invalid_values_are_named_with_their_variables(tmp_path: Path, bad: dict[str, tuple[object, str]]) -> None:
     errors = evaluate(tmp_path, {f"ollama_monitoring_{name}": value for name, (value, _text) in bad.items()})
     found = {error.split(":")[0]: error for error in errors["validation_errors"]}
     assert set(found) == {f"ollama_monitoring_{name}" for name in bad}

@@ -83,7 +83,7 @@ def test_run_parts_refuses_to_run_nothing(tmp_path: Path) -> None:
         ("def test_x(): assert False", pytest.ExitCode.TESTS_FAILED),
     ],
 )
-def test_pytest_fails_a_run_that_tried_nothing(tmp_path: Path, body: str, status: pytest.ExitCode) -> None:
+def test_pytest_fails_a_run_without_executed_tests(tmp_path: Path, body: str, status: pytest.ExitCode) -> None:
     (tmp_path / "test_x.py").write_text(body)
     command = [sys.executable, "-m", "pytest", "-p", "tests.conftest", "-c", os.devnull, "--rootdir", str(tmp_path)]
     done = subprocess.run(

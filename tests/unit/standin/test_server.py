@@ -62,7 +62,7 @@ def test_keep_alive(text: str, seconds: float | None) -> None:
 
 
 @pytest.mark.parametrize("origins", ["example.com", "http://a, http://b"])
-def test_a_bad_origin_is_a_panic(origins: str) -> None:
+def test_an_invalid_origin_is_a_panic(origins: str) -> None:
     with pytest.raises(settings.Panic, match="bad origin"):
         _settings(OLLAMA_ORIGINS=origins)
 
@@ -308,7 +308,7 @@ def test_a_busy_port_is_fatal(program: Program) -> None:
     assert found.stderr.endswith(f"Error: listen tcp {program.address}: bind: address already in use\n")
 
 
-def test_a_bad_origin_is_fatal(program: Program) -> None:
+def test_an_invalid_origin_is_fatal(program: Program) -> None:
     program.env["OLLAMA_ORIGINS"] = "example.com"
     try:
         assert program.run("serve").returncode == 2

@@ -63,7 +63,7 @@ def test_a_sample_has_the_servers_counts_and_the_token_is_sent(server: Server) -
 
 
 @pytest.mark.parametrize("body", RAW, ids=range(len(RAW)))
-def test_no_answer_is_a_sample_unless_it_is_complete(server: Server, body: bytes) -> None:
+def test_an_incomplete_response_is_no_sample(server: Server, body: bytes) -> None:
     for send in (server.generate, server.embed):
         with pytest.raises(OllamaError) as caught:
             send(body)

@@ -247,7 +247,9 @@ def test_no_name_of_a_host_leads_out_of_the_directory(tmp_path: Path, host: str)
         {"schema": True},
     ],
 )
-def test_no_result_of_a_host_is_written_elsewhere_or_in_another_form(tmp_path: Path, change: dict[str, t.Any]) -> None:
+def test_no_result_of_a_host_is_written_outside_of_its_directory_or_in_another_form(
+    tmp_path: Path, change: dict[str, t.Any]
+) -> None:
     """A host chooses what its module returns, and the controller reads group_vars/all/*.json as variables."""
     with pytest.raises(OllamaError) as caught:
         history.keep(str(tmp_path / "inventory/benchmarks"), "dev1", document(**change), 20)

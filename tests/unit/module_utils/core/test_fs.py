@@ -31,7 +31,7 @@ def test_what_exists(tmp_path: Path) -> None:
     assert fs.read_link(str(tmp_path / "a")) == "b"
 
 
-def test_unreadable_is_an_error_only_where_it_matters(tmp_path: Path) -> None:
+def test_an_unreadable_file_is_an_error_only_where_it_is_needed(tmp_path: Path) -> None:
     with pytest.raises(IsADirectoryError):
         fs.read_text(str(tmp_path))
     assert fs.readable_text(str(tmp_path)) == ""
@@ -77,7 +77,7 @@ def test_remove_follows_no_link(tmp_path: Path) -> None:
     assert os.listdir(tmp_path) == []
 
 
-def test_sha256_is_of_the_whole_file(tmp_path: Path) -> None:
+def test_sha256_is_of_the_complete_file(tmp_path: Path) -> None:
     content = b"x" * (fs.CHUNK + 1)
     path = tmp_path / "file"
     path.write_bytes(content)

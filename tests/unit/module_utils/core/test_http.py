@@ -69,7 +69,7 @@ def test_a_status_is_data(raw: Serve) -> None:
     assert (answer.status, answer.text(), answer.headers["x-a"]) == (503, "full", "b")
 
 
-def test_nobody_there() -> None:
+def test_connection_refused() -> None:
     assert code_of("http://127.0.0.1:1/") == "server_unreachable"
 
 
@@ -87,7 +87,7 @@ def test_silence_inside_the_answer(raw: Serve) -> None:
     )
 
 
-def test_a_cut_body(raw: Serve) -> None:
+def test_a_truncated_body(raw: Serve) -> None:
     assert code_of(raw(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nab")) == "connection_lost"
 
 
@@ -106,7 +106,7 @@ def test_an_endless_answer_does_not_fill_the_memory(raw: Serve) -> None:
     assert code_of(url, read_limit=1000) == "response_invalid"
 
 
-def test_this_hosts_server_leads_nowhere_else(raw: Serve) -> None:
+def test_the_server_of_this_host_redirects_to_no_other(raw: Serve) -> None:
     target = raw(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nhi")
     url = raw(f"HTTP/1.1 302 Found\r\nLocation: {target}/\r\nContent-Length: 0\r\n\r\n".encode())
     assert request("GET", url, follow=False).status == 302
@@ -310,7 +310,7 @@ def redirect(location: str) -> t.Callable[[socket.socket, threading.Event], None
         "gopher://x",
     ],
 )
-def test_a_redirect_elsewhere_is_refused(peer: t.Any, location: str) -> None:
+def test_a_redirect_to_another_host_is_refused(peer: t.Any, location: str) -> None:
     assert code_of(peer(redirect(location))) == "redirect_refused"
 
 
@@ -329,7 +329,7 @@ def test_a_redirect_elsewhere_is_refused(peer: t.Any, location: str) -> None:
         ("http://mirror.lan/a", "http://mirror.lan:81/a", False),
     ],
 )
-def test_where_a_redirect_may_lead(here: str, location: str, there: bool) -> None:
+def test_permitted_redirects(here: str, location: str, there: bool) -> None:
     refused = contextlib.nullcontext() if there else pytest.raises(OllamaError, match="leads to")
     with refused:
         assert http._redirect(urlsplit(here), location).hostname
@@ -339,7 +339,7 @@ def test_a_redirect_to_itself_ends(peer: t.Any) -> None:
     assert code_of(peer(redirect("/again"))) == "redirect_refused"
 
 
-def test_every_hop_has_to_be_tls_where_that_is_asked(peer: t.Any) -> None:
+def test_every_hop_has_to_be_tls_on_request(peer: t.Any) -> None:
     assert code_of(peer(redirect("/")), tls_only=True) == "redirect_refused"
 
 

@@ -61,7 +61,7 @@ def test_a_name_is_read_and_shown_as_ollama_does(text: str, shown: str) -> None:
         "x:LOCAL",
     ],
 )
-def test_what_is_no_name_is_refused_in_one_line(text: object) -> None:
+def test_an_invalid_name_is_refused_in_one_line(text: object) -> None:
     with pytest.raises(OllamaError) as caught:
         parse(text, what="models[3].name")
     assert caught.value.code == "name_invalid"

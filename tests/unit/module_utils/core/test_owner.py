@@ -29,7 +29,7 @@ def _tree(public_path: Path) -> Path:
     return public_path
 
 
-def test_a_link_leads_only_where_its_owner_could_go(tree: Path) -> None:
+def test_a_link_reaches_only_what_its_owner_can_access(tree: Path) -> None:
     secret = tree / "secret"
     secret.write_text("root's")
     secret.chmod(0o600)
@@ -87,7 +87,7 @@ def test_the_identity_is_restored_where_it_cannot_be_assumed(monkeypatch: pytest
 
 
 @pytest.mark.parametrize("planted", ["directory", "child", "parent", "link", "linked child"])
-def test_whoever_controls_a_directory_is_its_owner(tree: Path, planted: str) -> None:
+def test_the_account_that_controls_a_directory_is_its_owner(tree: Path, planted: str) -> None:
     store = tree / "srv" / "home" / "models"
     (store / "blobs").mkdir(parents=True)
     path = store

@@ -81,7 +81,7 @@ def test_no_proxy_is_read_as_go_reads_it(host: str, port: int, no_proxy: str, di
         ("https://a.lan", {"ALL_PROXY": PROXY}, None),
     ],
 )
-def test_a_proxy_is_chosen_as_go_chooses_it(url: str, environment: dict[str, str], proxy: str | None) -> None:
+def test_a_proxy_is_selected_as_by_go(url: str, environment: dict[str, str], proxy: str | None) -> None:
     found = proxy_for(urlsplit(url), environment)
     assert (found.netloc if found else None) == proxy
 
@@ -89,7 +89,7 @@ def test_a_proxy_is_chosen_as_go_chooses_it(url: str, environment: dict[str, str
 @pytest.mark.parametrize(
     "value", ["socks5://proxy.lan:1080", "https://proxy.lan", "http://", "http://[::1", "http://a:0"]
 )
-def test_a_proxy_that_cannot_be_used_is_told(value: str) -> None:
+def test_an_unusable_proxy_is_reported(value: str) -> None:
     with pytest.raises(OllamaError, match="HTTPS_PROXY") as caught:
         proxy_for(urlsplit("https://a.lan"), {"HTTPS_PROXY": value})
     assert caught.value.code == "url_invalid"
@@ -104,7 +104,7 @@ def test_a_proxy_that_cannot_be_used_is_told(value: str) -> None:
         ({"https_proxy": "http://[::1"}, "url_invalid"),
     ],
 )
-def test_a_variable_that_is_none_is_refused(values: dict[str, t.Any], code: str) -> None:
+def test_an_invalid_variable_is_refused(values: dict[str, t.Any], code: str) -> None:
     with pytest.raises(OllamaError) as caught:
         parse_environment(values, what="registry_environment")
     assert caught.value.code == code
@@ -230,7 +230,7 @@ def test_a_proxy_that_refuses_is_named_without_its_password(server: tuple[str, i
     assert "wrong" not in str(caught.value.to_fail_json())
 
 
-def test_a_proxy_that_is_away_is_named() -> None:
+def test_an_unreachable_proxy_is_named() -> None:
     with pytest.raises(OllamaError, match=r"cannot reach the proxy 127\.0\.0\.1:1 for https://registry\.example"):
         request("GET", URL, environment={"HTTPS_PROXY": "127.0.0.1:1"}, timeout=10)
 

@@ -46,7 +46,7 @@ def check(root: Path, wanted: str, *lines: str) -> None:
         ("127.0.0.1:11434", [line(LOOPBACK, PORT, 0), line(ANY, 22, 0)]),
     ],
 )
-def test_as_asked(tmp_path: Path, wanted: str, lines: list[str]) -> None:
+def test_as_requested(tmp_path: Path, wanted: str, lines: list[str]) -> None:
     check(tmp_path, wanted, *lines)
 
 
@@ -62,7 +62,7 @@ def test_as_asked(tmp_path: Path, wanted: str, lines: list[str]) -> None:
         ("127.0.0.1:11434", [line(LOOPBACK, 11435)], "nowhere"),
     ],
 )
-def test_elsewhere(tmp_path: Path, wanted: str, lines: list[str], found: str) -> None:
+def test_another_module_is_not_affected(tmp_path: Path, wanted: str, lines: list[str], found: str) -> None:
     with pytest.raises(OllamaError) as caught:
         check(tmp_path, wanted, *lines)
     assert caught.value.code == "address_mismatch"

@@ -95,7 +95,7 @@ def test_controls_become_visible() -> None:
         lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner) | st.tuples(inner),
     )
 )
-def test_a_result_is_json_of_whole_characters(value: t.Any) -> None:
+def test_a_result_is_json_of_complete_characters(value: t.Any) -> None:
     json.dumps(text_module.clean(value), ensure_ascii=False).encode()
 
 
@@ -145,7 +145,7 @@ def test_every_exception_is_one_line_with_a_code(exc: Exception, code: str) -> N
     text.encode()
 
 
-def test_a_traceback_is_only_for_those_who_asked() -> None:
+def test_a_traceback_is_returned_only_at_high_verbosity() -> None:
     shown = Module(verbosity=3).finish(raising(KeyError("x")))
     assert "Traceback" in shown["exception"]
     assert "Traceback" not in shown["msg"]

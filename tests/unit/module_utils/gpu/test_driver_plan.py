@@ -528,7 +528,7 @@ def files(target: Target, **asked: t.Any) -> dict[str, str]:
     return {file.path: file.content for file in plan(Request(**asked), target).files}
 
 
-def test_debians_components_are_added_beside_the_hosts_own_entries() -> None:
+def test_debian_components_are_added_beside_the_entries_of_the_host() -> None:
     content = files(on(DEBIAN13, RTX4090))[driver_files.APT_SOURCES]
     first, second = content.split("\n\n")
     assert first.splitlines()[1:] == [
@@ -574,7 +574,7 @@ def test_rpm_systems_pin_the_branch_by_stream_or_by_file() -> None:
     assert "includepkgs=*-580.* *:580.*\n" in files(on(FEDORA42, RTX4090))[driver_files.YUM_REPOSITORY]
 
 
-def test_debians_own_packages_blacklist_nouveau() -> None:
+def test_packages_of_debian_blacklist_nouveau() -> None:
     assert driver_files.NOUVEAU not in files(on(DEBIAN13, RTX4090))
 
 

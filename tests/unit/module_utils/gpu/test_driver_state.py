@@ -285,7 +285,7 @@ def test_both_formats_of_apts_sources_are_parsed(tmp_path: Path) -> None:
     ]
 
 
-def test_a_key_with_another_fingerprint_is_a_step(look: Look, root: Path) -> None:
+def test_a_key_with_another_fingerprint_is_replaced(look: Look, root: Path) -> None:
     plan = look(source="nvidia", key_fingerprint=FINGERPRINT)
     assert plan["todo"][0] == "key"
     path = root / plan["key"]["path"].lstrip("/")

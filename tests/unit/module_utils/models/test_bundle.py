@@ -69,7 +69,7 @@ def world(tmp_path: Path, run_module: RunModule) -> World:
 
 
 @pytest.mark.parametrize("dest", ["bundle", "bundle.tar"])
-def test_there_and_back(world: World, dest: str) -> None:
+def test_drain_and_enable_again(world: World, dest: str) -> None:
     made = world.export_to(dest)
     assert made["changed"]
     assert made["models"] == {"tiny:latest": TINY, "kaido/tiny2:q8": Q8}
@@ -89,7 +89,7 @@ def test_there_and_back(world: World, dest: str) -> None:
 
 
 @pytest.mark.parametrize("dest", ["bundle", "bundle.tar"])
-def test_exporting_twice_is_nothing(world: World, dest: str) -> None:
+def test_exporting_is_idempotent(world: World, dest: str) -> None:
     first = world.export_to(dest, check=True)
     assert first["changed"]
     assert not (world.folder / dest).exists()
@@ -162,7 +162,7 @@ def test_a_pin_to_a_list_holds_after_the_import(world: World, tmp_path: Path, ve
 
 
 @pytest.mark.parametrize("newer", [False, True], ids=["older", "newer"])
-def test_a_converted_model_travels_with_its_original(world: World, tmp_path: Path, newer: bool) -> None:
+def test_a_converted_model_is_exported_with_its_original(world: World, tmp_path: Path, newer: bool) -> None:
     """A server of 0.40 has made a list of it: the registry's digest, which pins have, is the original's."""
     original = "sha256:" + make_model(tmp_path / "new", "m", size=40_000, seed=1, generation=2)
     make_model(tmp_path / "new", "converted", size=40_100, seed=2, generation=2, runner="llamacpp")
@@ -217,7 +217,7 @@ def test_a_list_with_something_missing_is_refused(world: World, tmp_path: Path, 
 
 
 @pytest.mark.parametrize("version", ["0.35.1", "0.40.2"])
-def test_a_running_server_sees_them(world: World, version: str) -> None:
+def test_a_running_server_lists_them(world: World, version: str) -> None:
     world.export_to("bundle.tar")
     with standin.running(version, str(world.there)) as server:
         client = Client(server.url)
@@ -231,7 +231,7 @@ def test_a_running_server_sees_them(world: World, version: str) -> None:
         assert answer["response"]
 
 
-def test_damage_in_the_store_is_mended_from_the_bundle(world: World) -> None:
+def test_damage_in_the_store_is_repaired_from_the_bundle(world: World) -> None:
     world.export_to("bundle")
     world.import_from("bundle")
     blob = max((world.there / "blobs").iterdir(), key=lambda path: path.stat().st_size)
@@ -320,7 +320,7 @@ HARM: dict[str, tuple[t.Callable[[Path], t.Any], str, str]] = {
 
 @pytest.mark.parametrize("as_tar", [False, True], ids=["directory", "tar"])
 @pytest.mark.parametrize("harm", HARM, ids=lambda name: name.replace(" ", "_"))
-def test_a_bad_bundle_is_refused_before_anything_is_written(world: World, harm: str, as_tar: bool) -> None:
+def test_an_invalid_bundle_is_refused_before_anything_is_written(world: World, harm: str, as_tar: bool) -> None:
     change, code, words = HARM[harm]
     pin = world.export_to("bundle")["checksum"] if harm == "a manifest is another" else None
     if pin is None:
@@ -339,7 +339,7 @@ def test_a_bad_bundle_is_refused_before_anything_is_written(world: World, harm: 
     assert world.written() == []
 
 
-def test_a_tar_that_climbs_out(world: World) -> None:
+def test_a_tar_with_paths_outside_of_the_target(world: World) -> None:
     with tarfile.open(world.folder / "bad.tar", "w") as tar:
         (world.folder / "x").write_text("x")
         tar.add(world.folder / "x", "../../evil")
@@ -351,7 +351,7 @@ def test_a_tar_that_climbs_out(world: World) -> None:
     assert world.written() == []
 
 
-def test_a_cut_tar(world: World) -> None:
+def test_a_truncated_tar(world: World) -> None:
     world.export_to("bundle.tar")
     os.truncate(world.folder / "bundle.tar", 600_000)
     failed = world.import_from("bundle.tar")
@@ -412,13 +412,13 @@ def test_releases_travel_with_their_sums(world: World) -> None:
         ({"models_dir": "/nowhere"}, "store_unreadable", "/nowhere"),
     ],
 )
-def test_bad_input_is_named(world: World, params: dict[str, t.Any], code: str, words: str) -> None:
+def test_invalid_input_is_named(world: World, params: dict[str, t.Any], code: str, words: str) -> None:
     failed = world.export_to("bundle", **params)
     assert failed["failure"]["code"] == code
     assert words in failed["msg"]
 
 
-def test_something_else_at_the_destination_stays(world: World) -> None:
+def test_a_foreign_destination_is_kept(world: World) -> None:
     (world.folder / "bundle").mkdir()
     (world.folder / "bundle" / "letter").write_text("dear")
     (world.folder / "bundle.tar").write_text("dear")
@@ -427,7 +427,7 @@ def test_something_else_at_the_destination_stays(world: World) -> None:
     assert (world.folder / "bundle" / "letter").read_text() == (world.folder / "bundle.tar").read_text() == "dear"
 
 
-def test_a_full_disk_is_told_before_anything_is_written(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_full_disk_is_reported_before_anything_is_written(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     world.export_to("bundle")
     monkeypatch.setattr(Store, "free_bytes", lambda self: 1000)
     assert world.import_from("bundle")["failure"]["code"] == "disk_full"

@@ -205,7 +205,7 @@ def test_directories_that_are_swapped_during_the_copy(host: Host) -> None:
             host.untouched()
 
 
-def test_what_is_brought_belongs_to_the_service_account(host: Host) -> None:
+def test_imported_files_belong_to_the_service_account(host: Host) -> None:
     host.export_to("bundle.tar")
     assert host.import_from("bundle.tar")["changed"]
     owners = {(path.lstat().st_uid, path.lstat().st_gid) for path in host.there.rglob("*")}
@@ -354,7 +354,7 @@ def test_only_root_can_read_a_bundle_at_any_time(host: Host, dest: str, monkeypa
 
 @pytest.mark.parametrize("dest", ["out/bundle", "out/bundle.tar"])
 @pytest.mark.parametrize("planted", ["link", "dangling link", "part", "fifo"])
-def test_what_is_planted_where_a_bundle_shall_be(host: Host, dest: str, planted: str) -> None:
+def test_a_planted_file_at_the_destination_of_a_bundle(host: Host, dest: str, planted: str) -> None:
     host.out.chmod(0o1777)
     path = host.folder / dest
     with acting_as(SERVICE):
@@ -462,7 +462,7 @@ def test_a_directory_with_more_than_a_bundle_is_not_replaced(host: Host, more: s
 )
 @pytest.mark.parametrize("call", ["mkdir", "rename", "open"])
 @pytest.mark.parametrize("tool", ["export", "import"])
-def test_a_file_system_that_does_not_take_it(
+def test_a_file_system_without_extended_attributes(
     host: Host, tool: str, call: str, error: int, codes: tuple[str, ...], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     host.export_to("bundle.tar")
@@ -529,7 +529,7 @@ def test_a_file_system_without_owners_and_modes(host: Host, dest: str, monkeypat
     assert os.listdir(host.out) == [Path(dest).name]
 
 
-def test_a_directory_that_is_exchanged_for_one_of_roots(host: Host, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_directory_that_is_exchanged_for_one_of_root(host: Host, monkeypatch: pytest.MonkeyPatch) -> None:
     """Who owns the folder can rename what root has there; none of it is emptied."""
     give(host.out)
     kept = host.out / "kept"

@@ -118,7 +118,7 @@ BAD: list[tuple[t.Any, str, str]] = [
 
 
 @pytest.mark.parametrize(("item", "code", "text"), BAD, ids=[text for _item, _code, text in BAD])
-def test_bad_elements_are_named_by_their_place(item: t.Any, code: str, text: str) -> None:
+def test_invalid_elements_are_named_by_their_position(item: t.Any, code: str, text: str) -> None:
     with pytest.raises(OllamaError) as caught:
         read("first", item, variable="m")
     assert caught.value.code == code
@@ -126,7 +126,7 @@ def test_bad_elements_are_named_by_their_place(item: t.Any, code: str, text: str
 
 
 @pytest.mark.parametrize("items", ["a", {"name": "a"}, None, 7])
-def test_a_list_that_is_none_is_refused(items: t.Any) -> None:
+def test_an_invalid_list_is_refused(items: t.Any) -> None:
     with pytest.raises(OllamaError) as caught:
         parse_models(items, state="present", allow_cloud=False, variable="ollama_models")
     assert caught.value.message == f"ollama_models: invalid value {items!r}; expected a list of models"

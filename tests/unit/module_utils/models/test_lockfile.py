@@ -115,7 +115,7 @@ def test_models_come_and_go(world: World) -> None:
     assert read_lock(str(world.path)) == {}
 
 
-def test_the_lock_holds_what_every_server_can_be_held_to(world: World) -> None:
+def test_the_lock_contains_digests_for_every_server_version(world: World) -> None:
     """Of a list of variants it is the one that a server chooses: a server before 0.40 is given only that."""
     world.publish("v-ggml", 1, runner="ggml")
     chosen = world.publish("v-llama", 2, runner="llamacpp")
@@ -126,7 +126,7 @@ def test_the_lock_holds_what_every_server_can_be_held_to(world: World) -> None:
     assert sorted(world.asked) == [("multi:latest", False), ("multi:latest", True)]
 
 
-def test_a_registry_that_serves_newer_servers_something_else_is_told(world: World, monkeypatch: t.Any) -> None:
+def test_content_that_depends_on_the_server_version_is_reported(world: World, monkeypatch: t.Any) -> None:
     def odd(source: Source, name: Name, *, lists: bool, **_options: t.Any) -> Offer:
         return look_up(Source(world.upstream.host, insecure=True), parse("b:1b" if lists else "a"), lists=lists)
 
@@ -136,7 +136,7 @@ def test_a_registry_that_serves_newer_servers_something_else_is_told(world: Worl
     assert world.digests["b:1b"] in done["warnings"][0]
 
 
-def test_all_failures_are_told_and_the_file_stays(world: World) -> None:
+def test_all_failures_are_reported_and_the_file_is_unchanged(world: World) -> None:
     world.lock("a")
     before = world.path.read_text()
     with pytest.raises(OllamaError) as info:
@@ -157,7 +157,7 @@ def test_a_pin_has_to_be_on_offer(world: World) -> None:
     assert world.digests["a"] in info.value.message
 
 
-def test_mirrors_are_asked_where_upstream_is_silent(world: World, tmp_path: Path) -> None:
+def test_mirrors_are_queried_where_upstream_does_not_answer(world: World, tmp_path: Path) -> None:
     with Registry(world.upstream_dir) as mirror:
         world.upstream.misbehave("", status=503)
         with pytest.raises(OllamaError) as info:
@@ -172,7 +172,7 @@ def test_mirrors_are_asked_where_upstream_is_silent(world: World, tmp_path: Path
         assert "503" in done["warnings"][0]
 
 
-def test_a_file_that_cannot_be_written_is_told(world: World) -> None:
+def test_an_unwritable_file_is_reported(world: World) -> None:
     world.path = world.path.parent / "nowhere" / "models.lock.yml"
     with pytest.raises(OllamaError) as info:
         world.lock("a")
@@ -180,7 +180,7 @@ def test_a_file_that_cannot_be_written_is_told(world: World) -> None:
     assert str(world.path) in info.value.message
 
 
-def test_hosts_that_disagree_on_a_pin_are_told() -> None:
+def test_hosts_with_different_pins_are_reported() -> None:
     a, b = "sha256:" + HEX, "sha256:" + "cd" * 32
     assert list(declared(["x", {"name": "x", "digest": a}, {"name": "X"}]).values()) == [a]
     with pytest.raises(
@@ -211,7 +211,7 @@ def test_only_new_models_are_locked(world: World) -> None:
     assert not world.lock(**options)["changed"]
 
 
-def test_a_locked_model_that_cannot_be_looked_up_does_not_prevent_new_ones(world: World) -> None:
+def test_a_failed_look_up_of_a_locked_model_does_not_prevent_new_entries(world: World) -> None:
     world.lock("a")
     world.upstream.misbehave("library/a/", status=404)
     done = world.lock("a", "b:1b", only_new=True)
@@ -252,14 +252,14 @@ def test_names_have_no_case(world: World, spellings: tuple[str, str]) -> None:
         ({"a": ["nope"], "b": [{"name": "a", "digest": HEX}]}, "nope"),
     ],
 )
-def test_a_bad_declaration_is_named_by_host_and_index(world: World, hosts: dict[str, t.Any], text: str) -> None:
+def test_an_invalid_declaration_is_named_by_host_and_index(world: World, hosts: dict[str, t.Any], text: str) -> None:
     with pytest.raises(OllamaError) as info:
         world.lock(models=None, hosts=hosts)
     assert info.value.message.startswith(text)
     assert not world.path.exists()
 
 
-def test_the_declaration_that_holds_a_model_back_is_named(world: World) -> None:
+def test_the_declaration_that_keeps_a_model_is_named(world: World) -> None:
     with pytest.raises(OllamaError) as info:
         world.lock(models=None, hosts={"hecate": ["a"], "dev1": ["b:1b", {"name": "a", "digest": HEX}]})
     assert info.value.code == "digest_not_offered"

@@ -58,7 +58,7 @@ def test_what_does_not_pass_ends(registry: Registry, pauses: list[float]) -> Non
 
 
 @pytest.mark.parametrize(("asked", "pause"), [("2", 2.0), ("0", 1.0), ("99999", 15.0), ("-1", 1.0), ("x", 1.0)])
-def test_a_registry_says_how_long_to_wait_within_limits(asked: str, pause: float) -> None:
+def test_retry_after_of_a_registry_is_limited(asked: str, pause: float) -> None:
     assert registry_module._asked_pause(Response("", 429, {"retry-after": asked}, b""), 1.0) == pause
 
 
@@ -95,25 +95,25 @@ def test_the_sentence_of_a_refusal(body: bytes, shown: str) -> None:
 @pytest.mark.parametrize(
     ("status", "code"), [(401, "registry_refused"), (403, "registry_refused"), (404, "tag_missing"), (500, None)]
 )
-def test_other_statuses_are_asked_once(registry: Registry, pauses: list[float], status: int, code: str | None) -> None:
+def test_other_statuses_are_not_retried(registry: Registry, pauses: list[float], status: int, code: str | None) -> None:
     registry.misbehave("manifests", status=status)
     assert failure(registry).code == (code or "registry_unreachable")
     assert pauses == []
 
 
 @pytest.mark.parametrize("location", ["ftp://x/", "http://127.0.0.2:1/x", "file:///etc/passwd"])
-def test_a_registry_that_leads_elsewhere_is_unsuitable(registry: Registry, location: str) -> None:
+def test_a_registry_that_redirects_to_another_host_is_unsuitable(registry: Registry, location: str) -> None:
     registry.misbehave("manifests", status=302, location=location)
     assert failure(registry).code == "registry_unsuitable"
 
 
-def test_a_failure_of_the_way_names_the_variable() -> None:
+def test_a_proxy_failure_names_the_variable() -> None:
     with pytest.raises(OllamaError, match=r"set ollama_settings.https_proxy") as caught:
         look_up(Source("127.0.0.1:1", insecure=True), parse("a"), lists=False)
     assert caught.value.code in registry_module.INDECISIVE_CODES
 
 
-def test_a_broken_connection_is_tried_again(monkeypatch: pytest.MonkeyPatch, pauses: list[float]) -> None:
+def test_an_interrupted_connection_is_retried(monkeypatch: pytest.MonkeyPatch, pauses: list[float]) -> None:
     calls: list[str] = []
 
     def broken(_method: str, url: str, **_options: t.Any) -> Response:
@@ -136,6 +136,6 @@ def test_a_deadline_ends_the_tries(registry: Registry, pauses: list[float]) -> N
 
 
 @pytest.mark.parametrize("body", [b"[" * 99999, b'{"layers":[{"digest":"x","size":1e999}]}', b"null", b"\xff"])
-def test_a_manifest_that_is_none_is_told(registry: Registry, body: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_invalid_manifest_is_reported(registry: Registry, body: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(registry_module, "request", lambda _m, url, **_o: Response(url, 200, {}, body))
     assert failure(registry).code == "manifest_invalid"

@@ -210,7 +210,7 @@ def test_values_are_those_of_the_host(full: str) -> None:
         assert value("collector_success", collector=part) == 1
 
 
-def test_a_host_on_which_nothing_works_still_has_metrics(config: Config, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_host_without_working_parts_still_has_metrics(config: Config, capsys: pytest.CaptureFixture[str]) -> None:
     unpack(GPUS["nvidia_mismatch"]["tree"], Path(config.root))
     Path(config.record).write_text("[1")
     Path(config.findings).write_text("{}")
@@ -325,7 +325,7 @@ def test_damage_fails_the_run_and_is_a_metric(config: Config, capsys: pytest.Cap
     assert path.read_bytes() == bytes(path.stat().st_size)
 
 
-def test_names_that_no_server_would_give_are_one_line_each(config: Config, capsys: pytest.CaptureFixture[str]) -> None:
+def test_implausible_names_are_one_line_each(config: Config, capsys: pytest.CaptureFixture[str]) -> None:
     [tag] = Path(config.models_dir).glob("manifests*/*/library/tiny/latest")
     for name in (b"a\nkaido_ollama_up 1", b"\xff\x1b[2J"):
         Path(os.fsdecode(os.path.join(os.fsencode(tag.parent), name))).write_bytes(b"{")
@@ -338,7 +338,7 @@ def test_names_that_no_server_would_give_are_one_line_each(config: Config, capsy
     assert promtool("check", "metrics", stdin=text) == ""
 
 
-def test_a_blob_that_has_changed_is_not_verified_any_more(config: Config) -> None:
+def test_a_changed_blob_is_no_longer_verified(config: Config) -> None:
     assert program_module.verify(config) == 0
     path = Path(Store(config.models_dir).blob_path(WEIGHTS))
     path.write_bytes(path.read_bytes())
@@ -367,7 +367,7 @@ def test_a_share_of_the_store_is_verified_and_the_next_run_continues(config: Con
     assert statuses[-1] == 1
 
 
-def test_an_interrupted_run_keeps_what_it_has_found(config: Config, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_interrupted_run_keeps_its_findings(config: Config, monkeypatch: pytest.MonkeyPatch) -> None:
     count: list[int] = []
 
     def killed(*arguments: t.Any, **options: t.Any) -> t.Any:
@@ -419,7 +419,7 @@ def test_findings_behind_a_link_or_a_pipe_are_not_read(config: Config, tmp_path:
         assert Findings.load(str(tmp_path / name)).blobs == {}
 
 
-def test_model_verify_reads_again_what_the_schedule_doubts_and_trusts_it_no_further(
+def test_model_verify_only_reads_reported_blobs_again(
     config: Config, run_module: t.Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     """The findings make it read a blob again; they never make a blob count as verified."""
@@ -472,7 +472,7 @@ def test_the_program_needs_only_python(program: Path, config: Config) -> None:
     assert Path(config.output).stat().st_mode & 0o777 == 0o644
 
 
-def test_the_program_is_the_same_each_time_and_holds_no_code_of_ansible(program: Path) -> None:
+def test_the_program_is_reproducible_and_contains_no_code_of_ansible(program: Path) -> None:
     assert program.read_bytes() == install.archive(sys.executable)
     names = set(install.sources("_monitor.program"))
     assert {"_monitor/program.py", "_store/store.py", "_gpu/usage.py", "_core/errors.py", "_core/__init__.py"} <= names
@@ -541,7 +541,7 @@ def test_a_gateway_without_a_server_has_no_metrics_of_a_server(
         ({"user": ["x"], "colour": 1}, "metrics", 2, "unknown key colour"),
     ],
 )
-def test_bad_input_is_one_line(
+def test_invalid_input_is_one_line(
     config: Config, capsys: pytest.CaptureFixture[str], changes: dict[str, t.Any], command: str, status: int,
     message: str,
 ) -> None:  # fmt: skip

@@ -146,7 +146,7 @@ def _tree(tmp_path: Path) -> Tree:
     return tree
 
 
-def test_a_store_that_is_as_it_should_be(tree: Tree) -> None:
+def test_a_store_in_the_desired_state(tree: Tree) -> None:
     assert tree.survey() == survey.Survey()
     assert tree.mend() == []
 
@@ -238,7 +238,7 @@ def test_a_file_of_another_user_is_refused(tree: Tree, monkeypatch: pytest.Monke
     assert tree.survey(Owner(SERVICE, frozenset({nobody.pw_uid}))).wrong == (f"{MODELS}/blobs/{BLOB}",)
 
 
-def test_a_directory_that_is_exchanged_all_the_time_gives_nothing_away(tree: Tree) -> None:
+def test_a_directory_that_is_constantly_exchanged_discloses_nothing(tree: Tree) -> None:
     before = tree.victims()
     blobs = tree.at(f"{MODELS}/blobs")
     tree.link(f"{MODELS}/evil", str(tree.at("/srv/victim")))
@@ -376,7 +376,7 @@ def test_a_link_of_root_to_what_is_no_place_for_models(tree: Tree, target: str, 
     assert (problem.code, words in problem.message) == ("store_unsafe", True)
 
 
-def test_the_unit_gets_what_links_lead_to() -> None:
+def test_the_unit_gets_the_targets_of_links() -> None:
     unit = (
         "[Unit]\nRequiresMountsFor=/m\n[Service]\nProtectSystem=strict\nReadWritePaths=/h /m\nProtectHome=true\nX=1\n"
     )
@@ -403,7 +403,7 @@ def look(tree: Tree, version: str = "0.40.2") -> HostFacts:
     return host_facts.gather(replace(WANTED, version=version), 11434, str(tree.root), {})
 
 
-def test_a_fifo_stops_nobody(tree: Tree) -> None:
+def test_a_fifo_does_not_block(tree: Tree) -> None:
     os.mkfifo(tree.at(f"{MODELS}/blobs/{BLOB}-partial-0"))
     os.mkfifo(tree.at(f"{MODELS}/manifests/registry.ollama.ai/library/tiny/fifo"))
     assert look(tree).store.largest == 5
@@ -417,7 +417,7 @@ def test_a_planted_tree_of_manifests_is_not_read(tree: Tree, target: str) -> Non
     assert host.directories.problems[0].path == f"{MODELS}/manifests"
 
 
-def test_a_manifest_that_links_to_a_secret_says_nothing(tree: Tree) -> None:
+def test_a_manifest_that_links_to_a_secret_discloses_nothing(tree: Tree) -> None:
     secret = tree.file("/srv/victim/big", json.dumps({"layers": [{"size": 777}]}), 0o600, Identity(0, 0))
     tree.at(f"{MODELS}/manifests/registry.ollama.ai/library/tiny/x").symlink_to(secret)
     assert look(tree).store.largest == 5
@@ -492,7 +492,7 @@ def test_uninstalling_removes_what_root_left_in_the_store(tree: Tree) -> None:
     assert not tree.at(HOME).exists()
 
 
-def test_uninstalling_empties_what_an_administrators_link_leads_to(tree: Tree) -> None:
+def test_uninstalling_empties_the_target_of_an_administrators_link(tree: Tree) -> None:
     tree.directory("/data", owner=Identity(0, 0), mode=0o755)
     tree.at(f"{MODELS}/blobs").rename(tree.at("/data/blobs"))
     tree.file("/data/blobs/theirs")
@@ -691,7 +691,7 @@ assert OURS is not None
         (replace(OURS, local=False, groups=frozenset()), ["gpasswd -a ollama render", "directory service"]),
     ],
 )
-def test_an_account_that_is_somebody_elses_is_refused(account: AccountFacts, words: list[str]) -> None:
+def test_a_foreign_account_is_refused(account: AccountFacts, words: list[str]) -> None:
     error = refusal(WANTED, replace(CONVERGED, account=account))
     assert error.code == "account_unsuitable"
     assert error.message.startswith("ollama_user: invalid value 'ollama'; ")
@@ -845,7 +845,7 @@ def test_a_mount_point_above_the_models_can_be_named() -> None:
 
 
 @pytest.mark.parametrize("models", [MODELS, "/srv/models"])
-def test_a_store_under_a_path_that_units_cannot_hold(models: str) -> None:
+def test_a_store_under_a_path_that_units_cannot_contain(models: str) -> None:
     service = ServerFacts(environment={"OLLAMA_MODELS": "/mnt/Big Disk/models"})
     error = refusal(replace(WANTED, models_dir=models), replace(FOREIGN, service=service))
     assert error.code == "store_foreign"
@@ -876,7 +876,7 @@ def test_a_server_with_the_vulnerability_is_named(version: str | None, warned: b
     assert ("CVE-2026-103663" in (host_request.vulnerability(version) or "")) == warned
 
 
-def test_preflight_warns_of_it(run_module: RunModule, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_preflight_warns_of_an_unusable_gpu(run_module: RunModule, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(host_facts, "gather", lambda *_: FOREIGN)
     result = run_module(preflight, arguments(models_dir=MODELS + "/"))
     assert any("CVE-2026-103663" in warning for warning in result["warnings"])
@@ -923,7 +923,7 @@ def test_check_mode_predicts_for_an_account_that_does_not_exist_yet(
     assert str(models) in result["paths"]
 
 
-def test_the_module_wants_root(run_module: RunModule, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_module_requires_root(run_module: RunModule, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("os.geteuid", lambda: 1000)
     assert run_module(store_directories, {})["failure"]["code"] == "root_required"
 

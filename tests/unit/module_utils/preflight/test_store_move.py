@@ -197,7 +197,7 @@ def test_preflight_adds_the_step_and_refuses_a_full_disk() -> None:
     assert error.message.startswith("ollama_models_dir: invalid value '/new'; expected a file system with 5.0 GB free")
 
 
-def test_a_link_of_the_account_leads_root_nowhere(linked: Stores, public_path: Path) -> None:
+def test_root_follows_no_link_of_the_account(linked: Stores, public_path: Path) -> None:
     secret = public_path / "secret"
     secret.mkdir(mode=0o700)
     (secret / "latest").write_text("root's")

@@ -233,7 +233,7 @@ def test_zstd_outside_of_the_path_of_the_task_is_found(host: Host, monkeypatch: 
 
 
 @pytest.mark.usefixtures("without_program")
-def test_a_host_with_neither_is_told_so(host: Host, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_host_with_neither_is_reported(host: Host, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(unpack_module, "_load_library", lambda: None)
     assert not unpack_module.has_zstd()
     assert host.release(VERSION)["failure"]["code"] == "program_missing"
@@ -257,7 +257,7 @@ def changed(data: bytes, at: int) -> bytes:
         zstd(b"no tar" * 1000),
     ],
 )
-def test_a_bad_archive_without_zstd(host: Host, data: bytes) -> None:
+def test_an_invalid_archive_without_zstd(host: Host, data: bytes) -> None:
     result = host.release(VERSION, **serve(host, data))
     assert result["failure"]["code"] == "archive_invalid"
     assert "\n" not in result["msg"]
@@ -316,7 +316,7 @@ def test_names_that_are_not_possible(host: Host, members: dict[str, Any]) -> Non
     ],
 )
 @pytest.mark.parametrize("call", ["open", "mkdir", "rename", "replace", "symlink", "fsync"])
-def test_a_file_system_that_does_not_take_it(
+def test_a_file_system_without_extended_attributes(
     host: Host, error: int, code: str, call: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     host.release("0.34.4")

@@ -22,7 +22,7 @@ GPU = (
 )
 
 
-def test_a_real_log_says_cpu() -> None:
+def test_a_real_log_reports_the_cpu() -> None:
     [device] = parse_compute((FIXTURES / "v0.33" / "serve_log_head.txt").read_text().splitlines())
     assert (device["library"], device["total"]) == ("cpu", "23.5 GiB")
 
@@ -66,7 +66,7 @@ def test_a_forged_line_names_no_device(forged: str) -> None:
     assert [device["library"] for device in parse_compute([START, GPU, END, forged])] == ["CUDA"]
 
 
-def test_a_whole_forged_line_counts_only_in_the_block_of_devices() -> None:
+def test_a_complete_forged_line_counts_only_in_the_block_of_devices() -> None:
     cpu = 'level=INFO source=types.go:50 msg="inference compute" id=cpu library=cpu'
     assert parse_compute([GPU]) == []
     assert [device["library"] for device in parse_compute([START, cpu, END, GPU])] == ["cpu"]
@@ -93,7 +93,7 @@ def test_the_journal_of_the_present_start_is_read(tmp_path: Path, monkeypatch: p
     assert read_compute("ollama.service") == []
 
 
-def test_values_with_spaces_are_whole() -> None:
+def test_values_with_spaces_are_complete() -> None:
     [device] = parse_compute([START, GPU])
     assert device["description"] == "NVIDIA GeForce RTX 4090"
 

@@ -262,7 +262,7 @@ def test_loopback_is_allowed(host: str) -> None:
         ("192.168.1.5", "http://192.168.1.5:11434"),
     ],
 )
-def test_where_a_client_on_the_host_reaches_it(host: str, url: str) -> None:
+def test_the_address_for_clients_on_the_host(host: str, url: str) -> None:
     assert settings_module.parse_host(host).local.url() == url
 
 

@@ -84,7 +84,7 @@ def test_a_model_of_another_server_behind_the_gateway_is_found(url: str) -> None
         ({"api": "openai"}, TOKEN, "provider gateway: {url} does not list the model tiny", False),
     ],
 )  # fmt: skip
-def test_what_is_wrong_is_one_line(url: str, changes: dict[str, t.Any], token: str, said: str, certain: bool) -> None:
+def test_a_problem_is_one_line(url: str, changes: dict[str, t.Any], token: str, said: str, certain: bool) -> None:
     [finding] = check(described(url, **changes), {KEY: token})
     assert finding.text.startswith(said.format(url=url))
     assert "\n" not in finding.text

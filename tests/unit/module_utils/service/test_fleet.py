@@ -75,7 +75,7 @@ def test_each_host_is_read_once() -> None:
     assert hosts.reads == 50
 
 
-def test_all_mistakes_are_reported_and_the_other_hosts_are_there() -> None:
+def test_all_errors_are_reported_and_the_other_hosts_are_kept() -> None:
     record = fleet(
         {
             "a": {"ollama_gateway_enabled": "maybe", "ollama_mirror_enabled": None},

@@ -97,7 +97,7 @@ def test_each_service_is_found_by_its_unit_or_by_any_file_that_stayed(tmp_path: 
         assert units_module.found(str(tmp_path)) == [name]
 
 
-def test_a_unit_of_somebody_else_is_not_ours(tmp_path: Path) -> None:
+def test_a_foreign_unit_is_recognized(tmp_path: Path) -> None:
     install(tmp_path, "mirror", "gateway")
     make(tmp_path, "/etc/systemd/system/ollama-mirror.service", "[Service]\nExecStart=/opt/mine\n")
     before = files(tmp_path)
@@ -137,7 +137,7 @@ def test_only_units_of_this_system_count(tmp_path: Path, init: str, cgroup: str,
     assert units_module.processes(str(tmp_path)) == ({"ollama-mirror.service": [7]} if ours else {})
 
 
-def test_the_list_holds_what_the_roles_write() -> None:
+def test_the_list_contains_what_the_roles_write() -> None:
     listed = {path for service in SERVICES.values() for path in service.files}
     written = {
         path
@@ -226,7 +226,7 @@ def test_an_interrupted_write_leaves_no_key(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("entry", ["/var/cache/ollama-mirror", "/var/cache/ollama-mirror/deep/link"])
-def test_links_of_a_service_account_lead_nowhere(tmp_path: Path, entry: str) -> None:
+def test_links_of_a_service_account_are_not_followed(tmp_path: Path, entry: str) -> None:
     victim = make(tmp_path / "victim", "file")
     install(root := tmp_path / "root", "mirror")
     link = root / entry.lstrip("/")
@@ -240,7 +240,7 @@ def test_links_of_a_service_account_lead_nowhere(tmp_path: Path, entry: str) -> 
     assert files(root) == set()
 
 
-def test_an_account_of_somebody_else_stays(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_foreign_account_is_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     install(tmp_path, "mirror")
     monkeypatch.setattr(
         pwd, "getpwnam", lambda name: pwd.struct_passwd((name, "x", 1500, 1500, "", "/home/x", "/bin/sh"))
@@ -272,7 +272,7 @@ def test_the_module_has_nothing_to_do_where_nothing_is(
     assert run_module(service_absent, {"names": ["mirror"]})["failure"]["code"] == "root_required"
 
 
-def test_each_look_tells_what_is_there(run_module: RunModule, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_each_survey_reports_what_exists(run_module: RunModule, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(os, "geteuid", lambda: 0)
     monkeypatch.setattr(units_module, "found", lambda root="/": ["mirror"])
     monkeypatch.setattr(units_module, "listening", lambda root="/": [{"service": "mirror", "address": "0.0.0.0:11480"}])
@@ -311,7 +311,7 @@ def test_sockets_are_those_of_the_processes(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(("uid", "expected"), [(997, ["0.0.0.0:11480"]), (0, [])])
-def test_hidden_processes_are_known_by_their_user_unless_that_is_root(
+def test_hidden_processes_are_matched_by_user_except_root(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, uid: int, expected: list[str]
 ) -> None:
     process(tmp_path, 10, _3="socket:[1]")
@@ -349,7 +349,7 @@ RUNS = ServiceState(active=True, enabled=True, started=NOW - 40, reloaded=NOW - 
         ("0.0.0.0:11480", [], False),
     ],
 )
-def test_other_sockets_than_wanted_want_a_restart(wanted: str, observed: list[str], restarts: bool) -> None:
+def test_unexpected_sockets_require_a_restart(wanted: str, observed: list[str], restarts: bool) -> None:
     host, _colon, port = wanted.rpartition(":")
     sockets = tuple(
         Socket(address, int(number), 0, "1") for address, _colon, number in (text.rpartition(":") for text in observed)
@@ -390,7 +390,7 @@ def test_a_replaced_file_is_found_in_any_process(tmp_path: Path, maps: str, foun
     assert (said is None) == (found is None)
 
 
-def test_a_program_newer_than_its_start_was_replaced_where_nothing_can_be_seen(tmp_path: Path) -> None:
+def test_a_program_newer_than_its_process_counts_as_replaced_without_proc(tmp_path: Path) -> None:
     program = make(tmp_path, "/usr/sbin/nginx")
     changed = os.stat(program).st_ctime
 
@@ -426,7 +426,7 @@ def test_a_program_that_is_really_replaced(tmp_path: Path) -> None:
     assert steps == {"restart": why}
 
 
-def test_processes_that_are_gone_are_no_reason() -> None:
+def test_ended_processes_are_ignored() -> None:
     with subprocess.Popen(["true"]) as ended:
         pass
     assert units_module.replaced([ended.pid]) is None

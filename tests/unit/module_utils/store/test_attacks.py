@@ -385,7 +385,7 @@ def tree_of(models_dir: Path) -> Path:
 
 @pytest.mark.parametrize("repair", [False, True])
 @pytest.mark.parametrize("planted", ["host/a/x", "host/a/x/latest"])
-def test_c5_no_planted_tag_deletes_anything_elsewhere(
+def test_c5_no_planted_tag_removes_files_outside_of_the_store(
     world: Path, models_dir: Path, arguments: dict[str, t.Any], run_module: RunModule, planted: str, repair: bool
 ) -> None:
     """The registry that the planted name belongs to answers 401, so the server is asked to pull."""
@@ -484,7 +484,7 @@ def test_hash_threads_act_as_the_owner(
         assert all("cannot be read" in text or "Permission denied" in text for text in row["problems"]), row
 
 
-def test_a_blob_that_is_a_hole_is_not_read(models_dir: Path) -> None:
+def test_a_sparse_blob_is_not_read(models_dir: Path) -> None:
     """Sixteen terabytes of zeros would keep a converge busy for hours."""
     store = Store(str(models_dir))
     entry = next(entry for entry in store.entries() if str(entry.name) == "tiny:latest")
@@ -496,7 +496,7 @@ def test_a_blob_that_is_a_hole_is_not_read(models_dir: Path) -> None:
 
 
 @pytest.mark.parametrize("planted", ["link", "fifo", "linked directory"])
-def test_a_build_reads_nothing_that_whoever_planted_its_file_cannot_read(
+def test_a_build_reads_only_files_that_the_owner_of_the_file_can_read(
     world: Path, arguments: dict[str, t.Any], run_module: RunModule, planted: str
 ) -> None:
     """The server would be sent a file of root's as weights."""

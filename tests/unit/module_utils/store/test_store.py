@@ -52,7 +52,7 @@ def rewrite(store: Store, digest: str, body: bytes) -> None:
     path.write_bytes(body)
 
 
-def test_a_real_store_is_read_whole(store: Store) -> None:
+def test_a_real_store_is_read_completely(store: Store) -> None:
     found = {str(entry.name): entry for entry in store.entries()}
     assert found["tiny:latest"].digest == TINY
     assert found["tiny:latest"].size == 475413
@@ -60,13 +60,13 @@ def test_a_real_store_is_read_whole(store: Store) -> None:
     assert not [entry.problem for entry in found.values() if entry.problem]
 
 
-def test_a_real_store_is_sound(store: Store, memory: Memory) -> None:
+def test_a_real_store_is_intact(store: Store, memory: Memory) -> None:
     result = audit(store, blobs(store), memory)
     assert result.damage == {}
     assert result.hashed_blobs == len({blob.digest for blob in blobs(store)})
 
 
-def test_a_list_is_what_its_preferred_variant_is(tmp_path: Path) -> None:
+def test_a_list_has_the_properties_of_its_preferred_variant(tmp_path: Path) -> None:
     entry = Store(str(FIXTURES / "store-v2")).find(parse("multi"))
     assert entry is not None
     assert entry.digest == Q8
@@ -93,7 +93,7 @@ def test_an_unchanged_store_is_not_read_again(store: Store, memory: Memory, tmp_
     assert (again.hashed_blobs, again.hashed_bytes) == (0, 0)
 
 
-def test_a_blob_that_goes_while_it_is_looked_at_is_missing(store: Store, memory: Memory) -> None:
+def test_a_blob_removed_during_the_survey_is_missing(store: Store, memory: Memory) -> None:
     """During a pull the server removes what it finds wrong."""
 
     class Racing(Store):
@@ -106,7 +106,7 @@ def test_a_blob_that_goes_while_it_is_looked_at_is_missing(store: Store, memory:
     assert [damage.kind for damage in result.damage.values()] == ["missing"]
 
 
-def test_full_reads_what_is_remembered(store: Store, memory: Memory) -> None:
+def test_full_reads_recorded_blobs_again(store: Store, memory: Memory) -> None:
     audit(store, blobs(store), memory)
     assert audit(store, blobs(store), memory, mode="full").hashed_blobs > 0
 
@@ -151,7 +151,7 @@ def test_damage_that_keeps_size_and_time_is_found(store: Store, memory: Memory) 
     assert list(audit(store, blobs(store), memory).damage) == [WEIGHTS]
 
 
-def test_damaged_stays_damaged_until_it_is_right(store: Store, memory: Memory) -> None:
+def test_damage_is_reported_until_it_is_repaired(store: Store, memory: Memory) -> None:
     path = Path(store.blob_path(WEIGHTS))
     good = path.read_bytes()
     flip_bit(path)
@@ -161,7 +161,7 @@ def test_damaged_stays_damaged_until_it_is_right(store: Store, memory: Memory) -
     assert audit(store, blobs(store), memory).damage == {}
 
 
-def test_a_memory_that_others_may_write_is_not_believed(store: Store, memory: Memory, tmp_path: Path) -> None:
+def test_a_state_file_that_others_can_write_is_not_trusted(store: Store, memory: Memory, tmp_path: Path) -> None:
     audit(store, blobs(store), memory)
     memory.save()
     os.chmod(memory.path, 0o666)
@@ -169,7 +169,7 @@ def test_a_memory_that_others_may_write_is_not_believed(store: Store, memory: Me
 
 
 @pytest.mark.parametrize("body", ["", "[]", "{}", '{"verified": 3, "origins": {}, "pending": []}', "\x00"])
-def test_a_damaged_memory_is_forgotten(store: Store, memory: Memory, tmp_path: Path, body: str) -> None:
+def test_a_damaged_state_file_is_ignored(store: Store, memory: Memory, tmp_path: Path, body: str) -> None:
     audit(store, blobs(store), memory)
     memory.save()
     Path(memory.path).write_text(body)
@@ -242,7 +242,7 @@ def test_a_real_server_left_one_manifest_that_no_tag_needs() -> None:
     assert [item["file"][:19] for item in store.orphans(store.entries())] == ["sha256-5a33ee05fd6c"]
 
 
-def test_partials_say_how_far_they_got(store: Store) -> None:
+def test_partial_files_record_their_progress(store: Store) -> None:
     name = "sha256-" + "1" * 64
     Path(store.root, "blobs", name + "-partial").write_bytes(b"")
     for part, line in enumerate((FIXTURES / "v0.33" / "partial_parts.txt").read_text().splitlines()):
@@ -260,7 +260,7 @@ def test_a_blob_path_stays_in_the_store(store: Store) -> None:
             store.blob_path(digest)
 
 
-def test_hashing_needs_little_memory_and_is_right(tmp_path: Path) -> None:
+def test_hashing_needs_little_memory_and_is_correct(tmp_path: Path) -> None:
     path = tmp_path / "blob"
     body = os.urandom(3 << 20)
     path.write_bytes(body)
@@ -284,7 +284,7 @@ def test_any_bytes_are_a_manifest_or_one_clear_error(body: bytes) -> None:
 
 
 @given(st.data())
-def test_a_manifest_cut_anywhere_is_never_taken_for_whole(data: st.DataObject) -> None:
+def test_a_truncated_manifest_is_never_accepted(data: st.DataObject) -> None:
     body = (FIXTURES / "store-v1/manifests/registry.ollama.ai/library/tiny/latest").read_bytes()
     cut = data.draw(st.integers(0, len(body) - 1))
     try:
