@@ -356,7 +356,7 @@ def test_credentials_stay_with_their_host(monkeypatch: pytest.MonkeyPatch) -> No
         return raw
 
     hops.insert(3, "")
-    monkeypatch.setattr(http, "_send", send)
+    monkeypatch.setattr(http, "send", send)
     with open_stream("GET", "https://u:p@a.lan/1", headers={"Authorization": "Bearer x"}) as stream:
         assert stream.status == 200
     assert sent == [

@@ -406,7 +406,7 @@ def test_releases_travel_with_their_sums(world: World) -> None:
         ({"models": ["a b"]}, "name_invalid", "'a b'"),
         (
             {"release": {"version": "1.2.3", "path": "/nowhere", "checksums": {"x": "0" * 64}}},
-            "model_missing",
+            "file_unreadable",
             "/nowhere/x",
         ),
         ({"models_dir": "/nowhere"}, "store_unreadable", "/nowhere"),
