@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What the tests of all scenarios share: the scenario's lab, its hosts, and what serves there.
+"""Helpers for the tests of all scenarios: the lab of the scenario, its hosts, and the server that they run.
 
 Tests import it by its name: `from conftest import LAB, get_host`.
 """

@@ -97,7 +97,7 @@ HOSTS = [10, 30, 100, 300, 1000, 3000, 10_000]
 
 
 def fetch(address: str, port: int, path: str) -> float:
-    """Read a whole answer and return GB/s."""
+    """Read a complete response and return GB/s."""
     connection = http.client.HTTPConnection(address, port, timeout=60)
     buffer = bytearray(1 << 20)
     total, started = 0, time.monotonic()

@@ -17,7 +17,7 @@ RECORDED: dict[int, list[dict[str, t.Any]]] = {
     generation: json.loads((FIXTURES / "faults" / name).read_text())
     for generation, name in ((1, "v0.33.json"), (2, "v0.40.json"))
 }
-# Those of a blob in one part, and the one where two parts differ from one. After 50 s nobody listened any more.
+# Those of a blob in one part, and the one where two parts differ from one. After 50 s the client had disconnected.
 CASES = [
     (case["name"], case["size"])
     for case in RECORDED[1]

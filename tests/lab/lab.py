@@ -143,7 +143,7 @@ class Lab:
         say(f"lab {self.name}: cut off")
 
     def _containers(self) -> list[Container]:
-        """The containers of this lab. What another checkout left here and nobody uses any more is removed."""
+        """The containers of this lab. Unused containers of another checkout are removed."""
         found = []
         for container in self.client.containers.list(all=True, filters={"label": f"{LABEL}={self.name}"}):
             root = container.labels.get(ROOT_LABEL)

@@ -40,7 +40,7 @@ UBUNTU = f"""
 ! id ubuntu >/dev/null 2>&1 || userdel ubuntu
 {DEB}
 """
-# Images have curl-minimal and systemd-standalone-sysusers, which must give way to the whole packages. unix_chkpwd may
+# Images have curl-minimal and systemd-standalone-sysusers, which the complete packages replace. unix_chkpwd may
 # not read a shadow file of mode 0 where AppArmor on the lab's machine confines it.
 RPM = """
 dnf -y --allowerasing --setopt=install_weak_deps=False install \

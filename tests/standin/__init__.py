@@ -45,7 +45,7 @@ class Running:
 def running(
     version: str = "0.35.1", models_dir: str | os.PathLike[str] | None = None, env: t.Mapping[str, str] | None = None
 ) -> t.Iterator[Running]:
-    """Start a server on a free loopback port. `env` is its whole environment."""
+    """Start a server on a free loopback port. `env` is its complete environment."""
     from .server import Server
 
     with contextlib.ExitStack() as stack:

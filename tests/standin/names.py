@@ -43,7 +43,7 @@ class Name:
 
 
 def parse(text: str) -> Name:
-    """Return a name with defaults; `valid` tells whether it is valid."""
+    """Return a name with defaults; `valid` is whether it is valid."""
     rest = text.split("://", 1)[-1]
     tag = "latest"
     head, colon, last = rest.rpartition(":")

@@ -222,7 +222,7 @@ class Registry:
         self.requests: list[Request] = []
         self.faults: list[Fault] = []
         self.closing = threading.Event()
-        self.answers_tls_with_http = True  # as nginx does, where a port without TLS is asked for it
+        self.answers_tls_with_http = True  # as nginx does, for TLS at a port without TLS
         self._lock = threading.Lock()
         self._http = _HTTPServer((host, port), _Handler)
         self._http.registry = self

@@ -249,7 +249,7 @@ class Store:
         return None
 
     def entries(self) -> list[Entry]:
-        """Return every tag with a readable manifest, newest first (by whole seconds, as the server sorts)."""
+        """Return every tag with a readable manifest, newest first (by seconds, as the server sorts)."""
         found = []
         for name in self.tags():
             with contextlib.suppress(OSError, ValueError, StoreError):

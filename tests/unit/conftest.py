@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What the unit tests share."""
+"""Fixtures that the unit tests share."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ RunModule = t.Callable[..., dict[str, t.Any]]
 @pytest.fixture
 def run_module(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> RunModule:
     """Run a module's main() over its real argument spec; its result always has `failed` and `warnings`."""
-    # Ansible keeps warnings for the whole process, and elsewhere once an action plugin was imported into it.
+    # Ansible keeps warnings per process, and in another place once an action plugin was imported.
     warnings: list[str] = []
     monkeypatch.setattr(AnsibleModule, "warn", lambda self, text: warnings.append(text))
 
@@ -49,7 +49,7 @@ def run_module(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPat
         with patch_module_args(arguments), pytest.raises(SystemExit):
             module.main()
         result: dict[str, t.Any] = json.loads(capsys.readouterr().out)
-        # From ansible-core 2.22 on, modules tell the controller which values it has to mask.
+        # From ansible-core 2.22 on, modules return the values that the controller has to mask.
         result.pop("_ansible_new_secrets", None)
         return {"failed": False, **result, "warnings": [*warnings]}
 

@@ -87,7 +87,7 @@ def playbook(examples: list[str]) -> str:
 
 
 def syntax_errors(tmp_path: Path, text: str) -> str:
-    """What ansible-playbook says about a playbook; '' if it is valid."""
+    """The errors of ansible-playbook about a playbook; '' if it is valid."""
     path = tmp_path / "examples.yml"
     path.write_text(text)
     done = ansible("ansible-playbook", "-i", "localhost,", "--syntax-check", path)

@@ -31,7 +31,7 @@ def test_usr_local_belongs_to_root(host: t.Any) -> None:
 
 
 def test_the_process_is_confined(host: t.Any) -> None:
-    """As the kernel tells it, not as the unit does."""
+    """As reported by the kernel, not by the unit."""
     pid = host.check_output("systemctl show --property MainPID --value ollama")
     status = dict(line.split(":\t", 1) for line in host.file(f"/proc/{pid}/status").content_string.splitlines())
     assert (status["NoNewPrivs"], status["Seccomp"], int(status["CapBnd"], 16)) == ("1", "2", 0)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Who is asked for what, and who waits: judged by the balancers' own statistics, and from outside."""
+"""Which server gets which request, and which requests wait, by the statistics of the balancers and from outside."""
 
 from __future__ import annotations
 
@@ -82,7 +82,7 @@ def test_requests_wait_in_the_balancer_for_a_free_server() -> None:
         until(lambda: now("BACKEND", "qcur") == 10 - sum(LIMITS.values()))
         # As many at a time as each server does, and no more.
         assert {name: now(name, "scur") for name in LIMITS} == LIMITS
-        # Who is free is asked next.
+        # A free server is used next.
         before = now("big2", "stot")
         get_host("big2").check_output("rm /run/kaido-gate")
         until(lambda: now("BACKEND", "qcur") == 0)
@@ -102,7 +102,7 @@ def test_a_load_is_answered_by_all_and_never_by_more_than_a_server_does() -> Non
 
 
 def test_one_after_the_other_goes_to_all() -> None:
-    """Least connections: who has none is asked in turns."""
+    """Least connections: servers without any are used in turn."""
     hecate = Gateway("hecate")
     before = hecate.asked()
     assert load("https://hecate:11443", clients=1, seconds=4)["lost"] == 0

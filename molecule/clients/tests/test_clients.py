@@ -32,7 +32,7 @@ ALL = {
 
 
 def outcomes(output: str) -> dict[tuple[str, str], str]:
-    """What prove.py said about each thing that it tried: ok or FAILED, and how."""
+    """The result of each check of prove.py: ok or FAILED, and the details."""
     rows = [line.split(maxsplit=3) for line in output.splitlines() if line.startswith(("ok", "FAILED"))]
     return {(client, what): f"{outcome} {how}" for outcome, client, what, how in rows}
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What the network sees of hecate: judged from outside, with requests and with raw bytes over TLS."""
+"""The gateway on hecate from another host, with requests and with raw bytes over TLS."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ REFUSALS = set(
 )
 PORT = 11443
 NOBODY = "sha256:" + "a" * 64
-# The router of Ollama (server/routes.go), and what each scope may do: written down here a second time, on purpose.
+# The router of Ollama (server/routes.go), and the routes of each scope: repeated here on purpose.
 ROUTES = [
     ("user", "GET", "/", None),
     ("user", "HEAD", "/", None),
@@ -153,7 +153,7 @@ AUTH = f"Authorization: Bearer {USER}\r\n".encode()
 
 
 def request(line: str, headers: bytes = AUTH, body: bytes = COPY) -> bytes:
-    """A whole request for the line, with a length."""
+    """A complete request for the line, with a length."""
     return (
         line.encode("latin-1")
         + b" HTTP/1.1\r\nHost: hecate\r\n"

@@ -36,7 +36,7 @@ def test_node_exporter_shows_the_metrics(host: t.Any) -> None:
     assert any(line.startswith('kaido_ollama_gateway_queued_requests{backend="inference-') for line in lines)
     assert any(line.startswith("kaido_ollama_gateway_requests_total ") for line in lines)
     assert any(line.startswith("kaido_ollama_converge_timestamp_seconds ") for line in lines)
-    # The text as a whole was accepted.
+    # The complete text was accepted.
     assert "node_textfile_scrape_error 0" in text.splitlines()
 
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""A client: asks for the version 20 times a second and notes each answer. `poll.py since TIME` sums up what it lost."""
+"""A client: requests the version 20 times per second and records each response. `poll.py since TIME` sums up lost ones."""
 
 from __future__ import annotations
 

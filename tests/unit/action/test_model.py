@@ -164,7 +164,7 @@ def test_look_ups_use_the_proxies_of_the_server(play: Play) -> None:
         },
         "ollama_environment": {"http_proxy": "http://u:hunter2@q.lan:2", "SSL_CERT_FILE": "/ca.pem", "TOKEN": "no"},
     }
-    # A name that is none ends the module before any registry is asked.
+    # An invalid name ends the module before any registry is queried.
     _code, shown = play(
         "-vvv",
         task={"vars": variables},

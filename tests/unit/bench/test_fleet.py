@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What docs/scaling.md says: the bytes over the line, the formulas, and the plot."""
+"""The content of docs/scaling.md: transferred bytes, formulas, and the plot."""
 
 from __future__ import annotations
 

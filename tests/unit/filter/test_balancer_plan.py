@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Which servers a gateway asks for which models, and the configuration that Ansible makes of it."""
+"""The servers that a gateway uses for each model, and the resulting configuration."""
 
 from __future__ import annotations
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Which tokens a gateway takes, and that no refusal says one."""
+"""The tokens that a gateway accepts; no error message contains one."""
 
 from __future__ import annotations
 

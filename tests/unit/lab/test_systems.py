@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The table of systems: what can be said of a row without its image, and what the roles take each system for."""
+"""The table of systems: checks of each row without its image, and the platform that the roles detect."""
 
 from __future__ import annotations
 
@@ -65,7 +65,7 @@ def test_each_system_has_an_image_of_its_own() -> None:
 
 @pytest.mark.parametrize(("version", "ran"), [("v1", ["umount -R", "mount -t cgroup2", "init"]), ("v2", ["init"])])
 def test_a_new_systemd_gets_cgroup_v2(tmp_path: Path, version: str, ran: list[str]) -> None:
-    """The script itself, with programs that only tell that they ran."""
+    """The script itself, with programs that only record that they ran."""
     tree = tmp_path / "cgroup"
     tree.mkdir()
     if version == "v2":

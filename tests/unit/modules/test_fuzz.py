@@ -78,7 +78,7 @@ DELETE = object()
 
 
 class Clock:
-    """Time that passes only while somebody waits."""
+    """Time that passes only during waits."""
 
     def __init__(self) -> None:
         self.now = 1000.0
@@ -254,7 +254,7 @@ SCENARIOS: dict[str, Scenario] = {
         lambda w, _r: {"name": "mine", "files": [str(w.folder / "weights.gguf")], "startup_timeout": 0.0},
     ),
 }
-# Those that end a run as it should, and those that say what is wrong with a peer. `internal_error` is none of them.
+# Expected failures, and those about a faulty peer. `internal_error` is none of them.
 KNOWN = {
     *{code for _pattern, code in api._STREAM_ERRORS},
     *(

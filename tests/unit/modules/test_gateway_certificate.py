@@ -201,7 +201,7 @@ def test_a_gateway_keeps_the_authority_that_its_clients_trust(run: Run, tmp_path
     request = run("second", names=NAMES, authority=first)["request"]
     run("second", names=NAMES, authority=first, signed=run("first", sign=request, names=NAMES)["signed"])
     before = content(tmp_path / "second")
-    # With nobody to ask, it stays as it is.
+    # Without an authority it is unchanged.
     alone = run("second", names=NAMES, create=False)
     assert (alone["changed"], alone["request"], alone["holds"], alone["serves"]) == (False, "", False, True)
     assert alone["authority"] == first

@@ -426,7 +426,7 @@ def test_an_unconfirmed_mirror_repairs_only_with_the_same_digest(world: World, t
 
 
 def test_a_mirror_serves_a_variant_to_older_clients(world: World, tmp_path: Path) -> None:
-    """Its server is of 0.40. Upstream gives older ones the variant, and that is asked of the mirror by its digest."""
+    """Its server is of 0.40. Upstream returns the variant to older servers, and the mirror is queried for it by its digest."""
     for folder in (world.upstream_dir, tmp_path / "mirror"):
         make_model(folder, "m-llama", size=40_000, seed=22, generation=2, runner="llamacpp")
         make_list(folder, "m", {"llamacpp": "m-llama"})
@@ -583,7 +583,7 @@ def test_an_interrupted_pull_resumes(world: World) -> None:
 
 
 def test_a_pull_continues_after_one_part_gave_up(world: World) -> None:
-    """A real server cancels the other parts then, and says only that: "context canceled"."""
+    """A real server then cancels the other parts and reports only "context canceled"."""
     size = 100_500_000
     make_model(world.upstream_dir, "big", size=size, seed=41)
     blob = next(path.name for path in (world.upstream_dir / "blobs").iterdir() if path.stat().st_size == size)
@@ -865,7 +865,7 @@ TEXTS = [
     ('Get "https://x/v2/": tls: failed to verify certificate: x509: unknown authority', "tls_failed"),
     ("something new", "server_error"),
 ]
-# What real servers said to each fault of a registry, as a code of the module.
+# The errors of real servers about each fault of a registry, as codes of the module.
 FAULTS = {
     "wrong bytes, once": "digest_mismatch",
     "wrong bytes, always": "digest_mismatch",

@@ -128,7 +128,7 @@ def test_repair_is_predicted_then_applied_then_unchanged(
     with Registry(FIXTURES / "store-v1") as registry, standin.running(version, models_dir) as server:
         options = {"api_url": server.url, "repair": True, "mirrors": [f"http://{registry.host}"], "names": ["tiny"]}
         if part == "manifest":
-            # Nothing is left that says which digest it was.
+            # Nothing contains the digest any more.
             assert verify(**options)["failure"]["code"] == "mirror_unverified"
         options["mirrors_trusted"] = True
         predicted = verify(check=True, **options)

@@ -169,7 +169,7 @@ def test_what_was_refused_can_be_allowed() -> None:
         ),
         (replace(BARE, listeners=(PortListener("0.0.0.0", 0, 77, "nginx"),)), "port_taken", ["nginx"]),
         (replace(BARE, listeners=(PortListener("::", 0),)), "port_taken", ["cannot be seen"]),
-        # A server that somebody started by hand is not our unit, though the account is the same.
+        # A manually started server is not the unit, although the account is the same.
         (replace(CONVERGED, listeners=(PortListener("127.0.0.1", 997, 78, "ollama"),)), "port_taken", ["pid 78"]),
         (
             replace(CONVERGED, service=ServerFacts(), listeners=(PortListener("127.0.0.1", 997),)),

@@ -199,7 +199,7 @@ class Host:
         return found
 
     def version(self) -> str:
-        """What the program that users call says of itself."""
+        """The version that the program of users reports."""
         done = subprocess.run(
             [self.bin / "ollama"], env={"OLLAMA_HOST": "127.0.0.1:1"}, capture_output=True, check=True
         )
@@ -705,7 +705,7 @@ def test_an_invalid_archive_on_the_host(host: Host, content: bytes | None, code:
 def test_through_a_proxy(host: Host, monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("http_proxy", "https_proxy"):
         monkeypatch.setenv(name, "")
-    # A proxy is asked for the whole address.
+    # A proxy gets the complete address.
     host.site.files["http://releases.lan/v0.35.1/ollama-linux-amd64.tar.zst"] = ARCHIVES["0.35.1"]
     proxy = host.site.url.replace("http://", "http://me:hunter2@")
     result = host.release("0.35.1", base_url="http://releases.lan", proxy=proxy)

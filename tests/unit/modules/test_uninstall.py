@@ -49,7 +49,7 @@ SERVER = {
 
 @dataclass
 class Host:
-    """A host's file system below a directory, with an account and a systemd that only note what is asked of them."""
+    """A host's file system below a directory, with an account and a systemd that only record their calls."""
 
     root: Path
     user: pwd.struct_passwd | None = ACCOUNT

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The playbooks report and verify over real ansible-playbook: no host is needed for what they must say."""
+"""The playbooks report and verify with the real ansible-playbook, without hosts."""
 
 from __future__ import annotations
 

@@ -94,7 +94,7 @@ def free_port() -> int:
 
 
 class Server(ThreadingHTTPServer):
-    """A server that answers everything with 200 and writes down what it was asked."""
+    """A server that answers every request with 200 and records it."""
 
     daemon_threads = True
 
@@ -564,7 +564,7 @@ def test_only_other_gateways_skip_the_queue(shared: Gateway) -> None:
     assert through(None) == (200, True)
     for forged in ("1", "own", "true", "1, 1", "x" * 64, peers_secret(shared)[:-1], peers_secret(shared) + "0"):
         assert through(forged) == (200, True), forged
-    # A gateway with other tokens, or somebody who pretends to be one.
+    # A gateway with other tokens, or a client that pretends to be one.
     assert through("0" * 64) == (502, False)
     assert through(peers_secret(shared)) == (200, False)
     assert status(shared.ask("GET /healthz", f"X-Ollama-Hop: {'0' * 64}", token="")) == 502

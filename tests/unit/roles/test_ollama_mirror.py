@@ -33,7 +33,7 @@ def mirrors_of(folder: Path, hosts: dict[str, t.Any], group: str = "ollama_serve
 
 
 def evaluate(folder: Path, inventory: dict[str, t.Any], play: list[t.Any], variable: str) -> dict[str, t.Any]:
-    """Return what a play's task debug says of a variable, by host."""
+    """Return a variable as the task debug of a play prints it, by host."""
     done = run_playbook(folder, inventory, play, config="[defaults]\ncallback_result_format = json\n")
     assert done.status == 0, done.output
     found = {}

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The scripts behind the Makefile tell the truth about what failed."""
+"""The scripts of the Makefile report what failed."""
 
 from __future__ import annotations
 
@@ -94,7 +94,7 @@ def test_pytest_fails_a_run_without_executed_tests(tmp_path: Path, body: str, st
 
 @pytest.fixture
 def echo(tmp_path: Path) -> types.ModuleType:
-    """A module that says how it was called."""
+    """A module that prints its arguments."""
     source = tmp_path / "echo.py"
     source.write_text(ECHO_MODULE)
     spec = importlib.util.spec_from_file_location("echo", source)

@@ -144,7 +144,7 @@ def pull(url: str) -> str:
 @settings(max_examples=60, deadline=None)
 @given(cut=st.integers(0, len(LINES)))
 def test_a_stream_cut_anywhere_is_never_a_success(raw: Serve, cut: int) -> None:
-    # Without its last line feed the last line is still whole.
+    # Without a final line feed the last line is still complete.
     whole = cut >= len(LINES) - 1
     assert pull(raw(stream_of(LINES[:cut]))) == ("success" if whole else "connection_lost")
 

@@ -119,7 +119,7 @@ def test_the_option_comes_before_the_environment_of_the_task(monkeypatch: pytest
 
 
 class Proxy:
-    """A forward proxy on loopback that leads every name to one address, and keeps what it was asked."""
+    """A forward proxy on loopback that connects every name to one address, and records its requests."""
 
     def __init__(self, target: tuple[str, int], password: str = "") -> None:
         self.asked: list[str] = []

@@ -1,7 +1,7 @@
 # Copyright (c) 2026, kaido.ollama contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Whether the server listens where it was asked to, judged by tables as the kernel writes them."""
+"""Whether the server listens where requested, according to tables of the kernel."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def check(root: Path, wanted: str, *lines: str) -> None:
         # The runners of the server, and whatever others do.
         ("127.0.0.1:11434", [line(LOOPBACK, PORT), line(LOOPBACK, 40001), line(ANY, 80, OTHER), line(ANY, 22, 0)]),
         ("127.0.0.1:11434", [line(LOOPBACK, PORT), line(ANY, PORT, state="01")]),
-        # A server that runs as root: nothing can be said of root's other sockets.
+        # A server that runs as root: other sockets of root are ambiguous.
         ("127.0.0.1:11434", [line(LOOPBACK, PORT, 0), line(ANY, 22, 0)]),
     ],
 )

@@ -24,7 +24,7 @@ PACKAGES = (
     "nvidia-smi",
     "nvidia-persistenced",
 )
-# Made for this test; nobody has its secret part.
+# Made for this test; its secret part was deleted.
 KEY = """-----BEGIN PGP PUBLIC KEY BLOCK-----
 
 mDMEawMjEhYJKwYBBAHaRw8BAQdAosDhqCuKo/fZ4yGu94vRbA3vFKvZhZyTceLa

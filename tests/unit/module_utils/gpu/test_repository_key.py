@@ -152,7 +152,7 @@ MUTATIONS: list[Callable[[bytearray, random.Random], None]] = [_flip, _cut, _rep
 
 
 def test_what_is_accepted_of_mutated_files_is_the_pinned_key_for_gnupg_too(tmp_path: Path) -> None:
-    """2000 files; GnuPG is asked about each one that passes the pin."""
+    """2000 files; GnuPG reads each file that passes the pin."""
     dice = random.Random(20261126)
     accepted = set()
     for number in range(2000):

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Bundles: written from both generations of stores, read back into both, and refused whole when anything is wrong."""
+"""Bundles: written from both generations of stores, imported into both, and refused completely if anything is invalid."""
 
 from __future__ import annotations
 
@@ -261,7 +261,7 @@ def flip_bit(folder: Path) -> None:
 
 
 def swap_manifest(folder: Path) -> None:
-    """Another manifest with right sums all over: only a pinned checksum can tell."""
+    """Another manifest with matching checksums: only a pinned checksum detects it."""
     (folder / "manifests/registry.ollama.ai/library/tiny/latest").write_bytes(
         (folder / "manifests/registry.ollama.ai/kaido/tiny2/q8").read_bytes()
     )

@@ -213,7 +213,7 @@ def test_imported_files_belong_to_the_service_account(host: Host) -> None:
     assert not list(host.there.glob(".kaido*"))
 
 
-# --- bundles that somebody else can change
+# --- bundles that another account can change
 
 
 @pytest.mark.parametrize("planted", ["link", "fifo", "directory", "link to a directory"])

@@ -434,7 +434,7 @@ def test_hosts_get_what_is_locked(world: World, tmp_path: Path, run_module: t.An
             Client(server.url).generate({"model": name}, timeout=10)
         assert not run_module(model, params)["changed"]
         assert not run_module(model, params, check=True)["changed"]
-        # The tag moves on; the lock holds. A model that is gone cannot be had any more, and that is said.
+        # The tag moves; the lock keeps the digest. A digest that is no longer offered is reported.
         moved = world.publish("a", 9)
         assert not run_module(model, {**params, "models": [{"name": "a", "state": "latest"}]})["changed"]
         Client(server.url).delete(parse("a"))

@@ -165,7 +165,7 @@ CASES = [(name, value) for name, values in BAD.items() for value in values]
 
 
 def validate(**changes: t.Any) -> None:
-    """Validate variables as the action plugin does: first each by itself, then what the role asks of a host."""
+    """Validate variables as the action plugin does: first each by itself, then the requirements of the role."""
     values = {**DEFAULTS, **changes}
     variables.check_variables(values)
     request = host_request.from_options(

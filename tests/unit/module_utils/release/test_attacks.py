@@ -41,7 +41,7 @@ __all__ = ["host", "site"]
 
 ATTACKER = Identity(64102, 64102)
 VERSION = "0.35.1"
-# A program that says the right version, and would run as root.
+# A program that reports the right version, and would run as root.
 EVIL = archive(VERSION, **{"lib/ollama/evil": b"evil"})
 
 

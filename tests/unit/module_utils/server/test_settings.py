@@ -1,7 +1,7 @@
 # Copyright (c) 2026, kaido.ollama contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The settings table: what becomes of each value, what is refused, and what the refusal says."""
+"""The settings table: the result of each value, refused values, and their messages."""
 
 from __future__ import annotations
 

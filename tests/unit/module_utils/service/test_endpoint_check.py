@@ -37,7 +37,7 @@ class Answer(BaseHTTPRequestHandler):
         self.wfile.write(body)
 
     def do_POST(self) -> None:
-        """``/api/show``: a gateway asks a server that has the model; ``/api/tags`` is the list of one server."""
+        """``/api/show``: a gateway queries a server that has the model; ``/api/tags`` is the list of one server."""
         asked = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
         self.send_response(200 if self.path == "/api/show" and asked == {"model": "on-another-server:1"} else 404)
         self.send_header("Content-Length", "0")

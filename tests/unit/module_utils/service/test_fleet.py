@@ -11,7 +11,7 @@ from ansible_collections.kaido.ollama.plugins.module_utils._service.fleet import
 
 
 def fleet(hosts: dict[str, dict[str, t.Any]], **groups: list[str]) -> Fleet:
-    """An inventory in which every host is a server unless groups say otherwise."""
+    """An inventory in which every host is a server unless groups are given."""
     return Fleet({"ollama_servers": list(hosts), **groups}, hosts)
 
 

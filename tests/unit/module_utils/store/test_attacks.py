@@ -332,7 +332,7 @@ def test_no_planted_thing_hangs_crashes_discloses_or_destroys(
     monkeypatch.setattr(signal, "signal", signal.signal)
     before = snapshot(world / "victim")
     places = [".", f"blobs/{PARTIAL}"]
-    # Module model_info asks the server only.
+    # Module model_info queries only the server.
     for path in FIXTURES.glob(f"{fixture}/**/*") if operation != "info" else ():
         if attack not in CONTENTS or (path.is_file() and path.stat().st_size < 5000):
             places.append(str(path.relative_to(FIXTURES / fixture)))
@@ -388,7 +388,7 @@ def tree_of(models_dir: Path) -> Path:
 def test_c5_no_planted_tag_removes_files_outside_of_the_store(
     world: Path, models_dir: Path, arguments: dict[str, t.Any], run_module: RunModule, planted: str, repair: bool
 ) -> None:
-    """The registry that the planted name belongs to answers 401, so the server is asked to pull."""
+    """The registry that the planted name belongs to answers 401, so the server pulls it."""
     with Registry(FIXTURES / "store-v1") as registry:
         registry.misbehave("", status=401)
         host = registry.host.replace(":", "%3A") if tree_of(models_dir).name == "manifests-v2" else registry.host
