@@ -230,7 +230,7 @@ def join_command(uid: int, gid: int, groups: set[int], environ: Mapping[str, str
 
 
 def start_time(pid: int) -> int:
-    """When a process began (field 22 of /proc/PID/stat): distinguishes it from a later process with the same ID. 0: it ended."""
+    """When a process began (field 22 of /proc/PID/stat): a later process with the same ID has another. 0: it ended."""
     try:
         fields = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8").rpartition(")")[2].split()
     except OSError:

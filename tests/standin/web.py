@@ -53,7 +53,7 @@ def resolver() -> str:
 
 
 def _answers_http(host: str, port: int) -> bool:
-    """Go examines the first bytes of the response to a handshake. Python's ssl hides them, so they are read separately."""
+    """Go examines the first bytes of the response to a handshake. Python's ssl hides them, so they are kept."""
     with contextlib.suppress(OSError), socket.create_connection((host, port), timeout=5) as plain:
         plain.sendall(b"\x16\x03\x01\x00\x01\x01\r\n")
         return plain.recv(5, socket.MSG_WAITALL) == b"HTTP/"

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""A client: requests the version 20 times per second and records each response. `poll.py since TIME` sums up lost ones."""
+"""A client: requests the version 20 times per second and records each response. `poll.py since TIME` sums them up."""
 
 from __future__ import annotations
 

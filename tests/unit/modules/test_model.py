@@ -426,7 +426,7 @@ def test_an_unconfirmed_mirror_repairs_only_with_the_same_digest(world: World, t
 
 
 def test_a_mirror_serves_a_variant_to_older_clients(world: World, tmp_path: Path) -> None:
-    """Its server is of 0.40. Upstream returns the variant to older servers, and the mirror is queried for it by its digest."""
+    """Its server is of 0.40. Upstream returns the variant to older servers; the mirror is queried by its digest."""
     for folder in (world.upstream_dir, tmp_path / "mirror"):
         make_model(folder, "m-llama", size=40_000, seed=22, generation=2, runner="llamacpp")
         make_list(folder, "m", {"llamacpp": "m-llama"})

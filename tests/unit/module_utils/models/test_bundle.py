@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Bundles: written from both generations of stores, imported into both, and refused completely if anything is invalid."""
+"""Bundles: written from both generations of stores, imported into both, and refused if anything is invalid."""
 
 from __future__ import annotations
 
