@@ -258,7 +258,7 @@ def test_hosts_that_need_attention_are_first_in_the_table_and_linked_from_the_wa
 
 
 def test_many_warnings_of_a_host_leave_room_for_those_of_others() -> None:
-    facts = {
+    facts: dict[str, dict[str, t.Any]] = {
         "a": {"ollama_host_info": fleet.observed(*(fleet.model(f"m{number}:1b", "missing") for number in range(50)))},
         "b": {"ollama_report_unreachable": "no route"},
     }

@@ -59,8 +59,8 @@ class Fleet:
             patch.write_text(PATCH)
             interpreter = self.file(host, "python/python")
             changed = self.hostile.get(host, "")
-            program = f'PYTHONPATH={patch.parent} {sys.executable} "$@"{changed and f" | sed {shlex.quote(changed)}"}'
-            interpreter.write_text(f"#!/bin/sh\n{program}\n")
+            run = f'PYTHONPATH={patch.parent} {sys.executable} "$@"{changed and f" | sed {shlex.quote(changed)}"}'
+            interpreter.write_text(f"#!/bin/sh\n{run}\n")
             interpreter.chmod(0o755)
         unreachable = {"ansible_connection": "ssh", "ansible_host": "127.0.0.1", "ansible_port": 1}
         inventory = {
