@@ -86,8 +86,13 @@ def _host(name: str, facts: Facts, check: bool, benchmark: Facts | None) -> dict
 
 def devices(compute: t.Sequence[Facts]) -> str:
     """Return the names of the devices on which a server computes, from the result ``compute`` of module model."""
-    names = ["CPU" if device.get("library") == "cpu" else _device(device) for device in compute]
-    return ", ".join(names) or "unknown"
+    return counted(["CPU" if device.get("library") == "cpu" else _device(device) for device in compute]) or "unknown"
+
+
+def counted(names: t.Sequence[str]) -> str:
+    """Return names as one text, equal ones once with their number: ``8 x NVIDIA H100``."""
+    numbers = {name: names.count(name) for name in names}
+    return ", ".join(name if number == 1 else f"{number} x {name}" for name, number in numbers.items())
 
 
 def _device(device: Facts) -> str:

@@ -13,10 +13,12 @@ import os
 import typing as t
 
 from ..module_utils._core.progress import human
-from .report import STATES, Facts, age, remarks, verified
+from .report import STATES, Facts, age, counted, remarks, verified
 from .report_html import escape, share_bar
 from .report_table import listens
 
+# Warnings, pending changes and remarks of a host that are shown.
+_MAX_TEXTS = 20
 _STYLE = os.path.join(os.path.dirname(__file__), "report_page.css")
 # Whatever text of a server might get into the page, a browser runs and loads nothing.
 _POLICY = "default-src 'none'; style-src 'unsafe-inline'"
@@ -28,6 +30,7 @@ _LEVELS = {
     "unreachable": "bad",
     "failed": "bad",
 }
+_ORDER = ("bad", "warn", "ok", "quiet")
 _BADGES = {"verified": "ok", "not_checked": "quiet", "damaged": "bad", "missing": "warn"}
 
 
@@ -80,11 +83,25 @@ def _header(report: Facts) -> str:
 def _warnings(warnings: t.Sequence[Facts]) -> str:
     if not warnings:
         return (
-            '<section class="card good"><h2>No warnings</h2><p>No warnings for the hosts of this report.</p></section>'
+            '<section class="card good"><h2>No warnings</h2>'
+            "<p>No host failed, and no model is damaged or missing.</p></section>"
         )
-    items = "".join(f"<li><b>{escape(row['host'])}</b> {escape(row['text'])}</li>" for row in warnings)
+    texts: dict[str, list[str]] = {}
+    for row in warnings:
+        texts.setdefault(row["host"], []).append(row["text"])
+    items = "".join(
+        f'<li><a href="#host-{escape(host)}">{escape(host)}</a> {escape(text)}</li>'
+        for host, found in texts.items()
+        for text in _first(found)
+    )
     count = f"{len(warnings)} warning" + ("" if len(warnings) == 1 else "s")
     return f'<section class="card alert"><h2>{count}</h2><ul class="warnings">{items}</ul></section>'
+
+
+def _first(texts: t.Sequence[str]) -> list[str]:
+    """Return the first texts, and how many there are more; all are in the JSON."""
+    more = len(texts) - _MAX_TEXTS
+    return [*texts[:_MAX_TEXTS], *([f"and {more} more"] if more > 0 else [])]
 
 
 def _badge(text: str, level: str) -> str:
@@ -104,7 +121,8 @@ def _table(titles: t.Sequence[str], rows: t.Iterable[t.Sequence[str]], kind: str
 
 def _fleet(hosts: t.Sequence[Facts], now: float) -> str:
     rows = []
-    for host in hosts:
+    # Those that need attention come first.
+    for host in sorted(hosts, key=lambda row: _ORDER.index(_LEVELS[row["state"]])):
         present = [model for model in host["models"] if model["state"] != "missing"]
         oldest = min((model for model in present if model["verified_at"]), key=lambda m: m["verified_at"], default=None)
         rows.append(
@@ -149,10 +167,10 @@ def _bars(host: Facts) -> str:
         text = f"{human(store['bytes_free'])} free of {human(store['bytes_total'])}"
         bars.append(share_bar(f"Disk of {store['path']}", used, store["bytes_total"], text))
     total = sum(gpu["vram"] or 0 for gpu in host["gpus"])
-    if total:
+    if total and host["state"] == "running":
         used = sum(model["vram_bytes"] for model in host["models"])
-        names = ", ".join(gpu["name"] for gpu in host["gpus"])
-        bars.append(share_bar(f"GPU memory, {names}", used, total, f"{human(used)} of {human(total)}"))
+        names = counted([gpu["name"] for gpu in host["gpus"]])
+        bars.append(share_bar(f"GPU memory of loaded models, {names}", used, total, f"{human(used)} of {human(total)}"))
     return f'<div class="bars">{"".join(bars)}</div>' if bars else ""
 
 
@@ -181,7 +199,7 @@ def _models(models: t.Sequence[Facts], now: float) -> str:
 
 
 def _list(title: str, texts: t.Sequence[str]) -> str:
-    items = "".join(f"<li>{escape(text)}</li>" for text in texts)
+    items = "".join(f"<li>{escape(text)}</li>" for text in _first(texts))
     return f"<h3>{escape(title)}</h3><ul>{items}</ul>" if texts else ""
 
 

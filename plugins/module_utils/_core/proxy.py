@@ -11,15 +11,18 @@ PRIVATE to the collection: it may change at any time.
 
 from __future__ import annotations
 
+import contextlib
 import ipaddress
 import os
 import re
+import socket
 import typing as t
 from urllib.parse import SplitResult, urlsplit
 
 from .errors import OllamaError
 
 VARIABLES = ("HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY", "SSL_CERT_FILE", "SSL_CERT_DIR")
+_NUMERIC = re.compile(r"[0-9][0-9a-fx.]*\Z", re.IGNORECASE)
 _PROXIES = ("HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY")
 _PORTS = {"http": 80, "https": 443}
 
@@ -145,6 +148,9 @@ def is_loopback(host: str) -> bool:
 
 def is_internal(host: str) -> bool:
     """Return whether a host of a URL is an address that is valid only on this host or its link."""
+    with contextlib.suppress(OSError):
+        # The system also connects to other spellings of an address, such as 127.1, 0x7f000001 and 2130706433.
+        host = socket.inet_ntoa(socket.inet_aton(host)) if _NUMERIC.match(host) else host
     address = _address(host)
     return is_loopback(host) or (address is not None and (address.is_link_local or address.is_unspecified))
 

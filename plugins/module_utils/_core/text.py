@@ -8,12 +8,17 @@ PRIVATE to the collection: it may change at any time.
 
 from __future__ import annotations
 
+import math
 import re
 import typing as t
 
-# Characters that a terminal interprets: C0 and C1 controls, line and paragraph separators, marks that change the
-# direction of text. Half of a surrogate pair stands for a byte that is not UTF-8; JSON for others cannot hold it.
-_CONTROL = re.compile("[\x00-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
+# Characters that a terminal interprets or does not show: C0 and C1 controls, line and paragraph separators, marks that
+# change the direction of text, and invisible ones; joiners of letters stay. Half of a surrogate pair stands for a byte
+# that is not UTF-8; JSON for others cannot hold it.
+_CONTROL = re.compile(
+    "[\x00-\x1f\x7f-\x9f\xad\u061c\u180e\u200b\u200e\u200f\u2028-\u202e\u2060-\u206f\ufeff\ufff9-\ufffb\ud800-\udfff"
+    "\U000e0000-\U000e007f]"
+)
 
 _MASK = "***"
 _URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://[^\s\"'<>]+")
@@ -76,7 +81,7 @@ def clean(value: t.Any) -> t.Any:
     """
     if isinstance(value, str):
         return redact(printable(value, keep="\n\t"))
-    if value is None or isinstance(value, (bool, int, float)):
+    if value is None or isinstance(value, (bool, int)) or (isinstance(value, float) and math.isfinite(value)):
         return value
     if isinstance(value, t.Mapping):
         return {clean(key) if isinstance(key, str) else key: clean(item) for key, item in value.items()}

@@ -12,10 +12,13 @@ import math
 import re
 import typing as t
 
+from .._core.text import printable
+
 PREFIX = "kaido_ollama_"
-# Label values come from file names and from the network, so their length and their number are limited.
+# Label values come from file names and from the network, so their length and their number are limited, and control
+# characters are visible.
 MAX_LABEL = 256
-MAX_SERIES = 2000
+MAX_SERIES = 1000
 
 # Name without the prefix -> type and help text.
 CATALOGUE: dict[str, tuple[str, str]] = {
@@ -82,7 +85,7 @@ class Metrics:
         """
         CATALOGUE[name]
         series = self._values.setdefault(name, {})
-        key = tuple((label, str(text or "")[:MAX_LABEL]) for label, text in labels.items())
+        key = tuple((label, printable(str(text or ""))[:MAX_LABEL]) for label, text in labels.items())
         if key in series or len(series) < MAX_SERIES:
             series[key] = value
 
@@ -101,9 +104,7 @@ def _labels(key: t.Sequence[tuple[str, str]]) -> str:
 
 
 def _escape(text: str) -> str:
-    # Names that are not UTF-8 hold surrogates, which UTF-8 cannot encode.
-    clean = text.encode("utf-8", "replace").decode("utf-8")
-    return clean.replace("\\", "\\\\").replace("\n", "\\n").replace('"', '\\"')
+    return text.replace("\\", "\\\\").replace('"', '\\"')
 
 
 def _number(value: float) -> str:

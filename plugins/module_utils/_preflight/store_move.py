@@ -271,12 +271,12 @@ def _is_done(name: str, path: str, info: os.stat_result, copy: str) -> bool:
         return False
     if _COMPLETE_BLOB.search(name):
         return True
-    return _read(path) == _read(copy) if name.startswith("manifests") else False
+    return _digest(path) == _digest(copy) if name.startswith("manifests") else False
 
 
-def _read(path: str) -> bytes:
+def _digest(path: str) -> str:
     with os.fdopen(open_regular(path), "rb") as file:
-        return file.read()
+        return fs.sha256(file)
 
 
 def _make_parents(here: str, there: str, name: str) -> None:

@@ -8,16 +8,15 @@ PRIVATE to the collection: it may change at any time.
 
 from __future__ import annotations
 
-import http.client
+import contextlib
 import json
-import ssl
+import tempfile
 import typing as t
-import urllib.error
 import urllib.parse
-import urllib.request
 from dataclasses import dataclass
 
 from .._core.errors import OllamaError
+from .._core.http import parse_json, request
 from .._core.name import parse
 from .._core.text import message
 
@@ -35,13 +34,6 @@ class Finding:
 
     text: str
     certain: bool
-
-
-class _NoRedirects(urllib.request.HTTPRedirectHandler):
-    """A redirect must not carry a token to another host."""
-
-    def redirect_request(self, *_arguments: t.Any) -> None:
-        return None
 
 
 def check(described: t.Mapping[str, t.Any], files: t.Mapping[str, str | None]) -> list[Finding]:
@@ -64,15 +56,15 @@ def _check(endpoint: t.Mapping[str, t.Any], files: t.Mapping[str, str | None]) -
     target = f"{url}/api/tags" if ollama else _model_url(endpoint)
     try:
         status, body = _get(target, _headers(endpoint, files), files.get(endpoint["ca_file"] or ""))
-    except ssl.SSLError as exc:
-        reason = getattr(exc, "verify_message", None) or exc.reason or str(exc)
+    except OllamaError as exc:
+        if exc.code != "tls":
+            return Finding(f"provider {provider}: {url} does not answer: {exc.message}", certain=False)
+        reason = getattr(exc.__cause__, "verify_message", None) or exc.message
         return Finding(
             f"provider {provider}: {url}: its certificate is not trusted ({message(str(reason))}); "
             f"see ollama_client_providers.{provider}.ca",
             certain=True,
         )
-    except (OSError, ValueError, http.client.HTTPException) as exc:
-        return Finding(f"provider {provider}: {url} does not answer: {message(str(exc))}", certain=False)
     if status in (401, 403):
         return Finding(
             f"ollama_client_keys.{provider}: {url} does not accept the token (status {status}, token not shown)",
@@ -102,26 +94,30 @@ def _headers(endpoint: t.Mapping[str, t.Any], files: t.Mapping[str, str | None])
 
 
 def _get(url: str, headers: t.Mapping[str, str], ca: str | None, data: bytes | None = None) -> tuple[int, bytes]:
-    """Return status and body; the certificate is verified.
+    """Return status and body; the certificate is verified, and a redirect carries the token nowhere.
 
-    :raises ssl.SSLError: for a certificate that cannot be verified.
-    :raises OSError: where there is no answer.
+    :param ca: the authority to trust instead of those of the system, PEM.
+    :raises OllamaError: as `request`.
     """
-    handlers: list[urllib.request.BaseHandler] = [
-        _NoRedirects(),
-        urllib.request.HTTPSHandler(context=ssl.create_default_context(cadata=ca or None)),
-    ]
-    if urllib.parse.urlsplit(url).hostname in ("localhost", "127.0.0.1", "::1"):
-        handlers.append(urllib.request.ProxyHandler({}))
-    opener = urllib.request.build_opener(*handlers)
-    try:
-        with opener.open(urllib.request.Request(url, data, dict(headers)), timeout=_TIMEOUT) as response:
-            return response.status, response.read(_BODY_LIMIT)
-    except urllib.error.HTTPError as exc:
-        with exc:
-            return exc.code, b""
-    except urllib.error.URLError as exc:
-        raise exc.reason if isinstance(exc.reason, OSError) else OSError(str(exc.reason)) from None
+    with contextlib.ExitStack() as stack:
+        path = None
+        if ca:
+            file = stack.enter_context(tempfile.NamedTemporaryFile("w", encoding="utf-8", suffix=".crt"))
+            file.write(ca)
+            file.flush()
+            path = file.name
+        method = "GET" if data is None else "POST"
+        answer = request(
+            method,
+            url,
+            data=data,
+            headers=headers,
+            timeout=_TIMEOUT,
+            ca_path=path,
+            read_limit=_BODY_LIMIT,
+            follow=False,
+        )
+    return answer.status, answer.body if answer.status < 300 else b""
 
 
 def _check_models(
@@ -129,7 +125,7 @@ def _check_models(
 ) -> Finding | None:
     provider, url = endpoint["provider"], endpoint["base_url"]
     try:
-        names = [str(row["name"]) for row in json.loads(body)["models"]]
+        names = [str(row["name"]) for row in parse_json(body)["models"]]
         keys = {parse(name, allow_cloud=True, what="model").key for name in names}
     except (KeyError, TypeError, ValueError, OllamaError):
         return Finding(
@@ -153,6 +149,6 @@ def _shows(endpoint: t.Mapping[str, t.Any], files: t.Mapping[str, str | None], m
     try:
         ca = files.get(endpoint["ca_file"] or "")
         status, _body = _get(f"{endpoint['base_url']}/api/show", _headers(endpoint, files), ca, data)
-    except (OSError, ValueError, http.client.HTTPException):
+    except OllamaError:
         return False
     return status == 200

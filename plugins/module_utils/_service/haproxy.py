@@ -9,13 +9,17 @@ PRIVATE to the collection: it may change at any time.
 from __future__ import annotations
 
 import csv
+import errno
 import socket
+import time
 import typing as t
 from dataclasses import dataclass
 
 from .._core.errors import OllamaError
 
 _TIMEOUT = 10.0
+# Bytes; the table of a fleet with a hundred servers has about 100 kB.
+_LIMIT = 16 << 20
 # Bits of srv_admin_state: forced, inherited, configured and unresolved maintenance; forced and inherited drain.
 _MAINTENANCE = 0x01 | 0x02 | 0x04 | 0x20
 _DRAINED = 0x08 | 0x10
@@ -46,12 +50,16 @@ class Socket:
     def ask(self, command: str) -> str:
         """Return the answer; raises ``haproxy_unreachable``."""
         answer = b""
+        end = time.monotonic() + _TIMEOUT
         try:
             with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as connection:
                 connection.settimeout(_TIMEOUT)
                 connection.connect(self._path)
                 connection.sendall(command.encode() + b"\n")
                 while True:
+                    # Whatever runs under the account of HAProxy is behind the socket.
+                    if len(answer) > _LIMIT or time.monotonic() > end:
+                        raise OSError(errno.EMSGSIZE, "its answer is too long, or takes too long")
                     data = connection.recv(65536)
                     if not data:
                         return answer.decode("utf-8", "replace")
@@ -76,9 +84,18 @@ class Socket:
         return [dict(zip(names, row)) for row in rows]
 
     def look(self, server: str) -> list[Row]:
-        """Return the server in each of its backends; raises ``server_unknown``."""
+        """Return the server in each of its backends; raises ``server_unknown`` or ``response_invalid``."""
+        try:
+            rows = self._rows(server)
+        except (KeyError, ValueError, csv.Error) as exc:
+            raise OllamaError("response_invalid", f"socket: HAProxy returned an invalid table: {exc}") from None
+        if not rows:
+            raise OllamaError("server_unknown", f"server: {server!r} is not a server of this balancer", server=server)
+        return rows
+
+    def _rows(self, server: str) -> list[Row]:
         statistics = {row["pxname"]: row for row in self.table("show stat -1 4 -1", ",") if row["svname"] == server}
-        rows = [
+        return [
             Row(
                 name=row["be_name"],
                 state=_state(int(row["srv_admin_state"])),
@@ -89,9 +106,6 @@ class Socket:
             for row in self.table("show servers state", " ")
             if row["srv_name"] == server and row["be_name"] in statistics
         ]
-        if not rows:
-            raise OllamaError("server_unknown", f"server: {server!r} is not a server of this balancer", server=server)
-        return rows
 
     def set(self, row: Row, server: str, state: str) -> None:
         """Change one; raises ``haproxy_refused``."""

@@ -113,7 +113,7 @@ def _others(spec: ServiceSpec) -> t.Iterator[Listener]:
 
 def _unhealthy(url: str) -> str | None:
     try:
-        open_url(url, timeout=10, use_proxy=False, validate_certs=False).read()
+        open_url(url, timeout=10, use_proxy=False, validate_certs=False).close()
     except Exception as exc:  # whatever kind of failure: a restart follows, with this reason
         return f"{url} does not answer with status 200: {exc}"
     return None

@@ -21,6 +21,8 @@ DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
 READ_SIZE = 1 << 20
 _MAX_ENTRIES = 100_000
 _MAX_MANIFESTS = 256 << 20
+# A blob takes about a kilobyte of memory, and of a result that has its damage.
+_MAX_BLOBS = 300_000
 
 
 class Budget:
@@ -29,6 +31,7 @@ class Budget:
     def __init__(self) -> None:
         self._entries = _MAX_ENTRIES
         self._bytes = _MAX_MANIFESTS
+        self._blobs = _MAX_BLOBS
 
     def list(self, path: str) -> None:
         """Count an entry of a directory; raises ``store_unsafe``."""
@@ -43,6 +46,15 @@ class Budget:
             raise OllamaError(
                 "store_unsafe",
                 f"{printable(path)}: manifests too large; expected {_MAX_MANIFESTS >> 20} MiB or less together",
+            )
+
+    def name(self, count: int, path: str) -> None:
+        """Count blobs that a manifest names; raises ``store_unsafe``."""
+        self._blobs -= count
+        if self._blobs < 0:
+            raise OllamaError(
+                "store_unsafe",
+                f"{printable(path)}: too many blobs in manifests; expected {_MAX_BLOBS} or fewer together",
             )
 
 

@@ -18,6 +18,7 @@ import typing as t
 from dataclasses import dataclass, field
 
 from .._core import fs
+from .._core.http import parse_json
 from .._core.owner import read_regular
 from .audit import audit
 from .files import fingerprint
@@ -28,6 +29,9 @@ from .store import Store
 DEFAULT_PATH = "/var/lib/kaido-ollama-monitoring/verification/findings.json"
 SCHEMA = 1
 _LIMIT = 16 << 20
+# Of the damaged models so many are reported, each with so many problems.
+_MAX_MODELS, _MAX_PROBLEMS = 200, 10
+_LATEST = float(1 << 40)
 
 
 @dataclass
@@ -62,14 +66,15 @@ class Findings:
         """Read a file; one that is missing, damaged or of another schema counts as empty."""
         found = cls(path)
         try:
-            data = json.loads(read_regular(path, _LIMIT))
+            data = parse_json(read_regular(path, _LIMIT))
             if data["schema"] != SCHEMA:
                 return found
             for digest, row in data["blobs"].items():
                 problem = None if row["problem"] is None else str(row["problem"])
-                found.blobs[str(digest)] = Finding([int(n) for n in row["seen"]], float(row["verified_at"]), problem)
-            found.models = {str(name): [str(text) for text in texts] for name, texts in data["models"].items()}
-            found.finished = float(data["finished"])
+                found.blobs[str(digest)] = Finding([int(n) for n in row["seen"]], _time(row["verified_at"]), problem)
+            models = sorted(data["models"].items())[:_MAX_MODELS]
+            found.models = {str(name): [str(text) for text in texts[:_MAX_PROBLEMS]] for name, texts in models}
+            found.finished = _time(data["finished"])
         except (OSError, ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError):
             return cls(path)
         return found
@@ -122,6 +127,14 @@ class Findings:
             count += 1
             left -= blob.size
         return count
+
+
+def _time(value: t.Any) -> float:
+    """Return a time; raises ValueError for what is none, such as infinity."""
+    seconds = float(value)
+    if not 0 <= seconds < _LATEST:
+        raise ValueError("no time")
+    return seconds
 
 
 def doubt(memory: Memory, path: str = DEFAULT_PATH) -> None:

@@ -293,6 +293,7 @@ class Store:
             if os.path.relpath(path, self.root).startswith("manifests-v2" + os.sep):
                 blobs[own] = Blob(own, len(body), MANIFEST)
             manifest = self._choose(entry, parsed, blobs, budget) if isinstance(parsed, tuple) else parsed
+            budget.name(len(manifest.blobs), path)
             blobs.update((blob.digest, blob) for blob in manifest.blobs)
             entry.size = manifest.size
         except OllamaError as exc:

@@ -186,6 +186,31 @@ class Strange:
         return "Unknown command.\n\n"
 
 
+class Invalid(HAProxy):
+    def answer(self, command: str) -> str:
+        return super().answer(command).replace(" 2 ", " x ").replace(",0,", ",y,")
+
+
+class Endless:
+    def answer(self, command: str) -> str:
+        return "x" * (1 << 20)
+
+
+def test_an_endless_or_invalid_answer_is_a_failure(
+    serve: Serve, run_module: RunModule, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The account of HAProxy owns the socket."""
+    monkeypatch.setattr("ansible_collections.kaido.ollama.plugins.module_utils._service.haproxy._LIMIT", 1000)
+    params = {"server": "big2", "state": "drained", "socket": str(serve(Endless()))}
+    result = run_module(gateway_backend, params)
+    assert result["failure"]["code"] == "haproxy_unreachable"
+    assert "too long" in result["msg"]
+    monkeypatch.undo()
+    (tmp_path / "admin.sock").unlink()
+    serve(Invalid("2.6", "ready"))
+    assert run_module(gateway_backend, params)["failure"]["code"] == "response_invalid"
+
+
 def test_a_refusal_and_nonsense_are_failures(serve: Serve, run_module: RunModule, tmp_path: Path) -> None:
     params = {"server": "big2", "state": "drained", "socket": str(serve(Unwilling("2.6", "ready")))}
     result = run_module(gateway_backend, params)

@@ -249,6 +249,36 @@ def test_warnings_come_first() -> None:
     assert text.index("7 warnings") < text.index("<h2>Hosts</h2>") < text.index('id="host-dev1"')
 
 
+def test_hosts_that_need_attention_are_first_in_the_table_and_linked_from_the_warnings() -> None:
+    text = fleet.html()
+    table_of_hosts = text[text.index("<h2>Hosts</h2>") :]
+    names = re.findall(r'href="#host-(\w+)"', table_of_hosts)
+    assert names == ["dev2", "dev3", "dev4", "dev1", "hecate", "gateway"]
+    assert '<li><a href="#host-dev3">dev3</a>' in text
+
+
+def test_many_warnings_of_a_host_leave_room_for_those_of_others() -> None:
+    facts: dict[str, dict[str, t.Any]] = {
+        "a": {"ollama_host_info": fleet.observed(*(fleet.model(f"m{number}:1b", "missing") for number in range(50)))},
+        "b": {"ollama_report_unreachable": "no route"},
+    }
+    report = build(facts, check=True, now=fleet.NOW)
+    text = page(report, fleet.NOW)
+    assert len(report["warnings"]) == 51
+    assert "51 warnings" in text
+    assert text.count('<li><a href="#host-a">') == 21
+    assert "and 30 more" in text
+    assert "unreachable: no route" in text
+
+
+def test_equal_devices_are_counted() -> None:
+    gpu = {"library": "CUDA", "description": "NVIDIA H100"}
+    seen = fleet.observed(compute=[gpu] * 8, gpus=[{"name": "NVIDIA H100", "vram": 80 * fleet.GB}] * 8)
+    report = build({"h": {"ollama_host_info": seen}}, check=True, now=fleet.NOW)
+    assert report["hosts"][0]["compute"] == "8 x CUDA NVIDIA H100"
+    assert "GPU memory of loaded models, 8 x NVIDIA H100" in page(report, fleet.NOW)
+
+
 def test_a_fleet_without_problems_has_no_warnings() -> None:
     facts = {"h": {"ollama_host_info": fleet.observed(fleet.model("a:1b"))}}
     assert "No warnings" in page(build(facts, check=True, now=fleet.NOW), fleet.NOW)
@@ -280,10 +310,12 @@ def test_json_callbacks_are_recognized(callback: str, machine: bool) -> None:
 
 
 @pytest.mark.skipif(shutil.which("chromium") is None, reason="needs Chromium")
-@pytest.mark.parametrize("width", [1200, 500])
+@pytest.mark.parametrize("width", [1200, 800, 500])
 def test_a_browser_shows_the_page_without_horizontal_scrolling(tmp_path: Path, width: int) -> None:
     """Chromium runs the page's layout; a copy with a script reports the width that it needs."""
-    text = fleet.html()
+    facts = {**fleet.facts(), "x" * 80: {"ollama_host_info": fleet.observed(fleet.model("y" * 300))}}
+    plots = {host: row["plots"] for host, row in fleet.benchmarks().items()}
+    text = page(build(facts, check=True, now=fleet.NOW, benchmark=fleet.benchmarks()), fleet.NOW, plots)
     probe = "<script>document.title = 'width ' + document.documentElement.scrollWidth</script></body>"
     path = tmp_path / "report.html"
     path.write_text(re.sub(r"<meta http-equiv[^>]*>", "", text).replace("</body>", probe))

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 import subprocess
 import sys
 import typing as t
@@ -33,6 +34,8 @@ json.loads = patched
 class Fleet:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
+        self.hostile: dict[str, str] = {}
+        """By host the program of sed that changes what its modules return."""
         (folder / "ansible.cfg").write_text("")
 
     def file(self, host: str, name: str) -> Path:
@@ -55,7 +58,9 @@ class Fleet:
             patch.parent.mkdir(parents=True, exist_ok=True)
             patch.write_text(PATCH)
             interpreter = self.file(host, "python/python")
-            interpreter.write_text(f'#!/bin/sh\nPYTHONPATH={patch.parent} exec {sys.executable} "$@"\n')
+            changed = self.hostile.get(host, "")
+            run = f'PYTHONPATH={patch.parent} {sys.executable} "$@"{changed and f" | sed {shlex.quote(changed)}"}'
+            interpreter.write_text(f"#!/bin/sh\n{run}\n")
             interpreter.chmod(0o755)
         unreachable = {"ansible_connection": "ssh", "ansible_host": "127.0.0.1", "ansible_port": 1}
         inventory = {
@@ -89,6 +94,18 @@ def fleet(tmp_path: Path) -> Fleet:
     assert not made.file("gpu3", "ca.key").exists()
     assert len(made.authorities("gpu2", "gpu3")) == 1
     return made
+
+
+def test_no_gateway_gets_a_certificate_for_the_names_of_another(tmp_path: Path) -> None:
+    """A gateway on which an attacker is root returns other names with its request."""
+    fleet = Fleet(tmp_path)
+    fleet.hostile["gpu3"] = 's/"names": *\\[[^]]*\\]/"names": ["gpu2"]/'
+    code, output = fleet.converge("gpu2", "gpu3")
+    assert code == 0, output
+    shown = ["openssl", "x509", "-noout", "-ext", "subjectAltName", "-in", str(fleet.file("gpu3", "tls.crt"))]
+    names = subprocess.run(shown, check=True, capture_output=True, text=True).stdout
+    assert "gpu3" in names
+    assert "gpu2" not in names
 
 
 def test_a_gateway_in_front_of_the_inventory_keeps_the_authority(fleet: Fleet) -> None:

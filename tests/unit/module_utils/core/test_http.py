@@ -326,6 +326,11 @@ def test_a_redirect_to_another_host_is_refused(peer: t.Any, location: str) -> No
         ("https://hf.co/a", "https://localhost/a", False),
         ("https://hf.co/a", "https://169.254.169.254/latest", False),
         ("https://hf.co/a", "https://[::ffff:127.0.0.1]/a", False),
+        ("https://hf.co/a", "https://127.1/a", False),
+        ("https://hf.co/a", "https://2130706433/a", False),
+        ("https://hf.co/a", "https://0x7f.0.0.1/a", False),
+        ("https://hf.co/a", "https://0/a", False),
+        ("https://hf.co/a", "https://1.example/a", True),
         ("http://mirror.lan/a", "http://mirror.lan:81/a", False),
     ],
 )

@@ -86,17 +86,18 @@ def test_a_message_is_one_printable_line(text: str) -> None:
 
 def test_controls_become_visible() -> None:
     assert text_module.printable("\x1b[2J\x9b\u202e\udcff\ud83d") == "\\x1b[2J\\x9b\\u202e\\xff\\ud83d"
+    assert text_module.printable("a\xad\u200b\ufeff\U000e0041") == "a\\xad\\u200b\\ufeff\\ue0041"
     assert text_module.one_line("a\r\n  b\tc\u2028d\n") == "a b c d"
 
 
 @given(
     st.recursive(
-        st.none() | st.booleans() | st.integers() | st.text() | st.binary(),
+        st.none() | st.booleans() | st.integers() | st.floats() | st.text() | st.binary(),
         lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner) | st.tuples(inner),
     )
 )
 def test_a_result_is_json_of_complete_characters(value: t.Any) -> None:
-    json.dumps(text_module.clean(value), ensure_ascii=False).encode()
+    json.dumps(text_module.clean(value), ensure_ascii=False, allow_nan=False).encode()
 
 
 def raising(exc: BaseException) -> t.Callable[[t.Any, bool], dict[str, t.Any]]:

@@ -291,15 +291,27 @@ def test_times_are_read_as_go_writes_them(text: str, seconds: float | None) -> N
 
 def test_names_cannot_break_the_format_nor_fill_the_disk() -> None:
     metrics = prometheus.Metrics()
-    name = 'a"b\\c\nkaido_ollama_up 1\udcff'
+    name = 'a"b\\c\nkaido_ollama_up 1\udcff\x1b[2J\u202e\r'
     metrics.add("model_bytes", 1, model=name)
     assert promtool("check", "metrics", stdin=metrics.render()) == ""
     assert len(metrics.render().splitlines()) == 3
+    assert metrics.render().replace("\n", "").isprintable()
     for number in range(2 * prometheus.MAX_SERIES):
         metrics.add("model_bytes", 1, model=f"{number}" * 1000)
     lines = metrics.render().splitlines()
     assert len(lines) == 2 + prometheus.MAX_SERIES
     assert max(map(len, lines)) < 400
+
+
+def test_metrics_with_the_longest_names_of_all_models_can_be_published() -> None:
+    """The account of the server chooses the names, and metrics that are too large are not published."""
+    metrics = prometheus.Metrics()
+    with_models = [name for name in prometheus.CATALOGUE if "model_" in name]
+    for number in range(prometheus.MAX_SERIES):
+        for name in with_models:
+            metrics.add(name, 1.5e18, model=f"{number:04}" + '"' * 1000)
+    assert len(with_models) > 4
+    assert len(metrics.render()) < program_module._MAX_METRICS
 
 
 @pytest.mark.parametrize(("value", "text"), [(1.0, "1"), (0.25, "0.25"), (float("nan"), "NaN"), (1e400, "+Inf")])
@@ -399,6 +411,10 @@ def test_the_least_recently_verified_blob_is_read_first(config: Config) -> None:
         "{",
         "[]",
         '{"schema": 1, "blobs": {}, "models": {}, "finished": 1' + "0" * 400 + "}",
+        '{"schema": 1, "blobs": {}, "models": {}, "finished": 1e999}',
+        '{"schema": 1, "blobs": {}, "models": {}, "finished": NaN}',
+        '{"schema": 1, "blobs": {}, "models": {}, "finished": -1}',
+        '{"schema": 1, "blobs": {}, "models": {"a": 1}, "finished": 1}',
         '{"schema": 1, "blobs": {"x": {"seen": [1e999], "verified_at": 1, "problem": null}}}',
         '{"schema": 2}',
         '{"schema": 1, "blobs": {"x": 1}}',

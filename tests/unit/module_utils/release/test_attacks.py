@@ -70,10 +70,10 @@ def test_a_program_that_others_can_change_is_run_and_kept_without_their_influenc
     (there.parent.parent / "ran").mkdir(mode=0o777)
     (there.parent.parent / "ran").chmod(0o777)
     text = program.read_text().replace("#!/bin/sh\n", f'#!/bin/sh\nid -u >"{there.parent.parent}/ran/$$"\n')
-    for path in (program, lib / "llama-server"):
-        path.write_text(text)
-        path.chmod(mode)
-        os.chown(path, uid, uid)
+    for file in (program, lib / "llama-server"):
+        file.write_text(text)
+        file.chmod(mode)
+        os.chown(file, uid, uid)
     assert not host.release(VERSION)["failed"]
     ran = {path.read_text().strip() for path in (there.parent.parent / "ran").iterdir()}
     assert ran == {str(uid or 65534)}

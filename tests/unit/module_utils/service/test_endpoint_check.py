@@ -3,12 +3,15 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
+import socket
 import threading
 import typing as t
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
+from ansible_collections.kaido.ollama.plugins.module_utils._service import endpoint_check
 from ansible_collections.kaido.ollama.plugins.module_utils._service.endpoint_check import check
 from ansible_collections.kaido.ollama.plugins.modules import service_info
 
@@ -107,6 +110,28 @@ def test_no_answer_may_be_temporary() -> None:
         False,
         True,
     )
+
+
+@pytest.mark.parametrize("piece", [b"X: y\r\n", b"x"])
+def test_an_endpoint_that_trickles_ends_the_check(monkeypatch: pytest.MonkeyPatch, piece: bytes) -> None:
+    """A byte before each timeout of the socket: in a header, or in the line of the status."""
+    monkeypatch.setattr(endpoint_check, "_TIMEOUT", 0.3)
+    closing = threading.Event()
+
+    def trickle(connection: socket.socket) -> None:
+        with connection, contextlib.suppress(OSError):
+            connection.sendall(b"HTTP/1.1 200 OK\r\n" if piece != b"x" else b"HTTP/1.1 2")
+            while not closing.wait(0.1):
+                connection.sendall(piece)
+
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        thread = threading.Thread(target=lambda: trickle(server.accept()[0]), daemon=True)
+        thread.start()
+        [finding] = check(described(f"http://127.0.0.1:{server.getsockname()[1]}"), {KEY: TOKEN})
+        closing.set()
+        thread.join()
+    assert not finding.certain
+    assert "did not answer, or too slowly" in finding.text
 
 
 def test_the_module_fails_for_what_is_certain_and_warns_otherwise(

@@ -454,16 +454,34 @@ def test_trees_of_the_owner_on_another_disk_are_read(
     assert "tiny:latest" in [row["name"] for row in result["models"]]
 
 
+@pytest.mark.parametrize(
+    ("limit", "message"),
+    [
+        ("_MAX_ENTRIES", "too many files; expected 20 or fewer"),
+        ("_MAX_BLOBS", "too many blobs in manifests; expected 20 or fewer together"),
+        ("_MAX_MANIFESTS", "manifests too large; expected 0 MiB or less together"),
+    ],
+)
 def test_a_store_of_excessive_size_ends(
-    models_dir: Path, arguments: dict[str, t.Any], run_module: RunModule, monkeypatch: pytest.MonkeyPatch
+    models_dir: Path,
+    arguments: dict[str, t.Any],
+    run_module: RunModule,
+    monkeypatch: pytest.MonkeyPatch,
+    limit: str,
+    message: str,
 ) -> None:
-    monkeypatch.setattr("ansible_collections.kaido.ollama.plugins.module_utils._store.files._MAX_ENTRIES", 20)
+    """Manifests of 4 MiB name 40 000 blobs each, of which every one takes memory, and a row where it is missing."""
+    monkeypatch.setattr(f"ansible_collections.kaido.ollama.plugins.module_utils._store.files.{limit}", 20)
+    name = tree_of(models_dir) / "host/a/b"
+    name.mkdir(parents=True)
+    layers = [{"digest": f"sha256:{number:064x}", "size": 1} for number in range(30)]
+    (name / "latest").write_text(json.dumps({"layers": layers}))
     for number in range(20):
         (tree_of(models_dir) / f"host{number}").mkdir()
     give_to_service(models_dir)
     result = run_module(model_verify, arguments)
     assert result["failure"]["code"] == "store_unsafe"
-    assert "too many files; expected 20 or fewer" in result["msg"]
+    assert message in result["msg"]
 
 
 def test_hash_threads_act_as_the_owner(
