@@ -21,6 +21,8 @@ TEST := $(FIRST) $(CHECK) sanity importer $(filter-out $(FIRST),$(SCENARIOS))
 # The output of these tools is in .cache, which `make clean` removes.
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 export PYTHONPYCACHEPREFIX := $(CURDIR)/.cache/pycache
+# Some environments set this. Without bytecode each start of Ansible compiles it, which doubles the time of the tests.
+unexport PYTHONDONTWRITEBYTECODE
 export HYPOTHESIS_STORAGE_DIRECTORY := $(CURDIR)/.cache/hypothesis
 export ANSIBLE_CONFIG := $(CURDIR)/ansible.cfg
 export LC_ALL := C.UTF-8

@@ -308,6 +308,25 @@ OPERATIONS: dict[str, tuple[t.Any, dict[str, t.Any]]] = {
 PARTIAL = f"sha256-{'5' * 64}-partial-0"
 
 
+def kind(store: Path, path: Path) -> tuple[str, int, str]:
+    """Return the tree, the level and the use of a file of a store; JSON is distinguished by its keys."""
+    parts = path.relative_to(store).parts
+    if path.is_symlink() or path.is_dir():
+        use = "link" if path.is_symlink() else "directory"
+    else:
+        content = path.read_bytes()
+        use = f"JSON {sorted(json.loads(content))}" if content.startswith(b'{"') else f"data {len(content) > 5000}"
+    return parts[0], len(parts), use
+
+
+def places_of(store: Path, attack: str) -> list[str]:
+    """Return one place of each kind. Data is only hashed, so that every other content is the same attack on it."""
+    places = {kind(store, path): path for path in sorted(store.rglob("*"), reverse=True)}
+    parsed = [path for (_tree, _level, use), path in places.items() if use.startswith(("JSON", "link"))]
+    chosen = parsed if attack in CONTENTS and attack != "empty" else places.values()
+    return [str(path.relative_to(store)) for path in (*chosen, store / "blobs" / PARTIAL)]
+
+
 @pytest.mark.parametrize("operation", OPERATIONS)
 @pytest.mark.parametrize("attack", ATTACKS)
 @pytest.mark.parametrize("fixture", ["store-v1", "store-v2"])
@@ -320,7 +339,7 @@ def test_no_planted_thing_hangs_crashes_discloses_or_destroys(
     run_module: RunModule,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """Every directory and file of a store, one after the other, is replaced by its owner."""
+    """Each kind of directory and file of a store, one after the other, is replaced by its owner."""
 
     def refuse(source: object, name: object, **options: object) -> t.NoReturn:
         raise OllamaError("registry_refused", f"{name}: the registry answered 401")
@@ -331,11 +350,9 @@ def test_no_planted_thing_hangs_crashes_discloses_or_destroys(
     monkeypatch.setattr(sources_module, "look_up", refuse)
     monkeypatch.setattr(signal, "signal", signal.signal)
     before = snapshot(world / "victim")
-    places = [".", f"blobs/{PARTIAL}"]
+    places = ["."] if attack not in CONTENTS or attack == "empty" else []
     # Module model_info queries only the server.
-    for path in FIXTURES.glob(f"{fixture}/**/*") if operation != "info" else ():
-        if attack not in CONTENTS or (path.is_file() and path.stat().st_size < 5000):
-            places.append(str(path.relative_to(FIXTURES / fixture)))
+    places += places_of(FIXTURES / fixture, attack) if operation != "info" else [f"blobs/{PARTIAL}"]
     module, params = OPERATIONS[operation]
     previous = signal.signal(signal.SIGALRM, expire)
     server.answers["/api/version"] = {"version": "0.40.2" if fixture == "store-v2" else "0.35.1"}
