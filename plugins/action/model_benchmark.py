@@ -8,32 +8,28 @@ from __future__ import annotations
 import os
 import typing as t
 
-from ansible.plugins.action import ActionBase
-
 from ..module_utils._benchmark import history
 from ..module_utils._core.errors import as_failure
+from ..plugin_utils.action import CollectionAction
 
 MODULE = "kaido.ollama.model_benchmark"
 
 
-class ActionModule(ActionBase):
+class ActionModule(CollectionAction):
     """The module with its results on the controller."""
 
-    _supports_check_mode = True
-
-    def run(self, tmp: str | None = None, task_vars: dict[str, t.Any] | None = None) -> dict[str, t.Any]:
+    def perform(self, task_vars: dict[str, t.Any]) -> dict[str, t.Any]:
         """Run the module; write and compare what it measured."""
-        result: dict[str, t.Any] = super().run(tmp, task_vars)
         arguments = self._task.args
-        done = self._execute_module(MODULE, dict(arguments), task_vars=task_vars)
-        result.update(done)
+        result = self.module(MODULE, dict(arguments), task_vars)
         folder = arguments.get("results_dir")
         if not folder or result.get("failed") or not result.get("measured"):
             return result
-        host = str((task_vars or {}).get("inventory_hostname", ""))
+        host = str(task_vars.get("inventory_hostname", ""))
         try:
             threshold = float(arguments.get("threshold", 20))
-            result.update(history.keep(os.path.expanduser(str(folder)), host, result["benchmark"], threshold))
+            kept = history.keep(os.path.expanduser(str(folder)), host, result["benchmark"], threshold)
         except Exception as exc:
-            result.update(as_failure(exc).to_fail_json(), failed=True)
-        return result
+            # What was measured is not lost.
+            return {**result, "failed": True, **as_failure(exc).to_fail_json()}
+        return {**result, **kept}

@@ -9,14 +9,12 @@ import datetime
 import os
 import typing as t
 
-from ansible.plugins.action import ActionBase
-
 from ..lookup.models_lock import read_lock
-from ..module_utils._core.errors import as_failure
 from ..module_utils._core.text import clean
 from ..module_utils._models.lockfile import Lock, flatten, moves, relock, render
 from ..module_utils._models.registry import parse_mirror
 from ..module_utils._server.argspec import REGISTRY, registry_environment
+from ..plugin_utils.action import CollectionAction
 from ..plugin_utils.files import write_atomically
 
 SPEC: dict[str, t.Any] = {
@@ -68,20 +66,15 @@ def write_lock(args: t.Mapping[str, t.Any], *, today: str, check_mode: bool) -> 
     }
 
 
-class ActionModule(ActionBase):
+class ActionModule(CollectionAction):
     """The task kaido.ollama.model_lock."""
 
     _requires_connection = False
-    _supports_check_mode = True
 
-    def run(self, tmp: str | None = None, task_vars: dict[str, t.Any] | None = None) -> dict[str, t.Any]:
+    def perform(self, task_vars: dict[str, t.Any]) -> dict[str, t.Any]:
         """Validate the options, look up the tags and write the file."""
-        result: dict[str, t.Any] = super().run(tmp, task_vars)
         _validation, args = self.validate_argument_spec(
             argument_spec=SPEC, mutually_exclusive=[("models", "hosts")], required_one_of=[("models", "hosts")]
         )
         today = datetime.datetime.now(datetime.timezone.utc).strftime("%Y-%m-%d")
-        try:
-            return {**result, **clean(write_lock(args, today=today, check_mode=bool(self._task.check_mode)))}
-        except Exception as exc:
-            return {**result, "failed": True, "changed": False, **as_failure(exc).to_fail_json()}
+        return t.cast("dict[str, t.Any]", clean(write_lock(args, today=today, check_mode=bool(self._task.check_mode))))

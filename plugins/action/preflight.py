@@ -12,57 +12,37 @@ from __future__ import annotations
 import typing as t
 
 from ansible.errors import AnsibleError
-from ansible.plugins.action import ActionBase
 from ansible.release import __version__ as core_version
 
 from ..lookup.models_lock import resolve
 from ..module_utils._core.errors import OllamaError
-from ..module_utils._core.interpreter import python_problem
-from ..module_utils._core.text import message
 from ..module_utils._preflight import host_request
 from ..module_utils._preflight.variables import RULES, check_checksum_version, check_variables, invalid_variable
+from ..plugin_utils.action import CollectionAction
 
 MODULE = "kaido.ollama.preflight"
 OLDEST_CORE = (2, 16)
 
 
-class ActionModule(ActionBase):
+class ActionModule(CollectionAction):
     """The module of the same name, after the validation of the role's variables."""
 
-    _supports_check_mode = True
-
-    def run(self, tmp: str | None = None, task_vars: dict[str, t.Any] | None = None) -> dict[str, t.Any]:
+    def perform(self, task_vars: dict[str, t.Any]) -> dict[str, t.Any]:
         """Validate, then run the module."""
-        result: dict[str, t.Any] = super().run(tmp, task_vars)
         arguments = dict(self._task.args)
-        try:
-            self._validate(arguments, task_vars or {})
-        except OllamaError as exc:
-            return {**result, "failed": True, **exc.to_fail_json()}
-        done: dict[str, t.Any] = self._execute_module(MODULE, arguments, task_vars=task_vars)
-        problem = python_problem(done)
-        if problem:
-            error = OllamaError("python_unsupported", f"ansible_python_interpreter: {problem}")
-            return {**result, "failed": True, **error.to_fail_json()}
-        return {**result, **done}
+        self._validate(arguments, task_vars)
+        return self.module(MODULE, arguments, task_vars)
 
     def _validate(self, arguments: dict[str, t.Any], task_vars: t.Mapping[str, t.Any]) -> None:
         if tuple(int(part) for part in core_version.split(".")[:2]) < OLDEST_CORE:
             raise OllamaError("ansible_unsupported", f"ansible-core {core_version} is too old; expected 2.16 or newer")
-        values = {name: self._value(name, task_vars[name]) for name in RULES if name in task_vars}
+        values = {name: self.value(name, task_vars[name]) for name in RULES if name in task_vars}
         check_variables(values)
         self._check_archives(values.get("ollama_release_archives") or [])
         known = arguments.pop("known_checksums", None) or {}
         check_checksum_version(str(arguments.get("checksum") or ""), str(arguments["version"]), known)
         arguments["lock"] = self._lock(arguments, task_vars)
         host_request.validate(host_request.from_options(arguments))
-
-    def _value(self, name: str, raw: t.Any) -> t.Any:
-        try:
-            return self._templar.template(raw)
-        except AnsibleError as exc:
-            reason = message(str(getattr(exc, "message", exc)))
-            raise OllamaError("value_invalid", f"{name}: the template cannot be resolved: {reason}") from None
 
     def _lock(self, arguments: t.Mapping[str, t.Any], task_vars: t.Mapping[str, t.Any]) -> dict[str, str]:
         try:

@@ -5,22 +5,25 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import time
 import typing as t
 
-from ansible.plugins.action import ActionBase
+from ansible.errors import AnsibleError
 from ansible.utils.display import Display
 
 from ..module_utils._benchmark.history import for_report
-from ..module_utils._core.errors import OllamaError, as_failure
+from ..module_utils._core.errors import OllamaError
 from ..module_utils._core.text import message
+from ..plugin_utils.action import CollectionAction
 from ..plugin_utils.files import write_atomically
-from ..plugin_utils.output import is_machine_readable
+from ..plugin_utils.output import show
 from ..plugin_utils.report import build
 from ..plugin_utils.report_page import page
 from ..plugin_utils.report_table import table
+from ..plugin_utils.variables import PREFIXES
 
 SPEC: dict[str, t.Any] = {
     "file": {"type": "path"},
@@ -28,7 +31,7 @@ SPEC: dict[str, t.Any] = {
     "predicted": {"type": "bool"},
 }
 _FACTS = ("ollama_report", "ollama_host_info", "ollama__preflight", "ollama_report_failure")
-_NO_ANSWER = "unreachable, or failed as shown above"
+_NO_REASON = "a task failed, as shown above"
 
 
 def host_facts(variables: t.Mapping[str, t.Any]) -> dict[str, dict[str, t.Any]]:
@@ -50,9 +53,29 @@ def host_facts(variables: t.Mapping[str, t.Any]) -> dict[str, dict[str, t.Any]]:
                 str(observed.get("msg") or "no connection").removeprefix("Task failed: ")
             )
         elif host not in alive and "ollama_report_failure" not in facts:
-            facts["ollama_report_unreachable"] = _NO_ANSWER
+            failed = last_failure(known)
+            kind = "ollama_report_unreachable" if failed.get("unreachable") else "ollama_report_failure"
+            facts[kind] = message(str(failed.get("msg") or _NO_REASON).removeprefix("Task failed: "))
         found[host] = facts
     return found
+
+
+def last_failure(known: t.Mapping[str, t.Any]) -> t.Mapping[str, t.Any]:
+    """Return the last failed result among the registered variables of a host that has failed, or {}."""
+    failed: t.Mapping[str, t.Any] = {}
+    for name in known:
+        if name.startswith(PREFIXES) and "__" in name:
+            # Variables of roles can be templates that do not resolve here.
+            with contextlib.suppress(AnsibleError):
+                value = known[name]
+                if isinstance(value, dict) and (value.get("failed") or value.get("unreachable")) and value.get("msg"):
+                    failed = value
+    return failed
+
+
+def is_observed(known: t.Mapping[str, t.Any]) -> bool:
+    """Return whether a run has tried to contact a host."""
+    return any(name in known for name in (*_FACTS, "ollama_gateway__service_info", "ollama_client__service_info"))
 
 
 def json_path(path: str) -> str:
@@ -90,24 +113,18 @@ def create(
     return {"changed": False, "lines": table(report, now), "report": report, "files": written}
 
 
-class ActionModule(ActionBase):
+class ActionModule(CollectionAction):
     """The task kaido.ollama.report."""
 
     _requires_connection = False
-    _supports_check_mode = True
 
-    def run(self, tmp: str | None = None, task_vars: dict[str, t.Any] | None = None) -> dict[str, t.Any]:
+    def perform(self, task_vars: dict[str, t.Any]) -> dict[str, t.Any]:
         """Build the report, write it, and print the table."""
-        result: dict[str, t.Any] = super().run(tmp, task_vars)
         _validation, args = self.validate_argument_spec(argument_spec=SPEC)
-        try:
-            created = create(args, task_vars or {}, check=bool(self._task.check_mode), now=time.time())
-        except Exception as exc:
-            return {**result, "failed": True, "changed": False, **as_failure(exc).to_fail_json()}
-        if not is_machine_readable():
-            for text in urgent(created["report"]):
-                Display().warning(text)
-            Display().display("\n" + "\n".join(created["lines"]))
-            for path in created["files"]:
-                Display().display(f"Report: {path}")
-        return {**result, **created}
+        if not any(is_observed(task_vars["hostvars"][host]) for host in task_vars["ansible_play_hosts_all"]):
+            return {"changed": False, "skipped": True, "msg": "no host was contacted"}
+        created = create(args, task_vars, check=bool(self._task.check_mode), now=time.time())
+        for text in urgent(created["report"]):
+            Display().warning(text)
+        show("\n" + "\n".join([*created["lines"], *(f"Report: {path}" for path in created["files"])]))
+        return created

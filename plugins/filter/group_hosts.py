@@ -55,7 +55,7 @@ def group_hosts(groups: t.Mapping[str, t.Sequence[str]], names: str | t.Sequence
     text = " or ".join(wanted)
     if len(wanted) == 1 and wanted[0] not in groups:
         # The name of a host, or a pattern.
-        found = _matching(groups, wanted[0])
+        found = matching(groups, wanted[0])
         if found is None or found:
             return wanted if found is None else sorted(found)
     if not any(name in groups for name in wanted):
@@ -66,7 +66,7 @@ def group_hosts(groups: t.Mapping[str, t.Sequence[str]], names: str | t.Sequence
     hosts = list(dict.fromkeys(host for name in wanted for host in groups.get(name, ())))
     if not hosts:
         raise AnsibleFilterError(f"{text}: the group has no hosts; expected at least one host")
-    selected = _matching(groups, limit)
+    selected = matching(groups, limit)
     if selected is not None and not selected & set(hosts):
         raise AnsibleFilterError(
             f"--limit {limit}: matches no host of group {text}; expected at least one of its hosts"
@@ -74,7 +74,7 @@ def group_hosts(groups: t.Mapping[str, t.Sequence[str]], names: str | t.Sequence
     return hosts
 
 
-def _matching(groups: t.Mapping[str, t.Sequence[str]], limit: str) -> set[str] | None:
+def matching(groups: t.Mapping[str, t.Sequence[str]], limit: str) -> set[str] | None:
     """Return the hosts that a limit selects; None for patterns that only Ansible can resolve."""
     terms = [term.strip() for term in re.split(r"[,:](?![^\[]*\])", limit) if term.strip()]
     if not terms or any(term.lstrip("!&")[:1] in ("@", "~") or "[" in term for term in terms):

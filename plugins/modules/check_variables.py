@@ -8,13 +8,15 @@ from __future__ import annotations
 
 DOCUMENTATION = r"""
 module: check_variables
-short_description: Find misspelt variables of this collection before a host is contacted
+short_description: Validate the variables of all hosts before a host is contacted
 version_added: 0.1.0
 description:
   - Fails for each variable of the servers, gateways and clients that begins with C(ollama_) or C(gpu_driver_) and that
     no role of this collection has, and suggests the most similar variable.
   - List your own variables with such a prefix in C(ollama_ignored_variables).
-  - Runs on the controller without a connection to any host. One task with C(run_once) checks the complete inventory.
+  - Then fails for each invalid value, in one line with the variable, the value and what is expected. The types of the
+    variables of the role C(kaido.ollama.ollama) are always validated.
+  - Runs on the controller without a connection to any host. One task with C(run_once) checks the whole inventory.
 author:
   - kaido.ollama contributors (@kaido)
 extends_documentation_fragment:
@@ -25,12 +27,19 @@ options:
     description: A playbook of this collection whose variables are validated too, as in the entry point of that name of
       the role C(kaido.ollama.ollama).
     type: str
+  roles:
+    description: Roles of this collection whose variables are validated too, on all hosts of the inventory that
+      C(--limit) selects; V(update) means the variables of the playbook C(kaido.ollama.update).
+    type: list
+    elements: str
+    default: []
   fleet:
     description: Return the fact C(ollama_services__fleet) with the servers, gateways and mirrors of the inventory.
     type: bool
     default: false
 notes:
-  - 'Values of RV(ignore:failure.code): V(variable_unknown), V(value_invalid).'
+  - 'Values of RV(ignore:failure.code): V(variable_unknown), V(value_invalid), and those of the
+    validation in M(kaido.ollama.preflight) and M(kaido.ollama.gpu_info).'
 """
 
 EXAMPLES = r"""
@@ -51,10 +60,6 @@ failure:
   contains:
     code:
       description: A stable code, see the notes.
-      returned: always
-      type: str
-    message:
-      description: The same sentence as in RV(ignore:msg).
       returned: always
       type: str
 """

@@ -113,10 +113,6 @@ failure:
       description: A stable code, see the notes.
       returned: always
       type: str
-    message:
-      description: The same as RV(ignore:msg).
-      returned: always
-      type: str
 """
 
 import time

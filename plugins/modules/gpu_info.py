@@ -258,7 +258,6 @@ failure:
   type: dict
   contains:
     code: {description: 'A stable code.', type: str, returned: always}
-    message: {description: 'The same sentence as in RV(ignore:msg).', type: str, returned: always}
 """
 
 import os

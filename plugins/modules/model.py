@@ -258,7 +258,8 @@ EXAMPLES = r"""
 
 RETURN = r"""
 models:
-  description: One element for each declared model, in the order of the declaration.
+  description: One element for each declared model, in the order of the declaration. After a failure, only the models
+    that were changed.
   returned: success, and failure after something was changed
   type: list
   elements: dict
@@ -376,10 +377,6 @@ failure:
       description: A stable code, see the notes.
       type: str
       returned: always
-    message:
-      description: The same sentence as in RV(ignore:msg).
-      type: str
-      returned: always
 """
 
 import os
@@ -390,11 +387,11 @@ from ansible.module_utils.basic import AnsibleModule
 
 from ..module_utils._core.errors import OllamaError
 from ..module_utils._core.name import parse
-from ..module_utils._core.progress import Progress
+from ..module_utils._core.progress import DETACH, PROGRESS_FILE, WAITING, Progress
 from ..module_utils._gpu import memory as gpu_memory
 from ..module_utils._models.converge import converge
 from ..module_utils._models.declaration import DeclaredModel, parse_models
-from ..module_utils._models.job import DETACH, PROGRESS_FILE, new_progress_file, remove_ended
+from ..module_utils._models.job import new_progress_file, remove_ended
 from ..module_utils._models.loaded import parse_timeout
 from ..module_utils._models.registry import parse_mirror
 from ..module_utils._models.session import Options, Session
@@ -408,7 +405,6 @@ from ..module_utils._store.verification import last_verified
 
 # Seconds; a model of 400 GB over a slow line takes its time.
 _LONGEST_WAIT = 24 * 3600.0
-_WAITING = "waiting for another run on this host to end"
 
 SPEC: dict[str, t.Any] = {
     "models": {"type": "list", "elements": "raw"},
@@ -455,7 +451,7 @@ def run(params: t.Mapping[str, t.Any], check_mode: bool) -> dict[str, t.Any]:
         return _converge(params, declared, options, Progress(), check_mode=True)
     progress = Progress(os.environ.get(PROGRESS_FILE))
     try:
-        progress.note(_WAITING)
+        progress.note(WAITING)
         with exclusive(path, seconds=0 if options.detach else params["deadline"] or _LONGEST_WAIT) as alone:
             progress.note("")
             if not alone and not options.detach:
@@ -464,7 +460,7 @@ def run(params: t.Mapping[str, t.Any], check_mode: bool) -> dict[str, t.Any]:
                 remove_ended(path)
                 result = _converge(params, declared, options, progress, check_mode=False)
             else:
-                result = {"changed": False, "pending": True, "waiting": _WAITING, "removals": []}
+                result = {"changed": False, "pending": True, "waiting": WAITING, "removals": []}
         return {**result, "progress_file": new_progress_file(path)} if "pending" in result else result
     finally:
         progress.finish()

@@ -158,10 +158,6 @@ failure:
       description: A stable code, see the notes.
       returned: always
       type: str
-    message:
-      description: The same sentence as in RV(ignore:msg).
-      returned: always
-      type: str
 """
 
 import typing as t

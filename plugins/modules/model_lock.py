@@ -114,8 +114,4 @@ failure:
       description: A stable code, see the notes.
       returned: always
       type: str
-    message:
-      description: The same sentence as in RV(ignore:msg).
-      returned: always
-      type: str
 """

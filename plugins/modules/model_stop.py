@@ -59,23 +59,24 @@ failure:
       description: A stable code, see the notes.
       returned: always
       type: str
-    message:
-      description: The same sentence as in RV(ignore:msg).
-      returned: always
-      type: str
 """
 
+import os
 import typing as t
 
 from ansible.module_utils.basic import AnsibleModule
 
 from ..module_utils._core.errors import OllamaError
-from ..module_utils._models.job import remove_ended, stop
+from ..module_utils._models.job import remove_ended, running, stop
 from ..module_utils._server.argspec import STORE, finish
-from ..module_utils._store.state import lock_users, memory_path
+from ..module_utils._store.state import memory_path
 from ..module_utils._store.store import Store
 
-SPEC: dict[str, t.Any] = {"timeout": {"type": "float", "default": 30.0}, **STORE}
+SPEC: dict[str, t.Any] = {
+    "timeout": {"type": "float", "default": 30.0},
+    "install_dir": {"type": "path", "default": "/opt/ollama"},
+    **STORE,
+}
 
 
 def run(params: t.Mapping[str, t.Any], check_mode: bool) -> dict[str, t.Any]:
@@ -84,11 +85,14 @@ def run(params: t.Mapping[str, t.Any], check_mode: bool) -> dict[str, t.Any]:
     if seconds < 0:
         raise OllamaError("value_invalid", f"timeout: invalid value {seconds}; expected 0 or more")
     path = memory_path(Store(params["models_dir"]), params["state_dir"])
+    # The lock of module release is a file of this name in its directory.
+    locks = [path, os.path.join(params["install_dir"], "")]
     if check_mode:
-        running = lock_users(path)
-        return {"changed": bool(running), "stopped": running}
-    stopped = stop(path, seconds=seconds)
-    remove_ended(path)
+        stopped = running(locks)
+        return {"changed": bool(stopped), "stopped": stopped}
+    stopped = stop(locks, seconds=seconds)
+    remove_ended(path, 0)
+    remove_ended(os.path.join(os.path.dirname(path), "release.json"), 0)
     return {"changed": bool(stopped), "stopped": stopped}
 
 

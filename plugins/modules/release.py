@@ -182,10 +182,6 @@ failure:
       description: Stable name of the kind of failure, see the notes.
       type: str
       returned: always
-    message:
-      description: The same as RV(ignore:msg).
-      type: str
-      returned: always
 """
 
 import os
@@ -195,11 +191,17 @@ import typing as t
 from ansible.module_utils.basic import AnsibleModule
 
 from ..module_utils._core.errors import OllamaError
+from ..module_utils._core.progress import DETACH, PROGRESS_FILE, Progress
 from ..module_utils._core.server import Server
+from ..module_utils._models.job import new_progress_file, remove_ended
 from ..module_utils._release import install, release
 from ..module_utils._release.directories import disk_errors
 from ..module_utils._release.download import download_archives
 from ..module_utils._server.argspec import finish
+from ..module_utils._store.state import default_state_dir
+
+# Seconds that a job waits for another run.
+_LONGEST_WAIT = 24 * 3600.0
 
 
 def run(params: t.Mapping[str, t.Any], check_mode: bool) -> dict[str, t.Any]:
@@ -212,17 +214,33 @@ def run(params: t.Mapping[str, t.Any], check_mode: bool) -> dict[str, t.Any]:
         # Not in the environment of the task: the process list of the host would show it.
         os.environ.update(http_proxy=params["proxy"], https_proxy=params["proxy"])
     own = ("checksum", "checksums", "variants", "proxy", "download_dir")
-    request = release.ReleaseRequest(
-        archives=_archives(params), **{name: value for name, value in params.items() if name not in own}
-    )
-    if params["download_dir"]:
-        received = 0 if check_mode else download_archives(request, params["download_dir"])
-        return {"changed": True, "bytes_downloaded": received}
-    with disk_errors(request.install_dir):
-        change = install.pending(request)
-        if change.steps and not check_mode:
-            change = install.apply(request)
-    return _result(request, change)
+    given = {name: value for name, value in params.items() if name not in own}
+    progress = Progress(None if check_mode else os.environ.get(PROGRESS_FILE))
+    try:
+        request = release.ReleaseRequest(archives=_archives(params), progress=progress, **given)
+        detach = DETACH in os.environ and not check_mode and not request.base_url.startswith("file:")
+        if params["download_dir"]:
+            if detach:
+                return _pending()
+            received = 0 if check_mode else download_archives(request, params["download_dir"])
+            return {"changed": True, "bytes_downloaded": received}
+        with disk_errors(request.install_dir):
+            change = install.pending(request)
+            if detach and "install" in change.steps:
+                return _pending()
+            if change.steps and not check_mode:
+                change = install.apply(request, wait=_LONGEST_WAIT if PROGRESS_FILE in os.environ else 0)
+        return _result(request, change)
+    finally:
+        progress.finish()
+
+
+def _pending() -> dict[str, t.Any]:
+    """Return the result for the action plugin, which then runs this module as a job."""
+    os.makedirs(default_state_dir(), mode=0o700, exist_ok=True)
+    path = os.path.join(default_state_dir(), "release.json")
+    remove_ended(path)
+    return {"changed": False, "pending": True, "progress_file": new_progress_file(path)}
 
 
 def _result(request: release.ReleaseRequest, change: install.Change) -> dict[str, t.Any]:

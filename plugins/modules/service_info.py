@@ -158,10 +158,6 @@ failure:
       description: A stable code, see the notes.
       type: str
       returned: always
-    message:
-      description: The same as RV(ignore:msg).
-      type: str
-      returned: always
 """
 
 import json

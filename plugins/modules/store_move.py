@@ -83,10 +83,6 @@ failure:
       description: A stable name of the kind of failure, see the notes.
       type: str
       returned: always
-    message:
-      description: The same as RV(ignore:msg).
-      type: str
-      returned: always
 """
 
 import os

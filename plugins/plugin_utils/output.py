@@ -1,7 +1,7 @@
 # Copyright (c) 2026, kaido.ollama contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Whether the standard output of the controller is human-readable or machine-readable.
+"""Text beside the output of the stdout callback.
 
 PRIVATE to the collection: it may change at any time.
 """
@@ -9,12 +9,26 @@ PRIVATE to the collection: it may change at any time.
 from __future__ import annotations
 
 from ansible import constants
+from ansible.utils.display import Display
+
+# Stdout callbacks of ansible-core and the community collections that print for people.
+_READABLE = frozenset(
+    {
+        *("actionable", "counter_enabled", "debug", "default", "dense", "diy", "full_skip", "minimal", "oneline"),
+        *("selective", "skippy", "stderr", "tree", "unixy", "yaml"),
+    }
+)
 
 
-def is_machine_readable(callback: str | None = None) -> bool:
-    """Return whether the stdout callback prints JSON, so that any other text on stdout would break its readers.
+def is_human_readable(callback: str | None = None) -> bool:
+    """Return whether the stdout callback prints for people. Any other text would break the format of another one.
 
     :param callback: the name of the callback; that of the configuration by default.
     """
-    name = callback if callback is not None else str(constants.DEFAULT_STDOUT_CALLBACK)  # type: ignore[attr-defined]
-    return "json" in name.rsplit(".", 1)[-1].lower()
+    name = constants.config.get_config_value("DEFAULT_STDOUT_CALLBACK") if callback is None else callback
+    return str(name).rsplit(".", 1)[-1].lower() in _READABLE
+
+
+def show(text: str) -> None:
+    """Print text, on stderr if stdout belongs to a callback with a format of its own."""
+    Display().display(text, stderr=not is_human_readable())

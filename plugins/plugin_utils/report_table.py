@@ -8,13 +8,16 @@ PRIVATE to the collection: it may change at any time.
 
 from __future__ import annotations
 
+import textwrap
+
+from ..module_utils._core.name import short_digest
 from ..module_utils._core.progress import human
 from ..module_utils._core.text import message
 from .report import STATES, Facts, remarks, verified
 
 TITLES = ("HOST", "OLLAMA", "LISTENS ON", "COMPUTES ON", "MODEL", "DIGEST", "VERIFICATION", "SIZE", "SOURCE")
-# As many digits as `ollama list` shows.
-_DIGITS = 12
+# Characters of the reason of a failure.
+_REASON = 110
 
 
 def table(report: Facts, now: float) -> list[str]:
@@ -39,7 +42,9 @@ def table(report: Facts, now: float) -> list[str]:
 
 
 def _notes(host: Facts) -> list[str]:
-    return ([host["reason"]] if host["reason"] else []) + remarks(host)
+    # The whole text is in the output above, in the page and in the JSON.
+    reason = textwrap.shorten(host["reason"], _REASON, placeholder=" …") if host["reason"] else ""
+    return ([reason] if reason else []) + remarks(host)
 
 
 def listens(host: Facts) -> str:
@@ -53,7 +58,7 @@ def _model(model: Facts, now: float) -> tuple[str, ...]:
     name = f"{model['name']} = {model['alias_of']}" if model["alias_of"] else model["name"]
     return (
         name,
-        (model["digest"] or "-").replace("sha256:", "")[:_DIGITS],
+        short_digest(model["digest"]) if model["digest"] else "-",
         verified(model, now),
         human(model["size"]) if model["size"] else "-",
         model["source"] or "-",

@@ -42,6 +42,7 @@ RESULTS = frozenset(
     }
 )
 Spec = t.Mapping[str, t.Any]
+_Loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
 
 @functools.lru_cache(maxsize=1)
@@ -52,9 +53,18 @@ def specifications() -> dict[str, dict[str, Spec]]:
         path = os.path.join(ROLES, role, "meta", "argument_specs.yml")
         if os.path.exists(path):
             with open(path, encoding="utf-8") as file:
-                entries = yaml.safe_load(file)["argument_specs"]
+                entries = yaml.load(file, Loader=_Loader)["argument_specs"]
             found[role] = {name: entry.get("options") or {} for name, entry in entries.items()}
     return found
+
+
+def plain(value: t.Any) -> t.Any:
+    """Return a value with texts in place of what Ansible keeps encrypted until it is used."""
+    if isinstance(value, dict):
+        return {str(key): plain(item) for key, item in value.items()}
+    if isinstance(value, list):
+        return [plain(item) for item in value]
+    return str(value) if hasattr(value, "__ENCRYPTED__") else value
 
 
 def known_variables() -> set[str]:
@@ -68,7 +78,7 @@ def unknown_variables(names: t.Iterable[str], ignored: t.Collection[str] = ()) -
     roles = {f"{role}__" for role in specifications()}
     found: dict[str, str | None] = {}
     for name in sorted(set(names) - known - RESULTS - set(ignored)):
-        if name.startswith(PREFIXES) and not name.startswith(tuple(roles | {"ollama_bundle__"})):
+        if name.startswith(PREFIXES) and not name.startswith(tuple(roles | {"ollama_bundle__", "ollama_update__"})):
             found[name] = next(iter(difflib.get_close_matches(name, sorted(known), n=1, cutoff=0.75)), None)
     return found
 
@@ -91,12 +101,12 @@ def check_names(hosts: t.Mapping[str, t.Iterable[str]], ignored: t.Collection[st
             for name, host in sorted(first.items())
         ]
         hint = "" if all(similar.values()) else f"; list variables of your own in {IGNORED}"
-        raise OllamaError("variable_unknown", ". ".join(texts) + hint, variables=sorted(first))
+        raise OllamaError("variable_unknown", ". ".join(texts) + hint)
 
 
 def check_values(playbook: str, values: t.Mapping[str, t.Any]) -> None:
     """Refuse invalid values of a playbook's variables; raises ``value_invalid``."""
-    options = specifications()[PLAYBOOK_ROLE][playbook]
+    options = specifications()[PLAYBOOK_ROLE].get(playbook, {})
     problems = []
     for name, option in options.items():
         if name in values and "default" in option and values[name] == option["default"]:

@@ -47,7 +47,7 @@ class OllamaError(Exception):
     def to_fail_json(self) -> dict[str, t.Any]:
         """Return the arguments for ``AnsibleModule.fail_json``, without credentials and control characters."""
         facts = text_module.clean(self.details)
-        return {"msg": self.message, "failure": dict(facts, code=self.code, message=self.message)}
+        return {"msg": self.message, "failure": dict(facts, code=self.code)}
 
 
 def as_failure(exc: Exception) -> OllamaError:

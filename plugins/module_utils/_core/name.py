@@ -112,6 +112,11 @@ def parse(text: t.Any, *, allow_cloud: bool = False, what: str = "name") -> Name
     return name.at(DEFAULT_HOST) if name.host.lower() in (DEFAULT_HOST, "ollama.com") else name
 
 
+def short_digest(digest: str) -> str:
+    """Return as many digits of a digest as ``ollama list`` shows."""
+    return digest.replace("sha256:", "")[:12]
+
+
 def parse_digest(text: t.Any, *, what: str = "digest") -> str:
     """Return a digest as ``sha256:<64 hex>``; the prefix may be missing, case does not matter.
 

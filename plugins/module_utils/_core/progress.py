@@ -17,6 +17,13 @@ import typing as t
 from . import fs
 from . import text as text_module
 
+DETACH = "KAIDO_OLLAMA_DETACH"
+"""An environment variable that the action plugin sets: return before anything that takes long."""
+PROGRESS_FILE = "KAIDO_OLLAMA_PROGRESS_FILE"
+"""An environment variable that the action plugin sets: where to keep the progress."""
+RESULT_PATH_SUFFIX = ".job"
+"""The file beside the progress file that holds the path of Ansible's own job file."""
+WAITING = "waiting for another run on this host to end"
 _EVERY = 1.0
 
 

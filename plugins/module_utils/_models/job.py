@@ -20,14 +20,9 @@ import uuid
 
 from .._core.errors import OllamaError
 from .._core.owner import read_regular
+from .._core.progress import RESULT_PATH_SUFFIX
 from .._store.state import lock_users
 
-DETACH = "KAIDO_OLLAMA_DETACH"
-"""An environment variable that the action plugin sets: return before anything that takes long."""
-PROGRESS_FILE = "KAIDO_OLLAMA_PROGRESS_FILE"
-"""An environment variable that the action plugin sets: where to keep the progress."""
-RESULT_PATH_SUFFIX = ".job"
-"""The file beside the progress file that holds the path of Ansible's own job file."""
 _JOB_FILE = re.compile(r"j\d+\.\d+\Z")
 # Seconds. A job writes its progress every second: a file that is older belongs to a job that has ended.
 _ENDED = 60.0
@@ -39,11 +34,14 @@ def new_progress_file(state_path: str) -> str:
     return f"{state_path[:-5]}-{uuid.uuid4()}.progress"
 
 
-def remove_ended(state_path: str) -> None:
-    """Remove the files of jobs that have ended and that no controller follows any more."""
+def remove_ended(state_path: str, seconds: float = _ENDED) -> None:
+    """Remove the files of jobs that have ended and that no controller follows any more.
+
+    :param seconds: the age from which on a file belongs to a job that has ended.
+    """
     for path in glob.glob(f"{glob.escape(state_path[:-5])}-*.progress"):
         with contextlib.suppress(OSError):
-            if time.time() - os.stat(path).st_mtime > _ENDED:
+            if time.time() - os.stat(path).st_mtime >= seconds:
                 _remove_job_file(path + RESULT_PATH_SUFFIX)
                 os.unlink(path)
 
@@ -59,25 +57,31 @@ def _remove_job_file(path: str) -> None:
         os.unlink(path)
 
 
-def stop(state_path: str, *, seconds: float, kill: t.Callable[[int, int], None] = os.kill) -> list[int]:
-    """End the runs that work on a store or wait for it, and return their process IDs.
+def stop(lock_paths: t.Sequence[str], *, seconds: float, kill: t.Callable[[int, int], None] = os.kill) -> list[int]:
+    """End the runs that hold locks or wait for them, and return their process IDs.
 
+    :param lock_paths: the paths of the locks, without their suffix.
     :param seconds: how long a run may take to end.
     :raises OllamaError: ``job_running`` where one does not end.
     """
-    stopped = lock_users(state_path)
+    stopped = running(lock_paths)
     for pid in stopped:
         with contextlib.suppress(ProcessLookupError):
             kill(pid, signal.SIGTERM)
     end = time.monotonic() + seconds
     while True:
-        left = lock_users(state_path)
+        left = running(lock_paths)
         if not left:
             break
         if time.monotonic() >= end:
             pids = ", ".join(map(str, left))
             raise OllamaError(
-                "job_running", f"processes that work on the store did not end within {seconds:g} s: {pids}"
+                "job_running", f"processes that work on the host did not end within {seconds:g} s: {pids}"
             )
         time.sleep(_POLL)
     return stopped
+
+
+def running(lock_paths: t.Sequence[str]) -> list[int]:
+    """Return the process IDs of the runs that hold locks or wait for them."""
+    return sorted({pid for path in lock_paths for pid in lock_users(path)})

@@ -13,7 +13,7 @@ import typing as t
 from dataclasses import dataclass, field
 
 from .._core.errors import OllamaError
-from .._core.name import Name
+from .._core.name import Name, short_digest
 from .._store.layout import Damage
 from .declaration import DeclaredModel
 from .registry import INDECISIVE_CODES, Offer
@@ -269,11 +269,12 @@ def _consider(
             choice.notes += [f"{exc.message}; left to the server"] * (exc.code != "registry_refused")
         return
     if right.digests and not any(map(offer.satisfies, right.digests)) and (model.pin or not is_upstream):
-        what = f"pinned is {model.pin}" if model.pin else f"expected is {' or '.join(sorted(right.digests))}"
+        digests = [model.pin] if model.pin else sorted(right.digests)
+        what = f"{'pinned' if model.pin else 'expected'} is {' or '.join(map(short_digest, digests))}"
         choice.failures.append(
             OllamaError(
                 "digest_not_offered",
-                f"{model.name}: {what}, but {answer.source} offers {offer.digest}",
+                f"{model.name}: {what}, but {answer.source} offers {short_digest(offer.digest)}",
                 name=str(model.name),
                 pinned=model.pin,
                 offered=offer.digest,

@@ -193,7 +193,7 @@ class _Question:
             hint = "set ollama_settings.ssl_cert_file (SSL_CERT_FILE of registry_environment) for a private authority"
             return OllamaError("tls_failed", f"{self.what}: {exc.message}; {hint}", url=url)
         hint = "set ollama_settings.https_proxy (HTTPS_PROXY of registry_environment) where a proxy is needed"
-        return OllamaError("registry_unreachable", f"cannot query {self.what}: {exc.message}; {hint}", url=url)
+        return OllamaError("registry_unreachable", f"{self.what}: {exc.message}; {hint}", url=url)
 
     def _refused(self, answer: Response, url: str) -> OllamaError:
         status, sentence = answer.status, _sentence(answer)

@@ -53,6 +53,13 @@ def predict(plan: Plan, after: dict[str, Found]) -> None:
             after[step.alias.key] = after[key]
 
 
+def _shortened(result: t.Mapping[str, t.Any]) -> dict[str, t.Any]:
+    """Return the result of a call that fails: what was changed in spite of it."""
+    changed = {**result, "models": [row for row in result["models"] if row["changed"]]}
+    unused = ("bytes_free", "bytes_missing", "hashed_bytes")
+    return {name: value for name, value in changed.items() if name == "changed" or (value and name not in unused)}
+
+
 class Report:
     """Collects what one call did, and makes the module's result of it.
 
@@ -106,7 +113,7 @@ class Report:
             message = "; ".join(exc.message for exc in failures)
             if len(failures) > 1:
                 message = f"{len(failures)} models failed: {message}"
-            raise OllamaError(failures[0].code, message, **dict(failures[0].details, result=result))
+            raise OllamaError(failures[0].code, message, **dict(failures[0].details, result=_shortened(result)))
         return result
 
     def _unconverged(self) -> list[OllamaError]:

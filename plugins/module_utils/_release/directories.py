@@ -15,11 +15,13 @@ import json
 import os
 import shutil
 import stat
+import time
 import typing as t
 
 from .._core import command, fs
 from .._core.errors import OllamaError
 from .._core.owner import open_regular, owner_of
+from .._core.progress import WAITING, Progress
 from .._core.text import printable
 from .download import disk_full, partial_path
 from .release import MARKER, ReleaseRequest
@@ -27,6 +29,7 @@ from .unpack import write_synced
 
 SELINUX = "/sys/fs/selinux/enforce"
 _RELABEL_TIMEOUT = 600.0
+_POLL = 0.2
 
 
 @contextlib.contextmanager
@@ -70,14 +73,27 @@ def readable_by_all() -> t.Iterator[None]:
 
 
 @contextlib.contextmanager
-def lock(install_dir: str) -> t.Iterator[None]:
-    """Hold the lock of an installation; raises ``lock_held`` where another run holds it."""
+def lock(install_dir: str, *, seconds: float = 0, progress: Progress | None = None) -> t.Iterator[None]:
+    """Hold the lock of an installation.
+
+    :param seconds: how long to wait for another run, which ``progress`` then reports.
+    :raises OllamaError: ``lock_held`` where another run still holds it.
+    """
     os.makedirs(os.path.join(install_dir, "releases"), exist_ok=True)
     with os.fdopen(open_regular(os.path.join(install_dir, ".lock"), os.O_RDWR | os.O_CREAT), "w") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            raise OllamaError("lock_held", f"{install_dir}: another run changes it") from None
+        end = time.monotonic() + seconds
+        while True:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                break
+            except OSError:
+                if time.monotonic() >= end:
+                    raise OllamaError("lock_held", f"{install_dir}: another run changes it") from None
+            if progress:
+                progress.note(WAITING)
+            time.sleep(_POLL)
+        if progress:
+            progress.note("")
         yield
 
 

@@ -88,6 +88,7 @@ class Download:
     def __init__(self, release: ReleaseRequest, asset: str, reserve: int = 0) -> None:
         self.release = release
         self.checksum = t.cast("t.Mapping[str, str]", release.archives)[asset]
+        self.asset = asset
         self.url = url_of(release.base_url, release.version, asset)
         self.path = partial_path(release.install_dir, self.checksum)
         self.reserve = reserve
@@ -123,7 +124,13 @@ class Download:
 
     def _hashed(self) -> tuple[t.IO[bytes], str]:
         file = os.fdopen(open_regular(self.path), "rb", buffering=0)
+        self._report("comparing its checksum", os.fstat(file.fileno()).st_size)
         return file, fs.sha256(file)
+
+    def _report(self, status: str, done: int, size: int = 0) -> None:
+        self.release.progress.update(
+            self.asset, max(size, done), {"digest": self.asset, "completed": done, "status": status}
+        )
 
     def _local(self, path: str) -> t.IO[bytes]:
         """Return an archive that is a file of this host; it is copied first if other users can change it."""
@@ -185,6 +192,7 @@ class Download:
                         f"{_options(exc)}",
                         **exc.details,
                     ) from exc
+                self.release.progress.note(f"{exc.message}; trying again")
                 sleep(min(30, 2 ** (failures - 1)))
         raise OllamaError("connection_lost", f"{self.url}: the connection was lost {_MAX_ATTEMPTS} times", url=self.url)
 
@@ -207,6 +215,7 @@ class Download:
             if expected is not None:
                 _check_space(self.release.install_dir, self.reserve - have, have + expected)
             end = have
+            self.release.progress.note("")
             handle = open_regular(self.path, os.O_WRONLY | os.O_CREAT | (0 if have else os.O_TRUNC), 0o644)
             with os.fdopen(handle, "wb") as file:
                 file.seek(have)
@@ -214,6 +223,7 @@ class Download:
                     file.write(chunk)
                     end += len(chunk)
                     self.received += len(chunk)
+                    self._report("downloading", end, have + (expected or 0))
         if expected is not None and end < have + expected:
             raise OllamaError(
                 "connection_lost", f"{url}: {have + expected - end} bytes are missing at the end", url=url

@@ -73,10 +73,13 @@ def pending(request: ReleaseRequest) -> Change:
     return Change(state, plan(state, request), surplus(state, request))
 
 
-def apply(request: ReleaseRequest) -> Change:
-    """Change the host as requested. The state is read under the lock; a failure leaves the release in use as it was."""
+def apply(request: ReleaseRequest, *, wait: float = 0) -> Change:
+    """Change the host as requested. The state is read under the lock; a failure leaves the release in use as it was.
+
+    :param wait: how many seconds to wait for another run.
+    """
     check_owner(request.install_dir)
-    with readable_by_all(), lock(request.install_dir):
+    with readable_by_all(), lock(request.install_dir, seconds=wait, progress=request.progress):
         clean(request)
         change = pending(request)
         received = _install(change.state, request) if "install" in change.steps else 0
@@ -115,6 +118,7 @@ def _install(state: State, request: ReleaseRequest) -> int:
                 download = Download(request, asset, reserve)
                 files.append((asset, stack.enter_context(download.run())))
                 received += download.received
+        request.progress.note(f"{request.version}: unpacking the release")
         beside = _prepare(request, files, archives, extends=bool(base))
     aside = set_aside(request.path) if os.path.lexists(request.path) else None
     os.rename(beside, request.path)

@@ -15,12 +15,13 @@ import json
 import os
 import re
 import typing as t
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from .._core import command
 from .._core.errors import OllamaError
 from .._core.fs import list_directory, read_link
 from .._core.owner import read_regular, replaceable_by
+from .._core.progress import Progress
 from .._core.server import Server
 
 BASE_URL = "https://github.com/ollama/ollama/releases/download"
@@ -103,6 +104,7 @@ class ReleaseRequest:
     timeout: float = 60.0
     retries: int = 5
     ca_path: str | None = None
+    progress: Progress = field(default_factory=Progress, compare=False)
 
     @property
     def path(self) -> str:

@@ -17,6 +17,8 @@ import typing as t
 from ansible.module_utils.parsing.convert_bool import boolean
 
 from .._core.address import is_host_name, parse_ip, parse_url
+from .._core.errors import OllamaError
+from .._core.name import parse
 
 Values = t.Mapping[str, t.Any]
 Spec = t.Mapping[str, t.Any]
@@ -161,6 +163,15 @@ def _is_url(*schemes: str) -> Rule:
     return valid
 
 
+def _is_model(value: t.Any) -> bool:
+    try:
+        parse(value)
+    except OllamaError:
+        return False
+    return True
+
+
+_PACKAGE = _matches(r"[A-Za-z0-9][A-Za-z0-9.+_:-]{0,127}")
 PORT = (_between(1, 65535), "a port from 1 to 65535")
 _ADDRESS = (_is_listen_address, "an IP address, for example 0.0.0.0 or [::]")
 _FILE = (_matches(r"(/[^\s\x00]+)?"), "an absolute path on the host, or an empty string")
@@ -210,6 +221,27 @@ RULES: dict[str, tuple[Rule, str]] = {
         "the name of a unit, for example notes.service",
     ),
     "ollama_client_forwarder_port": PORT,
+    "ollama_monitoring_interval": (_between(5, 86400), "seconds, at least 5 and at most 86400"),
+    "ollama_monitoring_verify_share": (_between(1, 100), "percent, 1 to 100"),
+    "ollama_monitoring_verify_delay": (_between(0, 2147483), "seconds, at least 0"),
+    "ollama_monitoring_verify_calendar": (
+        _matches(r"[A-Za-z0-9*][A-Za-z0-9 *:,./~_+-]*"),
+        "a calendar expression of systemd, such as weekly or *-*-* 03:00",
+    ),
+    "ollama_monitoring_gateway_status_port": PORT,
+    "ollama_monitoring_textfile_directory": (_matches(r"/[^\s\x00]+"), "an absolute path"),
+    "ollama_monitoring_exporter_package": (_PACKAGE, "the name of a package"),
+    "ollama_benchmark_models[]": (_is_model, "names of models"),
+    "ollama_benchmark_parallel": (bool, "at least one number"),
+    "ollama_benchmark_parallel[]": (_between(1, 64), "1 to 64"),
+    "ollama_benchmark_prompt_tokens": (bool, "at least one number"),
+    "ollama_benchmark_prompt_tokens[]": (_between(1, 1000000), "1 to 1000000"),
+    "ollama_benchmark_answer_tokens": (_between(1, 100000), "1 to 100000"),
+    "ollama_benchmark_rounds": (_between(1, 100), "1 to 100"),
+    "ollama_benchmark_time_limit": (_between(1, 86400), "seconds, 1 to 86400"),
+    "ollama_benchmark_timeout": (_between(1, 86400), "seconds, 1 to 86400"),
+    "ollama_benchmark_threshold": (_between(0, 1000), "percent, 0 to 1000"),
+    "ollama_benchmark_dir": (_matches(r"[^\x00-\x1f\x7f]*"), "the path of a directory on the controller"),
     "ollama_update_drain": (_between(0, 2147483), "seconds, at least 0"),
     "ollama_update_serial[]": (
         _matches(r"[1-9]\d{0,5}|([1-9]\d?|100)%"),

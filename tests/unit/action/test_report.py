@@ -30,7 +30,7 @@ def variables() -> dict[str, t.Any]:
 def test_hosts_that_left_the_play_have_a_reason() -> None:
     facts = host_facts(variables())
     assert "ollama_report_unreachable" not in facts["a"]
-    assert facts["b"]["ollama_report_unreachable"] == "unreachable, or failed as shown above"
+    assert facts["b"]["ollama_report_failure"] == "a task failed, as shown above"
     assert facts["c"]["ollama_report_unreachable"] == "no route"
 
 

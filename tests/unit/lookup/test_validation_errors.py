@@ -10,9 +10,8 @@ from pathlib import Path
 
 import pytest
 import yaml
-from ansible_collections.kaido.ollama.plugins.lookup import validation_errors
-from ansible_collections.kaido.ollama.plugins.lookup.validation_errors import validate
 from ansible_collections.kaido.ollama.plugins.module_utils._service.fleet import Fleet
+from ansible_collections.kaido.ollama.plugins.plugin_utils.role_validation import role_options, validate
 
 from tests.conftest import ROOT
 from tests.unit.playbook import run_playbook
@@ -183,7 +182,7 @@ def test_each_variable_of_these_roles_has_a_type_or_a_rule() -> None:
     from ansible_collections.kaido.ollama.plugins.module_utils._service.validation import RULES
 
     for role in ("ollama_mirror", "ollama_gateway", "ollama_client"):
-        for name, option in validation_errors._options(role).items():
+        for name, option in role_options(role).items():
             free = option["type"] in ("str", "path", "int") and not option.get("choices")
             checked = name in RULES or name == "ollama_gateway_authority_host"
             assert checked or not free, name
@@ -193,8 +192,8 @@ def test_each_variable_of_these_roles_has_a_type_or_a_rule() -> None:
     ("variables", "said"),
     [
         # The default of another role is known only within that role.
-        ({"ollama_release_checksum": "{{ ollama_version }}"}, ""),
-        ({"ollama_gateway_names": "{{ nothing }}"}, "ollama_gateway_names: 'nothing' is undefined"),
+        ({"ollama_release_base_url": "https://releases.lan/{{ ollama_version }}"}, ""),
+        ({"ollama_gateway_names": "{{ nothing }}"}, "ollama_gateway_names: the template cannot be resolved: "),
         ({"ollama_gateway_names": "{{ ['a.lan'] }}"}, ""),
     ],
 )

@@ -16,8 +16,8 @@ from pathlib import Path
 import pytest
 from ansible_collections.kaido.ollama.plugins.module_utils._core.errors import OllamaError
 from ansible_collections.kaido.ollama.plugins.module_utils._core.name import parse
+from ansible_collections.kaido.ollama.plugins.module_utils._core.progress import DETACH, PROGRESS_FILE
 from ansible_collections.kaido.ollama.plugins.module_utils._models import sources as sources_module
-from ansible_collections.kaido.ollama.plugins.module_utils._models.job import DETACH, PROGRESS_FILE
 from ansible_collections.kaido.ollama.plugins.module_utils._models.registry import Source, look_up
 from ansible_collections.kaido.ollama.plugins.module_utils._server.api import Client, classify
 from ansible_collections.kaido.ollama.plugins.module_utils._store.state import Memory
@@ -201,9 +201,10 @@ def test_a_pin_that_is_not_offered_fails_before_any_byte(world: World) -> None:
     result = world.run(name="a", digest=HEX)
     assert result["failed"]
     assert result["failure"]["code"] == "digest_not_offered"
-    assert f"sha256:{HEX}" in result["msg"]
-    assert world.digests["a"] in result["msg"]
-    assert "a:latest" in result["msg"]
+    assert result["failure"]["pinned"] == f"sha256:{HEX}"
+    assert result["failure"]["offered"] == world.digests["a"]
+    assert result["msg"].startswith(f"a:latest: pinned is {HEX[:12]}, but registry.ollama.ai offers ")
+    assert "models" not in result, "nothing was changed"
     assert world.upstream.sent("/blobs/") == 0
 
 
@@ -642,7 +643,7 @@ def test_one_failing_model_does_not_affect_the_others(world: World) -> None:
     assert result["failure"]["code"] == "digest_mismatch"
     assert result["msg"].startswith("a:latest: ")
     assert sorted(world.tags()) == ["b:1b", "kaido/c:q8"]
-    assert [row["changed"] for row in result["models"]] == [False, True, True]
+    assert [row["name"] for row in result["models"]] == ["b:1b", "kaido/c:q8"]
 
 
 def test_a_hundred_unchanged_models_are_one_cheap_call(world: World) -> None:
@@ -716,8 +717,8 @@ def test_a_refused_tag_does_not_affect_the_others(world: World) -> None:
     assert "b:1b" in result["msg"]
     assert sentence in result["msg"]
     assert sorted(world.tags()) == ["a:latest", "kaido/c:q8"]
-    assert [row["changed"] for row in predicted["models"]] == [True, False, True]
-    assert [row["changed"] for row in result["models"]] == [True, False, True]
+    assert [row["name"] for row in predicted["models"]] == ["a:latest", "kaido/c:q8"]
+    assert [row["name"] for row in result["models"]] == ["a:latest", "kaido/c:q8"]
 
 
 @pytest.fixture

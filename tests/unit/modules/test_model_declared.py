@@ -13,8 +13,9 @@ from pathlib import Path
 
 import pytest
 from ansible_collections.kaido.ollama.plugins.module_utils._core.name import Name
+from ansible_collections.kaido.ollama.plugins.module_utils._core.progress import DETACH
 from ansible_collections.kaido.ollama.plugins.module_utils._models import sources as sources_module
-from ansible_collections.kaido.ollama.plugins.module_utils._models.job import DETACH, new_progress_file, remove_ended
+from ansible_collections.kaido.ollama.plugins.module_utils._models.job import new_progress_file, remove_ended
 from ansible_collections.kaido.ollama.plugins.module_utils._models.registry import Source, look_up
 from ansible_collections.kaido.ollama.plugins.module_utils._server.api import Client
 from ansible_collections.kaido.ollama.plugins.module_utils._store.state import lock_users, memory_path

@@ -11,10 +11,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from ansible_collections.kaido.ollama.plugins.module_utils._core.progress import Progress
+from ansible_collections.kaido.ollama.plugins.module_utils._core.progress import DETACH, PROGRESS_FILE, Progress
 from ansible_collections.kaido.ollama.plugins.module_utils._models import bundle, bundle_import
 from ansible_collections.kaido.ollama.plugins.module_utils._models import sources as sources_module
-from ansible_collections.kaido.ollama.plugins.module_utils._models.job import DETACH, PROGRESS_FILE
 from ansible_collections.kaido.ollama.plugins.module_utils._server.api import Client
 from ansible_collections.kaido.ollama.plugins.module_utils._store.store import Store
 from ansible_collections.kaido.ollama.plugins.modules import model, model_export

@@ -518,7 +518,7 @@ def test_the_directory_of_the_link_keeps_owner_and_mode(host: Host) -> None:
 def test_the_state_is_read_under_the_lock(host: Host, monkeypatch: pytest.MonkeyPatch) -> None:
     host.release("0.34.4")
 
-    def lock_after_another_run(path: str) -> AbstractContextManager[None]:
+    def lock_after_another_run(path: str, **_waiting: object) -> AbstractContextManager[None]:
         monkeypatch.setattr(install, "lock", directories.lock)
         assert host.release("0.35.1")["changed"]
         return directories.lock(path)

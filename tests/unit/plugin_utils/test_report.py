@@ -13,7 +13,7 @@ from pathlib import Path
 
 import jsonschema
 import pytest
-from ansible_collections.kaido.ollama.plugins.plugin_utils.output import is_machine_readable
+from ansible_collections.kaido.ollama.plugins.plugin_utils.output import is_human_readable
 from ansible_collections.kaido.ollama.plugins.plugin_utils.report import age, build
 from ansible_collections.kaido.ollama.plugins.plugin_utils.report_html import share_bar
 from ansible_collections.kaido.ollama.plugins.plugin_utils.report_page import page
@@ -302,11 +302,19 @@ def test_the_newest_benchmark_is_plotted() -> None:
 
 
 @pytest.mark.parametrize(
-    ("callback", "machine"),
-    [("default", False), ("ansible.posix.json", True), ("ansible.posix.jsonl", True), ("json", True), ("yaml", False)],
+    ("callback", "human"),
+    [
+        ("default", True),
+        ("ansible.builtin.minimal", True),
+        ("community.general.yaml", True),
+        ("ansible.posix.jsonl", False),
+        ("json", False),
+        ("ansible.builtin.junit", False),
+        ("our.site.events", False),
+    ],
 )
-def test_json_callbacks_are_recognized(callback: str, machine: bool) -> None:
-    assert is_machine_readable(callback) is machine
+def test_other_text_goes_to_stdout_only_with_callbacks_for_people(callback: str, human: bool) -> None:
+    assert is_human_readable(callback) is human
 
 
 @pytest.mark.skipif(shutil.which("chromium") is None, reason="needs Chromium")

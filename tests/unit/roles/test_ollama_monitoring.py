@@ -18,7 +18,7 @@ from tests.conftest import ROOT
 from tests.unit.playbook import run_playbook
 
 ROLE = ROOT / "roles/ollama_monitoring"
-NAMES = ("files", "validation_errors", "changes", "package", "program", "config")
+NAMES = ("files", "errors", "changes", "package", "program", "config")
 
 
 def evaluate(
@@ -61,7 +61,7 @@ def test_the_module_removes_what_the_role_writes(tmp_path: Path) -> None:
     assert set(found["files"]) == {*units, found["config"]}
     assert found["config"].startswith(install.CONFIG_DIR)
     assert found["program"] == install.PROGRAM
-    assert found["validation_errors"] == []
+    assert found["errors"] == []
     assert found["changes"] == {"gpu_driver": 0, "server": 0, "models": 0}
 
 
@@ -155,11 +155,11 @@ BAD = [
         "verify_share": (0, "expected percent, 1 to 100"),
         "verify_delay": (-1, "expected seconds, at least 0"),
         "verify_calendar": ("weekly\nPersistent=no", "expected a calendar expression of systemd"),
-        "gateway_status_port": (65536, "expected a port, 1 to 65535"),
+        "gateway_status_port": (65536, "expected a port from 1 to 65535"),
         "textfile_directory": ("relative", "expected an absolute path"),
     },
     {
-        "interval": ("often", "expected seconds, at least 5"),
+        "interval": ("often", "expected a whole number"),
         "verify_share": (101, "expected percent, 1 to 100"),
         "verify_calendar": ("", "expected a calendar expression of systemd"),
         "textfile_directory": ("/a b", "expected an absolute path"),
@@ -170,7 +170,7 @@ BAD = [
 @pytest.mark.parametrize("bad", BAD, ids=["first", "second"])
 def test_invalid_values_are_named_with_their_variables(tmp_path: Path, bad: dict[str, tuple[object, str]]) -> None:
     errors = evaluate(tmp_path, {f"ollama_monitoring_{name}": value for name, (value, _text) in bad.items()})
-    found = {error.split(":")[0]: error for error in errors["validation_errors"]}
+    found = {error.split(":")[0]: error for error in errors["errors"]}
     assert set(found) == {f"ollama_monitoring_{name}" for name in bad}
     for name, (_value, text) in bad.items():
         assert found[f"ollama_monitoring_{name}"].startswith(f"ollama_monitoring_{name}: invalid value ")

@@ -1,0 +1,89 @@
+# Copyright (c) 2026, kaido.ollama contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The base of the action plugins of this collection.
+
+PRIVATE to the collection: it may change at any time.
+"""
+
+from __future__ import annotations
+
+import typing as t
+
+from ansible.errors import AnsibleConnectionFailure, AnsibleError
+from ansible.plugins.action import ActionBase
+from ansible.utils.display import Display
+
+from ..module_utils._core.errors import OllamaError, as_failure
+from ..module_utils._core.interpreter import python_problem
+from ..module_utils._core.text import message
+
+_messages: t.Any
+try:
+    from ansible.module_utils._internal import _messages
+except ImportError:
+    # ansible-core before 2.19 prints a failure once.
+    _messages = None
+
+# The verbosity from which on tracebacks and sources are shown.
+_VERBOSE = 3
+
+
+class CollectionAction(ActionBase):
+    """An action plugin that ends with one message, and whose failures have a code."""
+
+    _supports_check_mode = True
+
+    def run(self, tmp: str | None = None, task_vars: dict[str, t.Any] | None = None) -> dict[str, t.Any]:
+        """Return the result of `perform`; exceptions become failures."""
+        result: dict[str, t.Any] = super().run(tmp, task_vars)
+        try:
+            result.update(self.perform(task_vars or {}))
+        except AnsibleConnectionFailure as exc:
+            # As ansible-core does, without the lines of the task.
+            result.update(unreachable=True, changed=False, msg=message(str(exc.message)))
+        except AnsibleError:
+            raise
+        except Exception as exc:
+            result.update(failed=True, changed=False, **as_failure(exc).to_fail_json())
+        self._print_once(result)
+        return result
+
+    def perform(self, task_vars: dict[str, t.Any]) -> dict[str, t.Any]:
+        """Do the work of the task and return its result; raises OllamaError."""
+        raise NotImplementedError
+
+    def module(
+        self,
+        name: str | None,
+        arguments: dict[str, t.Any] | None,
+        task_vars: dict[str, t.Any],
+        *,
+        wrap_async: t.Any = False,
+    ) -> dict[str, t.Any]:
+        """Run a module on the host; raises ``python_unsupported`` if the host cannot run modules."""
+        done: dict[str, t.Any] = self._execute_module(name, arguments, task_vars=task_vars, wrap_async=wrap_async)
+        problem = python_problem(done)
+        if problem:
+            raise OllamaError("python_unsupported", f"ansible_python_interpreter: {problem}")
+        return done
+
+    def value(self, name: str, raw: t.Any) -> t.Any:
+        """Return the value of a variable; raises ``value_invalid`` if its template cannot be resolved."""
+        try:
+            return self._templar.template(raw)
+        except AnsibleError as exc:
+            reason = message(str(getattr(exc, "message", exc)))
+            raise OllamaError("value_invalid", f"{name}: the template cannot be resolved: {reason}") from None
+
+    def _print_once(self, result: dict[str, t.Any]) -> None:
+        """Leave only the code in what ansible-core prints before a failed result.
+
+        From 2.19 on it prints the message and the lines of the task, once for all hosts, and then for each host the
+        result with the same message.
+        """
+        code = (result.get("failure") or {}).get("code") if result.get("failed") else None
+        if code and _messages and Display().verbosity < _VERBOSE:
+            result["exception"] = _messages.ErrorSummary(event=_messages.Event(msg=str(code)))
+            # The lines of the task; this process has a copy of it.
+            t.cast(t.Any, self._task)._ds = None

@@ -1,0 +1,83 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Each playbook refuses misspelt variables and inventories without its hosts, and each of its plays has tags."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import typing as t
+from pathlib import Path
+
+import pytest
+import yaml
+
+from tests.conftest import ROOT
+
+PLAYBOOKS = sorted(path.stem for path in (ROOT / "playbooks").glob("*.yml"))
+INVENTORY = {
+    "ollama_servers": {"hosts": {"a": {"ansible_host": "127.0.0.1", "ansible_port": 9}}},
+    "other": {"hosts": {"w": {}}},
+}
+
+each = pytest.mark.parametrize("playbook", PLAYBOOKS)
+
+
+def plays(playbook: str) -> list[dict[str, t.Any]]:
+    return t.cast(list[dict[str, t.Any]], yaml.safe_load((ROOT / "playbooks" / f"{playbook}.yml").read_text()))
+
+
+def run(folder: Path, playbook: str, inventory: dict[str, t.Any], *arguments: str) -> tuple[int, list[str]]:
+    (folder / "hosts.json").write_text(json.dumps(inventory))
+    (folder / "ansible.cfg").write_text("[defaults]\ncallback_result_format = yaml\n")
+    done = subprocess.run(
+        [
+            *(Path(sys.executable).parent / "ansible-playbook", "-i", folder / "hosts.json"),
+            *(f"kaido.ollama.{playbook}", *arguments),
+        ],
+        env={
+            **os.environ,
+            "ANSIBLE_COLLECTIONS_PATH": str(ROOT / ".cache"),
+            "ANSIBLE_CONFIG": str(folder / "ansible.cfg"),
+        },
+        cwd=folder,
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    return done.returncode, (done.stdout + done.stderr).splitlines()
+
+
+@each
+def test_each_play_has_tags_of_its_own(playbook: str) -> None:
+    """--skip-tags ollama_models skips models, and no play."""
+    for play in plays(playbook):
+        assert play.get("tags"), play["name"]
+        assert not {"ollama_models", "ollama_server", "gpu_driver"} & set(play["tags"]), play["name"]
+
+
+@each
+def test_each_play_takes_its_hosts_from_groups(playbook: str) -> None:
+    """A pattern that matches nothing would end with success."""
+    first, *others = plays(playbook)
+    assert "kaido.ollama.group_hosts(" in first["hosts"]
+    assert all("groups" in play["hosts"] or play["hosts"] == "ollama_servers" for play in others)
+
+
+@each
+def test_misspelt_variables_are_refused_in_one_line(tmp_path: Path, playbook: str) -> None:
+    code, lines = run(tmp_path, playbook, INVENTORY, "-e", "ollama_verison=1", "-e", "ollama_bundle=/x")
+    assert code != 0
+    [line] = [line for line in lines if "ollama_verison" in line]
+    assert "ollama_verison: unknown variable of host a; did you mean ollama_version?" in line
+    assert not [line for line in lines if "UNREACHABLE" in line]
+
+
+@each
+def test_plays_without_hosts_fail_in_one_line(tmp_path: Path, playbook: str) -> None:
+    code, lines = run(tmp_path, playbook, INVENTORY, "-e", "ollama_bundle=/x", "--limit", "w")
+    assert code != 0
+    assert len([line for line in lines if "--limit w: matches no host of group ollama_servers" in line]) == 1, lines
+    assert not [line for line in lines if line.startswith("TASK")]
