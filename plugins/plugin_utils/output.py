@@ -11,7 +11,7 @@ from __future__ import annotations
 from ansible import constants
 from ansible.utils.display import Display
 
-# Stdout callbacks of ansible-core and the community collections that print for people.
+# Stdout callbacks of ansible-core and the community collections that print human-readable output.
 _READABLE = frozenset(
     {
         *("actionable", "counter_enabled", "debug", "default", "dense", "diy", "full_skip", "minimal", "oneline"),
@@ -21,7 +21,7 @@ _READABLE = frozenset(
 
 
 def is_human_readable(callback: str | None = None) -> bool:
-    """Return whether the stdout callback prints for people. Any other text would break the format of another one.
+    """Return whether the stdout callback prints human-readable output: other text breaks the format of any other.
 
     :param callback: the name of the callback; that of the configuration by default.
     """

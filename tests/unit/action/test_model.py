@@ -314,7 +314,7 @@ def test_output_that_blocks_does_not_stop_the_run(monkeypatch: pytest.MonkeyPatc
 
 
 @pytest.mark.parametrize(("after", "lines"), [(0.0, 1), (60.0, 0)])
-def test_only_a_long_job_says_how_to_end_it(monkeypatch: pytest.MonkeyPatch, after: float, lines: int) -> None:
+def test_only_a_long_job_reports_how_to_end_it(monkeypatch: pytest.MonkeyPatch, after: float, lines: int) -> None:
     printed = Printed(monkeypatch)
     monkeypatch.setattr(job, "_ANNOUNCE", after)
     monkeypatch.setattr(job, "_FIRST_READ", 0.0)

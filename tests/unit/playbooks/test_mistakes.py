@@ -3,10 +3,6 @@
 
 from __future__ import annotations
 
-import json
-import os
-import subprocess
-import sys
 import typing as t
 from pathlib import Path
 
@@ -14,6 +10,7 @@ import pytest
 import yaml
 
 from tests.conftest import ROOT
+from tests.unit.playbook import run_playbook
 
 PLAYBOOKS = sorted(path.stem for path in (ROOT / "playbooks").glob("*.yml"))
 INVENTORY = {
@@ -29,25 +26,9 @@ def plays(playbook: str) -> list[dict[str, t.Any]]:
 
 
 def run(folder: Path, playbook: str, inventory: dict[str, t.Any], *arguments: str) -> tuple[int, list[str]]:
-    (folder / "hosts.json").write_text(json.dumps(inventory))
-    (folder / "ansible.cfg").write_text("[defaults]\ncallback_result_format = yaml\n")
-    done = subprocess.run(
-        [
-            *(Path(sys.executable).parent / "ansible-playbook", "-i", folder / "hosts.json"),
-            *(f"kaido.ollama.{playbook}", *arguments),
-        ],
-        env={
-            **os.environ,
-            "ANSIBLE_COLLECTIONS_PATH": str(ROOT / ".cache"),
-            "ANSIBLE_CONFIG": str(folder / "ansible.cfg"),
-        },
-        cwd=folder,
-        stdin=subprocess.DEVNULL,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    return done.returncode, (done.stdout + done.stderr).splitlines()
+    config = "[defaults]\ncallback_result_format = yaml\n"
+    done = run_playbook(folder, inventory, f"kaido.ollama.{playbook}", *arguments, config=config)
+    return done.status, done.output.splitlines()
 
 
 @each

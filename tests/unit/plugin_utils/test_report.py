@@ -313,7 +313,7 @@ def test_the_newest_benchmark_is_plotted() -> None:
         ("our.site.events", False),
     ],
 )
-def test_other_text_goes_to_stdout_only_with_callbacks_for_people(callback: str, human: bool) -> None:
+def test_other_text_goes_to_stdout_only_with_human_readable_callbacks(callback: str, human: bool) -> None:
     assert is_human_readable(callback) is human
 
 
