@@ -66,6 +66,7 @@ class Play:
 
     def __init__(self, folder: Path, server: standin.Running, registry: Registry) -> None:
         self.folder = folder
+        self.registry = registry
         self.environment: dict[str, str] = {}
         self.arguments = {
             "name": f"{registry.host}/library/big",
@@ -102,27 +103,33 @@ class Play:
 def play(tmp_path: Path) -> Iterator[Play]:
     make_model(tmp_path / "upstream", "big", size=SIZE)
     with Registry(tmp_path / "upstream") as registry, standin.running(models_dir=tmp_path / "models") as server:
-        registry.misbehave("/blobs/", ranges=True, rate=SIZE / 6)
         yield Play(tmp_path, server, registry)
+
+
+@pytest.fixture
+def slow_play(play: Play) -> Play:
+    """A pull that takes seconds: long enough to be observed by the action plugin."""
+    play.registry.misbehave("/blobs/", ranges=True, rate=SIZE / 6)
+    return play
 
 
 LINE = re.compile(r"^localhost: \S+/library/big:latest  \d+ %  \S+ [kM]B of 6\.0 MB", re.MULTILINE)
 
 
-def test_a_pull_shows_its_progress_and_a_second_run_shows_nothing(play: Play) -> None:
-    code, output = play("--check")
+def test_a_pull_shows_its_progress_and_a_second_run_shows_nothing(slow_play: Play) -> None:
+    code, output = slow_play("--check")
     assert code == 0, output
     assert "would be pulled" in output
     assert not LINE.search(output)
-    code, output = play()
+    code, output = slow_play()
     assert code == 0, output
     assert len(LINE.findall(output)) >= 1
     assert "Ctrl-C" not in output, "the pull takes a second"
     assert "changed=1" in output
     assert "6.0 MB fetched" in output
-    assert list((play.folder / "async").iterdir()) == []
-    assert not list((play.folder / "state").glob("*.progress*"))
-    code, output = play("-vvv")
+    assert list((slow_play.folder / "async").iterdir()) == []
+    assert not list((slow_play.folder / "state").glob("*.progress*"))
+    code, output = slow_play("-vvv")
     assert code == 0, output
     assert not LINE.search(output)
     assert "changed=0" in output
@@ -136,8 +143,8 @@ def test_async_set_by_the_user_works(play: Play) -> None:
     assert not LINE.search(output)
 
 
-def test_a_failing_pull_fails_the_task_with_its_code(play: Play) -> None:
-    code, output = play(deadline=1)
+def test_a_failing_pull_fails_the_task_with_its_code(slow_play: Play) -> None:
+    code, output = slow_play(deadline=1)
     assert code == 2, output
     assert re.search(r'"?code"?: "?deadline', output), output
     assert "the deadline is over" in " ".join(output.split())
@@ -230,14 +237,14 @@ class CallbackModule(CallbackBase):
 """
 
 
-def test_machine_readable_output_stays_valid(play: Play) -> None:
-    (play.folder / "callbacks").mkdir()
-    (play.folder / "callbacks" / "facts_json.py").write_text(CALLBACK)
-    play.environment = {
-        "ANSIBLE_CALLBACK_PLUGINS": str(play.folder / "callbacks"),
+def test_machine_readable_output_stays_valid(slow_play: Play) -> None:
+    (slow_play.folder / "callbacks").mkdir()
+    (slow_play.folder / "callbacks" / "facts_json.py").write_text(CALLBACK)
+    slow_play.environment = {
+        "ANSIBLE_CALLBACK_PLUGINS": str(slow_play.folder / "callbacks"),
         "ANSIBLE_STDOUT_CALLBACK": "facts_json",
     }
-    code, output = play()
+    code, output = slow_play()
     assert code == 0, output
     assert json.loads(play.stdout) == {"hosts": ["localhost"]}
     assert LINE.search(output), "the progress is on stderr"

@@ -14,7 +14,6 @@ import subprocess
 import sys
 import tempfile
 import threading
-import time
 import typing as t
 from contextlib import ExitStack, contextmanager, suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -28,6 +27,7 @@ from ansible_collections.kaido.ollama.plugins.filter.token_errors import token_e
 from ansible_collections.kaido.ollama.plugins.module_utils._service import certificates
 
 from tests.conftest import ROOT
+from tests.standin import until
 from tests.unit.playbook import run_playbook
 
 ROLE = ROOT / "roles" / "ollama_gateway"
@@ -160,6 +160,12 @@ class Gateway:
             lines.append(f"Content-Length: {len(body)}")
         return self.send("\r\n".join([*lines, "", ""]).encode("latin-1") + body, **options)
 
+    def health(self) -> int:
+        try:
+            return status(self.ask("GET /healthz", token=""))
+        except OSError:
+            return 0
+
     def balancer_log(self) -> str:
         return (self.folder / "error.log").read_text()
 
@@ -211,15 +217,7 @@ def running(*, fleet: bool = False, **variables: t.Any) -> t.Iterator[Gateway]:
             process = subprocess.Popen(command, stdout=error, stderr=error, env={**os.environ, "PATH": path})
             stack.callback(process.wait, 10)
             stack.callback(process.terminate)
-        for _attempt in range(100):
-            try:
-                if status(gateway.ask("GET /healthz", token="")) == 200:
-                    break
-            except OSError:
-                pass
-            time.sleep(0.1)
-        else:
-            raise AssertionError(gateway.log())
+        until(lambda: gateway.health() == 200, "the gateway answers")
         yield gateway
 
 
@@ -389,11 +387,8 @@ def test_a_stopped_server_results_in_an_error_in_json(fleet: bool) -> None:
     with running(fleet=fleet, ollama_gateway_rate=0, ollama_gateway_queue_timeout=1) as gateway:
         gateway.server.shutdown()
         gateway.server.server_close()
-        for _attempt in range(50):
-            health = gateway.ask("GET /healthz", token="")
-            if status(health) == 503:
-                break
-            time.sleep(0.1)
+        until(lambda: gateway.health() == 503, "the gateway has detected it")
+        health = gateway.ask("GET /healthz", token="")
         assert (status(health), is_refusal(health)) == (503, True), health
         for line in ("GET /api/tags", "POST /api/chat", "POST /api/pull"):
             answer = gateway.ask(line, token=ADMIN, body=b"{}" if line.startswith("POST") else b"", wait=20.0)
@@ -495,12 +490,12 @@ def test_connections_are_limited_for_each_token_and_for_all() -> None:
         def ask(token: str) -> None:
             answers.append((token, status(gateway.ask("POST /api/show", token=token, body=b"{}", wait=20.0))))
 
-        threads = []
+        threads: list[threading.Thread] = []
+        before = len(gateway.server.asked)
         for token in [USER] * 5 + [ADMIN] * 5:
             threads.append(threading.Thread(target=ask, args=(token,)))
             threads[-1].start()
-            time.sleep(0.1)
-        time.sleep(0.5)
+            until(lambda: len(gateway.server.asked) - before + len(answers) == len(threads), "it is held or refused")
         assert sorted(answers) == [(ADMIN, 429)] * 3 + [(USER, 429)] * 2
         gateway.server.hold.set()
         for thread in threads:
@@ -529,10 +524,7 @@ def test_large_bodies_that_wait_are_not_in_memory() -> None:
         ]
         for thread in threads:
             thread.start()
-        for _attempt in range(100):
-            if len(gateway.server.asked) == len(threads):
-                break
-            time.sleep(0.1)
+        until(lambda: len(gateway.server.asked) == len(threads), "all have reached the server")
         held = memory() - before
         gateway.server.hold.set()
         for thread in threads:
@@ -557,9 +549,12 @@ def test_only_other_gateways_skip_the_queue(shared: Gateway) -> None:
         code = status(
             shared.ask("POST /api/show", *([f"X-Ollama-Hop: {hop}"] if hop else []), body=b'{"model":"tiny"}')
         )
-        time.sleep(0.2)
-        balanced = "/hecate status" in shared.balancer_log()[len(log) :]
-        return code if len(shared.server.asked) > before or code != 200 else 0, balanced
+        reached = len(shared.server.asked) > before
+        # A request that the balancer logs after the first one.
+        assert status(shared.ask("POST /api/embed", body=b'{"model":"tiny"}')) == 200
+        until(lambda: "POST /api/embed" in shared.balancer_log()[len(log) :], "the second request in the log")
+        balanced = bool(re.search("POST /api/show .*/hecate status", shared.balancer_log()[len(log) :]))
+        return code if reached or code != 200 else 0, balanced
 
     assert through(None) == (200, True)
     for forged in ("1", "own", "true", "1, 1", "x" * 64, peers_secret(shared)[:-1], peers_secret(shared) + "0"):
@@ -578,8 +573,8 @@ def test_the_model_of_a_body_of_any_size_is_found(shared: Gateway, size: int) ->
     body = b'{"model" : "library/tiny", "prompt":"' + b"x" * size + b'"}'
     before = shared.balancer_log()
     assert status(shared.ask("POST /api/generate", body=body)) == 200
-    time.sleep(0.2)
-    assert "library/tiny inference-models-1/hecate" in shared.balancer_log()[len(before) :]
+    expected = "library/tiny inference-models-1/hecate"
+    until(lambda: expected in shared.balancer_log()[len(before) :], f"{expected} in the log")
 
 
 def test_only_gateways_share_their_secret(tmp_path: Path) -> None:
