@@ -41,8 +41,8 @@ clean: ## remove the output of make: labs, .venv, .cache, dist, test output
 
 ##@ Check a change
 .PHONY: check test lint report-page $(CHECK) test-gpu docs sanity importer matrix molecule platforms
-check: $(READY) ## lint, unit tests and conformance tests, about 2 minutes
-	@$(PYTHON_BIN) -m scripts.run_parts $(CHECK)
+check: $(READY) ## lint, unit tests and conformance tests
+	@$(PYTHON_BIN) -m scripts.run_parts --jobs 2 $(CHECK)
 
 test: $(READY) ## all tests, with a table of the results
 	@$(PYTHON_BIN) -m scripts.run_parts --jobs 2 $(TEST)
@@ -72,7 +72,7 @@ words: $(READY) ## words that are not standard English of the field
 	$(PYTHON_BIN) -m scripts.words
 
 units: $(READY) $(PROMTOOL) ## unit tests
-	$(PYTHON_BIN) -m pytest --quiet --numprocesses 4 --dist worksteal --ignore tests/conformance --ignore tests/bench
+	$(PYTHON_BIN) -m pytest --quiet --numprocesses 3 --dist worksteal --ignore tests/conformance --ignore tests/bench
 
 conformance: $(READY) ## conformance tests of the stand-in; URL=http://host:port for a real server
 	$(PYTHON_BIN) -m pytest --quiet tests/conformance $(if $(URL),--url $(URL))

@@ -120,8 +120,7 @@ import typing as t
 
 from ansible.module_utils.basic import AnsibleModule
 
-from ..module_utils._core.errors import OllamaError
-from ..module_utils._server.argspec import finish
+from ..module_utils._core.errors import OllamaError, finish
 from ..module_utils._service.haproxy import Socket, change, is_done
 
 _PAUSE = 0.2

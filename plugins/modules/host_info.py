@@ -169,7 +169,8 @@ from ..module_utils._core.server import UNIT
 from ..module_utils._gpu import facts, tree
 from ..module_utils._models.declaration import parse_models
 from ..module_utils._models.inspection import ask, model_rows, scheduled_verification, store_facts
-from ..module_utils._server.argspec import API, STORE, client, finish
+from ..module_utils._server.api import client
+from ..module_utils._server.argspec import API, STORE, finish
 from ..module_utils._server.journal import read_compute
 from ..module_utils._server.settings import parse_host
 from ..module_utils._service.units import listening

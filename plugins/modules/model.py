@@ -391,12 +391,12 @@ from ..module_utils._core.progress import DETACH, PROGRESS_FILE, WAITING, Progre
 from ..module_utils._gpu import memory as gpu_memory
 from ..module_utils._models.converge import converge
 from ..module_utils._models.declaration import DeclaredModel, parse_models
+from ..module_utils._models.duration import parse_timeout
 from ..module_utils._models.job import new_progress_file, remove_ended
-from ..module_utils._models.loaded import parse_timeout
 from ..module_utils._models.registry import parse_mirror
 from ..module_utils._models.session import Options, Session
-from ..module_utils._server.api import newer_than
-from ..module_utils._server.argspec import API, REGISTRY, STORE, client, finish, registry_environment
+from ..module_utils._server.api import client, newer_than
+from ..module_utils._server.argspec import API, REGISTRY, STORE, finish, registry_environment
 from ..module_utils._service.server_checks import ExpectedServer, check_server, observed
 from ..module_utils._store.findings import doubt
 from ..module_utils._store.state import Memory, exclusive, memory_path

@@ -169,7 +169,8 @@ from ..module_utils._benchmark.measure import Benchmark, Settings
 from ..module_utils._benchmark.requests import DIRECT, GATEWAY, Endpoint
 from ..module_utils._core.errors import OllamaError
 from ..module_utils._core.name import parse
-from ..module_utils._server.argspec import API, client, finish
+from ..module_utils._server.api import client
+from ..module_utils._server.argspec import API, finish
 
 SPEC: dict[str, t.Any] = {
     "models": {"type": "list", "elements": "str", "required": True},

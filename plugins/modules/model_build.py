@@ -197,8 +197,8 @@ from ..module_utils._core.errors import OllamaError
 from ..module_utils._core.name import parse
 from ..module_utils._models.custom import Builder
 from ..module_utils._models.recipe import parse_recipe
-from ..module_utils._server.api import Client
-from ..module_utils._server.argspec import API, STORE, client, finish
+from ..module_utils._server.api import Client, client
+from ..module_utils._server.argspec import API, STORE, finish
 from ..module_utils._store.state import Memory, exclusive, memory_path
 from ..module_utils._store.store import Store
 

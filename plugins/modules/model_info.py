@@ -132,7 +132,8 @@ from ansible.module_utils.basic import AnsibleModule
 from ..module_utils._core.errors import OllamaError
 from ..module_utils._core.name import parse
 from ..module_utils._models.installed import list_models
-from ..module_utils._server.argspec import API, client, finish
+from ..module_utils._server.api import client
+from ..module_utils._server.argspec import API, finish
 
 SPEC: dict[str, t.Any] = {
     "names": {"type": "list", "elements": "str", "default": []},

@@ -144,8 +144,10 @@ from ansible.module_utils.basic import AnsibleModule
 
 from ..module_utils._core.errors import OllamaError
 from ..module_utils._core.name import parse
-from ..module_utils._models.loaded import LoadedModels, keep_loaded, parse_keep_alive
-from ..module_utils._server.argspec import API, client, finish
+from ..module_utils._models.duration import parse_keep_alive
+from ..module_utils._models.loaded import LoadedModels, keep_loaded
+from ..module_utils._server.api import client
+from ..module_utils._server.argspec import API, finish
 
 SPEC: dict[str, t.Any] = {
     "models": {"type": "list", "elements": "str"},

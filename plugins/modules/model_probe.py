@@ -236,9 +236,11 @@ from ansible.module_utils.basic import AnsibleModule
 from ..module_utils._core.errors import OllamaError
 from ..module_utils._core.name import parse
 from ..module_utils._models.declaration import Demands
-from ..module_utils._models.loaded import LoadedModels, parse_keep_alive, parse_timeout
+from ..module_utils._models.duration import parse_keep_alive, parse_timeout
+from ..module_utils._models.loaded import LoadedModels
 from ..module_utils._models.probe import CANNOT_RUN, Probe, Question
-from ..module_utils._server.argspec import API, client, finish
+from ..module_utils._server.api import client
+from ..module_utils._server.argspec import API, finish
 
 SPEC: dict[str, t.Any] = {
     "name": {"type": "str"},

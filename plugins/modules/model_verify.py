@@ -177,8 +177,8 @@ from ..module_utils._models.converge import converge
 from ..module_utils._models.declaration import DeclaredModel, parse_models
 from ..module_utils._models.registry import parse_mirror
 from ..module_utils._models.session import Options, Session
-from ..module_utils._server.api import newer_than
-from ..module_utils._server.argspec import API, REGISTRY, STORE, client, finish, registry_environment
+from ..module_utils._server.api import client, newer_than
+from ..module_utils._server.argspec import API, REGISTRY, STORE, finish, registry_environment
 from ..module_utils._store.findings import doubt
 from ..module_utils._store.state import Memory, exclusive
 from ..module_utils._store.store import Store

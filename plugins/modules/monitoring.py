@@ -123,10 +123,9 @@ import typing as t
 
 from ansible.module_utils.basic import AnsibleModule
 
-from ..module_utils._core.errors import OllamaError
+from ..module_utils._core.errors import OllamaError, finish
 from ..module_utils._monitor import install
 from ..module_utils._release.directories import readable_by_all
-from ..module_utils._server.argspec import finish
 
 
 def run(params: t.Mapping[str, t.Any], check_mode: bool) -> dict[str, t.Any]:

@@ -190,14 +190,13 @@ import typing as t
 
 from ansible.module_utils.basic import AnsibleModule
 
-from ..module_utils._core.errors import OllamaError
+from ..module_utils._core.errors import OllamaError, finish
 from ..module_utils._core.progress import DETACH, PROGRESS_FILE, Progress
 from ..module_utils._core.server import Server
 from ..module_utils._models.job import new_progress_file, remove_ended
 from ..module_utils._release import install, release
 from ..module_utils._release.directories import disk_errors
 from ..module_utils._release.download import download_archives
-from ..module_utils._server.argspec import finish
 from ..module_utils._store.state import default_state_dir
 
 # Seconds that a job waits for another run.

@@ -97,7 +97,8 @@ import typing as t
 from ansible.module_utils.basic import AnsibleModule
 
 from ..module_utils._core.errors import OllamaError
-from ..module_utils._server.argspec import API, client, finish
+from ..module_utils._server.api import client
+from ..module_utils._server.argspec import API, finish
 from ..module_utils._service.server_checks import ExpectedServer, check_server, observed
 
 SPEC: dict[str, t.Any] = {

@@ -166,10 +166,9 @@ import typing as t
 
 from ansible.module_utils.basic import AnsibleModule
 
-from ..module_utils._core.errors import OllamaError
-from ..module_utils._preflight.host_facts import platform_of
+from ..module_utils._core.errors import OllamaError, finish
+from ..module_utils._core.host import platform_of
 from ..module_utils._server import settings
-from ..module_utils._server.argspec import finish
 from ..module_utils._service import units
 from ..module_utils._service.endpoint_check import check
 from ..module_utils._service.pending import ManagedFile, ServiceSpec, check_listeners, pending_steps

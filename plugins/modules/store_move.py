@@ -90,10 +90,9 @@ import typing as t
 
 from ansible.module_utils.basic import AnsibleModule
 
-from ..module_utils._core.errors import OllamaError
+from ..module_utils._core.errors import OllamaError, finish
 from ..module_utils._preflight import store_move
 from ..module_utils._preflight.paths import normal
-from ..module_utils._server.argspec import finish
 
 
 def run(params: t.Mapping[str, t.Any], check_mode: bool) -> dict[str, t.Any]:

@@ -20,7 +20,8 @@ from .._core.errors import OllamaError, as_failure
 from .._core.name import Name, parse
 from .._gpu import facts, tree, usage
 from .._gpu import memory as gpu_memory
-from .._models.loaded import FOREVER, LoadedModels, Residency
+from .._models.duration import FOREVER
+from .._models.loaded import LoadedModels, Residency
 from .._server.api import Client
 from . import results
 from .requests import DIRECT, TEXTS, Endpoint, Prompts, Sample, embed, generate, run_round

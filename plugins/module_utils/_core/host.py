@@ -12,6 +12,7 @@ import grp
 import os
 import pwd
 import re
+import typing as t
 
 from . import fs
 
@@ -32,6 +33,14 @@ def parse_os_release(text: str) -> dict[str, str]:
         if equals and not name.lstrip().startswith("#"):
             found[name.strip()] = value.strip().strip("\"'")
     return found
+
+
+def platform_of(os_release: str, platforms: t.Container[str]) -> str:
+    """Return the best matching key: debian12, then debian, then those of ID_LIKE; '' if none matches. Pure."""
+    values = parse_os_release(os_release)
+    own, version = values.get("ID", ""), values.get("VERSION_ID", "")
+    keys = [own + version, own + version.split(".")[0], own, *values.get("ID_LIKE", "").split()]
+    return next((key for key in keys if key in platforms), "")
 
 
 def find_user(name: str) -> pwd.struct_passwd | None:

@@ -11,6 +11,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 UNIT = "ollama.service"
+DEFAULT_URL = "http://127.0.0.1:11434"
 UNIT_PATH = f"/etc/systemd/system/{UNIT}"
 ENVIRONMENT_PATH = "/etc/ollama/ollama.env"
 

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 
 from .._core.errors import OllamaError
 from .._core.name import Name, parse, parse_digest
-from .loaded import FOREVER, parse_keep_alive
+from .duration import FOREVER, parse_keep_alive
 from .recipe import KEYS as RECIPE_KEYS
 from .recipe import Recipe, parse_recipe
 

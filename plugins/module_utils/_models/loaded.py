@@ -22,39 +22,12 @@ from .installed import list_models
 
 Row = t.Dict[str, t.Any]
 
-FOREVER = -1.0
-# As Go reads durations.
-_UNITS = {"ns": 1e-9, "us": 1e-6, "µs": 1e-6, "μs": 1e-6, "ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0}
-_PART = r"(\d+(?:\.\d*)?|\.\d+)(ns|us|µs|μs|ms|s|m|h)"
-_DURATION = re.compile(rf"(?:{_PART})+\Z")
 # The server keeps what it keeps forever for 292 years.
 _AGES = 50 * 365 * 86400.0
 # Seconds by which a timer has to be shorter than before, as clocks and rounding differ.
 _SLACK = 2.0
 # The scheduler frees memory a moment after it reported that.
 _POLL = 0.1
-
-
-def parse_timeout(text: t.Any, *, what: str = "timeout") -> float:
-    """Return seconds from a number or a duration as Ollama writes it; 0, less than 0 and forever mean a day."""
-    value = str(text).strip()
-    seconds = parse_keep_alive("0" if value.startswith("-") else value[value.startswith("+") :], what=what)
-    return seconds if seconds > 0 else 86400.0
-
-
-def parse_keep_alive(text: t.Any, *, what: str = "keep_alive") -> float:
-    """Return seconds, or FOREVER; raises ``value_invalid``."""
-    value = str(text).strip().lower()
-    if value in ("forever", "-1"):
-        return FOREVER
-    if re.match(r"\d+(\.\d+)?\Z", value):
-        return float(value)
-    if not _DURATION.match(value):
-        raise OllamaError(
-            "value_invalid",
-            f"{what}: invalid value {text!r}; expected forever, seconds, or a duration such as 1h30m",
-        )
-    return sum(float(number) * _UNITS[unit] for number, unit in re.findall(_PART, value))
 
 
 @dataclass(frozen=True)

@@ -21,7 +21,8 @@ from .._gpu import memory as gpu_memory
 from .._gpu import tree, verification
 from .._server.journal import last_lines, read_compute
 from .declaration import Demands
-from .loaded import FOREVER, LoadedModels
+from .duration import FOREVER
+from .loaded import LoadedModels
 
 # Failures that say that a model cannot run now, which is a warning where a GPU is only preferred.
 CANNOT_RUN = ("load_failed", "server_busy", "connection_stalled", "model_still_loaded", "runner_failed", "server_error")

@@ -30,10 +30,10 @@ from .._core import fs
 from .._core.errors import OllamaError
 from .._core.http import request
 from .._core.owner import read_regular
-from .._core.server import Server
+from .._core.server import DEFAULT_URL, Server
 from .._gpu import support, tree, usage
 from .._release import release
-from .._server.api import DEFAULT_URL, Client
+from .._server.api import Client
 from .._service import certificates
 from .._store.findings import DEFAULT_PATH, Findings
 from .._store.store import Store

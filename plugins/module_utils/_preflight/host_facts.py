@@ -18,7 +18,7 @@ from dataclasses import dataclass, field, replace
 
 from .._core import command, fs, sockets, systemd
 from .._core.errors import OllamaError
-from .._core.host import find_user, parse_os_release
+from .._core.host import find_user, platform_of
 from .._core.owner import Identity, open_named
 from .._core.server import ENVIRONMENT_PATH, UNIT, UNIT_PATH
 from .._release import release as release_module
@@ -170,14 +170,6 @@ def gather(
         else None,
         platform=platform_of(fs.read_text(at("/etc/os-release")) or "", request.platforms),
     )
-
-
-def platform_of(os_release: str, platforms: t.Container[str]) -> str:
-    """Return the best matching key: debian12, then debian, then those of ID_LIKE; '' if none matches. Pure."""
-    values = parse_os_release(os_release)
-    own, version = values.get("ID", ""), values.get("VERSION_ID", "")
-    keys = [own + version, own + version.split(".")[0], own, *values.get("ID_LIKE", "").split()]
-    return next((key for key in keys if key in platforms), "")
 
 
 def _server(values: t.Mapping[str, str], root: str) -> ServerFacts:

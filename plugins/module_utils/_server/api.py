@@ -15,10 +15,10 @@ import typing as t
 from .._core.errors import OllamaError
 from .._core.http import Response, Stream, open_stream, parse_json, request
 from .._core.name import Name
+from .._core.server import DEFAULT_URL
 
 Events = t.Generator[t.Dict[str, t.Any], None, None]
 
-DEFAULT_URL = "http://127.0.0.1:11434"
 
 # The answers as far as this collection reads them, every key of them optional. A type: a value of it. A list: a list
 # of such values. A mapping: an object with such values; a key that is not here is dropped. None: anything.
@@ -359,3 +359,13 @@ def newer_than(version: str, floor: tuple[int, ...]) -> bool:
     if not numbers:
         return True
     return tuple(int(part) for part in numbers.group(1).split(".")) >= floor
+
+
+def client(params: t.Mapping[str, t.Any]) -> Client:
+    """Return the client that the options of `argspec` describe; raises ``url_invalid``."""
+    if not str(params["api_url"]).startswith(("http://", "https://")):
+        raise OllamaError(
+            "url_invalid",
+            f"api_url: invalid URL {params['api_url']!r}; expected http://host:port or https://host:port",
+        )
+    return Client(params["api_url"], timeout=params["api_timeout"], ca_path=params["ca_path"])

@@ -11,11 +11,10 @@ from __future__ import annotations
 import typing as t
 
 from .._core import proxy
-from .._core.errors import OllamaError, finish
-from .._core.server import Server
-from .api import DEFAULT_URL, Client
+from .._core.errors import finish
+from .._core.server import DEFAULT_URL, Server
 
-__all__ = ["API", "INSTALLATION", "REGISTRY", "SERVER", "STORE", "client", "finish", "registry_environment"]
+__all__ = ["API", "INSTALLATION", "REGISTRY", "SERVER", "STORE", "finish", "registry_environment"]
 
 API: dict[str, t.Any] = {
     "api_url": {"type": "str", "default": DEFAULT_URL},
@@ -42,13 +41,3 @@ def registry_environment(params: t.Mapping[str, t.Any]) -> dict[str, str]:
     """
     given = proxy.parse_environment(params["registry_environment"], what="registry_environment")
     return {**proxy.own_environment(), **given}
-
-
-def client(params: t.Mapping[str, t.Any]) -> Client:
-    """Return the client that the shared options describe; raises ``url_invalid``."""
-    if not str(params["api_url"]).startswith(("http://", "https://")):
-        raise OllamaError(
-            "url_invalid",
-            f"api_url: invalid URL {params['api_url']!r}; expected http://host:port or https://host:port",
-        )
-    return Client(params["api_url"], timeout=params["api_timeout"], ca_path=params["ca_path"])

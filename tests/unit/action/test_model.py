@@ -246,7 +246,7 @@ def test_machine_readable_output_stays_valid(slow_play: Play) -> None:
     }
     code, output = slow_play()
     assert code == 0, output
-    assert json.loads(play.stdout) == {"hosts": ["localhost"]}
+    assert json.loads(slow_play.stdout) == {"hosts": ["localhost"]}
     assert LINE.search(output), "the progress is on stderr"
 
 

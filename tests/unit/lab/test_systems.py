@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 import yaml
+from ansible_collections.kaido.ollama.plugins.module_utils._core import host
 from ansible_collections.kaido.ollama.plugins.module_utils._gpu import driver_systems
-from ansible_collections.kaido.ollama.plugins.module_utils._preflight import host_facts
 
 from tests.lab import PROJECT, images
 from tests.lab.__main__ import main
@@ -40,7 +40,7 @@ KNOWN = {
 def test_the_roles_know_every_system() -> None:
     assert list(KNOWN) == list(SYSTEMS)
     for text, platform, gpu in KNOWN.values():
-        assert host_facts.platform_of(text, PLATFORMS) == platform
+        assert host.platform_of(text, PLATFORMS) == platform
         values = {key: value.strip('"') for key, value in (line.split("=", 1) for line in text.splitlines())}
         found = driver_systems.find(values["ID"], values.get("ID_LIKE", "").split(), values.get("VERSION_ID", ""))
         assert (found.name if found else None) == gpu

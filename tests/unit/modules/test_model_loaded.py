@@ -13,11 +13,8 @@ from pathlib import Path
 import pytest
 from ansible_collections.kaido.ollama.plugins.module_utils._core.errors import OllamaError
 from ansible_collections.kaido.ollama.plugins.module_utils._core.name import parse
-from ansible_collections.kaido.ollama.plugins.module_utils._models.loaded import (
-    LoadedModels,
-    Residency,
-    parse_keep_alive,
-)
+from ansible_collections.kaido.ollama.plugins.module_utils._models.duration import parse_keep_alive
+from ansible_collections.kaido.ollama.plugins.module_utils._models.loaded import LoadedModels, Residency
 from ansible_collections.kaido.ollama.plugins.module_utils._server.api import Client
 from ansible_collections.kaido.ollama.plugins.modules import model_loaded
 

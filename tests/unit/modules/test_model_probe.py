@@ -13,7 +13,7 @@ import pytest
 from ansible_collections.kaido.ollama.plugins.module_utils._core.errors import OllamaError
 from ansible_collections.kaido.ollama.plugins.module_utils._models import probe as probe_module
 from ansible_collections.kaido.ollama.plugins.module_utils._models.declaration import Demands
-from ansible_collections.kaido.ollama.plugins.module_utils._models.loaded import parse_timeout
+from ansible_collections.kaido.ollama.plugins.module_utils._models.duration import parse_timeout
 from ansible_collections.kaido.ollama.plugins.module_utils._models.probe import judge
 from ansible_collections.kaido.ollama.plugins.module_utils._server.api import Client
 from ansible_collections.kaido.ollama.plugins.module_utils._server.journal import last_lines

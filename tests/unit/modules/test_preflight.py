@@ -15,6 +15,7 @@ from typing import Any
 import pytest
 import yaml
 from ansible_collections.kaido.ollama.plugins.module_utils._core.errors import OllamaError
+from ansible_collections.kaido.ollama.plugins.module_utils._core.host import platform_of
 from ansible_collections.kaido.ollama.plugins.module_utils._gpu import verification
 from ansible_collections.kaido.ollama.plugins.module_utils._preflight import (
     adoption,
@@ -587,7 +588,7 @@ def test_the_largest_model_is_determined_only_for_the_migration_to_0_40(root: Pa
 def test_platforms(os_release: str, key: str) -> None:
     table = ROOT / "roles/ollama/vars/platforms.yml"
     platforms = yaml.safe_load(table.read_text())["ollama__platforms"]
-    assert host_facts.platform_of(os_release, platforms) == key
+    assert platform_of(os_release, platforms) == key
     assert not key or set(platforms[key]) == {"packages", "nologin", "nginx", "haproxy", "ca_bundle"}
 
 
@@ -600,8 +601,8 @@ def test_package_managers_that_ansible_itself_drives(
 
 
 def test_a_version_of_a_platform_comes_first() -> None:
-    assert host_facts.platform_of("ID=debian\nVERSION_ID=12\n", {"debian", "debian12"}) == "debian12"
-    assert host_facts.platform_of("ID=rocky\nVERSION_ID=9.4\n", {"rocky9", "rhel"}) == "rocky9"
+    assert platform_of("ID=debian\nVERSION_ID=12\n", {"debian", "debian12"}) == "debian12"
+    assert platform_of("ID=rocky\nVERSION_ID=9.4\n", {"rocky9", "rhel"}) == "rocky9"
 
 
 # Checksums
