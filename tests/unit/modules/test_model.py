@@ -611,15 +611,13 @@ def test_a_deadline_ends_a_pull_in_one_line_and_keeps_the_bytes(world: World) ->
     size = 2_000_000
     make_model(world.upstream_dir, "slow", size=size, seed=42)
     blob = next(path.name for path in (world.upstream_dir / "blobs").iterdir() if path.stat().st_size == size)
-    world.upstream.misbehave(blob[7:], ranges=True, stall_after=300_000, stall_seconds=20)
+    world.upstream.misbehave(blob[7:], ranges=True, rate=200_000)
     result = world.run(name="slow", deadline=3)
     assert result["failure"]["code"] == "deadline_exceeded"
     assert "\n" not in result["msg"]
     assert world.tags() == {}
     # The server notes what it has a moment after its client has gone.
-    until(
-        lambda: Store(str(world.models_dir)).partials()[0]["completed"] > 100_000, "the bytes are in the partial file"
-    )
+    until(lambda: Store(str(world.models_dir)).partials()[0]["completed"], "the bytes are in the partial file")
 
 
 def test_cut_connections_are_resumed(world: World) -> None:
