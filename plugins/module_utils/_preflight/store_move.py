@@ -221,7 +221,8 @@ def _write_if_changed(path: str, body: bytes) -> bool:
     with contextlib.suppress(FileNotFoundError), open(path, "rb") as file:
         if file.read(len(body) + 1) == body:
             return False
-    os.makedirs(os.path.dirname(path), mode=0o700, exist_ok=True)
+    with _umask(0o077):
+        os.makedirs(os.path.dirname(path), exist_ok=True)
     fs.write_atomic(path, body, 0o600)
     return True
 

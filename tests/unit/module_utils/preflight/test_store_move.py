@@ -93,7 +93,7 @@ def any_stores(request: pytest.FixtureRequest) -> Stores:
 
 
 def test_manifests_are_backed_up_once(linked: Stores, public_path: Path, run_module: RunModule) -> None:
-    target = public_path / "backup"
+    target = public_path / "state/backup"
     given = {"source": str(linked.source), "target": str(target), "step": "backup"}
     before = linked.names(linked.source)
     assert run_module(module, given, check=True)["changed"]
@@ -101,6 +101,7 @@ def test_manifests_are_backed_up_once(linked: Stores, public_path: Path, run_mod
     assert run_module(module, given)["files"] == 1
     assert linked.names(target) == {TAG: before[TAG]}
     assert ((target / TAG).stat().st_uid, (target / TAG).stat().st_mode & 0o777) == (0, 0o600)
+    assert {path.stat().st_mode & 0o777 for path in (target.parent, target, (target / TAG).parent)} == {0o700}
     assert not run_module(module, given)["changed"]
     assert linked.names(linked.source) == before
 
