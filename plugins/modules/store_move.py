@@ -8,12 +8,13 @@ from __future__ import annotations
 
 DOCUMENTATION = r"""
 module: store_move
-short_description: Move an Ollama model store to another directory
+short_description: Move an Ollama model store to another directory, or back up its manifests
 version_added: 0.1.0
 description:
   - Internal to the role P(kaido.ollama.ollama#role), which uses it if C(ollama_models_dir) of a server changes.
   - Moves all models of the store, declared or not. On the same file system hard links are created, so that no data is
     copied; on another file system the blobs are copied and verified by their digests.
+  - Before servers convert manifests, the role backs them up with the step V(backup).
   - An interrupted step is continued by the next run. Nothing is removed from O(source) before the server serves from
     O(target).
 author:
@@ -33,7 +34,8 @@ options:
     type: str
     required: true
   target:
-    description: The new directory. It exists and belongs to the owner of O(source).
+    description: The new directory. It exists and belongs to the owner of O(source). With O(step=backup) it is a
+      directory of root, which is created.
     type: str
     required: true
   step:
@@ -41,8 +43,9 @@ options:
       - V(fill) creates the files while the server goes on using O(source).
       - V(switch) creates what was added meanwhile, with the server stopped, and records that O(target) is complete.
       - V(finish) removes the files of O(source), after the server was started with O(target).
+      - V(backup) copies the manifests to O(target), and moves nothing.
     type: str
-    choices: [fill, switch, finish]
+    choices: [fill, switch, finish, backup]
     required: true
 notes:
   - The codes in RV(failure.code) are C(root_required), C(store_unsafe), C(store_move_incomplete), C(disk_full),
@@ -102,6 +105,9 @@ def run(params: t.Mapping[str, t.Any], check_mode: bool) -> dict[str, t.Any]:
     source, target = normal(params["source"]), normal(params["target"])
     if check_mode:
         return {"changed": True}
+    if params["step"] == "backup":
+        count = store_move.back_up(source, target)
+        return {"changed": count > 0, "files": count, "bytes_copied": 0, "kept": []}
     if params["step"] == "finish":
         removed, kept = store_move.finish(source, target)
         return {"changed": True, "files": removed, "bytes_copied": 0, "kept": kept, "warnings": _warnings(kept)}
@@ -127,7 +133,7 @@ def main() -> None:
         argument_spec={
             "source": {"type": "str", "required": True},
             "target": {"type": "str", "required": True},
-            "step": {"type": "str", "choices": ["fill", "switch", "finish"], "required": True},
+            "step": {"type": "str", "choices": ["fill", "switch", "finish", "backup"], "required": True},
         },
         supports_check_mode=True,
     )

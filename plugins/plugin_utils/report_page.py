@@ -170,7 +170,7 @@ def _bars(host: Facts) -> str:
     if total and host["state"] == "running":
         used = sum(model["vram_bytes"] for model in host["models"])
         names = counted([gpu["name"] for gpu in host["gpus"]])
-        bars.append(share_bar(f"GPU memory of loaded models, {names}", used, total, f"{human(used)} of {human(total)}"))
+        bars.append(share_bar(f"GPU memory, {names}", used, total, f"models use {human(used)} of {human(total)}"))
     return f'<div class="bars">{"".join(bars)}</div>' if bars else ""
 
 

@@ -26,7 +26,7 @@ from dataclasses import dataclass
 
 from .._core import fs
 from .._core.errors import OllamaError
-from .._core.owner import Identity, acting_as, open_regular, owner_of
+from .._core.owner import Identity, acting_as, open_regular, owner_of, read_regular
 from .._core.progress import human
 from .opened import Opened, Unsafe
 from .ownership import BLOB, MAX_ENTRIES, STORE_DIRECTORIES
@@ -37,6 +37,8 @@ _SEGMENT = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.:-]*\Z")
 _TAG_DEPTH = 4
 # File systems that have no hard links, or do not allow this one.
 _NO_LINK = (errno.EXDEV, errno.EPERM, errno.EMLINK, errno.EOPNOTSUPP, errno.ENOSYS, errno.EACCES)
+# Bytes of a manifest, and of all that are backed up.
+_MAX_MANIFEST, _MAX_BACKUP = 4 << 20, 256 << 20
 # What the copies leave free.
 _RESERVE = 64 << 20
 
@@ -186,6 +188,43 @@ def finish(source: str, target: str, root: str = "/") -> tuple[int, list[str]]:
     with contextlib.suppress(FileNotFoundError):
         os.unlink(_at(root, STATE_PATH))
     return removed, kept
+
+
+def back_up(source: str, target: str, root: str = "/") -> int:
+    """Copy the manifests of a store to a directory of root; returns how many were missing there or differed.
+
+    The owner of the store can plant anything between them: they are read with its rights, files of the size of
+    manifests only, and together no more than those of a large store.
+
+    :raises OllamaError: ``store_unsafe``.
+    """
+    here, identity = _at(root, source), owner_of(source, STORE_DIRECTORIES, root)
+    with acting_as(identity):
+        tags = [name for name, _info in _walk(f"{here}/manifests", "manifests", _TAG_DEPTH, False, [MAX_ENTRIES])]
+    written, left = 0, _MAX_BACKUP
+    for name in tags:
+        with contextlib.suppress(OSError):
+            with acting_as(identity):
+                body = read_regular(os.path.join(here, name), _MAX_MANIFEST)
+            left -= len(body)
+            written += _write_if_changed(os.path.join(_at(root, target), name), body) if left >= 0 else 0
+        if left < 0:
+            raise OllamaError(
+                "store_unsafe",
+                f"{source}/manifests: manifests too large; expected {_MAX_BACKUP >> 20} MiB or less together",
+                path=source,
+            )
+    return written
+
+
+def _write_if_changed(path: str, body: bytes) -> bool:
+    with contextlib.suppress(FileNotFoundError), open(path, "rb") as file:
+        if file.read(len(body) + 1) == body:
+            return False
+    with _umask(0o077):
+        os.makedirs(os.path.dirname(path), exist_ok=True)
+    fs.write_atomic(path, body, 0o600)
+    return True
 
 
 class _Damaged(Exception):

@@ -276,7 +276,7 @@ def test_equal_devices_are_counted() -> None:
     seen = fleet.observed(compute=[gpu] * 8, gpus=[{"name": "NVIDIA H100", "vram": 80 * fleet.GB}] * 8)
     report = build({"h": {"ollama_host_info": seen}}, check=True, now=fleet.NOW)
     assert report["hosts"][0]["compute"] == "8 x CUDA NVIDIA H100"
-    assert "GPU memory of loaded models, 8 x NVIDIA H100" in page(report, fleet.NOW)
+    assert "GPU memory, 8 x NVIDIA H100" in page(report, fleet.NOW)
 
 
 def test_a_fleet_without_problems_has_no_warnings() -> None:

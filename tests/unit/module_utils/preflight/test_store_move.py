@@ -89,6 +89,43 @@ def any_stores(request: pytest.FixtureRequest) -> Stores:
     return stores
 
 
+# The backup of manifests
+
+
+def test_manifests_are_backed_up_once(linked: Stores, public_path: Path, run_module: RunModule) -> None:
+    target = public_path / "state/backup"
+    given = {"source": str(linked.source), "target": str(target), "step": "backup"}
+    before = linked.names(linked.source)
+    assert run_module(module, given, check=True)["changed"]
+    assert not target.exists()
+    assert run_module(module, given)["files"] == 1
+    assert linked.names(target) == {TAG: before[TAG]}
+    assert ((target / TAG).stat().st_uid, (target / TAG).stat().st_mode & 0o777) == (0, 0o600)
+    assert {path.stat().st_mode & 0o777 for path in (target.parent, target, (target / TAG).parent)} == {0o700}
+    assert not run_module(module, given)["changed"]
+    assert linked.names(linked.source) == before
+
+
+def test_a_backup_has_nothing_but_manifests(linked: Stores, public_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The account plants links to root's files, FIFOs, and files that fill the disk of root."""
+    secret = public_path / "secret"
+    secret.write_text("xyzzy")
+    secret.chmod(0o600)
+    folder = (linked.source / TAG).parent
+    (folder / "link").symlink_to(secret)
+    os.mkfifo(folder / "fifo")
+    os.truncate(linked.write(f"{TAG}-sparse", b""), 1 << 40)
+    (folder.parent / "outside").symlink_to(public_path)
+    linked.own()
+    target = public_path / "backup"
+    assert store_move.back_up(str(linked.source), str(target)) == 1
+    assert set(linked.names(target)) == {TAG}
+    monkeypatch.setattr(store_move, "_MAX_BACKUP", 10)
+    with pytest.raises(OllamaError, match="manifests too large") as caught:
+        store_move.back_up(str(linked.source), str(target))
+    assert caught.value.code == "store_unsafe"
+
+
 def test_all_files_move_and_the_source_goes(stores: Stores) -> None:
     before = stores.names(stores.source)
     stores.fill()
