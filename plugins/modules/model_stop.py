@@ -67,6 +67,7 @@ import typing as t
 from ansible.module_utils.basic import AnsibleModule
 
 from ..module_utils._core.errors import OllamaError
+from ..module_utils._core.server import Server
 from ..module_utils._models.job import remove_ended, running, stop
 from ..module_utils._server.argspec import STORE, finish
 from ..module_utils._store.state import memory_path
@@ -74,7 +75,7 @@ from ..module_utils._store.store import Store
 
 SPEC: dict[str, t.Any] = {
     "timeout": {"type": "float", "default": 30.0},
-    "install_dir": {"type": "path", "default": "/opt/ollama"},
+    "install_dir": {"type": "path", "default": Server.install_dir},
     **STORE,
 }
 
