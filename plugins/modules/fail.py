@@ -43,12 +43,16 @@ EXAMPLES = r"""
 
 RETURN = r"""
 failure:
-  description: The failure for programs.
-  returned: always
+  description: The failure in machine-readable form.
+  returned: failure
   type: dict
   contains:
     code:
-      description: The code.
+      description: A stable code, see the notes.
+      returned: always
+      type: str
+    message:
+      description: The same sentence as in RV(ignore:msg).
       returned: always
       type: str
 """
