@@ -43,29 +43,8 @@ notes:
 """
 
 EXAMPLES = r"""
-- name: Validate the names of all variables
+- name: Validate variables
   kaido.ollama.check_variables:
-  run_once: true
-
-- name: Accept variables of other roles with the same prefix
-  kaido.ollama.check_variables:
-  run_once: true
-  vars:
-    ollama_ignored_variables: [ollama_backup_directory]
-
-- name: Validate the variables of the playbook kaido.ollama.update, too
-  kaido.ollama.check_variables:
-    playbook: update
-  run_once: true
-
-- name: Determine the servers, gateways and mirrors of the inventory
-  kaido.ollama.check_variables:
-    fleet: true
-  run_once: true
-
-- name: Show the gateways
-  ansible.builtin.debug:
-    var: ollama_services__fleet.gateways
   run_once: true
 """
 
@@ -74,28 +53,8 @@ ansible_facts:
   description: The fact of the fleet.
   returned: success, with O(fleet)
   type: dict
-  sample:
-    ollama_services__fleet:
-      servers:
-        - big1
-        - big2
-      gateways:
-        - hecate
-      gateway:
-        name: hecate
-        url: https://hecate.lan:11443
-        private_ca: true
-      private_ca:
-        - hecate
-      pools:
-        hecate:
-          - big1
-          - big2
-      mirrors:
-        big1: http://big1:11480
-      errors: []
 failure:
-  description: The failure in machine-readable form.
+  description: The failure for programs.
   returned: failure
   type: dict
   contains:
@@ -103,11 +62,4 @@ failure:
       description: A stable code, see the notes.
       returned: always
       type: str
-    message:
-      description: The same sentence as in RV(ignore:msg).
-      returned: always
-      type: str
-  sample:
-    code: unknown_variable
-    message: 'ollama_modles: unknown variable of host big1; did you mean ollama_models?'
 """
