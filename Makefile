@@ -106,9 +106,12 @@ platform-%: $(READY)
 	@KAIDO_SYSTEM=$* $(MAKE) --no-print-directory molecule-platform molecule-adopt
 
 ##@ Build
-.PHONY: dist bench format requirements
+.PHONY: dist release bench format requirements
 dist: $(if $(shell PATH='$(PATH)' command -v ansible-galaxy),,$(READY)) ## build dist/*.tar.gz, and dist/galaxy/*.tar.gz with role 17_ollama as server; needs only ansible-core
 	python3 -m scripts.dist
+
+release: $(READY) ## write CHANGELOG.md for the version in galaxy.yml, and remove the fragments
+	antsibull-changelog release
 
 bench: $(READY) ## print benchmarks
 	$(PYTHON_BIN) -m tests.bench
