@@ -135,11 +135,8 @@ failure:
       description: A stable code, see the notes.
       returned: always
       type: str
-    message:
-      description: The same sentence as in RV(ignore:msg).
-      returned: always
-      type: str
-  sample: {code: unknown_server, message: 'server: ''big9'' is not a server of this balancer'}
+  sample:
+    code: server_unknown
 """
 
 import time

@@ -160,11 +160,8 @@ failure:
       description: A stable code, see the notes.
       returned: always
       type: str
-    message:
-      description: The same sentence as in RV(ignore:msg).
-      returned: always
-      type: str
-  sample: {code: no_openssl, message: the program openssl is needed; install the package openssl}
+  sample:
+    code: program_missing
 """
 
 import os

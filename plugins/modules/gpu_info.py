@@ -358,13 +358,8 @@ failure:
       description: A stable code, see the notes.
       returned: always
       type: str
-    message:
-      description: The same sentence as in RV(ignore:msg).
-      returned: always
-      type: str
   sample:
-    code: gpu_no_driver
-    message: no driver for this host (Debian 13, kernel 6.12.48+deb13-amd64)
+    code: gpu_driver_unavailable
 """
 
 import os

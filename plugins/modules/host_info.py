@@ -221,11 +221,8 @@ failure:
       description: A stable code, see the notes.
       returned: always
       type: str
-    message:
-      description: The same sentence as in RV(ignore:msg).
-      returned: always
-      type: str
-  sample: {code: invalid_name, message: 'models[0]: invalid value ''a b''; expected a model name'}
+  sample:
+    code: name_invalid
 """
 
 import os

@@ -185,13 +185,8 @@ failure:
       description: A stable code, see the notes.
       returned: always
       type: str
-    message:
-      description: The same sentence as in RV(ignore:msg).
-      returned: always
-      type: str
   sample:
-    code: invalid_option
-    message: 'parallel: invalid value []; expected at least one number'
+    code: value_invalid
 """
 
 import typing as t

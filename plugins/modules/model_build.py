@@ -205,13 +205,8 @@ failure:
       description: A stable code, see the notes.
       returned: always
       type: str
-    message:
-      description: The same sentence as in RV(ignore:msg).
-      returned: always
-      type: str
   sample:
-    code: not_found
-    message: 'llama3.2:3b: not installed; install it with module model first'
+    code: model_missing
 """
 
 import typing as t

@@ -141,13 +141,8 @@ failure:
       description: A stable code, see the notes.
       returned: always
       type: str
-    message:
-      description: The same sentence as in RV(ignore:msg).
-      returned: always
-      type: str
   sample:
-    code: not_found
-    message: 'models: llama3.2:3c is not in /usr/share/ollama/.ollama/models'
+    code: model_missing
 """
 
 import os

@@ -135,13 +135,8 @@ failure:
       description: A stable code, see the notes.
       returned: always
       type: str
-    message:
-      description: The same sentence as in RV(ignore:msg).
-      returned: always
-      type: str
   sample:
     code: bundle_unreadable
-    message: 'cannot read /media/usb/models.tar as a bundle: No such file or directory'
 """
 
 import os

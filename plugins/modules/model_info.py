@@ -168,13 +168,8 @@ failure:
       description: A stable code, see the notes.
       returned: always
       type: str
-    message:
-      description: The same sentence as in RV(ignore:msg).
-      returned: always
-      type: str
   sample:
-    code: unreachable
-    message: 'cannot reach http://127.0.0.1:11434/api/version: [Errno 111] Connection refused'
+    code: server_unreachable
 """
 
 import typing as t

@@ -157,13 +157,8 @@ failure:
       description: A stable code, see the notes.
       returned: always
       type: str
-    message:
-      description: The same sentence as in RV(ignore:msg).
-      returned: always
-      type: str
   sample:
-    code: not_found
-    message: 'nope:latest: not installed on http://127.0.0.1:11434; install it with module model first'
+    code: model_missing
 """
 
 import typing as t

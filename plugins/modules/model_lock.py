@@ -144,9 +144,6 @@ failure:
       description: A stable code, see the notes.
       returned: always
       type: str
-    message:
-      description: The same sentence as in RV(ignore:msg).
-      returned: always
-      type: str
-  sample: {code: tag_missing, message: 'llama3.2:3c: the registry has no such model or tag'}
+  sample:
+    code: tag_missing
 """

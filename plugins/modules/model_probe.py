@@ -274,13 +274,8 @@ failure:
       description: A stable code, see the notes.
       returned: always
       type: str
-    message:
-      description: The same sentence as in RV(ignore:msg).
-      returned: always
-      type: str
   sample:
-    code: on_cpu
-    message: 'llama3.2:3b: it runs on the CPU: none of it is in GPU memory; expected all of it in GPU memory'
+    code: model_on_cpu
 """
 
 import typing as t

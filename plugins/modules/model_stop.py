@@ -76,11 +76,8 @@ failure:
       description: A stable code, see the notes.
       returned: always
       type: str
-    message:
-      description: The same sentence as in RV(ignore:msg).
-      returned: always
-      type: str
-  sample: {code: busy, message: 'processes that work on the store did not end within 30 s: 23694'}
+  sample:
+    code: job_running
 """
 
 import os

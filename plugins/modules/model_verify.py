@@ -214,13 +214,8 @@ failure:
       description: A stable code, see the notes.
       returned: always
       type: str
-    message:
-      description: The same sentence as in RV(ignore:msg).
-      returned: always
-      type: str
   sample:
-    code: verify_failed
-    message: 'llama3.2:3b: model sha256:dde5aa3fc5ff has wrong content'
+    code: verification_failed
 """
 
 import contextlib

@@ -126,12 +126,11 @@ failure:
   type: dict
   contains:
     code:
-      description: A stable name of the kind of failure, see the notes.
-      type: str
+      description: A stable code, see the notes.
       returned: always
+      type: str
   sample:
     code: textfile_directory_missing
-    message: 'ollama_monitoring_textfile_directory: /var/lib/prometheus/node-exporter does not exist'
 """
 
 import json

@@ -391,11 +391,8 @@ failure:
       description: A stable code, see the notes.
       returned: always
       type: str
-    message:
-      description: The same sentence as in RV(ignore:msg).
-      returned: always
-      type: str
-  sample: {code: not_root, message: 'a server is installed as root; set become: true'}
+  sample:
+    code: root_required
 """
 
 import json

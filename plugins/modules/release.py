@@ -192,13 +192,8 @@ failure:
       description: A stable code, see the notes.
       returned: always
       type: str
-    message:
-      description: The same sentence as in RV(ignore:msg).
-      returned: always
-      type: str
   sample:
-    code: invalid_version
-    message: 'version: invalid version ''latest''; expected a version such as 0.35.1'
+    code: version_invalid
 """
 
 import os

@@ -105,11 +105,6 @@ failure:
       description: A stable code, see the notes.
       returned: always
       type: str
-    message:
-      description: The same sentence as in RV(ignore:msg).
-      returned: always
-      type: str
   sample:
     code: report_unwritable
-    message: 'file: cannot write /srv/www/ollama.html: Permission denied'
 """

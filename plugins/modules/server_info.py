@@ -112,13 +112,8 @@ failure:
       description: A stable code, see the notes.
       returned: always
       type: str
-    message:
-      description: The same sentence as in RV(ignore:msg).
-      returned: always
-      type: str
   sample:
-    code: unreachable
-    message: 'http://127.0.0.1:11434: no response of an Ollama server within 30 s'
+    code: server_unreachable
 """
 
 import typing as t

@@ -127,13 +127,8 @@ failure:
       description: A stable code, see the notes.
       returned: always
       type: str
-    message:
-      description: The same sentence as in RV(ignore:msg).
-      returned: always
-      type: str
   sample:
     code: service_running
-    message: ollama-gateway.service does not stop; see systemctl status ollama-gateway.service
 """
 
 import os

@@ -188,13 +188,8 @@ failure:
       description: A stable code, see the notes.
       returned: always
       type: str
-    message:
-      description: The same sentence as in RV(ignore:msg).
-      returned: always
-      type: str
   sample:
     code: port_taken
-    message: 'ollama_gateway_port: port 11443 is in use by nginx (pid 812); stop that program or set another port'
 """
 
 import json

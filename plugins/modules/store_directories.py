@@ -87,13 +87,8 @@ failure:
       description: A stable code, see the notes.
       returned: always
       type: str
-    message:
-      description: The same sentence as in RV(ignore:msg).
-      returned: always
-      type: str
   sample:
-    code: no_account
-    message: 'user: invalid value ''ollama''; expected an existing user and group'
+    code: account_missing
 """
 
 import grp

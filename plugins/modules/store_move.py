@@ -109,13 +109,8 @@ failure:
       description: A stable code, see the notes.
       returned: always
       type: str
-    message:
-      description: The same sentence as in RV(ignore:msg).
-      returned: always
-      type: str
   sample:
-    code: not_switched
-    message: /srv/models is not known to hold the models of /usr/share/ollama/.ollama/models; nothing was removed
+    code: store_move_incomplete
 """
 
 import os

@@ -95,14 +95,8 @@ failure:
       description: A stable code, see the notes.
       returned: always
       type: str
-    message:
-      description: The same sentence as in RV(ignore:msg).
-      returned: always
-      type: str
   sample:
-    code: foreign_install
-    message: /etc/systemd/system/ollama.service was not written by this collection, so nothing of that installation
-      is removed
+    code: installation_foreign
 """
 
 import os

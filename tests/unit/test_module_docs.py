@@ -32,28 +32,28 @@ TYPES: dict[str, type | tuple[type, ...]] = {
     "str": str,
 }
 # Action plugins that never start the module: tests/unit/action and the playbook tests run them.
-ACTIONS = {"check_variables", "model_lock", "report"}
+ACTIONS = {"check_variables", "fail", "model_lock", "report"}
 PARAMETRIZE = pytest.mark.parametrize("path", MODULES, ids=lambda path: path.stem)
 # Failures that show only that this machine is not the host of the example.
 OTHER_HOST = {
+    "account_missing",
+    "address_mismatch",
     "bundle_unreadable",
     "certificate_unreadable",
+    "checksum_unknown",
     "dest_unwritable",
-    "file_missing",
-    "gpu_no_driver",
-    "gpu_platform",
-    "gpu_system",
+    "file_unreadable",
+    "gpu_driver_unavailable",
+    "gpu_platform_unsupported",
+    "gpu_system_unsupported",
     "haproxy_unreachable",
-    "no_account",
-    "not_found",
-    "not_root",
+    "init_unsupported",
+    "model_missing",
     "registry_unreachable",
+    "root_required",
+    "server_unreachable",
     "store_unreadable",
     "textfile_directory_missing",
-    "unknown_checksum",
-    "unreachable",
-    "unsupported_init",
-    "wrong_address",
 }
 VARIABLES: dict[str, t.Any] = {
     "groups": {"ollama_gateways": ["hecate"], "ollama_servers": ["big1"]},
@@ -90,7 +90,8 @@ def test_a_module_has_four_examples(path: Path, tmp_path: Path) -> None:
 @PARAMETRIZE
 def test_each_return_value_has_a_sample(path: Path) -> None:
     returned = yaml.safe_load(module_documentation(path, "RETURN"))
-    assert {"code", "message"} <= set(returned["failure"]["sample"])
+    codes = (ROOT / "docs" / "failure-codes.md").read_text()
+    assert f"| `{returned['failure']['sample']['code']}` |" in codes
     for name, value in returned.items():
         assert "sample" in value, name
         check_sample(name, value, value["sample"])
