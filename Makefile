@@ -30,7 +30,7 @@ export LC_ALL := C.UTF-8
 ##@ Try it
 .PHONY: help demo clean
 help: ## list the targets
-	@awk 'BEGIN { FS = ":.*## " } /^##@/ { printf "\n%s\n", substr($$0, 5) } /^[a-zA-Z0-9_.%-]+:.*## / { printf "  make %-20s %s\n", $$1, $$2 }' Makefile
+	@awk 'BEGIN { FS = ":.*## " } /^##@/ { printf "\n%s\n", substr($$0, 5) } /^[a-zA-Z0-9_.%-]+:.*## / { printf "  make %-22s %s\n", $$1, $$2 }' Makefile
 
 demo: $(READY) ## create a lab, configure its hosts and show the result; NAME=x for a lab beside another one
 	$(PYTHON_BIN) -m tests.lab demo $(NAME)
@@ -40,7 +40,7 @@ clean: ## remove the output of make: labs, .venv, .cache, dist, test output
 	rm -rf .venv .cache dist .ansible tests/output
 
 ##@ Check a change
-.PHONY: check test lint report-page $(CHECK) test-gpu docs sanity importer matrix molecule platforms
+.PHONY: check test lint report-page $(CHECK) test-gpu docs execution-environment sanity importer matrix molecule platforms
 check: $(READY) ## lint, unit tests and conformance tests
 	@$(PYTHON_BIN) -m scripts.run_parts --jobs 2 $(CHECK)
 
@@ -83,6 +83,9 @@ test-gpu: $(READY) ## tests on a real GPU; OLLAMA_URL=http://host:port for a ser
 docs: .cache/docs/.stamp $(LINK) ## build the documentation site in .cache/site/html; warnings are errors
 	.cache/docs/bin/python -m scripts.docs
 
+execution-environment: .cache/docs/.stamp ## introspect the definition of the execution environment with ansible-builder
+	.cache/docs/bin/python -m scripts.execution_environment
+
 sanity: $(READY) ## ansible-test sanity; T='--test pep8' for a single test
 	$(PYTHON_BIN) -m scripts.sanity $(T)
 
@@ -103,9 +106,12 @@ platform-%: $(READY)
 	@KAIDO_SYSTEM=$* $(MAKE) --no-print-directory molecule-platform molecule-adopt
 
 ##@ Build
-.PHONY: dist bench format requirements
+.PHONY: dist release bench format requirements
 dist: $(if $(shell PATH='$(PATH)' command -v ansible-galaxy),,$(READY)) ## build dist/*.tar.gz, and dist/galaxy/*.tar.gz with role 17_ollama as server; needs only ansible-core
 	python3 -m scripts.dist
+
+release: $(READY) ## write CHANGELOG.md for the version in galaxy.yml, and remove the fragments
+	antsibull-changelog release
 
 bench: $(READY) ## print benchmarks
 	$(PYTHON_BIN) -m tests.bench
@@ -126,7 +132,7 @@ requirements: ## update the pinned versions and hashes in requirements/*.txt
 .venv/.stamp: requirements/dev.txt
 	sh scripts/venv.sh
 
-# The documentation tools have an environment of their own: their ansible-core may be another one.
+# Sphinx and ansible-builder have an environment of their own: its ansible-core may be another one.
 .cache/docs/.stamp: requirements/docs.txt | .venv/.stamp
 	$(PYTHON_BIN) -m venv --clear .cache/docs
 	.cache/docs/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements/docs.txt

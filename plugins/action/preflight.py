@@ -12,7 +12,6 @@ from __future__ import annotations
 import typing as t
 
 from ansible.errors import AnsibleError
-from ansible.release import __version__ as core_version
 
 from ..lookup.models_lock import resolve
 from ..module_utils._core.errors import OllamaError
@@ -21,7 +20,6 @@ from ..module_utils._preflight.variables import RULES, check_checksum_version, c
 from ..plugin_utils.action import CollectionAction
 
 MODULE = "kaido.ollama.preflight"
-OLDEST_CORE = (2, 16)
 
 
 class ActionModule(CollectionAction):
@@ -34,8 +32,6 @@ class ActionModule(CollectionAction):
         return self.module(MODULE, arguments, task_vars)
 
     def _validate(self, arguments: dict[str, t.Any], task_vars: t.Mapping[str, t.Any]) -> None:
-        if tuple(int(part) for part in core_version.split(".")[:2]) < OLDEST_CORE:
-            raise OllamaError("ansible_unsupported", f"ansible-core {core_version} is too old; expected 2.16 or newer")
         values = {name: self.value(name, task_vars[name]) for name in RULES if name in task_vars}
         check_variables(values)
         self._check_archives(values.get("ollama_release_archives") or [])

@@ -43,8 +43,34 @@ notes:
 """
 
 EXAMPLES = r"""
-- name: Validate variables
+- name: Validate the names of all variables
   kaido.ollama.check_variables:
+  run_once: true
+
+- name: Accept variables of other roles with the same prefix
+  kaido.ollama.check_variables:
+  run_once: true
+  vars:
+    ollama_ignored_variables: [ollama_backup_directory]
+
+- name: Validate the variables of the playbook kaido.ollama.update, too
+  kaido.ollama.check_variables:
+    playbook: update
+  run_once: true
+
+- name: Validate the variables of two roles, too
+  kaido.ollama.check_variables:
+    roles: [ollama, ollama_mirror]
+  run_once: true
+
+- name: Determine the servers, gateways and mirrors of the inventory
+  kaido.ollama.check_variables:
+    fleet: true
+  run_once: true
+
+- name: Show the gateways
+  ansible.builtin.debug:
+    var: ollama_services__fleet.gateways
   run_once: true
 """
 
@@ -53,8 +79,28 @@ ansible_facts:
   description: The fact of the fleet.
   returned: success, with O(fleet)
   type: dict
+  sample:
+    ollama_services__fleet:
+      servers:
+        - big1
+        - big2
+      gateways:
+        - hecate
+      gateway:
+        name: hecate
+        url: https://hecate.lan:11443
+        private_ca: true
+      private_ca:
+        - hecate
+      pools:
+        hecate:
+          - big1
+          - big2
+      mirrors:
+        big1: http://big1:11480
+      errors: []
 failure:
-  description: The failure for programs.
+  description: The failure in machine-readable form.
   returned: failure
   type: dict
   contains:
@@ -62,4 +108,6 @@ failure:
       description: A stable code, see the notes.
       returned: always
       type: str
+  sample:
+    code: variable_unknown
 """

@@ -35,20 +35,37 @@ options:
 """
 
 EXAMPLES = r"""
-- name: Fail with the error
+- name: Fail with a message
   kaido.ollama.fail:
-    msg: "{{ ansible_failed_result.msg }}"
+    msg: the server does not answer
+
+- name: Fail with a code for programs
+  kaido.ollama.fail:
+    msg: the server does not answer
+    code: server_unreachable
+
+- name: Fail with the code of the task that failed
+  kaido.ollama.fail:
+    msg: "the update failed: {{ ansible_failed_result.msg }}"
     cause: "{{ ansible_failed_result }}"
+
+- name: Fail where a value is missing
+  kaido.ollama.fail:
+    msg: "ollama_bundle: not set; expected a path"
+    code: value_invalid
+  when: ollama_bundle is not defined
 """
 
 RETURN = r"""
 failure:
-  description: The failure for programs.
-  returned: always
+  description: The failure in machine-readable form.
+  returned: failure
   type: dict
   contains:
     code:
-      description: The code.
+      description: A stable code, see the notes.
       returned: always
       type: str
+  sample:
+    code: task_failed
 """

@@ -59,18 +59,37 @@ seealso:
 """
 
 EXAMPLES = r"""
-- name: Drain big2
+- name: Drain big2 on its gateway
   kaido.ollama.gateway_backend:
     server: big2
     state: drained
   delegate_to: hecate
+  become: true
 
-- name: Enable big2
+- name: Drain big2, but wait no longer than a minute for its requests
+  kaido.ollama.gateway_backend:
+    server: big2
+    state: drained
+    wait: 60
+  delegate_to: hecate
+  become: true
+
+- name: Enable big2, and wait until its health checks pass
   kaido.ollama.gateway_backend:
     server: big2
     state: ready
     wait: 30
   delegate_to: hecate
+  become: true
+
+- name: Enable this host on all gateways without waiting
+  kaido.ollama.gateway_backend:
+    server: "{{ inventory_hostname }}"
+    state: ready
+    wait: 0
+  delegate_to: "{{ item }}"
+  become: true
+  loop: "{{ groups.ollama_gateways }}"
 """
 
 RETURN = r"""
@@ -78,10 +97,12 @@ sessions:
   description: The number of requests in progress from this balancer.
   returned: if HAProxy answers
   type: int
+  sample: 0
 up:
   description: Whether the health checks of the server pass.
   returned: if HAProxy answers
   type: bool
+  sample: true
 backends:
   description: The state in each backend of the server.
   returned: if HAProxy answers
@@ -104,8 +125,9 @@ backends:
       description: Requests in progress in this backend.
       returned: always
       type: int
+  sample: [{name: inference-1, state: drained, up: true, sessions: 0}]
 failure:
-  description: The reason of the failure.
+  description: The failure in machine-readable form.
   returned: failure
   type: dict
   contains:
@@ -113,6 +135,8 @@ failure:
       description: A stable code, see the notes.
       returned: always
       type: str
+  sample:
+    code: server_unknown
 """
 
 import time

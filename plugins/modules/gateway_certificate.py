@@ -84,12 +84,34 @@ EXAMPLES = r"""
 - name: Create a certificate of a private authority on this host
   kaido.ollama.gateway_certificate:
     names: [hecate.lan, 192.0.2.10]
+  become: true
+  register: certificate
+
+- name: Save the certificate of the authority for clients
+  ansible.builtin.copy:
+    content: "{{ certificate.authority }}"
+    dest: ./ca.crt
+    mode: "0644"
+  delegate_to: localhost
 
 - name: Install an existing certificate
   kaido.ollama.gateway_certificate:
     certificate: /etc/letsencrypt/live/hecate.example.org/fullchain.pem
     key: /etc/letsencrypt/live/hecate.example.org/privkey.pem
     names: [hecate.example.org]
+  become: true
+
+- name: Replace a private authority that is lost or expired
+  kaido.ollama.gateway_certificate:
+    names: [hecate.lan]
+    renew_authority: true
+  become: true
+
+- name: Create the certificate in another directory
+  kaido.ollama.gateway_certificate:
+    directory: /etc/ssl/ollama
+    names: [hecate.lan, "*.llm.example.lan"]
+  become: true
 """
 
 RETURN = r"""
@@ -97,41 +119,49 @@ authority:
   description: Certificate of the private authority, PEM; empty without one.
   returned: success
   type: str
+  sample: "-----BEGIN CERTIFICATE-----\nMIIB...\n-----END CERTIFICATE-----\n"
 names:
   description: The value of O(names), in the form in which names are compared.
   returned: success
   type: list
   elements: str
+  sample: [hecate.lan, 192.0.2.10]
 holds:
   description: Whether this host has the key of the authority.
   returned: success
   type: bool
+  sample: true
 serves:
   description: Whether clients accept the installed certificate, even if a new one is to be signed.
   returned: with O(names), and without O(certificate) and O(sign)
   type: bool
+  sample: true
 request:
   description: Certificate signing request for the authority, PEM; empty if none is pending.
   returned: success
   type: str
+  sample: "-----BEGIN CERTIFICATE REQUEST-----\nMIHQ...\n-----END CERTIFICATE REQUEST-----\n"
 signed:
   description: Certificate that was signed for O(sign).
   returned: success
   type: str
+  sample: "-----BEGIN CERTIFICATE-----\nMIIB...\n-----END CERTIFICATE-----\n"
 reason:
   description: Why the certificate was replaced or is to be replaced; empty if it is valid.
   returned: success
   type: str
   sample: it ends soon
 failure:
-  description: Why it failed.
+  description: The failure in machine-readable form.
   returned: failure
   type: dict
   contains:
     code:
-      description: A stable name of the kind of failure, see the notes.
-      type: str
+      description: A stable code, see the notes.
       returned: always
+      type: str
+  sample:
+    code: program_missing
 """
 
 import os

@@ -117,8 +117,22 @@ EXAMPLES = r"""
 
 - name: Verify that Ollama can use all of them
   ansible.builtin.assert:
-    that: gpu.gpus | length > 0 and gpu.gpus | rejectattr("usable") | length == 0
+    that: gpu.gpus | rejectattr("usable") | length == 0
     fail_msg: "{{ gpu.summary }}"
+
+- name: Check whether another release of Ollama can use the GPUs
+  kaido.ollama.gpu_info:
+    ollama_version: 0.40.2
+
+- name: Show which driver the role gpu_driver would install
+  kaido.ollama.gpu_info:
+    plan:
+      vendor: nvidia
+      source: nvidia
+      cards: ["10de:2684"]
+
+- name: Check whether the account of this play can use the GPUs
+  kaido.ollama.gpu_info:
 """
 
 RETURN = r"""
@@ -157,16 +171,38 @@ gpus:
     usable: {description: 'Whether that version of Ollama can use it.', type: bool, returned: always}
     reason: {description: 'The reason in one sentence, or null if it is usable.', type: str, returned: always}
     reboot: {description: 'Whether a reboot is required before it is usable.', type: bool, returned: always}
-usable: {description: 'Whether Ollama can use a GPU of this host.', returned: success, type: bool}
+  sample:
+    - vendor: nvidia
+      pci_address: '0000:01:00.0'
+      pci_id: 10de:2684
+      name: NVIDIA GeForce RTX 4090
+      driver: nvidia
+      integrated: false
+      generation: Ada
+      compute_capability: '8.9'
+      gfx_target: null
+      vram: 25757220864
+      nodes:
+        - /dev/nvidiactl
+        - /dev/nvidia-uvm
+        - /dev/nvidia0
+      library: cuda
+      state: usable
+      usable: true
+      reason: null
+      reboot: false
+usable: {description: 'Whether Ollama can use a GPU of this host.', returned: success, type: bool, sample: true}
 summary: {description: 'The GPUs in one line.', returned: success, type: str,
   sample: 'NVIDIA GeForce RTX 4090 at 0000:01:00.0: usable (cuda)'}
-vram: {description: 'Memory of all usable GPUs in bytes, as far as known.', returned: success, type: int}
+vram: {description: 'Memory of all usable GPUs in bytes, as far as known.', returned: success, type: int,
+  sample: 25757220864}
 variant:
   description: 'The additional archive of Ollama for its GPUs - V(rocm), V(jetpack5), V(jetpack6) or empty.'
   returned: success
   type: str
-reboot_required: {description: 'Whether GPUs require a reboot.', returned: success, type: bool}
-reboot_reasons: {description: 'The reasons.', returned: success, type: list, elements: str}
+  sample: ''
+reboot_required: {description: 'Whether GPUs require a reboot.', returned: success, type: bool, sample: false}
+reboot_reasons: {description: 'The reasons.', returned: success, type: list, elements: str, sample: []}
 nvidia:
   description: NVIDIA's driver.
   returned: success
@@ -182,23 +218,39 @@ nvidia:
     nvswitches: {description: 'The number of NVSwitches.', type: int, returned: always}
     fabric_manager: {description: 'Whether nvidia-fabricmanager is installed.', type: bool, returned: always}
     installer: {description: 'Whether it was installed by NVIDIA''s C(.run) file.', type: bool, returned: always}
-amdgpu_dkms: {description: 'The version of AMD''s own kernel driver, or null.', returned: success, type: str}
-nouveau: {description: 'Whether nouveau is loaded.', returned: success, type: bool}
-secure_boot: {description: 'Whether Secure Boot is on.', returned: success, type: bool}
+  sample:
+    loaded: 580.95.05
+    installed: 580.95.05
+    modules: open
+    uvm: true
+    built_for:
+      - 6.12.118-amd64
+    dkms:
+      - 'nvidia/580.95.05, 6.12.118-amd64, x86_64: installed'
+    user_space: true
+    nvswitches: 0
+    fabric_manager: false
+    installer: false
+amdgpu_dkms: {description: 'The version of AMD''s own kernel driver, or null.', returned: success, type: str,
+  sample: null}
+nouveau: {description: 'Whether nouveau is loaded.', returned: success, type: bool, sample: false}
+secure_boot: {description: 'Whether Secure Boot is on.', returned: success, type: bool, sample: false}
 key_enrolled:
   description: 'Whether the firmware trusts the key with which DKMS signs modules.'
   returned: success
   type: bool
+  sample: false
 mok_certificate:
   description: 'The certificate of that key.'
   returned: success
   type: str
   sample: /var/lib/dkms/mok.pub
-platform: {description: 'V(host) or V(container) or V(wsl2) or V(jetson) or V(dgx).', returned: success, type: str}
-container: {description: 'The kind of container, or null.', returned: success, type: str}
-l4t: {description: 'The version of Linux for Tegra on a Jetson, or null.', returned: success, type: str}
-kernel: {description: 'The running kernel.', returned: success, type: str}
-vulkan: {description: 'Whether Vulkan is installed.', returned: success, type: bool}
+platform: {description: 'V(host) or V(container) or V(wsl2) or V(jetson) or V(dgx).', returned: success, type: str,
+  sample: host}
+container: {description: 'The kind of container, or null.', returned: success, type: str, sample: null}
+l4t: {description: 'The version of Linux for Tegra on a Jetson, or null.', returned: success, type: str, sample: null}
+kernel: {description: 'The running kernel.', returned: success, type: str, sample: 6.12.118-amd64}
+vulkan: {description: 'Whether Vulkan is installed.', returned: success, type: bool, sample: false}
 nodes:
   description: The device nodes of GPUs.
   returned: success
@@ -252,12 +304,62 @@ plan:
       type: bool, returned: always}
     record: {description: 'The state file - what earlier runs have changed.', type: dict, returned: always}
     next_record: {description: 'The state file for this plan.', type: dict, returned: always}
+  sample:
+    todo:
+      - packages
+      - build
+    reasons:
+      packages: not installed - nvidia-driver-cuda, nvidia-kernel-open-dkms
+      build: no module for kernel 6.1.0-56-amd64
+    vendor: nvidia
+    source: nvidia
+    branch: 580
+    modules: open
+    kernel: 6.1.0-56-amd64
+    family: deb
+    dkms: true
+    packages:
+      - linux-headers-amd64
+      - nvidia-driver-cuda
+      - nvidia-kernel-open-dkms
+    headers:
+      - linux-headers-amd64
+    files:
+      - path: /etc/modules-load.d/kaido-gpu-driver.conf
+        content: "nvidia-uvm\n"
+        mode: '0644'
+    stale: []
+    key:
+      url: https://developer.download.nvidia.com/compute/cuda/repos/debian12/x86_64/3bf863cc.pub
+      fingerprint: EB693B3035CD5710E231E123A4B469963BF863CC
+      path: /etc/apt/keyrings/kaido-gpu-driver.asc
+    enablerepo: []
+    services:
+      - nvidia-persistenced.service
+    held: []
+    released: []
+    new_packages:
+      - nvidia-driver-cuda
+      - nvidia-kernel-open-dkms
+    image: false
+    notes: []
+    experimental: true
+    record: {}
+    next_record:
+      packages:
+        - nvidia-driver-cuda
+        - nvidia-kernel-open-dkms
 failure:
-  description: The machine-readable failure.
+  description: The failure in machine-readable form.
   returned: failure
   type: dict
   contains:
-    code: {description: 'A stable code.', type: str, returned: always}
+    code:
+      description: A stable code, see the notes.
+      returned: always
+      type: str
+  sample:
+    code: gpu_driver_unavailable
 """
 
 import os

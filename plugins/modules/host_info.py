@@ -57,6 +57,27 @@ EXAMPLES = r"""
 - name: Show models that are missing or damaged
   ansible.builtin.debug:
     msg: "{{ host.models | selectattr('state', 'in', ['missing', 'damaged']) | map(attribute='name') }}"
+
+- name: Gather the state of a server with a model store of its own
+  kaido.ollama.host_info:
+    models_dir: /srv/models
+    unit: ollama.service
+  become: true
+
+- name: Gather the state of a server on another address
+  kaido.ollama.host_info:
+    host: 192.0.2.10:11434
+  become: true
+
+- name: Gather the state of the server for the report
+  kaido.ollama.host_info:
+    models: [llama3.2:3b, "nomic-embed-text:v1.5"]
+  become: true
+  register: ollama_host_info
+
+- name: Show the report
+  kaido.ollama.report:
+  run_once: true
 """
 
 RETURN = r"""
@@ -64,39 +85,60 @@ observed_at:
   description: The time of the observation on this host, in seconds since the epoch.
   returned: success
   type: int
+  sample: 1795730727
 version:
   description: The version of the server that answered, or null.
   returned: success
   type: str
+  sample: 0.35.1
 state:
   description: V(running) if the server answered, V(not_running) if only its unit or program exists, otherwise
     V(not_installed).
   returned: success
   type: str
+  sample: running
 server_failure:
   description: Why the server did not answer, or null.
   returned: success
   type: str
+  sample: null
 listening:
   description: The TCP sockets of the server and of the services of this collection, with V(service) and V(address).
   returned: success
   type: list
   elements: dict
+  sample: [{service: server, address: '127.0.0.1:11434'}]
 compute:
   description: The devices that the server found when it started, as in RV(kaido.ollama.model#module:compute).
   returned: success
   type: list
   elements: dict
+  sample:
+    - library: CUDA
+      name: CUDA0
+      description: NVIDIA GeForce RTX 4090
+      driver: '13.0'
+      total: 23.5 GiB
 gpus:
   description: The GPUs of this host with V(name) and V(vram) in bytes, which is null if unknown.
   returned: success
   type: list
   elements: dict
+  sample: [{name: NVIDIA GeForce RTX 4090, vram: 25757220864}]
 store:
   description: Path, disk space, leftovers and unfinished downloads of the model store, with V(failure) if it cannot be
     read.
   returned: success
   type: dict
+  sample:
+    path: /usr/share/ollama/.ollama/models
+    failure: null
+    bytes_total: 270553174016
+    bytes_free: 77186502656
+    leftovers: 0
+    leftover_bytes: 0
+    partials: 0
+    partial_bytes: 0
 models:
   description: The models that are declared, in the store or listed by the server.
   returned: success
@@ -152,10 +194,35 @@ models:
       description: Bytes of the loaded model in GPU memory.
       type: int
       returned: always
+  sample:
+    - name: llama3.2:3b
+      alias_of: null
+      declared: true
+      state: verified
+      verified_at: 1795730727
+      digest: sha256:a80c4f17acd55265feec403c7aef86be0c25983ab279d83f3bcd3abbcb5b8b72
+      size: 2019393189
+      problems: []
+      damaged_blobs: 0
+      loaded: true
+      memory_bytes: 3187671040
+      vram_bytes: 3187671040
 scheduled_verification:
   description: V(finished_at) and the V(damaged) models of the last scheduled verification, or null.
   returned: success
   type: dict
+  sample: {finished_at: 1795700000, damaged: []}
+failure:
+  description: The failure in machine-readable form.
+  returned: failure
+  type: dict
+  contains:
+    code:
+      description: A stable code, see the notes.
+      returned: always
+      type: str
+  sample:
+    code: name_invalid
 """
 
 import os

@@ -324,37 +324,60 @@ models:
       type: list
       elements: dict
       returned: always
+  sample:
+    - name: llama3.2:3b
+      state: present
+      digest_before: null
+      digest_after: sha256:a80c4f17acd55265feec403c7aef86be0c25983ab279d83f3bcd3abbcb5b8b72
+      size: 2019393189
+      changed: true
+      actions:
+        - pulled
+      bytes_pulled: 2019393189
+      seconds: 41.3
+      source: registry.ollama.ai
+      verified_at: 1795730727
+      memory: null
+      probe: null
+      damage: []
 messages:
   description: One sentence for each finding, repair and removal. The output shows them, except with a callback plugin
     that writes a machine-readable format.
   returned: success, and failure after something was changed
   type: list
   elements: str
+  sample: ['llama3.2:3b: pulled from registry.ollama.ai, 2.0 GB fetched']
 removed:
   description: The models that O(exclusive) removed.
   returned: success
   type: list
   elements: str
+  sample: ['old-model:1b']
 bytes_pulled:
   description: Bytes fetched for all models.
   returned: success
   type: int
+  sample: 2019393189
 bytes_missing:
   description: Bytes that had to be fetched.
   returned: success
   type: int
+  sample: 2019393189
 bytes_free:
   description: Free bytes on the disk of the store at the start.
   returned: success
   type: int
+  sample: 77186502656
 hashed_bytes:
   description: Bytes read to compare blobs with their digests.
   returned: success
   type: int
+  sample: 2019393189
 server_version:
   description: The version of the server that answered or null in check mode without a server.
   returned: success
   type: str
+  sample: 0.35.1
 compute:
   description:
     - The devices that the server found when it started, as its journal lists them, with V(library), V(name), V(total)
@@ -363,11 +386,21 @@ compute:
   returned: success
   type: list
   elements: dict
+  sample:
+    - library: CUDA
+      name: CUDA0
+      description: NVIDIA GeForce RTX 4090
+      driver: '13.0'
+      total: 23.5 GiB
 ansible_facts:
   description: The fact C(ollama_report) for M(kaido.ollama.report), and C(ollama_listening) as in
     M(kaido.ollama.service_info).
   returned: with O(server.address)
   type: dict
+  sample:
+    ollama_listening:
+      - service: server
+        address: 127.0.0.1:11434
 failure:
   description: The failure in machine-readable form.
   returned: failure
@@ -375,8 +408,10 @@ failure:
   contains:
     code:
       description: A stable code, see the notes.
-      type: str
       returned: always
+      type: str
+  sample:
+    code: tag_missing
 """
 
 import os

@@ -119,7 +119,27 @@ EXAMPLES = r"""
 
 - name: Show the results
   ansible.builtin.debug:
-    msg: "{{ result.summary + result.regressions | map(attribute='text') }}"
+    msg: "{{ result.summary + result.regressions | map(attribute='text') | list }}"
+
+- name: Measure long prompts with up to 16 parallel requests
+  kaido.ollama.model_benchmark:
+    models: [llama3.2:3b]
+    parallel: [1, 4, 16]
+    prompt_tokens: [2048, 8192]
+    time_limit: 1800
+
+- name: Measure a model also through the gateway
+  kaido.ollama.model_benchmark:
+    models: [llama3.2:3b]
+    gateway_url: https://hecate.lan:11443
+    gateway_token: "{{ vault_benchmark_token }}"
+    gateway_ca_path: /etc/kaido-ollama/ca.crt
+
+- name: Report regressions of more than 10 percent
+  kaido.ollama.model_benchmark:
+    models: [llama3.2:3b, "nomic-embed-text:v1.5"]
+    results_dir: "{{ inventory_dir }}/benchmarks"
+    threshold: 10
 """
 
 RETURN = r"""
@@ -127,30 +147,37 @@ measured:
   description: Whether anything was measured; V(false) only in check mode.
   returned: success
   type: bool
+  sample: true
 benchmark:
   description: The result, as in C(docs/benchmark.schema.json).
   returned: when measured
   type: dict
+  sample: {schema: 1, started: '2026-11-26T22:08:04Z', server_version: 0.35.1, models: []}
 summary:
   description: Lines with the most important figures and the suggestions for C(num_parallel) and C(context_length).
   returned: when measured
   type: list
   elements: str
+  sample:
+    - 'llama3.2:3b: loaded in 1.2 s; up to 148 tokens/s, knee at 4; 3.2 GB, 100% in GPU memory'
 path:
   description: The file of the result on the controller.
   returned: with O(results_dir)
   type: str
+  sample: /home/admin/llm/benchmarks/big1/20261126T220804Z.json
 compared_with:
   description: The file of the previous result; null where there is none.
   returned: with O(results_dir)
   type: str
+  sample: null
 regressions:
   description: What is worse than in the previous result by more than O(threshold).
   returned: with O(results_dir)
   type: list
   elements: dict
+  sample: []
 failure:
-  description: What went wrong, for programs.
+  description: The failure in machine-readable form.
   returned: failure
   type: dict
   contains:
@@ -158,6 +185,8 @@ failure:
       description: A stable code, see the notes.
       returned: always
       type: str
+  sample:
+    code: value_invalid
 """
 
 import typing as t

@@ -146,6 +146,17 @@ EXAMPLES = r"""
     name: house/chat:1
     from: llama3.2:3b
     template: "{{ lookup('ansible.builtin.file', 'chat.tmpl') }}"
+
+- name: Build a model with a LoRA adapter
+  kaido.ollama.model_build:
+    name: house/support:1
+    from: llama3.2:3b
+    adapters: [/srv/models/support-lora.gguf]
+
+- name: Remove a custom model
+  kaido.ollama.model_build:
+    name: house/old:1
+    state: absent
 """
 
 RETURN = r"""
@@ -153,31 +164,38 @@ name:
   description: The name as Ollama shows it.
   returned: success
   type: str
+  sample: helper:1
 recipe:
   description: The digest of the recipe.
   returned: success, with state present
   type: str
+  sample: sha256:589bfb3991943dc28d7a2ceb2aba288808e8f2da4f8ab34c05de32290d1f45f8
 digest_before:
   description: The digest of the manifest at the start or null.
   returned: success
   type: str
+  sample: null
 digest_after:
   description: The digest at the end. Null where there is none, and where check mode cannot predict it.
   returned: success
   type: str
+  sample: sha256:f7bebb19d331efee7817f3f04fb00d41aa5434cb1c5874748067b91e43db144f
 actions:
   description: What was done, or in check mode would be done.
   returned: success
   type: list
   elements: str
+  sample: [built]
 bytes_uploaded:
   description: Bytes of files sent to the server.
   returned: success, with state present
   type: int
+  sample: 0
 server_version:
   description: The version of the server or null in check mode without a server.
   returned: success
   type: str
+  sample: 0.35.1
 failure:
   description: The failure in machine-readable form.
   returned: failure
@@ -187,6 +205,8 @@ failure:
       description: A stable code, see the notes.
       returned: always
       type: str
+  sample:
+    code: model_missing
 """
 
 import typing as t

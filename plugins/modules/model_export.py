@@ -73,6 +73,35 @@ EXAMPLES = r"""
   kaido.ollama.model_export:
     models: [llama3.2:3b, nomic-embed-text:v1.5]
     dest: /media/usb/models.tar
+  become: true
+  register: bundle
+
+- name: Show the checksum for the import
+  ansible.builtin.debug:
+    var: bundle.checksum
+
+- name: Export all models of the store to a directory
+  kaido.ollama.model_export:
+    dest: /media/usb/models
+  become: true
+
+- name: Export models with a release of Ollama
+  kaido.ollama.model_export:
+    models: [llama3.2:3b]
+    release:
+      version: 0.35.1
+      path: /srv/ollama/v0.35.1
+      checksums:
+        ollama-linux-amd64.tar.zst: sha256:9fcd79ac4575b2bd31b992eee18b1000c8ad126b451627c8f8cd091714cfbb10
+    dest: /media/usb/llm.tar
+  become: true
+
+- name: Export a model of another store
+  kaido.ollama.model_export:
+    models: [llama3.2:3b]
+    models_dir: /srv/models
+    dest: /media/usb/one.tar
+  become: true
 """
 
 RETURN = r"""
@@ -80,23 +109,40 @@ dest:
   description: The path of the bundle.
   returned: success
   type: str
+  sample: /media/usb/models.tar
 checksum:
   description: The sha256 of its C(SHA256SUMS), which covers the complete bundle. Pass it to
     M(kaido.ollama.model_import).
   returned: success
   type: str
+  sample: sha256:96f05d637fd8c39b511c784876176ff8efcd6c4b5027a3ea8a0e2b1fdec84524
 existed:
   description: Whether exactly this bundle existed before. The contents of its blobs are not compared.
   returned: success
   type: bool
+  sample: false
 models:
   description: The digests of its models, by name.
   returned: success
   type: dict
+  sample:
+    llama3.2:3b: sha256:a80c4f17acd55265feec403c7aef86be0c25983ab279d83f3bcd3abbcb5b8b72
 bytes:
   description: The size of all its files.
   returned: success
   type: int
+  sample: 2019394560
+failure:
+  description: The failure in machine-readable form.
+  returned: failure
+  type: dict
+  contains:
+    code:
+      description: A stable code, see the notes.
+      returned: always
+      type: str
+  sample:
+    code: model_missing
 """
 
 import os

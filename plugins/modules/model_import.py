@@ -56,6 +56,24 @@ EXAMPLES = r"""
   kaido.ollama.model_import:
     src: /media/usb/models.tar
     checksum: sha256:0a109f422b47e3a30ba2b10eca18548e944e8a23073ee3f3e947efcf3c45e59f
+  become: true
+
+- name: Import a bundle without a known checksum
+  kaido.ollama.model_import:
+    src: /media/usb/models.tar
+  become: true
+
+- name: Import a bundle that is a directory into another store
+  kaido.ollama.model_import:
+    src: /media/usb/models
+    models_dir: /srv/models
+  become: true
+
+- name: Verify a bundle without importing it
+  kaido.ollama.model_import:
+    src: /media/usb/models.tar
+  become: true
+  check_mode: true
 """
 
 RETURN = r"""
@@ -85,20 +103,40 @@ models:
       description: Bytes of the config and all layers.
       type: int
       returned: always
+  sample:
+    - name: llama3.2:3b
+      digest: sha256:a80c4f17acd55265feec403c7aef86be0c25983ab279d83f3bcd3abbcb5b8b72
+      digest_before: null
+      digest_after: sha256:a80c4f17acd55265feec403c7aef86be0c25983ab279d83f3bcd3abbcb5b8b72
+      size: 2019393189
 bytes_copied:
   description: Bytes of blobs that were missing in the store.
   returned: success
   type: int
+  sample: 2019393189
 checksum:
   description: The sha256 of the bundle's C(SHA256SUMS).
   returned: success
   type: str
+  sample: sha256:96f05d637fd8c39b511c784876176ff8efcd6c4b5027a3ea8a0e2b1fdec84524
 releases:
   description: Release archives in the bundle, as paths below it. The role ollama installs them from
     C(file:///bundle/releases), or C(file:///bundle.tar/releases) for a tar.
   returned: success
   type: list
   elements: str
+  sample: [releases/v0.35.1/ollama-linux-amd64.tar.zst]
+failure:
+  description: The failure in machine-readable form.
+  returned: failure
+  type: dict
+  contains:
+    code:
+      description: A stable code, see the notes.
+      returned: always
+      type: str
+  sample:
+    code: bundle_unreadable
 """
 
 import os

@@ -41,9 +41,24 @@ EXAMPLES = r"""
   kaido.ollama.model_info:
   register: ollama
 
-- name: Verify that the default model is completely in GPU memory
-  ansible.builtin.assert:
-    that: (ollama.models | selectattr("name", "eq", "llama3.2:3b") | first).vram_share == 1.0
+- name: Show the models that are completely in GPU memory
+  ansible.builtin.debug:
+    msg: "{{ ollama.models | selectattr('vram_share', 'eq', 1.0) | map(attribute='name') }}"
+
+- name: Gather information about one model
+  kaido.ollama.model_info:
+    names: [llama3.2:3b]
+
+- name: Check whether a server answers
+  kaido.ollama.model_info:
+    fail_when_down: false
+  register: ollama
+
+- name: Gather information about the models behind a gateway with a private authority
+  kaido.ollama.model_info:
+    api_url: https://hecate.lan:11443
+    ca_path: /etc/kaido-ollama/ca.crt
+    fail_when_down: false
 """
 
 RETURN = r"""
@@ -51,10 +66,12 @@ can_talk_to_ollama:
   description: Whether the server answered.
   returned: always
   type: bool
+  sample: true
 version:
   description: The server's version or null.
   returned: always
   type: str
+  sample: 0.35.1
 models:
   description: The models, newest first as the server lists them.
   returned: always
@@ -123,6 +140,36 @@ models:
       description: Which part of the loaded model is in GPU memory, V(0.0) to V(1.0), or null where it is not loaded.
       type: float
       returned: always
+  sample:
+    - name: llama3.2:3b
+      digest: sha256:a80c4f17acd55265feec403c7aef86be0c25983ab279d83f3bcd3abbcb5b8b72
+      size: 2019393189
+      modified_at: '2026-11-26T22:01:26.935059785Z'
+      format: gguf
+      family: llama
+      families:
+        - llama
+      parameter_size: 3.2B
+      quantization: Q4_K_M
+      capabilities:
+        - completion
+        - tools
+      context_length: 131072
+      remote_host: null
+      loaded: true
+      loaded_until: '2026-11-26T22:12:05.467718362Z'
+      vram_share: 1.0
+failure:
+  description: The failure in machine-readable form.
+  returned: failure
+  type: dict
+  contains:
+    code:
+      description: A stable code, see the notes.
+      returned: always
+      type: str
+  sample:
+    code: server_unreachable
 """
 
 import typing as t

@@ -78,10 +78,21 @@ EXAMPLES = r"""
   kaido.ollama.model_loaded:
     models: [llama3.2:3b, nomic-embed-text]
 
+- name: Load a model for working hours
+  kaido.ollama.model_loaded:
+    name: llama3.2:3b
+    keep_alive: 10h
+
 - name: Unload a large model
   kaido.ollama.model_loaded:
     name: qwen2.5-coder:32b
     state: unloaded
+
+- name: Load a model on a slow disk after the server was restarted
+  kaido.ollama.model_loaded:
+    name: llama3.2:3b
+    startup_timeout: 120
+    timeout: 1800
 """
 
 RETURN = r"""
@@ -127,6 +138,16 @@ models:
       description: Whether the state differs from the one before.
       returned: always
       type: bool
+  sample:
+    - name: llama3.2:3b
+      loaded: true
+      forever: true
+      expires_at: '2319-03-08T21:54:28.837804794Z'
+      size: 3187671040
+      size_vram: 3187671040
+      vram_share: 1.0
+      context_length: 4096
+      changed: true
 failure:
   description: The failure in machine-readable form.
   returned: failure
@@ -136,6 +157,8 @@ failure:
       description: A stable code, see the notes.
       returned: always
       type: str
+  sample:
+    code: model_missing
 """
 
 import typing as t

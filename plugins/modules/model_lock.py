@@ -83,6 +83,28 @@ EXAMPLES = r"""
   kaido.ollama.model_lock:
     hosts: "{{ dict(groups.ollama_servers | zip(groups.ollama_servers | map('extract', hostvars, 'ollama_models'))) }}"
     path: "{{ inventory_dir }}/models.lock.yml"
+  run_once: true
+
+- name: Lock two models
+  kaido.ollama.model_lock:
+    models: [llama3.2:3b, nomic-embed-text]
+    path: "{{ inventory_dir }}/models.lock.yml"
+  run_once: true
+
+- name: Add new models and keep the digests of the others
+  kaido.ollama.model_lock:
+    models: "{{ ollama_models }}"
+    only_new: true
+    path: "{{ inventory_dir }}/models.lock.yml"
+  run_once: true
+
+- name: Lock models on a controller that reaches only a mirror
+  kaido.ollama.model_lock:
+    models: [llama3.2:3b]
+    mirrors: [http://hecate.lan:11480]
+    mirrors_trusted: true
+    path: "{{ inventory_dir }}/models.lock.yml"
+  run_once: true
 """
 
 RETURN = r"""
@@ -90,23 +112,31 @@ path:
   description: The lock file.
   returned: success
   type: str
+  sample: /home/admin/llm/models.lock.yml
 models:
   description: Digest, size and date by model name.
   returned: success
   type: dict
+  sample:
+    llama3.2:3b:
+      digest: sha256:a80c4f17acd55265feec403c7aef86be0c25983ab279d83f3bcd3abbcb5b8b72
+      size: 2019393189
+      date: '2026-11-26'
 moves:
   description: The changes of the file as sentences.
   returned: success
   type: list
   elements: str
+  sample: []
 held:
   description: The models whose tags have moved but whose entries were kept, with the hosts that declare them, as
     sentences.
   returned: success
   type: list
   elements: str
+  sample: []
 failure:
-  description: The failure for programs.
+  description: The failure in machine-readable form.
   returned: failure
   type: dict
   contains:
@@ -114,4 +144,6 @@ failure:
       description: A stable code, see the notes.
       returned: always
       type: str
+  sample:
+    code: tag_missing
 """

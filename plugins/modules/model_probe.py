@@ -114,16 +114,34 @@ seealso:
 """
 
 EXAMPLES = r"""
+- name: Test that a model answers
+  kaido.ollama.model_probe:
+    name: llama3.2:3b
+
 - name: Test that the default model runs on the GPU with an acceptable throughput
   kaido.ollama.model_probe:
     name: llama3.2:3b
     require_gpu: true
+    unit: ollama.service
     min_tokens_per_second: 20
+  become: true
 
 - name: Test a model and keep it loaded
   kaido.ollama.model_probe:
     name: llama3.2:3b
     keep_alive: forever
+
+- name: Measure the throughput of a long answer
+  kaido.ollama.model_probe:
+    name: llama3.2:3b
+    prompt: Write a story about a ship.
+    max_tokens: 512
+    timeout: 10m
+  register: probe
+
+- name: Show the result
+  ansible.builtin.debug:
+    var: probe.answer_tokens_per_second
 """
 
 RETURN = r"""
@@ -131,59 +149,73 @@ probed:
   description: Whether the model was tested; V(false) in check mode, and with O(prefer_gpu) for one that cannot run.
   returned: success
   type: bool
+  sample: true
 name:
   description: The name as Ollama shows it.
   returned: always
   type: str
+  sample: llama3.2:3b
 server_version:
   description: The version of the server.
   returned: when probed
   type: str
+  sample: 0.35.1
 was_loaded:
   description: Whether the model was in memory before.
   returned: when probed
   type: bool
+  sample: false
 load_seconds:
   description: How long loading took.
   returned: when probed
   type: float
+  sample: 1.214
 prompt_tokens_per_second:
   description: The rate at which the prompt was read, or null where the server does not report it, as for a prompt that
     it has cached.
   returned: when probed
   type: float
+  sample: 2904.2
 answer_tokens_per_second:
   description: The rate at which the answer was generated, or null for an embedding model.
   returned: when probed
   type: float
+  sample: 148.1
 response:
   description: The beginning of the answer or null for an embedding model.
   returned: when probed
   type: str
+  sample: Red, green and blue.
 image:
   description: Whether the answer is an image.
   returned: when probed
   type: bool
+  sample: false
 dimensions:
   description: Length of the embedding or null for other models.
   returned: when probed
   type: int
+  sample: null
 size:
   description: Bytes of memory that the model takes.
   returned: when probed
   type: int
+  sample: 3187671040
 size_vram:
   description: Bytes of these that are in GPU memory.
   returned: when probed
   type: int
+  sample: 3187671040
 vram_share:
   description: Which part of the model is in GPU memory, V(0.0) to V(1.0).
   returned: when probed
   type: float
+  sample: 1.0
 context_length:
   description: The context length in tokens.
   returned: when probed
   type: int
+  sample: 4096
 compute:
   description:
     - The devices that the server found when it started, as its journal lists them, with V(library), V(name), V(total)
@@ -192,6 +224,12 @@ compute:
   returned: when probed
   type: list
   elements: dict
+  sample:
+    - library: CUDA
+      name: CUDA0
+      description: NVIDIA GeForce RTX 4090
+      driver: '13.0'
+      total: 23.5 GiB
 gpu_memory:
   description: The estimated GPU memory of the model beside the memory that the server and NVIDIA's driver report.
   returned: with O(unit), if the model is in GPU memory
@@ -211,6 +249,14 @@ gpu_memory:
       type: int
       returned: always
     estimate_error: {description: 'The relative error of the estimate, or null.', type: float, returned: always}
+  sample:
+    estimated: 3100000000
+    weights: 2019377376
+    kv_cache: 469762048
+    overhead: 610860576
+    reported: 3187671040
+    used: 3250585600
+    estimate_error: -0.046
 gpu_problem:
   description:
     - Why the model is not completely on a GPU, or what contradicts the server's report that it is; null where all
@@ -218,6 +264,7 @@ gpu_problem:
     - Always null unless O(unit) is given.
   returned: when probed and answered
   type: str
+  sample: null
 failure:
   description: The failure in machine-readable form.
   returned: failure
@@ -227,6 +274,8 @@ failure:
       description: A stable code, see the notes.
       returned: always
       type: str
+  sample:
+    code: model_on_cpu
 """
 
 import typing as t

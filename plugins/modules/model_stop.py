@@ -42,6 +42,22 @@ EXAMPLES = r"""
 - name: Stop running pulls
   kaido.ollama.model_stop:
   become: true
+
+- name: Show which processes would be stopped
+  kaido.ollama.model_stop:
+  check_mode: true
+  become: true
+  register: running
+
+- name: Stop the pulls of another store
+  kaido.ollama.model_stop:
+    models_dir: /srv/models
+  become: true
+
+- name: Stop running pulls before a reboot, and allow them two minutes
+  kaido.ollama.model_stop:
+    timeout: 120
+  become: true
 """
 
 RETURN = r"""
@@ -50,6 +66,7 @@ stopped:
   returned: success
   type: list
   elements: int
+  sample: [23694]
 failure:
   description: The failure in machine-readable form.
   returned: failure
@@ -59,6 +76,8 @@ failure:
       description: A stable code, see the notes.
       returned: always
       type: str
+  sample:
+    code: job_running
 """
 
 import os

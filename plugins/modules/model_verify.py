@@ -91,10 +91,33 @@ EXAMPLES = r"""
 - name: Verify all models
   kaido.ollama.model_verify:
     mode: full
+  become: true
 
 - name: Verify and repair all models
   kaido.ollama.model_verify:
     repair: true
+  become: true
+
+- name: Verify the declared models, and fail also if one is missing
+  kaido.ollama.model_verify:
+    declared: "{{ ollama_models }}"
+  become: true
+
+- name: Report unused files and unfinished downloads without failing
+  kaido.ollama.model_verify:
+    fail_on: []
+  become: true
+  register: store
+
+- name: Show the unused files
+  ansible.builtin.debug:
+    var: store.orphans
+
+- name: Verify two models and write a report
+  kaido.ollama.model_verify:
+    names: [llama3.2:3b, nomic-embed-text]
+    report_file: /var/log/ollama-models.json
+  become: true
 """
 
 RETURN = r"""
@@ -130,38 +153,69 @@ models:
       type: list
       elements: dict
       returned: always
+  sample:
+    - name: llama3.2:3b
+      digest: sha256:a80c4f17acd55265feec403c7aef86be0c25983ab279d83f3bcd3abbcb5b8b72
+      size: 2019393189
+      verified_at: 1795730727
+      problems: []
+      damage: []
 damaged:
   description: Names of the models with problems.
   returned: always
   type: list
   elements: str
+  sample: []
 repaired:
   description: Names of the models that were repaired or in check mode would be.
   returned: always
   type: list
   elements: str
+  sample: []
 orphans:
   description: Files among the blobs that no model needs with size.
   returned: always
   type: list
   elements: dict
+  sample:
+    - file: sha256-5a33ee05fd6c1e1fd9c5b154f4c70ccb23a736343e50ef1f4c61c69f186b07da
+      size: 735
 partials:
   description: Unfinished downloads with digest, bytes completed, bytes on the disk, and age in seconds.
   returned: always
   type: list
   elements: dict
+  sample:
+    - digest: sha256:1111111111111111111111111111111111111111111111111111111111111111
+      completed: 0
+      disk_bytes: 4096
+      age_seconds: 0.2
 blobs:
   description: How many blobs the chosen models have.
   returned: always
   type: int
+  sample: 6
 hashed_blobs:
   description: How many of them were read.
   returned: always
   type: int
+  sample: 6
 hashed_bytes:
   description: How many bytes were read.
   returned: always
   type: int
+  sample: 2019393189
+failure:
+  description: The failure in machine-readable form.
+  returned: failure
+  type: dict
+  contains:
+    code:
+      description: A stable code, see the notes.
+      returned: always
+      type: str
+  sample:
+    code: verification_failed
 """
 
 import contextlib

@@ -76,11 +76,25 @@ EXAMPLES = r"""
   kaido.ollama.monitoring:
     files: "{{ ollama_monitoring__files | to_json }}"
     exporter_package: prometheus-node-exporter
+  become: true
   register: result
+
+- name: Install the monitoring with another collector directory
+  kaido.ollama.monitoring:
+    files: "{{ ollama_monitoring__files | to_json }}"
+    textfile_directory: /var/lib/node_exporter/textfiles
+  become: true
+
+- name: Only warn on a host that cannot be monitored
+  kaido.ollama.monitoring:
+    files: "{{ ollama_monitoring__files | to_json }}"
+    required: false
+  become: true
 
 - name: Remove the monitoring
   kaido.ollama.monitoring:
     state: absent
+  become: true
 """
 
 RETURN = r"""
@@ -112,9 +126,11 @@ failure:
   type: dict
   contains:
     code:
-      description: A stable name of the kind of failure, see the notes.
-      type: str
+      description: A stable code, see the notes.
       returned: always
+      type: str
+  sample:
+    code: textfile_directory_missing
 """
 
 import json

@@ -156,14 +156,40 @@ seealso:
 
 EXAMPLES = r"""
 - name: Determine pending changes
-  kaido.ollama.preflight:
+  kaido.ollama.preflight: &request
     version: 0.35.1
     checksums: "{{ ollama__checksums['0.35.1'] }}"
     unit: "{{ lookup('ansible.builtin.template', 'ollama.service.j2') }}"
     models_dir: /usr/share/ollama/.ollama/models
+  become: true
+  register: pending
+
+- name: Show the reasons
+  ansible.builtin.debug:
+    var: pending.reasons
+
+- name: Determine pending changes of the settings
+  kaido.ollama.preflight:
+    <<: *request
     settings:
       keep_alive: 30m
-  register: preflight
+      max_loaded_models: 2
+  become: true
+
+- name: Determine pending changes on a host with a GPU
+  kaido.ollama.preflight:
+    <<: *request
+    gpu: preferred
+  become: true
+
+- name: Fetch the checksum of a release that the collection does not know
+  kaido.ollama.preflight:
+    <<: *request
+    version: 0.40.14
+    checksums: {}
+    fetch_checksum: true
+    base_url: https://mirror.example.lan/ollama
+  become: true
 """
 
 RETURN = r"""
@@ -227,6 +253,13 @@ release:
       description: The release in use, that of the vendor included; V(null) when there is none.
       type: str
       returned: always
+  sample:
+    checksums:
+      ollama-linux-amd64.tar.zst: sha256:9fcd79ac4575b2bd31b992eee18b1000c8ad126b451627c8f8cd091714cfbb10
+    missing:
+      - ollama-linux-amd64.tar.zst
+    version: 0.35.1
+    before: 0.34.4
 move:
   description: The model store that has to be moved to O(models_dir), as in M(kaido.ollama.store_move); V(null) if there
     is none.
@@ -261,6 +294,7 @@ move:
       description: The bytes that are free for O(models_dir).
       type: int
       returned: always
+  sample: null
 adopts:
   description: What the vendor's script installed here and this run takes over; V(null) when there is nothing.
   returned: success
@@ -284,29 +318,37 @@ adopts:
       type: list
       elements: str
       returned: always
+  sample: null
 directories:
   description: The directories to create, and the parts of the store that get another owner or mode; see
     M(kaido.ollama.store_directories).
   returned: success
   type: list
   elements: str
+  sample: [/usr/share/ollama/.ollama/models]
 unit:
   description: The text of the unit for this host. Directories to which an administrator's links in the store lead are
     added to O(unit).
   returned: success
   type: str
+  sample: "# Managed by kaido.ollama\n[Service]\nExecStart=/opt/ollama/current/bin/ollama serve\n"
 account_exists:
   description: Whether there is the account. An existing one is used as it is; only groups of GPU devices are added.
   returned: success
   type: bool
+  sample: true
 former_user:
   description: The account of the server that is taken over, if it is another one; else empty.
   returned: success
   type: str
+  sample: ''
 platform:
   description: What is particular to this system, out of O(platforms).
   returned: success
   type: dict
+  sample:
+    packages:
+      - zstd
 gpu:
   description:
     - This host's GPUs; empty with O(gpu=off).
@@ -315,6 +357,13 @@ gpu:
       server that determine the memory of models.
   returned: success
   type: dict
+  sample:
+    count: 1
+    usable: true
+    summary: 'NVIDIA GeForce RTX 4090 at 0000:01:00.0: usable (cuda)'
+    vram: 25757220864
+    variant: ''
+    settings: {}
 groups:
   description: The groups that the account is to be in, for the GPU devices.
   returned: success
@@ -334,14 +383,16 @@ services:
   elements: str
   sample: [mirror]
 failure:
-  description: Why it failed.
+  description: The failure in machine-readable form.
   returned: failure
   type: dict
   contains:
     code:
-      description: A stable name of the kind of failure, see the notes.
-      type: str
+      description: A stable code, see the notes.
       returned: always
+      type: str
+  sample:
+    code: root_required
 """
 
 import json

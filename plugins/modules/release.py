@@ -112,6 +112,7 @@ EXAMPLES = r"""
   kaido.ollama.release:
     version: 0.35.1
     checksum: sha256:9fcd79ac4575b2bd31b992eee18b1000c8ad126b451627c8f8cd091714cfbb10
+  become: true
 
 - name: Install the next release without switching to it
   kaido.ollama.release:
@@ -119,10 +120,12 @@ EXAMPLES = r"""
     checksum: sha256:726bee78706c281b0eeef00746efe51a044d71c592c3f0b195820707f31fdf04
     base_url: http://hecate.lan:11480/releases/download
     activate: false
+  become: true
 
 - name: Roll back to a release that was kept
   kaido.ollama.release:
     version: 0.34.4
+  become: true
 
 - name: Install it with the libraries for AMD GPUs, from files on the host
   kaido.ollama.release:
@@ -132,6 +135,13 @@ EXAMPLES = r"""
     checksums:
       ollama-linux-amd64.tar.zst: 9fcd79ac4575b2bd31b992eee18b1000c8ad126b451627c8f8cd091714cfbb10
       ollama-linux-amd64-rocm.tar.zst: "{{ rocm_checksum }}"
+  become: true
+
+- name: Download the archives for hosts without a network
+  kaido.ollama.release:
+    version: 0.35.1
+    checksum: sha256:9fcd79ac4575b2bd31b992eee18b1000c8ad126b451627c8f8cd091714cfbb10
+    download_dir: /srv/ollama/v0.35.1
 """
 
 RETURN = r"""
@@ -174,14 +184,16 @@ actions:
   elements: str
   sample: [switch from 0.34.4 to 0.35.1]
 failure:
-  description: Reason of the failure.
+  description: The failure in machine-readable form.
   returned: failure
   type: dict
   contains:
     code:
-      description: Stable name of the kind of failure, see the notes.
-      type: str
+      description: A stable code, see the notes.
       returned: always
+      type: str
+  sample:
+    code: version_invalid
 """
 
 import os

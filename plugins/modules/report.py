@@ -56,6 +56,24 @@ EXAMPLES = r"""
   kaido.ollama.report:
     file: /srv/www/ollama.html
   run_once: true
+
+- name: Write a page with the results of benchmarks
+  kaido.ollama.report:
+    file: /srv/www/ollama.html
+    benchmarks: "{{ inventory_dir }}/benchmarks"
+  run_once: true
+
+- name: Observe the hosts
+  kaido.ollama.host_info:
+    models: "{{ ollama_models }}"
+  become: true
+  register: ollama_host_info
+
+- name: Report what was observed, also where this play runs in check mode
+  kaido.ollama.report:
+    predicted: false
+  run_once: true
+  register: fleet
 """
 
 RETURN = r"""
@@ -64,13 +82,29 @@ lines:
   returned: success
   type: list
   elements: str
+  sample:
+    - HOST  OLLAMA  LISTENS ON       COMPUTES ON  MODEL        DIGEST        VERIFIED    SIZE
+    - big1  0.35.1  127.0.0.1:11434  CUDA         llama3.2:3b  a80c4f17acd5  yes       2.0 GB
 report:
   description: The facts of the report, as C(docs/report.schema.json) describes them.
   returned: success
   type: dict
+  sample: {schema: 1, hosts: []}
 files:
   description: The files that were written.
   returned: success
   type: list
   elements: str
+  sample: [/srv/www/ollama.html, /srv/www/ollama.json]
+failure:
+  description: The failure in machine-readable form.
+  returned: failure
+  type: dict
+  contains:
+    code:
+      description: A stable code, see the notes.
+      returned: always
+      type: str
+  sample:
+    code: report_unwritable
 """

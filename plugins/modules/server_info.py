@@ -50,14 +50,24 @@ EXAMPLES = r"""
   kaido.ollama.server_info:
     startup_timeout: 120
 
-- name: Verify the version, the address and the GPU of the server
+- name: Verify the version and the address of the server
   kaido.ollama.server_info:
     version: 0.35.1
     address: 127.0.0.1:11434
+  become: true
+
+- name: Verify that the server computes on a GPU
+  kaido.ollama.server_info:
     unit: ollama.service
   become: true
   register: server
   failed_when: server.failed or server.compute | rejectattr("library", "eq", "cpu") | length == 0
+
+- name: Wait for a server on another host, from the controller
+  kaido.ollama.server_info:
+    api_url: http://big1.lan:11434
+    startup_timeout: 10
+  delegate_to: localhost
 """
 
 RETURN = r"""
@@ -65,10 +75,12 @@ can_talk_to_ollama:
   description: Whether the server answered. V(false) only in check mode.
   returned: success
   type: bool
+  sample: true
 server_version:
   description: The version of the server, or null in check mode without a server.
   returned: success
   type: str
+  sample: 0.35.1
 compute:
   description:
     - The devices that the server found when it started, as its journal lists them, with V(library), V(name), V(total)
@@ -77,10 +89,20 @@ compute:
   returned: success
   type: list
   elements: dict
+  sample:
+    - library: CUDA
+      name: CUDA0
+      description: NVIDIA GeForce RTX 4090
+      driver: '13.0'
+      total: 23.5 GiB
 ansible_facts:
   description: As in M(kaido.ollama.service_info).
   returned: with O(address)
   type: dict
+  sample:
+    ollama_listening:
+      - service: server
+        address: 127.0.0.1:11434
 failure:
   description: The failure in machine-readable form.
   returned: failure
@@ -90,6 +112,8 @@ failure:
       description: A stable code, see the notes.
       returned: always
       type: str
+  sample:
+    code: server_unreachable
 """
 
 import typing as t

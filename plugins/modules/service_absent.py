@@ -48,6 +48,28 @@ EXAMPLES = r"""
 - name: Remove the gateway and its balancer
   kaido.ollama.service_absent:
     names: [balancer, gateway]
+  become: true
+
+- name: Remove the mirror
+  kaido.ollama.service_absent:
+    names: [mirror]
+  become: true
+  register: mirror
+
+- name: Show what stays, and why
+  ansible.builtin.debug:
+    var: mirror.kept
+
+- name: Remove the description of the endpoint and the forwarder from a client
+  kaido.ollama.service_absent:
+    names: [forwarder, client]
+  become: true
+
+- name: Show what the removal of all services would do
+  kaido.ollama.service_absent:
+    names: [mirror, balancer, gateway, forwarder, client]
+  check_mode: true
+  become: true
 """
 
 RETURN = r"""
@@ -68,6 +90,7 @@ services:
   returned: success
   type: list
   elements: str
+  sample: [mirror]
 ansible_facts:
   description: What the table of module M(kaido.ollama.report) shows.
   returned: success
@@ -91,15 +114,21 @@ ansible_facts:
       sample:
         - service: gateway
           address: 0.0.0.0:11443
+  sample:
+    ollama_listening:
+      - service: server
+        address: 127.0.0.1:11434
 failure:
-  description: Why it failed.
+  description: The failure in machine-readable form.
   returned: failure
   type: dict
   contains:
     code:
-      description: A stable name of the kind of failure, see the notes.
-      type: str
+      description: A stable code, see the notes.
       returned: always
+      type: str
+  sample:
+    code: service_running
 """
 
 import os

@@ -91,8 +91,29 @@ EXAMPLES = r"""
     user: ollama-mirror
     programs: [/usr/sbin/nginx]
     files: "{{ ollama_mirror__files | to_json }}"
-    listen: [0.0.0.0:11480]
+    listen: [127.0.0.1:11480]
+  become: true
   register: mirror
+
+- name: Determine which services of this collection are on the host
+  kaido.ollama.service_info:
+  become: true
+  register: host
+
+- name: Show them
+  ansible.builtin.debug:
+    var: host.services
+
+- name: Compare files without a unit
+  kaido.ollama.service_info:
+    files: '{"/etc/kaido-ollama/note": {"content": "Managed by Ansible\n", "mode": "0644"}}'
+  become: true
+
+- name: Check that the mirror answers
+  kaido.ollama.service_info:
+    unit: ollama-mirror.service
+    health: http://127.0.0.1:11480/v2/
+  become: true
 """
 
 RETURN = r"""
@@ -126,6 +147,11 @@ paths:
   description: The paths of nologin, nginx, haproxy and ca_bundle on this system.
   returned: success
   type: dict
+  sample:
+    nologin: /usr/sbin/nologin
+    nginx: /usr/sbin/nginx
+    haproxy: /usr/sbin/haproxy
+    ca_bundle: /etc/ssl/certs/ca-certificates.crt
 ansible_facts:
   description: The facts for the table of module M(kaido.ollama.report).
   returned: success
@@ -149,15 +175,21 @@ ansible_facts:
       sample:
         - service: gateway
           address: 0.0.0.0:11443
+  sample:
+    ollama_listening:
+      - service: gateway
+        address: 0.0.0.0:11443
 failure:
-  description: The reason of the failure.
+  description: The failure in machine-readable form.
   returned: failure
   type: dict
   contains:
     code:
       description: A stable code, see the notes.
-      type: str
       returned: always
+      type: str
+  sample:
+    code: port_taken
 """
 
 import json

@@ -50,6 +50,25 @@ EXAMPLES = r"""
     models_dir: /srv/models
     user: ollama
     group: ollama
+  become: true
+
+- name: Set permissions for the mirror, which reads the store as a member of the group
+  kaido.ollama.store_directories:
+    shared: true
+  become: true
+
+- name: Change the owner of files that belong to another account
+  kaido.ollama.store_directories:
+    models_dir: /srv/models
+    former_user: llm
+  become: true
+
+- name: Show which files would get another owner
+  kaido.ollama.store_directories:
+    models_dir: /srv/models
+  check_mode: true
+  become: true
+  register: store
 """
 
 RETURN = r"""
@@ -60,14 +79,16 @@ paths:
   elements: str
   sample: [/usr/share/ollama/.ollama/models/blobs]
 failure:
-  description: Why it failed.
+  description: The failure in machine-readable form.
   returned: failure
   type: dict
   contains:
     code:
-      description: A stable name of the kind of failure, see the notes.
-      type: str
+      description: A stable code, see the notes.
       returned: always
+      type: str
+  sample:
+    code: account_missing
 """
 
 import grp

@@ -57,10 +57,33 @@ seealso:
 
 EXAMPLES = r"""
 - name: Create the files of the store in the new directory
-  kaido.ollama.store_move:
+  kaido.ollama.store_move: &move
     source: /usr/share/ollama/.ollama/models
     target: /srv/models
     step: fill
+  become: true
+
+- name: Stop the server
+  ansible.builtin.systemd_service:
+    name: ollama.service
+    state: stopped
+  become: true
+
+- name: Create the files that were added meanwhile
+  kaido.ollama.store_move:
+    <<: *move
+    step: switch
+  become: true
+
+- name: Remove the files of the previous directory, after the server was started with the new one
+  kaido.ollama.store_move:
+    <<: *move
+    step: finish
+  become: true
+
+- name: Resume an interrupted move
+  kaido.ollama.store_move: *move
+  become: true
 """
 
 RETURN = r"""
@@ -68,24 +91,29 @@ files:
   description: The number of files that were created in O(target), or removed from O(source).
   returned: success, outside of check mode
   type: int
+  sample: 14
 bytes_copied:
   description: The number of bytes that were copied to another file system.
   returned: success, outside of check mode
   type: int
+  sample: 0
 kept:
   description: The damaged files, which stay in O(source).
   returned: success, outside of check mode
   type: list
   elements: str
+  sample: []
 failure:
-  description: Why it failed.
+  description: The failure in machine-readable form.
   returned: failure
   type: dict
   contains:
     code:
-      description: A stable name of the kind of failure, see the notes.
-      type: str
+      description: A stable code, see the notes.
       returned: always
+      type: str
+  sample:
+    code: store_move_incomplete
 """
 
 import os

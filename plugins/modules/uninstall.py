@@ -52,10 +52,25 @@ seealso:
 EXAMPLES = r"""
 - name: Uninstall the server and keep its models
   kaido.ollama.uninstall:
+  become: true
 
 - name: Uninstall the server and its models
   kaido.ollama.uninstall:
     remove_models: true
+  become: true
+
+- name: Uninstall a server with directories of its own
+  kaido.ollama.uninstall:
+    models_dir: /srv/models
+    install_dir: /srv/ollama
+  become: true
+
+- name: Show what would be removed
+  kaido.ollama.uninstall:
+    remove_models: true
+  check_mode: true
+  become: true
+  register: removal
 """
 
 RETURN = r"""
@@ -72,14 +87,16 @@ kept:
   sample:
     /usr/share/ollama/.ollama/models: "models, 2.0 GB; ollama_remove_models: true removes them"
 failure:
-  description: Why it failed.
+  description: The failure in machine-readable form.
   returned: failure
   type: dict
   contains:
     code:
-      description: A stable name of the kind of failure, see the notes.
-      type: str
+      description: A stable code, see the notes.
       returned: always
+      type: str
+  sample:
+    code: installation_foreign
 """
 
 import os

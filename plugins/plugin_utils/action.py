@@ -12,10 +12,11 @@ import typing as t
 
 from ansible.errors import AnsibleConnectionFailure, AnsibleError
 from ansible.plugins.action import ActionBase
+from ansible.release import __version__ as core_version
 from ansible.utils.display import Display
 
 from ..module_utils._core.errors import OllamaError, as_failure
-from ..module_utils._core.interpreter import python_problem
+from ..module_utils._core.interpreter import check_core, python_problem
 from ..module_utils._core.text import message
 
 _messages: t.Any
@@ -38,6 +39,7 @@ class CollectionAction(ActionBase):
         """Return the result of `perform`; exceptions become failures."""
         result: dict[str, t.Any] = super().run(tmp, task_vars)
         try:
+            check_core(core_version)
             result.update(self.perform(task_vars or {}))
         except AnsibleConnectionFailure as exc:
             # As ansible-core does, without the lines of the task.

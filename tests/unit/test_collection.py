@@ -130,7 +130,7 @@ def test_platforms_of_the_meta_data_are_those_of_the_readme(role: Path) -> None:
 def test_ansible_doc_renders_each_role() -> None:
     text = ansible_doc("--type", "role", *(f"kaido.ollama.{role.name}" for role in ROLES))
     assert not [name for role in ROLES for name in options(role) if name not in text]
-    assert not re.findall(r"\b(?:[BCILMOPUV]|RV|HORIZONTALLINE)\([^()]*\)", text)
+    assert not re.findall(r"\b(?:[BCILMOPUV]|RV|HORIZONTALLINE)\([^()]*\)|#(?:module|role)\b", text)
 
 
 def test_ansible_doc_renders_each_module() -> None:
@@ -173,22 +173,42 @@ def test_roles_called_by_playbooks_are_in_both_artifacts(tmp_path: Path) -> None
     assert not [name for name in there if name[0].isdigit()]
 
 
-@pytest.mark.parametrize("mode", ["--check", "--diff"])
-def test_controller_prints_no_secret(tmp_path: Path, mode: str) -> None:
-    """Up to ansible-core 2.21 modules mask secrets, from 2.22 on the controller does: this is what a user sees."""
-    arguments = {
+# An example of each option that holds secrets; the role passes tokens and keys in these.
+SECRETS: dict[str, dict[str, t.Any]] = {
+    "model_benchmark": {"models": ["a"], "gateway_url": "http://127.0.0.1:9", "gateway_token": "hunter2"},
+    "preflight": {"version": "0.35.1", "unit": "x", "models_dir": "/x", "environment": '{"TOKEN": "hunter2"}'},
+    "release": {
         "version": "0.35.1",
         "checksum": "0" * 64,
-        "base_url": "http://releases.invalid",
+        "base_url": "http://127.0.0.1:9",
         "proxy": "http://me:hunter2@127.0.0.1:9",
-        "install_dir": str(tmp_path / "opt"),
-        "bin_dir": str(tmp_path / "bin"),
         "retries": 1,
+    },
+    "service_info": {"files": '{"/nowhere/token": {"content": "hunter2", "mode": "0600"}}'},
+}
+
+
+def test_each_option_with_secrets_has_an_example() -> None:
+    """Only `no_log` tells Ansible that an option holds secrets."""
+    options = {
+        (path.stem, name)
+        for path in (ROOT / "plugins" / "modules").glob("*.py")
+        for name in re.findall(r'"(\w+)": \{[^{}]*(?:\{\}")?[^{}]*"no_log": True', path.read_text())
     }
+    assert {module for module, _name in options} == set(SECRETS)
+    assert not [(module, name) for module, name in options if name not in SECRETS[module] and name != "proxy"]
+
+
+@pytest.mark.parametrize("mode", ["--check", "--diff"])
+@pytest.mark.parametrize("module", SECRETS)
+def test_controller_prints_no_secret(tmp_path: Path, module: str, mode: str) -> None:
+    """Up to ansible-core 2.21 modules mask secrets, from 2.22 on the controller does: this is what a user sees."""
+    arguments = dict(SECRETS[module])
+    if module == "release":
+        arguments.update(install_dir=str(tmp_path / "opt"), bin_dir=str(tmp_path / "bin"))
     options = ("-a", json.dumps(arguments), "-e", f"ansible_python_interpreter={sys.executable}")
-    output = ansible("ansible", "localhost", "-m", "kaido.ollama.release", mode, "-vvv", *options).output
-    assert "http://releases.invalid" in output, output
-    assert ("FAILED" in output) == (mode == "--diff"), output
+    output = ansible("ansible", "localhost", "-m", f"kaido.ollama.{module}", mode, "-vvv", *options).output
+    assert re.search(r"localhost \| (FAILED|SUCCESS|CHANGED)|FAILED!|fatal", output), output
     assert "hunter2" not in output
     assert "_ansible_new_secrets" not in output
 

@@ -43,9 +43,9 @@ def checksums_of(request: HostRequest, host: HostFacts, fetched: t.Mapping[str, 
         if asset not in known:
             raise OllamaError(
                 "checksum_unknown",
-                f"ollama_version: {request.version!r} has no known checksum for {asset}; expected a version of "
-                "roles/ollama/vars/checksums.yml, or the checksum of its sha256sum.txt in "
-                "ollama_release_checksums",
+                f"ollama_version: {request.version!r} has no known checksum for {asset}; expected its checksum in "
+                "ollama_release_checksums, ollama_release_fetch_checksum: true, or a version of "
+                "roles/ollama/vars/checksums.yml, to which scripts/add_release.py adds releases",
                 variable="ollama_version",
                 archive=asset,
             )

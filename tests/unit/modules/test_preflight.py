@@ -99,6 +99,10 @@ def refusal(wanted: HostRequest, host: HostFacts = BARE) -> OllamaError:
 # The requested configuration
 
 
+# What a version without a known checksum needs, one of the three.
+CHECKSUM_OPTIONS = ("ollama_release_checksums", "ollama_release_fetch_checksum: true", "scripts/add_release.py")
+
+
 @pytest.mark.parametrize(
     ("changes", "code", "words"),
     [
@@ -109,7 +113,7 @@ def refusal(wanted: HostRequest, host: HostFacts = BARE) -> OllamaError:
         ),
         ({"version": "v0.35.1"}, "version_invalid", ["ollama_version", "'v0.35.1'"]),
         ({"version": "latest"}, "version_invalid", ["ollama_version", "'latest'"]),
-        ({"version": "0.36.0", "checksums": {}}, "checksum_unknown", ["'0.36.0'", "ollama_release_checksum"]),
+        ({"version": "0.36.0", "checksums": {}}, "checksum_unknown", ["'0.36.0'", *CHECKSUM_OPTIONS]),
         ({"checksum": "abc"}, "digest_invalid", ["ollama_release_checksum", "'abc'", "64"]),
         ({"settings": {"keepalive": "5m"}}, "setting_unknown", ["ollama_settings.keepalive", "keep_alive"]),
         ({"settings": {"no_cloud": "off"}}, "setting_invalid", ["ollama_settings.no_cloud", "'off'", "true or false"]),
