@@ -979,7 +979,7 @@ def test_a_sandbox_that_the_host_does_not_allow_is_named(line: str, named: bool)
         "ollama__failure",
         ollama__goes_back=False,
         ollama__moves_back=False,
-        ansible_failed_result={"msg": "does not answer"},
+        ollama__cause={"msg": "does not answer"},
         ollama__journal={"stdout_lines": [line]},
     )
     assert any("ollama_sandbox: false" in text for text in failure) == named
@@ -1003,7 +1003,7 @@ def test_a_new_place_from_which_the_server_does_not_start_is_left(moves: bool, c
         ollama__goes_back=False,
         ollama__moves_back=goes,
         ollama__preflight={"move": {"source": "/srv/models"}},
-        ansible_failed_result={"msg": "does not answer"},
+        ollama__cause={"msg": "does not answer"},
         ollama__journal={"stdout_lines": []},
     )
     assert any("The server uses /srv/models again" in text for text in failure) == back
