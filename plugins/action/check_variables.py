@@ -12,12 +12,20 @@ from ansible.errors import AnsibleError
 
 from ..filter.group_hosts import matching
 from ..module_utils._core.errors import OllamaError
-from ..module_utils._core.text import message
 from ..module_utils._preflight.variables import RULES
 from ..module_utils._service.fleet import CLIENTS, GATEWAYS, SERVERS, Fleet
 from ..plugin_utils.action import CollectionAction
 from ..plugin_utils.role_validation import ValidationError, role_options, server_forms, validate
-from ..plugin_utils.variables import IGNORED, PLAYBOOK_ROLE, PREFIXES, check_names, check_values, plain, specifications
+from ..plugin_utils.variables import (
+    IGNORED,
+    PLAYBOOK_ROLE,
+    PREFIXES,
+    check_names,
+    check_values,
+    plain,
+    specifications,
+    unresolved,
+)
 
 SPEC: dict[str, t.Any] = {
     "playbook": {"type": "str"},
@@ -96,8 +104,7 @@ class ActionModule(CollectionAction):
             except AnsibleError as exc:
                 # The facts of hosts of another play may not be known yet.
                 if host in task_vars["ansible_play_hosts_all"]:
-                    reason = message(str(getattr(exc, "message", exc)))
-                    errors.append(ValidationError(f"{name}: the template cannot be resolved: {reason}"))
+                    errors.append(ValidationError(unresolved(name, exc)))
         if errors:
             return errors
         values["__is_client"] = "ollama_client_provider" in known or host in task_vars["groups"].get(CLIENTS, [])

@@ -48,7 +48,7 @@ import typing as t
 from ansible.plugins.lookup import LookupBase
 
 from ..plugin_utils.role_validation import role_options, validate
-from ..plugin_utils.variables import plain
+from ..plugin_utils.variables import plain, unresolved
 
 
 class LookupModule(LookupBase):
@@ -67,7 +67,7 @@ class LookupModule(LookupBase):
             try:
                 values[name] = plain(templar.template(known[name]))
             except Exception as exc:  # a template fails with many kinds of errors
-                errors.append(f"{name}: {str(exc).splitlines()[0]}")
+                errors.append(unresolved(name, exc))
         name = known["inventory_hostname"]
         values["__is_client"] = "ollama_client_provider" in known or name in known["groups"].get("ollama_clients", [])
         host = {key: known.get(key) for key in ("groups", "hostvars", "inventory_dir")} | {"name": name}

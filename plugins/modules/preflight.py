@@ -149,7 +149,8 @@ notes:
     C(model_invalid), C(model_duplicate), C(url_invalid), C(architecture_unsupported), C(variant_unsupported),
     C(init_unsupported), C(installation_foreign), C(store_foreign), C(store_migration_not_accepted), C(disk_full),
     C(directory_not_mounted), C(program_missing), C(port_taken), C(account_unsuitable), C(account_changed),
-    C(drop_in_conflict), C(store_unsafe) and C(privileges_not_dropped).
+    C(drop_in_conflict), C(unit_masked), C(file_unreadable),
+    C(response_invalid), C(store_unsafe) and C(privileges_not_dropped).
 seealso:
   - module: kaido.ollama.release
 """
@@ -402,6 +403,7 @@ from dataclasses import asdict, replace
 
 from ansible.module_utils.basic import AnsibleModule
 
+from ..module_utils._core import proxy
 from ..module_utils._core.errors import OllamaError
 from ..module_utils._gpu import memory as gpu_memory
 from ..module_utils._gpu import verification
@@ -415,8 +417,6 @@ from ..module_utils._service import units
 
 def run(params: t.Mapping[str, t.Any], check_mode: bool) -> dict[str, t.Any]:
     """Validate, survey and compare; returns the result of the module."""
-    if params["proxy"]:
-        os.environ.update(http_proxy=params["proxy"], https_proxy=params["proxy"])
     gpu = {} if params["gpu"] == "off" else verification.overview(params["version"], params["user"])
     request = host_request.from_options(params)
     valid = host_request.validate(request)
@@ -426,11 +426,16 @@ def run(params: t.Mapping[str, t.Any], check_mode: bool) -> dict[str, t.Any]:
     request = replace(request, unit=unit_file.unit_with_targets(request.unit, host.directories.targets))
     _check_gpu(params["gpu"], gpu, params["driver_pending"])
     request, warnings = _with_variant(request, host, gpu.get("variant", ""), params["gpu"])
-    fetched, notes = _fetch(request, host)
+    if host.authority_problem and not check_mode:
+        raise OllamaError("file_unreadable", host.authority_problem, variable=host.authority_problem.split(":")[0])
+    way = proxy.of_server({**valid.environment, **valid.raw_environment})
+    fetched, notes = _fetch(request, host, proxy.way_out(way, params["proxy"]))
     warnings += notes
     release = suitability.check_host(request, valid, host, fetched)
     steps = pending.pending_steps(request, valid, host, release)
     warnings += filter(None, [host_request.vulnerability(host.releases.used)])
+    # An earlier task may create the file outside of check mode.
+    warnings += filter(None, [host.authority_problem])
     warnings += [f"ollama_gpu: {gpu['problem']}"] if params["gpu"] == "preferred" and gpu.get("problem") else []
     return {
         "changed": False,
@@ -491,7 +496,7 @@ def _with_variant(request: HostRequest, host: HostFacts, variant: str, gpu: str)
     return more, []
 
 
-def _fetch(request: HostRequest, host: HostFacts) -> tuple[dict[str, str], list[str]]:
+def _fetch(request: HostRequest, host: HostFacts, environment: t.Mapping[str, str]) -> tuple[dict[str, str], list[str]]:
     """Return the checksums that had to be fetched, and a note about them."""
     try:
         suitability.checksums_of(request, host)
@@ -499,7 +504,7 @@ def _fetch(request: HostRequest, host: HostFacts) -> tuple[dict[str, str], list[
     except OllamaError as exc:
         if exc.code != "checksum_unknown" or not request.fetch_checksum:
             raise
-    fetched = fetch_checksums(request.base_url, request.version, request.ca_path)
+    fetched = fetch_checksums(request.base_url, request.version, request.ca_path, environment)
     pinned = json.dumps({request.version: suitability.checksums_of(request, host, fetched)})
     return fetched, [f"took checksums from the site of the release; to pin them: ollama_release_checksums: {pinned}"]
 

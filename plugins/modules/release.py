@@ -63,8 +63,14 @@ options:
   proxy:
     description:
       - Proxy for the download, for example V(http://proxy.lan:3128).
-      - Otherwise the environment variables C(https_proxy), C(http_proxy) and C(no_proxy) of the task apply.
+      - Without it O(environment) applies.
     type: str
+  environment:
+    description:
+      - Environment variables for the download, as O(kaido.ollama.model#module:registry_environment).
+      - A variable that is not set here is read from the environment of the task.
+    type: dict
+    default: {}
   install_dir:
     description: Directory of the releases. Only root may be able to change this directory and its parents.
     type: path
@@ -101,8 +107,9 @@ notes:
   - The codes in RV(failure.code) are C(version_invalid), C(digest_invalid), C(checksum_unknown), C(value_invalid),
     C(architecture_unsupported), C(variant_unsupported), C(installation_foreign), C(release_missing),
     C(download_refused), C(server_error), C(server_unreachable), C(connection_stalled), C(connection_lost),
-    C(tls_failed), C(checksum_mismatch), C(disk_full), C(program_missing), C(archive_invalid), C(release_incomplete),
-    C(version_mismatch), C(install_dir_unsafe), C(install_dir_unwritable) and C(lock_held).
+    C(tls_failed), C(checksum_mismatch), C(disk_full), C(response_invalid), C(url_invalid), C(program_missing),
+    C(archive_invalid), C(release_incomplete), C(version_mismatch), C(install_dir_unsafe),
+    C(install_dir_unwritable) and C(lock_held).
 seealso:
   - module: kaido.ollama.preflight
 """
@@ -202,6 +209,7 @@ import typing as t
 
 from ansible.module_utils.basic import AnsibleModule
 
+from ..module_utils._core import proxy
 from ..module_utils._core.errors import OllamaError, finish
 from ..module_utils._core.progress import DETACH, PROGRESS_FILE, Progress
 from ..module_utils._core.server import Server
@@ -221,14 +229,14 @@ def run(params: t.Mapping[str, t.Any], check_mode: bool) -> dict[str, t.Any]:
     for option in ("keep", "retries"):
         if params[option] < 1:
             raise OllamaError("value_invalid", f"{option}: invalid value {params[option]}; expected at least 1")
-    if params["proxy"]:
-        # Not in the environment of the task: the process list of the host would show it.
-        os.environ.update(http_proxy=params["proxy"], https_proxy=params["proxy"])
-    own = ("checksum", "checksums", "variants", "proxy", "download_dir")
+    own = ("checksum", "checksums", "variants", "proxy", "environment", "download_dir")
+    # Not in the environment of the task: the process list of the host would show credentials.
+    variables = proxy.parse_environment(params["environment"], what="environment")
+    way = proxy.way_out(variables, params["proxy"])
     given = {name: value for name, value in params.items() if name not in own}
     progress = Progress(None if check_mode else os.environ.get(PROGRESS_FILE))
     try:
-        request = release.ReleaseRequest(archives=_archives(params), progress=progress, **given)
+        request = release.ReleaseRequest(archives=_archives(params), environment=way, progress=progress, **given)
         detach = DETACH in os.environ and not check_mode and not request.base_url.startswith("file:")
         if params["download_dir"]:
             if detach:
@@ -300,6 +308,7 @@ def main() -> None:
             "variants": {"type": "list", "elements": "str", "choices": list(release.VARIANTS), "default": []},
             "base_url": {"type": "str", "default": release.BASE_URL},
             "proxy": {"type": "str", "no_log": True},
+            "environment": {"type": "dict", "default": {}},
             "install_dir": {"type": "path", "default": Server.install_dir},
             "bin_dir": {"type": "path", "default": Server.bin_dir},
             "keep": {"type": "int", "default": 2},

@@ -18,6 +18,7 @@ from ansible.utils.display import Display
 from ..module_utils._core.errors import OllamaError, as_failure
 from ..module_utils._core.interpreter import check_core, python_problem
 from ..module_utils._core.text import message
+from .variables import unresolved
 
 _messages: t.Any
 try:
@@ -75,8 +76,7 @@ class CollectionAction(ActionBase):
         try:
             return self._templar.template(raw)
         except AnsibleError as exc:
-            reason = message(str(getattr(exc, "message", exc)))
-            raise OllamaError("value_invalid", f"{name}: the template cannot be resolved: {reason}") from None
+            raise OllamaError("value_invalid", unresolved(name, exc)) from None
 
     def _print_once(self, result: dict[str, t.Any]) -> None:
         """Leave only the code in what ansible-core prints before a failed result.

@@ -18,6 +18,7 @@ import yaml
 from ansible.module_utils.parsing.convert_bool import boolean
 
 from ..module_utils._core.errors import OllamaError
+from ..module_utils._core.text import message
 
 ROLES = os.path.join(os.path.dirname(__file__), "..", "..", "roles")
 # The role whose argument specification has an entry point for each playbook.
@@ -177,3 +178,11 @@ _WORDS = {
     "str": "text that is not empty",
 }
 _NAMES = {"raw": "values", "str": "texts", "path": "paths", "int": "whole numbers", "dict": "mappings"}
+
+
+def unresolved(name: str, exc: Exception) -> str:
+    """Return the message for a variable whose template cannot be resolved."""
+    reason = message(str(getattr(exc, "message", None) or exc).partition("\n")[0])
+    # The prompt templates of models have the same braces.
+    hint = "; mark a text that Ansible must not evaluate with !unsafe" if "syntax" in reason.lower() else ""
+    return f"{name}: the template cannot be resolved: {reason}{hint}"

@@ -103,7 +103,8 @@ def check_sample(name: str, value: dict[str, t.Any], sample: t.Any) -> None:
         assert "null" in str(value["description"]), name
         return
     assert isinstance(sample, TYPES[value["type"]]), name
-    for row in sample if value["type"] == "list" else [sample]:
+    rows: t.Any = sample if value["type"] == "list" else [sample]
+    for row in rows:
         if "contains" in value:
             assert set(row) == set(value["contains"]), name
             for key, part in value["contains"].items():
@@ -117,7 +118,7 @@ def example_tasks(path: Path, directory: Path) -> list[dict[str, t.Any]]:
     # Without ansible-playbook's collection loader, lookups are found by their short names only.
     file.write_text(module_documentation(path, "EXAMPLES").replace("lookup('ansible.builtin.", "lookup('"))
     # From ansible-core 2.19 on, only trusted texts are templates.
-    trust = (
+    trust: dict[str, t.Any] = (
         {"trusted_as_template": True}
         if "trusted_as_template" in signature(DataLoader.load_from_file).parameters
         else {}

@@ -45,7 +45,12 @@ class Address:
     @property
     def is_loopback(self) -> bool:
         """Whether only this host can reach it."""
-        return self.host.lower() == "localhost" if self.ip is None else self.ip.is_loopback
+        return self.is_localhost if self.ip is None else self.ip.is_loopback
+
+    @property
+    def is_localhost(self) -> bool:
+        """Whether it is the name that stands for both loopback addresses."""
+        return self.host.lower().rstrip(".") == "localhost"
 
     @property
     def is_wildcard(self) -> bool:

@@ -60,6 +60,30 @@ def own_environment() -> dict[str, str]:
     return {key: value for key in VARIABLES if (value := lower.get(key) or os.environ.get(key, ""))}
 
 
+def way_out(environment: t.Mapping[str, str], proxy: str | None = None) -> dict[str, str]:
+    """Return the variables for a request: those of this process, overridden by those of an option.
+
+    :param proxy: the proxy for this request in place of the option's.
+    """
+    if not proxy:
+        return {**own_environment(), **environment}
+    authorities = {key: value for key, value in environment.items() if key not in _PROXIES}
+    return {**own_environment(), **authorities, "HTTP_PROXY": proxy, "HTTPS_PROXY": proxy}
+
+
+def of_server(variables: t.Mapping[str, str]) -> dict[str, str]:
+    """Return those of a server's variables that determine its way out, names in upper case.
+
+    :raises OllamaError: ``url_invalid``.
+    """
+    found = {
+        name: value
+        for name, value in variables.items()
+        if name in VARIABLES or (name.upper() in _PROXIES and name == name.lower())
+    }
+    return parse_environment(found, what="ollama_environment")
+
+
 def variable(environment: t.Mapping[str, str], name: str) -> str:
     """Return a variable's value; proxies also have a name in lower case, which comes second."""
     return environment.get(name) or (environment.get(name.lower()) if name in _PROXIES else "") or ""

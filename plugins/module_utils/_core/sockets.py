@@ -11,6 +11,7 @@ from __future__ import annotations
 import contextlib
 import ipaddress
 import os
+import socket
 import typing as t
 from dataclasses import dataclass
 
@@ -68,14 +69,12 @@ def check(wanted: str, root: str = "/") -> None:
     """
     address = parse_address(wanted, SERVER_PORT)
     sockets = list(listening(root))
-    here = [socket for socket in sockets if socket.port == address.port]
-    wrong = [socket for socket in here if not _is_at(socket, address)]
-    owners = {socket.uid for socket in here} - {0}
-    wrong += [
-        socket for socket in sockets if socket.uid in owners and socket.port != address.port and not socket.is_loopback
-    ]
+    here = [item for item in sockets if item.port == address.port]
+    wrong = [item for item in here if not _is_at(item, address)]
+    owners = {item.uid for item in here} - {0}
+    wrong += [item for item in sockets if item.uid in owners and item.port != address.port and not item.is_loopback]
     if wrong or not here:
-        found = ", ".join(sorted({str(socket) for socket in wrong})) or "nowhere"
+        found = ", ".join(sorted({str(item) for item in wrong})) or "nowhere"
         raise OllamaError(
             "address_mismatch",
             f"ollama_settings.host: {wanted!r} was requested, but the server listens on {found}: "
@@ -85,13 +84,13 @@ def check(wanted: str, root: str = "/") -> None:
         )
 
 
-def _is_at(socket: Socket, address: Address) -> bool:
+def _is_at(found: Socket, address: Address) -> bool:
     if address.ip is None:
         # A name: which addresses it has, the host may know in ways that are not visible here.
-        return address.host != "localhost" or socket.is_loopback
+        return not address.is_localhost or found.is_loopback
     if address.ip.is_unspecified:
-        return socket.address in ("0.0.0.0", "::")
-    return socket.address == str(address.ip)
+        return found.address in ("0.0.0.0", "::")
+    return found.address == str(address.ip)
 
 
 def overlap(listening: str, address: Address) -> bool:
@@ -100,8 +99,15 @@ def overlap(listening: str, address: Address) -> bool:
         return True
     ip = address.ip
     if ip is None:
-        return address.host != "localhost" or listening in ("127.0.0.1", "::1")
+        return not address.is_localhost or listening in ("127.0.0.1", "::1")
     return ip.is_unspecified or str(ip) == listening
+
+
+def accepts(address: Address) -> bool:
+    """Return whether a connection to an address succeeds."""
+    with contextlib.suppress(OSError), socket.create_connection((address.host, address.port), timeout=2):
+        return True
+    return False
 
 
 def owner(inode: str, root: str = "/") -> int | None:

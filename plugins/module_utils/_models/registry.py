@@ -14,6 +14,7 @@ import re
 import time
 import typing as t
 from dataclasses import dataclass
+from email.utils import parsedate_to_datetime
 from urllib.parse import urlsplit
 
 from .._core.errors import OllamaError
@@ -28,6 +29,7 @@ INDECISIVE_CODES = ("registry_unreachable", "registry_refused", "tls_failed")
 _PASSING = (408, 425, 429, 502, 503, 504)
 _PAUSES = (1.0, 3.0)
 _LONGEST_PAUSE = 15.0
+_PROXY_HINT = "set ollama_settings.https_proxy (HTTPS_PROXY of registry_environment) where a proxy is needed"
 
 sleep = time.sleep
 
@@ -161,7 +163,7 @@ class _Question:
                     raise self._unreachable(exc, url) from None
                 continue
             if answer.status == 200:
-                return answer.body
+                return self._body(answer, url)
             if answer.status not in _PASSING or pause is None or not self._wait(_asked_pause(answer, pause)):
                 raise self._refused(answer, url)
         raise AssertionError("unreachable")
@@ -184,6 +186,13 @@ class _Question:
         sleep(seconds)
         return True
 
+    def _body(self, answer: Response, url: str) -> bytes:
+        html = answer.headers.get("content-type", "").startswith("text/html")
+        if html and answer.body.lstrip().startswith(b"<"):
+            page = f"{self.what}: the answer is a web page, as of a network that requires a login"
+            raise OllamaError("registry_unreachable", f"{page}; {_PROXY_HINT}", url=url)
+        return answer.body
+
     def _unreachable(self, exc: OllamaError, url: str) -> OllamaError:
         if exc.code in ("redirect_refused", "response_invalid"):
             return OllamaError("registry_unsuitable", f"{self.what}: {exc.message}", url=url)
@@ -192,8 +201,8 @@ class _Question:
         if exc.code == "tls_failed":
             hint = "set ollama_settings.ssl_cert_file (SSL_CERT_FILE of registry_environment) for a private authority"
             return OllamaError("tls_failed", f"{self.what}: {exc.message}; {hint}", url=url)
-        hint = "set ollama_settings.https_proxy (HTTPS_PROXY of registry_environment) where a proxy is needed"
-        return OllamaError("registry_unreachable", f"{self.what}: {exc.message}; {hint}", url=url)
+        text = f"{self.what}: {exc.message}; {_PROXY_HINT}"
+        return OllamaError("registry_unreachable", text, url=url)
 
     def _refused(self, answer: Response, url: str) -> OllamaError:
         status, sentence = answer.status, _sentence(answer)
@@ -219,6 +228,10 @@ def _sentence(answer: Response) -> str:
 def _asked_pause(answer: Response, pause: float) -> float:
     """Return the seconds that a registry requests to wait, within limits."""
     asked = answer.headers.get("retry-after", "").strip()
-    if re.match(r"\d{1,9}\Z", asked):
-        return min(max(pause, float(asked)), _LONGEST_PAUSE)
-    return pause
+    seconds = float(asked) if re.match(r"\d{1,9}\Z", asked) else 0.0
+    with contextlib.suppress(ValueError, TypeError, IndexError, OverflowError):
+        # A date, by the clock of the registry.
+        now = answer.headers.get("date")
+        until = parsedate_to_datetime(asked).timestamp()
+        seconds = until - (parsedate_to_datetime(now).timestamp() if now else time.time())
+    return min(max(pause, seconds), _LONGEST_PAUSE)

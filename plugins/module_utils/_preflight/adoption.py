@@ -35,6 +35,13 @@ def check_adoption(request: HostRequest, host: HostFacts) -> None:
             f"{UNIT_PATH}{_keep_store(request, host)}",
             path=host.other_program,
         )
+    if host.unit is None and host.service.path not in ("", UNIT_PATH):
+        raise OllamaError(
+            "installation_foreign",
+            f"{host.service.path} was not installed by this collection; remove that installation first, its models "
+            f"stay. Where a package owns it (dpkg -S or rpm -qf), remove the package{_keep_store(request, host)}",
+            path=host.service.path,
+        )
     if not is_foreign(host.unit):
         return
     program = os.path.join(request.bin_dir, "ollama")
@@ -82,7 +89,8 @@ def _check_install_dir(request: HostRequest, host: HostFacts) -> None:
 
 def _keep_store(request: HostRequest, host: HostFacts) -> str:
     """Return which variable keeps the models of another installation, where its store is not the default."""
-    store = foreign_store(host) if is_foreign(host.unit) else None
+    foreign = is_foreign(host.unit) or (host.unit is None and host.service.path)
+    store = foreign_store(host) if foreign else None
     if store is None or _is_same(store, request.models_dir):
         return ""
     return f"; then set ollama_models_dir: {store}"

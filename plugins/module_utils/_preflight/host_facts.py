@@ -31,12 +31,12 @@ from .store_facts import StoreFacts, gather_store
 from .store_move import StoreMove
 from .store_move import find as find_move
 from .survey import Survey, survey
-from .unit_file import environment_of, is_foreign
+from .unit_file import environment_of, is_foreign, values_of
 
 # Those with a module in ansible-core.
 _PROPERTIES = (
     *("ActiveState", "UnitFileState", "ExecMainStartTimestampMonotonic", "User", "Environment", "EnvironmentFiles"),
-    "DropInPaths",
+    *("DropInPaths", "FragmentPath"),
 )
 _ENVIRONMENT_LIMIT = 1 << 20
 _PACKAGE_MANAGERS = ("apt-get", "dnf")
@@ -68,6 +68,9 @@ class ServerFacts:
 
     active: bool = False
     enabled: bool = False
+    masked: bool = False
+    path: str = ""
+    """The path of the unit that systemd has read."""
     started: float = 0.0
     user: str = ""
     environment: t.Mapping[str, str] = field(default_factory=dict)
@@ -118,6 +121,12 @@ class HostFacts:
     """A program ollama in a directory that neither this collection nor the adopted script uses."""
     platform: str
     """The key of HostRequest.platforms that matches, or ''."""
+    drop_in_files: t.Mapping[str, t.Mapping[str, str]] = field(default_factory=dict)
+    """Name of a drop-in -> the variables of the files that its EnvironmentFile= names."""
+    forwarded: bool = False
+    """Whether the requested address accepts connections, although no program of this host listens there."""
+    authority_problem: str | None = None
+    """Why the file with the authorities of the server cannot be used."""
 
 
 def gather(
@@ -141,6 +150,12 @@ def gather(
     unit = fs.read_text(at(UNIT_PATH))
     entry = find_user(request.user)
     other = at(_OTHER_PROGRAM)
+    listeners = tuple(_listeners(port, root))
+    address = settings_module.address(request.settings, allow_open_network=True)
+    drop_ins = {
+        (os.path.basename(path) if path.startswith(UNIT_PATH + ".d/") else path): fs.read_text(at(path)) or ""
+        for path in (*service.drop_ins, *_drop_ins(root)[1:])
+    }
     return HostFacts(
         machine=platform.machine(),
         has_systemd=os.path.isdir(at("/run/systemd/system")),
@@ -153,15 +168,15 @@ def gather(
             request.models_dir, request.install_dir, request.home, _store_owner(request, entry, unit, service), root
         ),
         unit=unit,
-        drop_ins={
-            (os.path.basename(path) if path.startswith(UNIT_PATH + ".d/") else path): fs.read_text(at(path)) or ""
-            for path in (*service.drop_ins, *_drop_ins(root)[1:])
-        },
+        drop_ins=drop_ins,
+        drop_in_files={name: _environment_files(text, root) for name, text in drop_ins.items()},
         environment=values,
         environment_is_private=_is_private(at(ENVIRONMENT_PATH)),
         configured=max(_mtime(at(path)) for path in (*configuration, *_drop_ins(root))),
         service=service,
-        listeners=tuple(_listeners(port, root)),
+        listeners=listeners,
+        forwarded=root == "/" and not listeners and sockets.accepts(address.local),
+        authority_problem=_authority_problem(request, root),
         store=gather_store(request, releases, root),
         move=None if values is None or is_foreign(unit) else find_move(values, request.models_dir, root),
         # On systems where /usr/local/bin is /usr/bin, or the like, it is the same program.
@@ -180,6 +195,8 @@ def _server(values: t.Mapping[str, str], root: str) -> ServerFacts:
     return ServerFacts(
         active=values.get("ActiveState") == "active",
         enabled=values.get("UnitFileState") == "enabled",
+        masked=values.get("UnitFileState") == "masked",
+        path=values.get("FragmentPath", ""),
         started=systemd.since_boot(values.get("ExecMainStartTimestampMonotonic")),
         user=values.get("User", ""),
         drop_ins=tuple(values.get("DropInPaths", "").split()),
@@ -198,6 +215,26 @@ def _environment_file(path: str) -> str:
             return file.read(_ENVIRONMENT_LIMIT).decode("utf-8", "replace")
     except (OSError, OllamaError):
         return ""
+
+
+def _environment_files(text: str, root: str) -> dict[str, str]:
+    """Return the variables of the files that a drop-in names; one that cannot be read sets none."""
+    found: dict[str, str] = {}
+    for value in values_of(text, "EnvironmentFile"):
+        path = value.strip("\"'").lstrip("-").strip("\"'")
+        text = _environment_file(os.path.join(root, path.lstrip("/"))) if path else ""
+        found.update(settings_module.parse_environment_file(text, strict=False))
+    return found
+
+
+def _authority_problem(request: HostRequest, root: str) -> str | None:
+    option = "ollama_settings.ssl_cert_file"
+    path = request.settings.get("ssl_cert_file")
+    if not path:
+        option, path = "ollama_environment.SSL_CERT_FILE", request.environment.get("SSL_CERT_FILE")
+    if not path or os.path.isfile(os.path.join(root, str(path).lstrip("/"))):
+        return None
+    return f"{option}: invalid value {str(path)!r}; expected a file on this host with the authorities to trust"
 
 
 def _drop_ins(root: str) -> list[str]:

@@ -34,12 +34,13 @@ class Opened:
     :ivar path: the resolved path of that directory.
     :ivar missing: the components that do not exist.
     :ivar linked: whether a link was on the way.
+    :ivar dangling: whether a link leads to what does not exist, as on a disk that is not mounted.
     :ivar chain: owner and mode of each component, the first one below the root.
     :raises Unsafe: for a link that does not belong to root, and for a file that is no directory.
     """
 
     def __init__(self, path: str, root: str = "/") -> None:
-        self.linked = False
+        self.linked = self.dangling = False
         self.missing: list[str] = []
         self.chain: list[tuple[str, os.stat_result]] = []
         self._handles = [os.open(root, _DIRECTORY & ~os.O_NOFOLLOW)]
@@ -69,9 +70,10 @@ class Opened:
             os.close(self._handles.pop())
 
     def _descend(self, todo: list[str]) -> None:
-        links = 0
+        links = of_link = 0
         while todo:
             part = todo.pop(0)
+            in_link, of_link = of_link > 0, max(0, of_link - 1)
             if part == ".":
                 continue
             if part == "..":
@@ -83,7 +85,7 @@ class Opened:
             try:
                 info = os.stat(part, dir_fd=self.handle, follow_symlinks=False)
             except FileNotFoundError:
-                self.missing = [part, *todo]
+                self.missing, self.dangling = [part, *todo], in_link
                 return
             except OSError as exc:
                 raise Unsafe(here, f"cannot be read: {exc.strerror}") from None
@@ -94,7 +96,8 @@ class Opened:
                     while self._names:
                         self._names.pop()
                         os.close(self._handles.pop())
-                todo = [piece for piece in target.split("/") if piece] + todo
+                pieces = [piece for piece in target.split("/") if piece]
+                todo, of_link = pieces + todo, of_link + len(pieces)
                 self.linked = True
                 continue
             self.enter(part, here)

@@ -236,7 +236,10 @@ def mend(home: str, models_dir: str, owner: Owner, root: str = "/") -> list[str]
             why = _in_the_way(entry, owner)
             if why:
                 raise Unsafe(entry.path, why)
-            _give(entry, owner, account)
+            try:
+                _give(entry, owner, account)
+            except OSError as exc:
+                raise OSError(exc.errno, exc.strerror, entry.path) from None
             changed.append(entry.path)
     except Unsafe as exc:
         raise OllamaError("store_unsafe", f"{shown(exc.path)} {exc.message}", path=exc.path) from None

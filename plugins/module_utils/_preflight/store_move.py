@@ -30,6 +30,7 @@ from .._core.owner import Identity, acting_as, open_regular, owner_of, read_regu
 from .._core.progress import human
 from .opened import Opened, Unsafe
 from .ownership import BLOB, MAX_ENTRIES, STORE_DIRECTORIES
+from .paths import within
 
 STATE_PATH = "/var/lib/kaido-ollama/store-move.json"
 _COMPLETE_BLOB = re.compile(r"sha256-([0-9a-f]{64})\Z")
@@ -71,7 +72,7 @@ def find(environment: t.Mapping[str, str] | None, models_dir: str, root: str = "
 
     :param environment: the environment file of a server of this collection; None for another one.
     :param root: the directory that stands for /; only tests set it.
-    :raises OllamaError: as `owner_of`.
+    :raises OllamaError: ``value_invalid``, and as `owner_of`.
     """
     used = (environment or {}).get("OLLAMA_MODELS")
     recorded = _recorded(root)
@@ -81,18 +82,39 @@ def find(environment: t.Mapping[str, str] | None, models_dir: str, root: str = "
         return None
     if os.path.exists(_at(root, models_dir)) and os.path.samefile(_at(root, source), _at(root, models_dir)):
         return None
+    _check_place(source, models_dir, root)
     identity = owner_of(source, STORE_DIRECTORIES, root)
     with acting_as(identity):
-        sizes = {name: info.st_size for name, info in _files(_at(root, source), partial=switched)}
-    if not sizes:
+        files = dict(_files(_at(root, source), partial=switched))
+    if not files:
         return None
-    there = _existing(_at(root, models_dir))
-    same = os.stat(there).st_dev == os.stat(_at(root, source)).st_dev
-    have = {name for name in sizes if os.path.exists(os.path.join(_at(root, models_dir), name))}
-    missing = 0 if same or switched else sum(size for name, size in sizes.items() if name not in have)
+    # Parts of both stores may be links to other disks.
+    parts = {part: _existing(_at(root, f"{models_dir}/{part}")) for part in STORE_DIRECTORIES}
+    devices = {part: os.stat(path).st_dev for part, path in parts.items()}
+    copied = {name: info for name, info in files.items() if info.st_dev != devices[name.split("/")[0]]}
+    have = {name for name in copied if os.path.exists(_at(root, f"{models_dir}/{name}"))}
     return StoreMove(
-        source, models_dir, switched, len(sizes), sum(sizes.values()), missing, shutil.disk_usage(there).free
+        source,
+        models_dir,
+        switched,
+        files=len(files),
+        bytes=sum(info.st_size for info in files.values()),
+        missing=0 if switched else sum(info.st_size for name, info in copied.items() if name not in have),
+        free=shutil.disk_usage(parts["blobs"]).free,
     )
+
+
+def _check_place(source: str, target: str, root: str) -> None:
+    """Refuse a target among the files of the source: they would be taken for models of the source and removed."""
+    real = os.path.realpath(_at(root, target))
+    for part in STORE_DIRECTORIES:
+        if within(real, os.path.realpath(_at(root, f"{source}/{part}"))):
+            raise OllamaError(
+                "value_invalid",
+                f"ollama_models_dir: invalid value {target!r}; expected a directory outside of {source}/{part}, which "
+                "is a part of the present store",
+                variable="ollama_models_dir",
+            )
 
 
 def check_space(move: StoreMove) -> None:

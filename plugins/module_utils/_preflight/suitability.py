@@ -8,20 +8,23 @@ PRIVATE to the collection: it may change at any time.
 
 from __future__ import annotations
 
+import re
 import typing as t
 
 from .._core import sockets
 from .._core.errors import OllamaError
 from .._core.progress import human
-from .._core.server import UNIT_PATH
+from .._core.server import ENVIRONMENT_PATH, UNIT, UNIT_PATH
 from .._release import release as release_module
 from .adoption import check_adoption
 from .host_facts import HostFacts, PortListener, missing_groups
 from .host_request import HostRequest, ValidRequest
 from .store_facts import MIGRATION_FACTOR, crosses
 from .store_move import check_space
-from .unit_file import account_of, is_foreign
+from .unit_file import account_of, is_foreign, values_of
 
+# Below are the accounts that each system has, such as daemon and www-data.
+_FIRST_DYNAMIC_UID = 100
 _SHELLS = ("/nologin", "/false")
 
 
@@ -63,6 +66,10 @@ def check_host(
         raise OllamaError(
             "init_unsupported", "this host does not use systemd as its init system; expected a host that does"
         )
+    if host.service.masked:
+        raise OllamaError(
+            "unit_masked", f"{UNIT} is masked; if the server is to run here: systemctl unmask {UNIT}", unit=UNIT
+        )
     release = release_module.ReleaseRequest(
         version=request.version,
         archives=checksums_of(request, host, fetched),
@@ -72,6 +79,7 @@ def check_host(
         keep=request.keep,
     )
     _check_account(request, host)
+    _check_drop_ins(request, valid, host)
     check_adoption(request, host)
     for problem in host.directories.problems:
         raise OllamaError(problem.code, problem.message, path=problem.path)
@@ -102,6 +110,13 @@ def check_host(
                 program=listener.program,
                 pid=listener.pid,
             )
+    if host.forwarded:
+        raise OllamaError(
+            "port_taken",
+            f"ollama_settings.host: {str(valid.address)!r} is in use: it accepts connections, but no program of this "
+            f"host listens on port {valid.address.port}; a rule of the firewall or of a container engine forwards "
+            "them, or it is the address of another host; remove the rule, or set another port",
+        )
     return release
 
 
@@ -115,6 +130,10 @@ def _check_account(request: HostRequest, host: HostFacts) -> None:
         text = (
             f"it is a login account (uid {account.uid}, shell {account.shell or '/bin/sh'}, home {account.home}); "
             "expected a system account without a shell, or a name that does not exist yet"
+        )
+    elif account.uid < _FIRST_DYNAMIC_UID:
+        text = (
+            f"it is an account of the operating system (uid {account.uid}); expected an account for this server alone"
         )
     elif account.group != request.group:
         text = (
@@ -154,10 +173,42 @@ def _check_unit_account(request: HostRequest, host: HostFacts) -> None:
                 wrong = f"{key}={found[key]}" if found.get(key, name) != name else "DynamicUser="
                 raise OllamaError(
                     "drop_in_conflict",
-                    f"{drop_in if '/' in drop_in else f'{UNIT_PATH}.d/{drop_in}'}: {wrong} conflicts with {variable}: "
+                    f"{_path_of(drop_in)}: {wrong} conflicts with {variable}: "
                     f"{name}, the owner of the models; remove that line",
                     variable=variable,
                 )
+
+
+def _check_drop_ins(request: HostRequest, valid: ValidRequest, host: HostFacts) -> None:
+    """Refuse drop-ins that override what the role sets: the program, and where the server listens and stores models."""
+    for drop_in, text in sorted(host.drop_ins.items()):
+        why = _other_program(request, text) or _cleared_settings(text)
+        for name, variable in (("OLLAMA_MODELS", "ollama_models_dir"), ("OLLAMA_HOST", "ollama_settings.host")):
+            found = host.drop_in_files.get(drop_in, {}).get(name)
+            if found is not None and not is_foreign(host.unit) and found != valid.environment[name]:
+                why = f"{name}={found} of its EnvironmentFile= conflicts with {variable}: {valid.environment[name]}"
+        if why:
+            raise OllamaError("drop_in_conflict", f"{_path_of(drop_in)}: {why}; remove that line", path=drop_in)
+
+
+def _other_program(request: HostRequest, text: str) -> str | None:
+    programs = (f"{request.install_dir}/current/bin/ollama", f"{request.bin_dir}/ollama")
+    for command in filter(None, values_of(text, "ExecStart")):
+        # A program such as numactl may start it.
+        if not any(re.search(rf"(?<![\w./-]){re.escape(program)}(?![\w./-])", command) for program in programs):
+            return f"ExecStart={command} does not start {programs[0]}"
+    return None
+
+
+def _cleared_settings(text: str) -> str | None:
+    files = [value.lstrip("-") for value in values_of(text, "EnvironmentFile")]
+    if "" not in files or ENVIRONMENT_PATH in files[files.index("") :]:
+        return None
+    return f"EnvironmentFile= clears the settings in {ENVIRONMENT_PATH}"
+
+
+def _path_of(drop_in: str) -> str:
+    return drop_in if "/" in drop_in else f"{UNIT_PATH}.d/{drop_in}"
 
 
 def _is_ours(listener: PortListener, host: HostFacts) -> bool:

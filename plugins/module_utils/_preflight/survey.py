@@ -48,6 +48,8 @@ def survey(models_dir: str, install_dir: str, home: str, owner: Owner, root: str
         tops = (home, home + "/.ollama", models_dir, *(f"{models_dir}/{name}" for name in STORE_DIRECTORIES))
         for path in tops:
             with Opened(path, root) as opened:
+                if opened.dangling:
+                    problems.append(_dangling(path, opened))
                 outside = not any(within(opened.path, base) for base in (home, models_dir))
                 if opened.linked and outside and not opened.missing:
                     targets.add(opened.path)
@@ -121,6 +123,12 @@ def _target_problems(path: str, opened: Opened, owner: Owner) -> t.Iterator[Prob
         why = _occupied(foreign)
     if why:
         yield Problem("store_unsafe", f"{path} is a link to {shown(resolved)}: {why}", path)
+
+
+def _dangling(path: str, opened: Opened) -> Problem:
+    target = shown(opened.path.rstrip("/") + "/" + "/".join(opened.missing))
+    message = f"{path} leads to {target}, which does not exist; mount its file system, or create the directory"
+    return Problem("directory_not_mounted", message, path)
 
 
 def _foreign(names: t.Iterable[str], known: t.Container[str]) -> list[str]:

@@ -28,11 +28,16 @@ from .unpack import TAR_ERRORS, open_archive
 SPACE_FACTOR = 4.2
 _RETRIED = ("server_unreachable", "connection_stalled", "connection_lost", "server_error")
 _MAX_ATTEMPTS = 100
+# Bytes of a web page; no archive is that small.
+_LONGEST_PAGE = 1 << 20
 
 
-def fetch_checksums(base_url: str, version: str, ca_path: str | None = None) -> dict[str, str]:
+def fetch_checksums(
+    base_url: str, version: str, ca_path: str | None = None, environment: t.Mapping[str, str] | None = None
+) -> dict[str, str]:
     """Return the checksums of a release's archives that the release site publishes.
 
+    :param environment: variables of `_core.proxy`, in place of this process's own.
     :raises OllamaError: ``checksum_insecure``, ``release_missing``, ``download_refused``, ``response_invalid``.
     """
     url = url_of(base_url, version, "sha256sum.txt")
@@ -42,8 +47,8 @@ def fetch_checksums(base_url: str, version: str, ca_path: str | None = None) -> 
             f"invalid URL {url} for checksums; expected https://",
             url=url,
         )
-    answer = request("GET", url, ca_path=ca_path, read_limit=1 << 16, tls_only=True)
-    _check_status(url, answer)
+    answer = request("GET", url, ca_path=ca_path, read_limit=1 << 16, tls_only=True, environment=environment)
+    _check_answer(url, answer)
     found = {}
     for line in answer.text(1 << 16).splitlines():
         checksum, _space, name = line.partition(" ")
@@ -183,7 +188,7 @@ class Download:
                 return
             except OllamaError as exc:
                 if exc.code not in _RETRIED:
-                    raise
+                    raise OllamaError(exc.code, exc.message + _options(exc), **exc.details) from exc
                 failures = 1 if self.received - before >= fs.CHUNK else failures + 1
                 if failures >= self.release.retries:
                     raise OllamaError(
@@ -201,13 +206,18 @@ class Download:
         have = os.path.getsize(self.path) if os.path.exists(self.path) else 0
         headers = {"Range": f"bytes={have}-"} if have else {}
         with open_stream(
-            "GET", url, headers=headers, timeout=self.release.timeout, ca_path=self.release.ca_path
+            "GET",
+            url,
+            headers=headers,
+            timeout=self.release.timeout,
+            ca_path=self.release.ca_path,
+            environment=self.release.environment,
         ) as stream:
             if stream.status == 416 and have:
                 # The partial file is not a part of this archive.
                 os.unlink(self.path)
                 raise OllamaError("connection_lost", f"{url}: the server cannot resume at byte {have}", url=url)
-            _check_status(url, stream)
+            _check_answer(url, stream)
             if stream.status != 206 or not stream.headers.get("content-range", "").startswith(f"bytes {have}-"):
                 have = 0
             length = stream.headers.get("content-length", "")
@@ -232,7 +242,7 @@ class Download:
 
 def _options(exc: OllamaError) -> str:
     """Return the variables that help where a release site cannot be reached."""
-    if exc.code not in ("server_unreachable", "connection_stalled"):
+    if exc.code not in ("server_unreachable", "connection_stalled", "url_invalid", "response_invalid"):
         return ""
     return (
         ". Options: a mirror of the site in ollama_release_base_url, a proxy in ollama_release_proxy, archives of the "
@@ -240,8 +250,15 @@ def _options(exc: OllamaError) -> str:
     )
 
 
-def _check_status(url: str, answer: Stream | Response) -> None:
+def _check_answer(url: str, answer: Stream | Response) -> None:
     if answer.status in (200, 206):
+        length = answer.headers.get("content-length", "0")
+        html = answer.headers.get("content-type", "").startswith("text/html")
+        # A site may have no other type for an archive.
+        if html and length.isdigit() and int(length) < _LONGEST_PAGE:
+            raise OllamaError(
+                "response_invalid", f"{url}: the answer is a web page, as of a network that requires a login", url=url
+            )
         return
     if answer.status in (408, 425, 429) or answer.status >= 500:
         raise OllamaError("server_error", f"{url}: HTTP status {answer.status}", url=url, status=answer.status)

@@ -104,6 +104,8 @@ class ReleaseRequest:
     timeout: float = 60.0
     retries: int = 5
     ca_path: str | None = None
+    environment: t.Mapping[str, str] | None = None
+    """Variables for the download such as ``HTTPS_PROXY``; None: those of this process."""
     progress: Progress = field(default_factory=Progress, compare=False)
 
     @property

@@ -39,5 +39,4 @@ def registry_environment(params: t.Mapping[str, t.Any]) -> dict[str, str]:
 
     :raises OllamaError: ``value_invalid``, ``url_invalid``.
     """
-    given = proxy.parse_environment(params["registry_environment"], what="registry_environment")
-    return {**proxy.own_environment(), **given}
+    return proxy.way_out(proxy.parse_environment(params["registry_environment"], what="registry_environment"))

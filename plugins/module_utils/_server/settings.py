@@ -11,12 +11,13 @@ PRIVATE to the collection: it may change at any time.
 
 from __future__ import annotations
 
+import contextlib
 import difflib
 import re
 import typing as t
 from urllib.parse import urlsplit
 
-from .._core.address import SERVER_PORT, Address, parse_address
+from .._core.address import SERVER_PORT, Address, parse_address, parse_url
 from .._core.errors import OllamaError
 
 DEFAULTS: dict[str, t.Any] = {"host": f"127.0.0.1:{SERVER_PORT}", "no_cloud": True}
@@ -52,6 +53,9 @@ def parse_host(value: t.Any) -> Address:
             raise _Refused("the server has no TLS; " + expected)
         if text.startswith("http://"):
             text = text[len("http://") :]
+            if "/" in text.rstrip("/"):
+                raise _Refused("a server listens on no path; " + expected)
+            text = text.rstrip("/")
             if not re.search(r":\d+\Z", text):
                 raise _Refused("with http:// and no port, Ollama listens on port 80; " + expected)
         if re.match(r":\d*\Z", text):
@@ -117,7 +121,11 @@ def _debug(value: t.Any) -> str:
 
 def _words(value: t.Any, what: str) -> list[str]:
     """Return the parts of a list, or of a comma-separated text, none of them empty or with a space inside."""
-    items = value.split(",") if isinstance(value, str) else [value] if isinstance(value, int) else value
+    items = value
+    if isinstance(value, str):
+        items = [item.strip() for item in value.split(",")]
+    elif isinstance(value, int):
+        items = [value]
     if not isinstance(items, list) or not items:
         raise _Refused(f"expected a list of {what}")
     words = []
@@ -160,26 +168,39 @@ def _text(what: str, pattern: str) -> t.Callable[[t.Any], str]:
 
 
 def _cloud_url(value: t.Any) -> str:
-    if isinstance(value, str):
-        parts = urlsplit(value)
-        if (
-            parts.scheme in ("http", "https")
-            and parts.hostname
-            and not (parts.path or parts.query or "@" in parts.netloc)
-        ):
-            return value
+    with contextlib.suppress(ValueError):
+        if not parse_url(value)[2]:
+            return str(value)
     raise _Refused("expected scheme://host[:port] without a path or a user name")
 
 
 def _proxy(value: t.Any) -> str:
-    if isinstance(value, str):
-        parts = urlsplit(value)
-        if "@" in parts.netloc:
-            raise _Refused(
-                "expected no credentials; put such a URL into ollama_environment, whose values are not printed"
-            )
-        if parts.scheme in ("http", "https", "socks5", "socks5h") and parts.hostname and not re.search(r"\s", value):
-            return value
+    if isinstance(value, str) and "@" in value:
+        raise _Refused("expected no credentials; put such a URL into ollama_environment, whose values are not printed")
+    if isinstance(value, str) and "://" not in value:
+        raise _Refused("expected a URL such as http://proxy.lan:3128")
+    _check_proxy(value)
+    return str(value)
+
+
+def _is_proxy(value: t.Any) -> bool:
+    try:
+        _check_proxy(value)
+    except _Refused:
+        return False
+    return True
+
+
+def _check_proxy(value: t.Any) -> None:
+    """Refuse what Go does not read as a proxy; a URL without a scheme is one with http://."""
+    with contextlib.suppress(ValueError):
+        parts = urlsplit(value if "://" in str(value) else f"http://{value}")
+        known = parts.scheme in ("http", "https", "socks5", "socks5h")
+        host = parts.netloc.rpartition("@")[2]
+        if known and isinstance(value, str) and not re.search(r"\s", value) and not parts.query + parts.fragment:
+            parse_address(host, 1)
+            if (host.startswith("[") or host.count(":") < 2) and not parts.path.strip("/"):
+                return
     raise _Refused("expected a URL such as http://proxy.lan:3128")
 
 
@@ -295,12 +316,16 @@ def merge(
             why = "is not the name of an environment variable; expected letters, digits and _"
         elif name in ("OLLAMA_HOST", "OLLAMA_MODELS"):
             why = "is derived; expected " + ("ollama_settings.host" if name == "OLLAMA_HOST" else "ollama_models_dir")
+        elif name == "HOME":
+            why = "is the home directory of ollama_user; expected no such variable"
         elif name in own:
             why = "is also in ollama_settings; expected it in one of the two"
         elif isinstance(value, bool) or not isinstance(value, (str, int, float)):
             why = f"is of type {type(value).__name__}; expected text or a number (put true and false in quotes)"
         elif re.search(r"[\x00-\x08\x0a-\x1f\x7f]", str(value)):
             why = "has a line break or control character in its value; expected one line of text"
+        elif name.upper() in ("HTTP_PROXY", "HTTPS_PROXY") and value and not _is_proxy(value):
+            why = "is not the URL of a proxy; expected a URL such as http://proxy.lan:3128"
         else:
             extra[name] = str(value)
             continue

@@ -137,7 +137,8 @@ def _is_listen_address(value: t.Any) -> bool:
     text = str(value)
     inner = text[1:-1] if text.startswith("[") and text.endswith("]") else text
     ip = parse_ip(inner)
-    return ip is not None and (inner == text or ip.version == 6)
+    # nginx and certificates know no zone, such as that of fe80::1%eth0.
+    return ip is not None and (inner == text or ip.version == 6) and "%" not in text
 
 
 def _is_network(value: t.Any) -> bool:
@@ -145,12 +146,15 @@ def _is_network(value: t.Any) -> bool:
         ipaddress.ip_network(str(value), strict=False)
     except ValueError:
         return False
-    return isinstance(value, str)
+    # nginx reads no mask such as 255.0.0.0.
+    return isinstance(value, str) and "%" not in value and "." not in value.partition("/")[2]
 
 
 def _is_name(value: t.Any) -> bool:
     text = str(value)
-    return parse_ip(text) is not None or is_host_name(text[2:] if text.startswith("*.") else text)
+    if parse_ip(text) is not None:
+        return "%" not in text
+    return is_host_name(text[2:] if text.startswith("*.") else text)
 
 
 def _is_url(*schemes: str) -> Rule:

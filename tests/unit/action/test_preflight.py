@@ -10,8 +10,10 @@ import typing as t
 from pathlib import Path
 
 import pytest
+import yaml
 from ansible_collections.kaido.ollama.plugins.module_utils._core.interpreter import python_problem
 
+from tests.conftest import ROOT
 from tests.unit.playbook import run_playbook
 
 INTERPRETER = '#!/bin/sh\ntouch {folder}/contacted\nexec {python} "$@"\n'
@@ -49,20 +51,17 @@ class Play:
         self.interpreter.chmod(0o755)
 
     def __call__(self, **variables: t.Any) -> str:
-        """Return the message of the failure."""
+        """Return the message of the failure of role ollama."""
+        role = {"name": "kaido.ollama.ollama", "tasks_from": "preflight", "rolespec_validate": False}
+        return self.run({"ansible.builtin.import_role": role}, **variables)
+
+    def run(self, task: dict[str, t.Any], **variables: t.Any) -> str:
+        """Return the message of the failure of a task."""
         host = {"ansible_connection": "local", "ansible_python_interpreter": str(self.interpreter), **variables}
         play = {
             "hosts": "ollama_servers",
             "gather_facts": False,
-            "tasks": [
-                {
-                    "ansible.builtin.import_role": {
-                        "name": "kaido.ollama.ollama",
-                        "tasks_from": "preflight",
-                        "rolespec_validate": False,
-                    }
-                }
-            ],
+            "tasks": [task],
         }
         done = run_playbook(
             self.folder,
@@ -119,6 +118,24 @@ def test_a_python_that_is_too_old_is_reported_in_one_line(play: Play) -> None:
     """As Python 3.6 of EL 8 fails at the first line of a module."""
     play.write("#!/bin/sh\necho 'SyntaxError: future feature annotations is not defined' >&2\nexit 1\n")
     text = play()
+    assert text.startswith("ansible_python_interpreter: the Python of this host is too old; expected 3.8 or newer")
+    assert "\n" not in text
+
+
+MODULES = {path.stem for path in (ROOT / "plugins/modules").glob("*.py")}
+ACTIONS = {path.stem for path in (ROOT / "plugins/action").glob("*.py")}
+
+
+def test_each_module_of_a_host_reports_it() -> None:
+    routes = yaml.safe_load((ROOT / "meta/runtime.yml").read_text())["plugin_routing"]["modules"]
+    assert set(routes) == MODULES - ACTIONS
+    assert {route["action_plugin"] for route in routes.values()} == {"kaido.ollama.server_info"}
+
+
+def test_a_host_without_a_server_reports_it(play: Play) -> None:
+    """The first call to a host that only has a driver, a gateway, a client or the monitoring is another module."""
+    play.write("#!/bin/sh\necho 'SyntaxError: future feature annotations is not defined' >&2\nexit 1\n")
+    text = play.run({"kaido.ollama.service_info": {"unit": "ollama-gateway.service"}})
     assert text.startswith("ansible_python_interpreter: the Python of this host is too old; expected 3.8 or newer")
     assert "\n" not in text
 

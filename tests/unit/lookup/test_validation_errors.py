@@ -40,7 +40,19 @@ NOT_URLS = [
     "https://a?x",
     "https://a:0",
 ]
-NOT_ADDRESSES = ["zeus", "localhost", "0.0.0.0:80", "[0.0.0.0]", "256.1.1.1", "[::", "::1:80:x", "", "10.0.0.0/8", "*"]
+NOT_ADDRESSES = [
+    "zeus",
+    "localhost",
+    "0.0.0.0:80",
+    "[0.0.0.0]",
+    "256.1.1.1",
+    "[::",
+    "::1:80:x",
+    "",
+    "10.0.0.0/8",
+    "*",
+    "fe80::1%eth0",
+]
 BAD: list[tuple[str, t.Any]] = [
     *(
         (name, value)
@@ -71,8 +83,10 @@ BAD: list[tuple[str, t.Any]] = [
     ("ollama_mirror_connections", 16),
     *(("ollama_gateway_max_body", value) for value in (0, "64 MB", "64mb", "-1", "", "m", None)),
     *(("ollama_mirror_allow", [value]) for value in ("10.0.0.0/33", "lan", "", 10, None, "10.0.0", "fd00::/129", "*")),
+    *(("ollama_mirror_allow", [value]) for value in ("all", "localhost", "10.0.0.0/255.0.0.0", "fe80::1%eth0")),
     ("ollama_mirror_allow", ["10.0.0.0/8", "lan"]),
     *(("ollama_gateway_names", [value]) for value in ("a b", "", None, 5.5, ["a"], "https://a", "a:1", "-a", "*")),
+    *(("ollama_gateway_names", [value]) for value in ("fe80::1%eth0", "[fd00::1]", "$host", "~^a$", "a..b")),
     *(("ollama_gateway_servers", [value]) for value in ("nobody", "", 5, ["a"], None)),
     ("ollama_gateway_authority_host", "nobody"),
     *((name, value) for name in ("ollama_mirror_tls_certificate", "ollama_gateway_tls_key")
@@ -194,6 +208,10 @@ def test_each_variable_of_these_roles_has_a_type_or_a_rule() -> None:
         # The default of another role is known only within that role.
         ({"ollama_release_base_url": "https://releases.lan/{{ ollama_version }}"}, ""),
         ({"ollama_gateway_names": "{{ nothing }}"}, "ollama_gateway_names: the template cannot be resolved: "),
+        (
+            {"ollama_models": [{"name": "a", "from": "b", "template": "{{ .Prompt }}"}]},
+            "must not evaluate with !unsafe",
+        ),
         ({"ollama_gateway_names": "{{ ['a.lan'] }}"}, ""),
     ],
 )

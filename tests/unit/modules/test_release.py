@@ -9,6 +9,7 @@ import hashlib
 import io
 import json
 import os
+import socket
 import subprocess
 import tarfile
 import threading
@@ -715,12 +716,64 @@ def test_through_a_proxy(host: Host, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.parametrize(
+    ("environment", "code"),
+    [
+        ({"HTTP_PROXY": "PROXY"}, None),
+        ({"HTTP_PROXY": "PROXY", "NO_PROXY": "other.lan"}, None),
+        ({"HTTP_PROXY": "PROXY", "NO_PROXY": ".lan"}, "server_unreachable"),
+        ({"HTTPS_PROXY": "PROXY"}, "server_unreachable"),
+        ({}, "server_unreachable"),
+        ({"HTTP_PROXY": "socks5://proxy.lan"}, "url_invalid"),
+        ({"HTTP_PROXY": "http://[::1"}, "url_invalid"),
+        ({"OLLAMA_HOST": "x"}, "value_invalid"),
+    ],
+)
+def test_the_proxy_of_the_server(
+    host: Host, monkeypatch: pytest.MonkeyPatch, environment: dict[str, str], code: str | None
+) -> None:
+    for name in ("http_proxy", "https_proxy", "no_proxy"):
+        monkeypatch.setenv(name, "")
+    monkeypatch.setattr(socket, "getaddrinfo", _only_addresses(socket.getaddrinfo))
+    host.site.files["http://releases.lan/v0.35.1/ollama-linux-amd64.tar.zst"] = ARCHIVES["0.35.1"]
+    proxy = host.site.url.replace("http://", "http://me:hunter2@")
+    given = {name: value.replace("PROXY", proxy) for name, value in environment.items()}
+    result = host.release("0.35.1", base_url="http://releases.lan", environment=given, retries=1)
+    assert result.get("failure", {}).get("code") == code
+    assert "hunter2" not in json.dumps(result)
+    if code == "server_unreachable" or "socks5" in str(environment):
+        assert "ollama_release_proxy" in result["msg"]
+
+
+def _only_addresses(resolve: Callable[..., Any]) -> Callable[..., Any]:
+    def resolved(name: str, *arguments: Any, **options: Any) -> Any:
+        if name.endswith(".lan"):
+            raise socket.gaierror("name unknown")
+        return resolve(name, *arguments, **options)
+
+    return resolved
+
+
+def test_a_web_page_in_place_of_the_archive(host: Host) -> None:
+    def page(handler: Any, _data: bytes) -> bool:
+        handler.answer(200, b"<html>Log in</html>", {"Content-Type": "text/html"})
+        return True
+
+    host.site.misbehave.append(page)
+    result = host.release("0.35.1")
+    assert (result["failure"]["code"], list((host.opt / "download").iterdir())) == ("response_invalid", [])
+    message = result["msg"]
+    for words in ("is a web page, as of a network that requires a login", "ollama_release_archives"):
+        assert words in message
+
+
+@pytest.mark.parametrize(
     ("url", "answer", "code"),
     [
         ("http://releases.lan", None, "checksum_insecure"),
         ("file:///mnt", None, "checksum_insecure"),
         ("https://releases.lan", (404, b""), "release_missing"),
-        ("https://releases.lan", (200, b"<html>sorry</html>"), "digest_invalid"),
+        ("https://releases.lan", (200, b"<html>sorry</html>"), "response_invalid"),
+        ("https://releases.lan", (200, b"sorry"), "digest_invalid"),
         ("https://releases.lan", (200, b"%s  ./x\n%s *y\n" % (b"ab" * 32, b"cd" * 32)), None),
     ],
 )
@@ -730,7 +783,8 @@ def test_checksums_of_the_site_itself(
     def request(_method: str, asked: str, **_options: Any) -> Response:
         assert answer
         assert asked == f"{url}/v0.35.1/sha256sum.txt"
-        return Response(asked, answer[0], {}, answer[1])
+        kind = "text/html" if b"<html>" in answer[1] else "text/plain"
+        return Response(asked, answer[0], {"content-type": kind}, answer[1])
 
     monkeypatch.setattr(download, "request", request)
     if code is None:

@@ -48,7 +48,15 @@ def test_a_wildcard_is_reached_at_the_loopback_address_of_its_family() -> None:
 
 @pytest.mark.parametrize(
     ("host", "loopback"),
-    [("127.1.2.3", True), ("::1", True), ("localhost", True), ("10.0.0.1", False), ("::", False), ("hecate", False)],
+    [
+        ("127.1.2.3", True),
+        ("::1", True),
+        ("localhost", True),
+        ("LocalHost.", True),
+        ("10.0.0.1", False),
+        ("::", False),
+        ("hecate", False),
+    ],
 )
 def test_loopback(host: str, loopback: bool) -> None:
     assert Address(host, 1).is_loopback is loopback

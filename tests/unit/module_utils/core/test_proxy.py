@@ -17,7 +17,13 @@ from urllib.parse import urlsplit
 import pytest
 from ansible_collections.kaido.ollama.plugins.module_utils._core.errors import OllamaError
 from ansible_collections.kaido.ollama.plugins.module_utils._core.http import request
-from ansible_collections.kaido.ollama.plugins.module_utils._core.proxy import is_excepted, parse_environment, proxy_for
+from ansible_collections.kaido.ollama.plugins.module_utils._core.proxy import (
+    is_excepted,
+    of_server,
+    parse_environment,
+    proxy_for,
+    way_out,
+)
 from ansible_collections.kaido.ollama.plugins.module_utils._server.argspec import registry_environment
 
 PROXY = "http://proxy.lan:3128"
@@ -116,6 +122,32 @@ def test_the_option_comes_before_the_environment_of_the_task(monkeypatch: pytest
     found = registry_environment({"registry_environment": {"HTTPS_PROXY": PROXY, "SSL_CERT_FILE": ""}})
     assert "https_proxy" not in found
     assert (found["HTTPS_PROXY"], found["NO_PROXY"]) == (PROXY, "a.lan")
+
+
+@pytest.mark.parametrize(
+    ("variables", "proxy", "expected"),
+    [
+        ({"HTTPS_PROXY": PROXY, "NO_PROXY": "*"}, None, {"HTTPS_PROXY": PROXY, "NO_PROXY": "*"}),
+        ({"https_proxy": PROXY, "OLLAMA_HOST": "x"}, None, {"HTTPS_PROXY": PROXY, "NO_PROXY": "a.lan"}),
+        ({"HTTPS_PROXY": PROXY, "https_proxy": "http://q.lan"}, None, {"HTTPS_PROXY": PROXY, "NO_PROXY": "a.lan"}),
+        (
+            {"HTTPS_PROXY": PROXY, "NO_PROXY": "*", "SSL_CERT_FILE": "/ca"},
+            "http://r.lan",
+            {
+                **dict.fromkeys(("HTTP_PROXY", "HTTPS_PROXY"), "http://r.lan"),
+                "NO_PROXY": "a.lan",
+                "SSL_CERT_FILE": "/ca",
+            },
+        ),
+    ],
+)
+def test_the_way_out_is_that_of_the_server(
+    monkeypatch: pytest.MonkeyPatch, variables: dict[str, str], proxy: str | None, expected: dict[str, str]
+) -> None:
+    for name in ("http_proxy", "https_proxy", "HTTP_PROXY", "HTTPS_PROXY", "no_proxy", "SSL_CERT_FILE", "SSL_CERT_DIR"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("NO_PROXY", "a.lan")
+    assert way_out(of_server(variables), proxy) == expected
 
 
 class Proxy:

@@ -62,6 +62,33 @@ def test_retry_after_of_a_registry_is_limited(asked: str, pause: float) -> None:
     assert registry_module._asked_pause(Response("", 429, {"retry-after": asked}, b""), 1.0) == pause
 
 
+@pytest.mark.parametrize(
+    ("headers", "pause"),
+    [
+        ({"retry-after": "Thu, 01 Jan 2026 00:00:09 GMT", "date": "Thu, 01 Jan 2026 00:00:02 GMT"}, 7.0),
+        ({"retry-after": "Thu, 01 Jan 2026 09:00:00 GMT", "date": "Thu, 01 Jan 2026 00:00:02 GMT"}, 15.0),
+        ({"retry-after": "Thu, 01 Jan 2026 00:00:01 GMT", "date": "Thu, 01 Jan 2026 00:00:02 GMT"}, 1.0),
+        ({"retry-after": "Thu, 01 Jan 2026 00:00:09 GMT"}, 1.0),
+        ({"retry-after": "Thu, 01 Jan 2026", "date": "now"}, 1.0),
+        ({"retry-after": "Thu, 99 Jan 2026 00:00:09 GMT"}, 1.0),
+        ({}, 1.0),
+    ],
+)
+def test_a_registry_names_the_time_by_its_own_clock(headers: dict[str, str], pause: float) -> None:
+    assert registry_module._asked_pause(Response("", 429, headers, b""), 1.0) == pause
+
+
+def test_a_web_page_is_no_answer_about_the_model(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As a network that requires a login responds: the server may have another way out."""
+    page = Response("", 200, {"content-type": "text/html; charset=utf-8"}, b"<html>Log in</html>")
+    monkeypatch.setattr(registry_module, "request", lambda *_arguments, **_options: page)
+    with pytest.raises(
+        OllamaError, match=r"a web page, as of a network that requires a login; set ollama_set"
+    ) as caught:
+        look_up(Source("x"), parse("a"), lists=False)
+    assert caught.value.code in registry_module.INDECISIVE_CODES
+
+
 @pytest.mark.parametrize("status", [400, 405, 406, 410, 412, 418, 451])
 def test_a_tag_that_is_refused_has_its_own_code_and_the_registrys_sentence(
     registry: Registry, pauses: list[float], status: int

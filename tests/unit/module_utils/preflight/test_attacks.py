@@ -376,6 +376,40 @@ def test_a_link_of_root_to_what_is_no_place_for_models(tree: Tree, target: str, 
     assert (problem.code, words in problem.message) == ("store_unsafe", True)
 
 
+def test_a_file_whose_owner_cannot_be_set_is_named(tree: Tree, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Immutable files, read-only disks and file systems without owners."""
+    path = f"{MODELS}/{TAG}"
+    tree.give(path, Identity(0, 0))
+
+    def refused(*_arguments: t.Any) -> None:
+        raise OSError(errno.EPERM, "Operation not permitted")
+
+    monkeypatch.setattr("os.fchown", refused)
+    with pytest.raises(OllamaError) as caught:
+        tree.mend()
+    assert (caught.value.code, caught.value.details["path"]) == ("owner_not_changed", path)
+    assert caught.value.message.endswith("cannot set its owner: Operation not permitted")
+
+
+@pytest.mark.parametrize("linked", ["", "/blobs", "/manifests", "/.."])
+def test_a_link_to_a_disk_that_is_not_mounted_is_refused(tree: Tree, linked: str) -> None:
+    """The directory would be created on the disk below the mount point."""
+    path = os.path.normpath(MODELS + linked)
+    tree.directory("/mnt", owner=Identity(0, 0))
+    tree.link(path, "/mnt/big/models", Identity(0, 0))
+    problem = tree.survey().problems[0]
+    assert problem.code == "directory_not_mounted"
+    assert problem.message.startswith(f"{path} leads to /mnt/big/models, which does not exist; mount its file system")
+    tree.directory("/mnt/big/models")
+    assert not [found for found in tree.survey().problems if found.code == "directory_not_mounted"]
+
+
+def test_a_directory_below_a_link_may_be_missing(tree: Tree) -> None:
+    tree.directory("/mnt/big", owner=Identity(0, 0))
+    tree.link("/data", "/mnt/big", Identity(0, 0))
+    assert survey.survey("/data/llm/models", INSTALL, HOME, OWNER, str(tree.root)).problems == ()
+
+
 def test_the_unit_gets_the_targets_of_links() -> None:
     unit = (
         "[Unit]\nRequiresMountsFor=/m\n[Service]\nProtectSystem=strict\nReadWritePaths=/h /m\nProtectHome=true\nX=1\n"
@@ -686,6 +720,7 @@ assert OURS is not None
         (replace(OURS, shell="/bin/bash"), ["login account"]),
         (replace(OURS, shell=""), ["login account", "/bin/sh"]),
         (replace(OURS, uid=0), ["login account"]),
+        (replace(OURS, uid=33, home="/var/www"), ["an account of the operating system (uid 33)"]),
         (replace(OURS, group="users"), ["primary group is users", "ollama_group: users"]),
         (replace(OURS, processes=("nginx (pid 7)",), home="/var/www"), ["nginx (pid 7)"]),
         (replace(OURS, local=False, groups=frozenset()), ["gpasswd -a ollama render", "directory service"]),
@@ -944,11 +979,46 @@ def test_a_sandbox_that_the_host_does_not_allow_is_named(line: str, named: bool)
         "ollama__failure",
         ollama__goes_back=False,
         ollama__moves_back=False,
-        ansible_failed_result={"msg": "does not answer"},
+        ollama__cause={"msg": "does not answer"},
         ollama__journal={"stdout_lines": [line]},
     )
     assert any("ollama_sandbox: false" in text for text in failure) == named
     assert line in failure
+
+
+@pytest.mark.parametrize(
+    ("moves", "code", "back"),
+    [
+        (True, "server_unreachable", True),
+        (True, "version_mismatch", True),
+        (True, "tag_missing", False),
+        (False, "server_unreachable", False),
+    ],
+)
+def test_a_new_place_from_which_the_server_does_not_start_is_left(moves: bool, code: str, back: bool) -> None:
+    goes = rendered("ollama__moves_back", ollama__moves=moves, ollama__failure_code=code)
+    assert goes is back
+    failure = rendered(
+        "ollama__failure",
+        ollama__goes_back=False,
+        ollama__moves_back=goes,
+        ollama__preflight={"move": {"source": "/srv/models"}},
+        ollama__cause={"msg": "does not answer"},
+        ollama__journal={"stdout_lines": []},
+    )
+    assert any("The server uses /srv/models again" in text for text in failure) == back
+
+
+def test_the_previous_store_serves_again_before_the_previous_release() -> None:
+    tasks = yaml.safe_load((ROOT / "roles/ollama/tasks/failure.yml").read_text())
+    rolled_back = {
+        task["ansible.builtin.include_tasks"]: task["when"] for task in tasks if "include_tasks" in str(task)
+    }
+    assert rolled_back == {"move_rollback.yml": "ollama__moves_back", "rollback.yml": "ollama__goes_back"}
+    steps = yaml.safe_load((ROOT / "roles/ollama/tasks/move_rollback.yml").read_text())
+    restored = [item["path"] for item in steps[0]["loop"]]
+    assert restored == ["/etc/systemd/system/ollama.service", "/etc/ollama/ollama.env"]
+    assert steps[1]["ansible.builtin.systemd_service"]["state"] == "restarted"
 
 
 @pytest.mark.parametrize(

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
 import os
@@ -232,6 +233,81 @@ def test_preflight_adds_the_step_and_refuses_a_full_disk() -> None:
     error = refusal(WANTED, replace(CONVERGED, move=replace(move, free=1 << 30)))
     assert error.code == "disk_full"
     assert error.message.startswith("ollama_models_dir: invalid value '/new'; expected a file system with 5.0 GB free")
+
+
+@pytest.mark.parametrize("place", ["new", "blobs-2", "new/manifests", ".."])
+def test_a_store_moves_into_or_out_of_itself(linked: Stores, place: str) -> None:
+    target = (linked.source / place).resolve()
+    target.mkdir(parents=True, exist_ok=True)
+    before = linked.names(linked.source)
+    linked.own()
+    assert store_move.find({"OLLAMA_MODELS": str(linked.source)}, str(target)) is not None
+    os.chown(target, SERVICE.uid, SERVICE.gid)
+    filled = store_move.fill(str(linked.source), str(target))
+    store_move.switch(str(linked.source), str(target), filled.damaged)
+    assert store_move.finish(str(linked.source), str(target)) == (3, [])
+    assert linked.names(target) == before
+    assert linked.source.exists() == (place != "..")
+
+
+@pytest.mark.parametrize("place", ["blobs", "blobs/new", "manifests/registry.ollama.ai/new", "manifests-v2/x"])
+@pytest.mark.parametrize("through_link", [False, True])
+def test_a_store_does_not_move_among_its_own_files(linked: Stores, place: str, through_link: bool) -> None:
+    """finish would take the new files for models of the old store, and remove them."""
+    target = linked.source / place
+    if through_link:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        (linked.target / "link").symlink_to(target.parent)
+        target = linked.target / "link" / target.name
+    with pytest.raises(OllamaError, match="expected a directory outside of") as caught:
+        store_move.find({"OLLAMA_MODELS": str(linked.source)}, str(target))
+    assert caught.value.code == "value_invalid"
+
+
+@pytest.fixture(name="disk")
+def other_disk() -> t.Iterator[Path]:
+    path = Path(tempfile.mkdtemp(dir="/dev/shm", prefix="kaido-"))
+    path.chmod(0o755)
+    yield path
+    shutil.rmtree(path)
+
+
+@pytest.mark.parametrize("end", ["source", "target"])
+def test_blobs_on_another_disk_are_copied_and_counted(linked: Stores, disk: Path, end: str) -> None:
+    """An administrator's link in either store: what it leads to decides, not the directory of the store."""
+    store = linked.source if end == "source" else linked.target
+    names = linked.names(linked.source)
+    for path in (linked.source / "blobs").iterdir() if end == "source" else ():
+        shutil.move(str(path), disk)
+    shutil.rmtree(store / "blobs", ignore_errors=True)
+    (store / "blobs").symlink_to(disk)
+    for path in (disk, *disk.iterdir()):
+        os.chown(path, SERVICE.uid, SERVICE.gid)
+    move = linked.find()
+    assert move is not None
+    assert move.missing == sum(len(content) for name, content in names.items() if name.startswith("blobs/"))
+    assert linked.fill().copied == move.missing
+    found = linked.names(linked.target) | {
+        f"blobs/{p.name}": p.read_bytes() for p in (linked.target / "blobs").iterdir()
+    }
+    assert found == names
+
+
+def test_a_disk_that_is_full_in_the_middle_loses_nothing(copied: Stores, monkeypatch: pytest.MonkeyPatch) -> None:
+    before, calls, fsync = copied.names(copied.source), [], os.fsync
+
+    def full(handle: int) -> None:
+        calls.append(handle)
+        if len(calls) == 2:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        fsync(handle)
+
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(OSError, match="No space left"):
+        copied.fill()
+    assert copied.names(copied.source) == before
+    assert copied.fill().files == 2
+    assert copied.names(copied.target) == before
 
 
 def test_root_follows_no_link_of_the_account(linked: Stores, public_path: Path) -> None:

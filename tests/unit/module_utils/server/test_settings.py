@@ -57,6 +57,12 @@ ACCEPTED: list[tuple[str, Any, str]] = [
     ("kv_cache_type", "q8_0", "q8_0"),
     ("origins", ["https://app.lan", "http://*.lan"], "https://app.lan,http://*.lan"),
     ("origins", "https://a.lan,https://b.lan", "https://a.lan,https://b.lan"),
+    ("origins", "https://a.lan, https://b.lan", "https://a.lan,https://b.lan"),
+    ("no_proxy", "localhost, 127.0.0.1,.lan", "localhost,127.0.0.1,.lan"),
+    ("https_proxy", "http://[fd00::1]:3128/", "http://[fd00::1]:3128/"),
+    ("https_proxy", "socks5://proxy.lan", "socks5://proxy.lan"),
+    ("host", "http://127.0.0.1:11555/", "127.0.0.1:11555"),
+    ("host", "localhost.", "localhost.:11434"),
     ("origins", "*", "*"),
     ("origins", ["moz-extension://abc", "tauri://*"], "moz-extension://abc,tauri://*"),
     ("remotes", ["ollama.com", "hecate.lan"], "ollama.com,hecate.lan"),
@@ -119,7 +125,7 @@ REFUSED: list[tuple[str, Any, str]] = [
     ("gpu_overhead", -1, "powers of 1024"),
     ("kv_cache_type", "q8", "f16 or q8_0 or q4_0"),
     ("origins", "app.lan", "https://app.lan"),
-    ("origins", "https://a.lan, https://b.lan", "without spaces"),
+    ("origins", ["https://a.lan, https://b.lan"], "without spaces"),
     ("origins", "https://*.*.lan", "at most one *"),
     ("origins", [], "list of origins"),
     ("origins", "", "without spaces"),
@@ -131,6 +137,13 @@ REFUSED: list[tuple[str, Any, str]] = [
     ("cuda_visible_devices", True, "device numbers"),
     ("hsa_override_gfx_version", "10.3", "10.3.0"),
     ("https_proxy", "proxy.lan:3128", "http://proxy.lan"),
+    ("https_proxy", "http://proxy.lan:99999", "http://proxy.lan"),
+    ("https_proxy", "http://proxy.lan:x", "http://proxy.lan"),
+    ("https_proxy", "http://[fd00::1", "http://proxy.lan"),
+    ("https_proxy", "http://fd00::1:3128", "http://proxy.lan"),
+    ("https_proxy", "http://proxy.lan/path", "http://proxy.lan"),
+    ("cloud_base_url", "https://[fd00::1", "scheme://"),
+    ("host", "http://127.0.0.1:11434/v1", "no path"),
     ("ssl_cert_file", "own.pem", "absolute path"),
     ("jetson_jetpack", 7, "5 to 6"),
     ("llama_arg_fit", True, "in quotes"),
@@ -140,6 +153,37 @@ REFUSED: list[tuple[str, Any, str]] = [
 @pytest.mark.parametrize(("key", "value", "expected"), ACCEPTED)
 def test_accepted(key: str, value: Any, expected: str) -> None:
     assert settings_module.render({key: value})[settings_module.variable(key)] == expected
+
+
+@pytest.mark.parametrize("value", ["http://user:secret@proxy.lan", "http://user:sec/ret@proxy.lan"])
+def test_credentials_of_a_proxy_are_not_shown(value: str) -> None:
+    with pytest.raises(OllamaError, match=r"\(hidden\); expected no credentials; put such a URL into ollama_env"):
+        settings_module.render({"https_proxy": value})
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "words"),
+    [
+        ("HTTPS_PROXY", "http://me:secret@proxy.lan:x", "is not the URL of a proxy"),
+        ("https_proxy", "http://[fd00::1", "is not the URL of a proxy"),
+        ("HTTP_PROXY", "ftp://me:secret@proxy.lan", "is not the URL of a proxy"),
+        ("HTTPS_PROXY", "http://me:se/cret@proxy.lan", "is not the URL of a proxy"),
+        ("HOME", "/root", "is the home directory of ollama_user"),
+    ],
+)
+def test_a_variable_with_which_the_server_could_not_work_is_refused(name: str, value: str, words: str) -> None:
+    with pytest.raises(OllamaError) as caught:
+        settings_module.merge({}, {name: value}, "/m")
+    assert caught.value.code == "environment_invalid"
+    assert f"ollama_environment.{name} {words}" in caught.value.message
+    assert "cret" not in caught.value.message
+
+
+@pytest.mark.parametrize(
+    "value", ["http://me:p%40ss@proxy.lan:3128", "proxy.lan:3128", "socks5://proxy.lan", "http://[fd00::1]:3128", ""]
+)
+def test_proxies_of_the_environment(value: str) -> None:
+    assert settings_module.merge({}, {"HTTPS_PROXY": value}, "/m")[1] == {"HTTPS_PROXY": value}
 
 
 @pytest.mark.parametrize(("key", "value", "hint"), REFUSED)
