@@ -41,7 +41,7 @@ def parser() -> argparse.ArgumentParser:
     )
     imitation.add_argument("version", metavar="X.Y.Z")
     imitation.add_argument("directory", type=Path)
-    commands.add_parser("systems", help="list the systems that hosts can have")
+    commands.add_parser("systems", help="list the systems of `make platforms`")
     commands.add_parser("clean", help="remove everything that labs made")
     commands.add_parser("status", help="show the engine and the labs")
     shown = commands.add_parser("demo", help="create a lab and converge playbooks/site.yml on it")
@@ -55,7 +55,7 @@ def run(arguments: argparse.Namespace) -> int:
         say("engine: a Docker Engine answers")
         return 0
     if arguments.command == "systems":
-        say("\n".join(SYSTEMS))
+        say("\n".join(name for name, system in SYSTEMS.items() if not system.base))
         return 0
     if arguments.command == "imitation":
         from . import releases

@@ -74,7 +74,7 @@ def ensure(client: docker.DockerClient, name: str) -> Image:
         say(f"images: what {tag} is built from has changed")
     except ImageNotFound:
         pass
-    base = ensure_base(client, based_on)
+    base = ensure_base(client, system.base or based_on)
     say(f"images: building {tag} over {base}")
     try:
         image, _log = client.images.build(

@@ -24,6 +24,8 @@ class System:
     """Arguments of mmdebstrap, which builds it from its package archive without an image registry."""
     command: tuple[str, ...] = ()
     """The command of its containers; that of the image if empty."""
+    base: str = ""
+    """The system whose base image it uses: it only resembles another system, and is for one scenario."""
 
 
 # policy-rc.d is a habit of container images; it would keep packages from starting their services.
@@ -57,6 +59,29 @@ pacman -Scc --noconfirm
 systemctl enable sshd.service
 """
 
+# Resembles Rocky Linux 9 for roles and for dnf, with Debian's programs. Scenario rpm packages three of them as RPM.
+DNF = f"""
+{DEB}
+apt-get -q -o Acquire::Retries=3 update
+DEBIAN_FRONTEND=noninteractive apt-get -q -o Acquire::Retries=3 install -y --no-install-recommends \
+    dnf rpm createrepo-c gpg gpg-agent openssl liblua5.3-0 libopentracing-c-wrapper0
+mkdir -p /srv/programs
+for package in nginx haproxy zstd; do
+    (cd /tmp && apt-get -q -o APT::Sandbox::User=root download $package)
+    dpkg-deb --extract /tmp/${{package}}_*.deb /srv/programs/$package
+done
+rm -rf /tmp/*.deb /var/lib/apt /var/lib/dpkg /etc/apt /usr/bin/apt* /usr/bin/dpkg* /etc/debian_version
+mkdir -p /etc/yum.repos.d /etc/pki/rpm-gpg /etc/pki/tls/certs /etc/rpm /etc/dnf/vars
+ln -s /etc/ssl/certs/ca-certificates.crt /etc/pki/tls/certs/ca-bundle.crt
+echo '%_dbpath /var/lib/rpm' >/etc/rpm/macros
+echo 9 >/etc/dnf/vars/releasever
+printf '%s\n' '[main]' gpgcheck=1 installonly_limit=3 clean_requirements_on_remove=True best=True \
+    skip_if_unavailable=False >/etc/dnf/dnf.conf
+echo 'Rocky Linux release 9.8 (Blue Onyx)' >/etc/redhat-release
+printf '%s\n' 'NAME="Rocky Linux"' 'ID="rocky"' 'ID_LIKE="rhel centos fedora"' 'VERSION_ID="9.8"' \
+    'PLATFORM_ID="platform:el9"' 'PRETTY_NAME="Rocky Linux 9.8 (Blue Onyx)"' >/usr/lib/os-release
+"""
+
 # From 258 on, systemd knows cgroup v2 only. Where the engine has v1, v2 lies beside it, and this container has its own.
 CGROUP2 = """
 [ -e /sys/fs/cgroup/cgroup.procs ] || { umount -R /sys/fs/cgroup; mount -t cgroup2 none /sys/fs/cgroup; }
@@ -75,10 +100,10 @@ def _debian(number: str, suite: str) -> System:
     return System(f"debian:{number}", DEB, (suite, "-"))
 
 
-def _ubuntu(number: str, suite: str, **more: tuple[str, ...]) -> System:
+def _ubuntu(number: str, suite: str, command: tuple[str, ...] = ()) -> System:
     lines = [f"deb {_UBUNTU_ARCHIVE} {suite}{pocket} main universe" for pocket in ("", "-updates", "-security")]
     bootstrap = (f"--keyring={_UBUNTU_KEY}", "--include=apt", suite, "-", *lines)
-    return System(f"ubuntu:{number}", UBUNTU, bootstrap, **more)
+    return System(f"ubuntu:{number}", UBUNTU, bootstrap, command)
 
 
 SYSTEMS = {
@@ -96,4 +121,5 @@ SYSTEMS = {
     "rhel10": System("registry.access.redhat.com/ubi10/ubi:latest", RPM),
     "fedora44": System("fedora:44", RPM, command=NEW_SYSTEMD),
     "arch": System("archlinux:latest", ARCH, command=NEW_SYSTEMD),
+    "rocky9-stub": System("debian:12", DNF, base="debian12"),
 }

@@ -12,7 +12,7 @@ import typing as t
 
 from . import cards as cards_module
 from . import driver_files
-from .driver_nvidia import enablerepo, required_headers
+from .driver_nvidia import add_repositories, required_headers
 from .driver_request import AMDGPU_VERSIONS, Card, DriverPlan, Request, Target, refuse
 from .driver_systems import System
 from .support import numbers
@@ -75,8 +75,8 @@ def plan(request: Request, target: Target, system: System, cards: t.Sequence[Car
     result.headers = required_headers(target, system, result.kernel)
     result.packages = [*result.headers, *result.packages, "amdgpu-dkms"]
     result.files += driver_files.amd_repository(system, request.amdgpu_dkms)
-    result.key = driver_files.amd_key(system)
-    result.enablerepo = enablerepo(target, system)
+    result.key = driver_files.amd_key(system, request.fingerprint)
+    add_repositories(target, system, result)
     return _held(request, result)
 
 

@@ -65,9 +65,9 @@ def key(system: System, machine: str, fingerprint: str) -> Key:
     return Key(f"{_nvidia_url(system, machine)}{system.key}", fingerprint, KEYS[system.family])
 
 
-def amd_key(system: System) -> Key:
-    """Return the key of AMD's repository."""
-    return Key(f"{_AMD_SITE}/rocm/rocm.gpg.key", _AMD_FINGERPRINT, KEYS[system.family])
+def amd_key(system: System, fingerprint: str) -> Key:
+    """Return the key of AMD's repository, by default with the fingerprint that this release knows."""
+    return Key(f"{_AMD_SITE}/rocm/rocm.gpg.key", fingerprint or _AMD_FINGERPRINT, KEYS[system.family])
 
 
 def _nvidia_url(system: System, machine: str) -> str:

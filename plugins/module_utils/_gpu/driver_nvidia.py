@@ -85,7 +85,8 @@ def plan(request: Request, target: Target, system: System, cards: t.Sequence[Car
     offer, branch, modules = _choose(request, target, system, fits, result.kernel)
     result.source, result.branch, result.modules = offer.source, branch, modules
     result.dkms, result.experimental = not offer.signed, offer.experimental
-    result.enablerepo = enablerepo(target, system) if offer.source == "nvidia" else []
+    if offer.source == "nvidia":
+        add_repositories(target, system, result)
     result.headers = required_headers(target, system, result.kernel) if result.dkms else []
     driver = driver_systems.packages(system, offer, branch, modules, result.kernel, target.packages)
     result.files = [
@@ -140,14 +141,18 @@ def required_headers(target: Target, system: System, kernel: str) -> list[str]:
     )
 
 
-def enablerepo(target: Target, system: System) -> list[str]:
-    if "epel" in system.enablerepo and target.os_id == "rhel" and not target.epel:
+def add_repositories(target: Target, system: System, result: DriverPlan) -> None:
+    """Plan the repositories of the distribution and EPEL, which dkms requires."""
+    result.enablerepo = list(system.enablerepo)
+    if "epel" not in result.enablerepo or target.epel:
+        return
+    if target.os_id == "rhel":
         raise refuse(
             "epel_missing",
             "the driver requires dkms from EPEL, and RHEL has no package epel-release. Options: configure EPEL on this "
             "host (https://docs.fedoraproject.org/en-US/epel/); set gpu_driver_vendor: none",
         )
-    return list(system.enablerepo)
+    result.repository_packages = ["epel-release"]
 
 
 def _key(request: Request, system: System, machine: str) -> driver_files.Key:

@@ -126,6 +126,8 @@ class DriverPlan:
     files: list[driver_files.DriverFile] = field(default_factory=list)
     key: driver_files.Key | None = None
     enablerepo: list[str] = field(default_factory=list)
+    repository_packages: list[str] = field(default_factory=list)
+    """The packages that configure missing repositories, installed before the others."""
     services: list[str] = field(default_factory=list)
     image: bool = False
     """Whether the plan is for a system that does not run now, so that nothing can be loaded or started."""

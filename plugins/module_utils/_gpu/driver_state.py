@@ -71,7 +71,7 @@ def target(tree: Tree, host: GpuHost, verdicts: t.Sequence[Verdict]) -> Target:
         with_headers=frozenset(
             kernel for kernel in tree.names("lib/modules") if tree.resolves(f"lib/modules/{kernel}/build")
         ),
-        epel=bool(tree.find("etc/yum.repos.d/epel*.repo")),
+        epel=any(re.search(r"^\[epel\]", tree.text(path), re.M) for path in tree.find("etc/yum.repos.d/*.repo")),
     )
 
 
@@ -173,18 +173,21 @@ def released(plan: DriverPlan, done: t.Mapping[str, t.Any]) -> list[str]:
 
 def new_packages(tree: Tree, plan: DriverPlan, run: Run) -> list[str]:
     """Return the packages of the plan that are not on the host, in any state."""
-    installed = packages(tree, plan.family, plan.packages, run)
-    return [name for name in plan.packages if name not in installed]
+    names = [*plan.repository_packages, *plan.packages]
+    installed = packages(tree, plan.family, names, run)
+    return [name for name in names if name not in installed]
 
 
 def next_record(plan: DriverPlan, done: t.Mapping[str, t.Any], new: t.Sequence[str]) -> dict[str, t.Any]:
     """Return the state file for this plan, which is what removal undoes."""
     earlier = done.get("packages", [])
+    keys = {*done.get("keys", []), *([plan.key.fingerprint] if plan.key else [])}
     return {
         "family": plan.family,
         "packages": [*earlier, *(name for name in new if name not in earlier)],
         "files": [file.path for file in plan.files] + ([plan.key.path] if plan.key else []),
         "held": plan.held,
+        "keys": sorted(keys),
     }
 
 

@@ -56,9 +56,11 @@ def headers(system: System, kernel: str, packages: t.Collection[str]) -> list[st
         return [f"linux-headers-{kernel}", f"linux-headers-{series(system, kernel, packages)}"]
     if "uek" in kernel:
         return [f"kernel-uek-devel-{kernel}"]
-    if system.name == "el8":
-        return [f"kernel-devel-{kernel}", "kernel-headers"]
-    return ["kernel-64k-devel-matched" if kernel.endswith("+64k") else "kernel-devel-matched", "kernel-headers"]
+    version, _plus, flavour = kernel.partition("+")
+    name = f"kernel-{flavour}-devel" if flavour else "kernel-devel"
+    # The first one is for this kernel, which often is not the newest one; the second follows new kernels.
+    matched = [] if system.name == "el8" else [f"{name}-matched"]
+    return [f"{name}-{version}", *matched, "kernel-headers"]
 
 
 def _proxmox(kernel: str, packages: t.Collection[str]) -> list[str]:

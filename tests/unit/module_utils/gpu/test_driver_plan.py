@@ -428,10 +428,10 @@ def test_the_edges_of_the_generations(device: int, generation: str, capability: 
         ),
         (replace(UBUNTU, kernel="6.8.0-1021-aws"), ["linux-headers-6.8.0-1021-aws", "linux-headers-aws"]),
         (ROCKY8, ["kernel-devel-4.18.0-553.el8_10.x86_64", "kernel-headers"]),
-        (ROCKY9, ["kernel-devel-matched", "kernel-headers"]),
+        (ROCKY9, ["kernel-devel-5.14.0-687.51.1.el9_8.x86_64", "kernel-devel-matched", "kernel-headers"]),
         (
             replace(ROCKY9, kernel="5.14.0-687.el9.aarch64+64k", machine="aarch64"),
-            ["kernel-64k-devel-matched", "kernel-headers"],
+            ["kernel-64k-devel-5.14.0-687.el9.aarch64", "kernel-64k-devel-matched", "kernel-headers"],
         ),
         (replace(ROCKY9, kernel="5.15.0-1.el9uek.x86_64"), ["kernel-uek-devel-5.15.0-1.el9uek.x86_64"]),
         (PVE12, ["proxmox-headers-6.8.12-4-pve", "proxmox-default-headers"]),
