@@ -440,8 +440,8 @@ def test_hosts_get_what_is_locked(world: World, tmp_path: Path, run_module: t.An
         Client(server.url).delete(parse("a"))
         stale = run_module(model, params)
         assert stale["failure"]["code"] == "digest_not_offered"
-        assert lock["a:latest"] in stale["msg"]
-        assert moved in stale["msg"]
+        assert lock["a:latest"][7:19] in stale["msg"]
+        assert moved[7:19] in stale["msg"]
         world.lock("a", "multi")
         fresh = {name: row.digest for name, row in read_lock(str(world.path)).items()}
         assert not run_module(model, {**params, "lock": fresh})["failed"]
