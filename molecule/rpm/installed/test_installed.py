@@ -39,7 +39,7 @@ def test_the_branch_is_the_pinned_one_though_a_newer_one_exists(host: t.Any, pac
 
 
 def test_the_module_is_built_for_the_running_kernel_and_not_only_for_the_newest(host: t.Any) -> None:
-    running = host.ansible.get_variables()["gpu_driver_kernel"]
+    running = host.file("/srv/arguments").content_string.split()[1]
     kernels = host.check_output("rpm --query kernel-devel").split()
     assert f"kernel-devel-{running}" in kernels
     assert len(kernels) == 2
