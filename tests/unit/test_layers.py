@@ -54,3 +54,29 @@ def test_only_one_file_of_the_unit_tests_starts_ansible() -> None:
     programs = re.compile(r'parent / ["]ansible|with_name\(["]ansible')
     found = [path.name for path in (ROOT / "tests/unit").rglob("*.py") if programs.search(path.read_text())]
     assert found == []
+
+
+def sent(path: Path) -> set[Path]:
+    """Return the files of the collection that Ansible sends together with a module."""
+    found: set[Path] = set()
+    pending = [path]
+    while pending:
+        source = pending.pop()
+        for node in ast.walk(ast.parse(source.read_text())):
+            if not isinstance(node, ast.ImportFrom) or not node.level:
+                continue
+            folder = source.parents[node.level - 1].joinpath(*(node.module or "").split("."))
+            files = [folder.with_suffix(".py"), *(folder / f"{alias.name}.py" for alias in node.names)]
+            new = {file for file in files if file.is_file()} - found
+            found |= new
+            pending += new
+    return found
+
+
+@pytest.mark.parametrize("name", ["service_info", "service_absent", "gateway_backend", "gateway_certificate"])
+def test_modules_of_services_do_not_contain_the_server_and_its_models(name: str) -> None:
+    """They run on every host in each converge, and each start of a module compiles what it imports."""
+    files = sent(ROOT / "plugins" / "modules" / f"{name}.py")
+    assert UTILS / "_core" / "errors.py" in files
+    assert not {file.parent.name for file in files} & {"_preflight", "_models", "_gpu", "_release"}
+    assert not [file.name for file in files if "ansible.module_utils.urls" in file.read_text()]

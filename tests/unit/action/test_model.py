@@ -124,7 +124,6 @@ def test_a_pull_shows_its_progress_and_a_second_run_shows_nothing(slow_play: Pla
     code, output = slow_play()
     assert code == 0, output
     assert len(LINE.findall(output)) >= 1
-    assert "Ctrl-C" not in output, "the pull takes a second"
     assert "changed=1" in output
     assert "6.0 MB fetched" in output
     assert list((slow_play.folder / "async").iterdir()) == []

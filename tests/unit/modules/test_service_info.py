@@ -4,11 +4,13 @@
 from __future__ import annotations
 
 import grp
+import http.server
 import json
 import os
 import socket
 import subprocess
 import sys
+import threading
 import time
 from dataclasses import replace
 from pathlib import Path
@@ -21,7 +23,7 @@ from ansible_collections.kaido.ollama.plugins.module_utils._service.pending impo
     ServiceState,
     pending_steps,
 )
-from ansible_collections.kaido.ollama.plugins.module_utils._service.survey import survey
+from ansible_collections.kaido.ollama.plugins.module_utils._service.survey import _unhealthy, survey
 from ansible_collections.kaido.ollama.plugins.modules import service_info
 
 from tests.conftest import ROOT
@@ -188,3 +190,22 @@ def test_the_files_are_masked_in_the_invocation() -> None:
     )
     assert json.loads(done.stdout)["invocation"]["module_args"]["files"] == "VALUE_SPECIFIED_IN_NO_LOG_PARAMETER"
     assert "secret-token" not in done.stdout + done.stderr
+
+
+@pytest.mark.parametrize(
+    ("status", "expected"), [(200, None), (503, "with status 200: 503"), (None, "with status 200: ")]
+)
+def test_a_service_is_healthy_if_it_answers_with_status_200(status: int | None, expected: str | None) -> None:
+    class Answer(http.server.BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            if status:
+                self.send_response(status)
+                self.end_headers()
+
+        def log_message(self, *_arguments: object) -> None:
+            pass
+
+    with http.server.HTTPServer(("127.0.0.1", 0), Answer) as server:
+        threading.Thread(target=server.handle_request, daemon=True).start()
+        reason = _unhealthy(f"http://127.0.0.1:{server.server_port}/healthz")
+    assert reason is None if expected is None else expected in str(reason)
