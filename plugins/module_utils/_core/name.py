@@ -25,7 +25,7 @@ _GRAMMAR = {
     "tag": re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,79}\Z"),
 }
 # Characters of a value that a message shows.
-_SHOWN = 80
+_SHOWN = 100
 _DIGEST = re.compile(r"sha256:[0-9a-f]{64}\Z")
 
 

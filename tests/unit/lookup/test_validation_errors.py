@@ -141,7 +141,8 @@ BAD: list[tuple[str, t.Any]] = [
     )),
     ("ollama_models", ["a", "a:latest"]),
     *(("ollama_settings", value) for value in (
-        {"host": "127.0.0.1:99999"}, {"host": "a b"}, {"num_parallel": -1}, {"num_parallel": "many"}, {"keep_alife": "5m"},
+        {"host": "127.0.0.1:99999"}, {"host": "a b"}, {"num_parallel": -1}, {"num_parallel": "many"},
+        {"keep_alife": "5m"},
         {"keep_alive": "soon"}, {"kv_cache_type": "q3"}, {"host": None}, {"host": "0.0.0.0"}, {1: 2},
         {"https_proxy": "zeus\nx"}, {"flash_attention": "maybe"},
     )),
@@ -155,7 +156,8 @@ BAD: list[tuple[str, t.Any]] = [
     *((name, value) for name in ("ollama_models_dir", "ollama_install_dir")
       for value in ("relative", "/", "/etc", "/a/../b", "/a\nb", None, 5, "")),
     *(("ollama_version", value) for value in ("v0.35.1", "latest", "", None, 0.35, "0.35", "0.1.0", "0.35.1; id")),
-    *(("ollama_release_base_url", value) for value in ("", "ftp://a", "zeus", None, "http://", "file://host/x", "http://a b")),
+    *(("ollama_release_base_url", value)
+      for value in ("", "ftp://a", "zeus", None, "http://", "file://host/x", "http://a b")),
     *(("ollama_release_keep", value) for value in (0, -1, "x", None, True)),
     *(("ollama_startup_timeout", value) for value in (0, -5, "soon", None, float("nan"), float("inf"))),
     *(("ollama_mirrors", [value]) for value in ("zeus lan", "ftp://a", "", 5, None)),
