@@ -12,7 +12,8 @@ short_description: Stop running pulls and builds of models
 version_added: 0.1.0
 description:
   - Ends the processes of M(kaido.ollama.model), M(kaido.ollama.model_build), M(kaido.ollama.model_import),
-    M(kaido.ollama.model_verify) and M(kaido.ollama.release) that work on a model store or a release, or wait for it, whichever controller started them.
+    M(kaido.ollama.model_verify) and M(kaido.ollama.release) that work on a model store or a release, or wait for it,
+    whichever controller started them.
   - Downloads stop; what was fetched is kept, and the next run resumes them. Models that are installed stay.
   - Also removes the files of jobs that have ended without a controller.
 author:
