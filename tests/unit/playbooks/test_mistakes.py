@@ -63,3 +63,15 @@ def test_plays_without_hosts_fail_in_one_line(tmp_path: Path, playbook: str) -> 
     assert code != 0
     assert len([line for line in lines if "--limit w: matches no host of group ollama_servers" in line]) == 1, lines
     assert not [line for line in lines if line.startswith("TASK")]
+
+
+def test_skipping_models_skips_nothing_else(tmp_path: Path) -> None:
+    def tasks(*options: str) -> list[str]:
+        _status, lines = run(tmp_path, "site", "--list-tasks", *options)
+        return [line.split("TAGS:")[0].strip() for line in lines if "TAGS:" in line and line.startswith("      ")]
+
+    everything, rest = tasks(), tasks("--skip-tags", "ollama_models")
+    assert [name for name in everything if name not in rest] == [
+        "kaido.ollama.ollama : models | Verify the server version and manage models"
+    ]
+    assert set(rest) < set(everything)
