@@ -12,7 +12,6 @@ from ansible.errors import AnsibleError
 
 from ..filter.group_hosts import matching
 from ..module_utils._core.errors import OllamaError
-from ..module_utils._preflight.variables import RULES
 from ..module_utils._service.fleet import CLIENTS, GATEWAYS, SERVERS, Fleet
 from ..plugin_utils.action import CollectionAction
 from ..plugin_utils.role_validation import ValidationError, role_options, server_forms, validate
@@ -91,10 +90,10 @@ class ActionModule(CollectionAction):
     ) -> list[str]:
         """Return the errors of one host's variables."""
         known = _variables(host, task_vars)
-        options = {name: option for role in roles for name, option in role_options(role).items()}
+        options = {name: option for role in {*roles, PLAYBOOK_ROLE} for name, option in role_options(role).items()}
         # Variables may refer to others, of which the defaults are known only within their roles.
         defaults = {name: option["default"] for name, option in options.items() if "default" in option}
-        names = sorted({*options, *RULES} & set(known))
+        names = sorted(set(options) & set(known))
         values: dict[str, t.Any] = {}
         errors: list[str] = []
         templar = self._templar.copy_with_new_env(available_variables={**defaults, **known})

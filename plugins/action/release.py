@@ -12,3 +12,4 @@ class ActionModule(JobAction):
     """The module of the same name, with live progress."""
 
     name = "kaido.ollama.release"
+    returns = "bytes_downloaded"

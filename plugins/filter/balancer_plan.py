@@ -119,6 +119,10 @@ def _declared(host: str, rows: t.Sequence[t.Any]) -> list[Name]:
     found: dict[str, Name] = {}
     for row in rows:
         entry: Variables = {"name": row} if isinstance(row, str) else row
+        if not isinstance(entry, t.Mapping):
+            raise OllamaError(
+                "model_invalid", f"ollama_models of {host}: invalid value {row!r}; expected a name or a mapping"
+            )
         if entry.get("state", "present") == "absent":
             continue
         for text in [entry.get("name"), *(entry.get("aliases") or [])]:

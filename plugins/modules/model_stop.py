@@ -11,8 +11,9 @@ module: model_stop
 short_description: Stop running pulls and builds of models
 version_added: 0.1.0
 description:
-  - Ends the processes of M(kaido.ollama.model), M(kaido.ollama.model_build), M(kaido.ollama.model_import) and
-    M(kaido.ollama.model_verify) that work on a model store or wait for it, whichever controller started them.
+  - Ends the processes of M(kaido.ollama.model), M(kaido.ollama.model_build), M(kaido.ollama.model_import),
+    M(kaido.ollama.model_verify) and M(kaido.ollama.release) that work on a model store or a release, or wait for it,
+    whichever controller started them.
   - Downloads stop; what was fetched is kept, and the next run resumes them. Models that are installed stay.
   - Also removes the files of jobs that have ended without a controller.
 author:
@@ -32,6 +33,10 @@ options:
     description: Seconds that the runs may take to end.
     type: float
     default: 30.0
+  install_dir:
+    description: The directory of the releases, as in M(kaido.ollama.release), whose downloads are stopped, too.
+    type: path
+    default: /opt/ollama
 notes:
   - 'Failures have a stable RV(ignore:failure.code): V(job_running) for a run that does not end, V(value_invalid).'
 seealso:

@@ -20,7 +20,7 @@ description:
   - A host that failed or did not answer has a row and its reason. Below the table are repairs and removals, models that
     are not declared, leftovers, unfinished downloads and, in check mode, the changes that the next run would make.
   - Runs on the controller without a connection to any host. Use it with C(run_once).
-  - With a stdout callback that prints JSON, the table is only in the result.
+  - With a stdout callback that has a format of its own, for example JSON, the table is printed on stderr.
 author:
   - kaido.ollama contributors (@kaido)
 extends_documentation_fragment:

@@ -109,10 +109,12 @@ class JobAction(CollectionAction):
 
     :cvar name: the module. It returns ``pending`` and ``progress_file`` instead of doing what takes long, if the
         variable `DETACH` is in its environment.
+    :cvar returns: a value that the module returns at its end.
     """
 
     _supports_async = True
     name = ""
+    returns = ""
     _host = ""
     _muted = False
     _last_line = ""
@@ -185,7 +187,7 @@ class JobAction(CollectionAction):
                 }
             self._show(path)
         self._job(job["ansible_job_id"], "cleanup", task_vars)
-        if "models" not in status and "failure" not in status:
+        if self.returns not in status and "failure" not in status:
             status["msg"] = f"the process on {self._host} was stopped or has crashed; run again to resume it"
             return {**status, "failed": True}
         return {key: value for key, value in status.items() if key not in _JOB_KEYS}

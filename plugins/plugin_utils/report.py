@@ -76,7 +76,7 @@ def _host(name: str, facts: Facts, check: bool, benchmark: Facts | None) -> dict
         "listening": list(seen.get("listening", listening) or []),
         "gpus": list(seen.get("gpus") or []),
         "store": seen.get("store"),
-        "models": _observed(seen, converged) if seen else _converged(converged, check),
+        "models": _observed(seen, converged, check) if seen else _converged(converged, check),
         "pending": _pending(facts) if check else [],
         "done": [] if check else _done(converged),
         "scheduled_verification": seen.get("scheduled_verification"),
@@ -99,13 +99,24 @@ def _device(device: Facts) -> str:
     return f"{device.get('library', '')} {device.get('description', '')}".strip() or "unknown"
 
 
-def _observed(seen: Facts, converged: Facts) -> list[dict[str, t.Any]]:
-    """Return the models of an observed host; where they came from is known from the converge only."""
-    sources = {row["name"]: row for row in converged.get("models") or []}
+def _observed(seen: Facts, converged: Facts, check: bool) -> list[dict[str, t.Any]]:
+    """Return the models of an observed host.
+
+    The converge knows where they came from, and has hashed files that have changed, which the observation does not.
+    """
+    known = {row["name"]: row for row in converged.get("models") or []}
     rows = [dict(row) for row in seen.get("models") or []]
     for row in rows:
-        row["source"] = sources.get(row["name"], {}).get("source")
+        of = known.get(row["name"], {})
+        row["source"] = of.get("source")
+        if check and of.get("damage"):
+            row.update(_damage(of["damage"]), verified_at=None)
     return rows
+
+
+def _damage(found: t.Sequence[Facts]) -> dict[str, t.Any]:
+    problems = [f"{item.get('digest', '')}: {item.get('kind', '')}" for item in found]
+    return {"state": "damaged", "problems": problems, "damaged_blobs": len(found)}
 
 
 def _converged(converged: Facts, check: bool) -> list[dict[str, t.Any]]:
@@ -117,7 +128,7 @@ def _converged(converged: Facts, check: bool) -> list[dict[str, t.Any]]:
             continue
         damage = row.get("damage") or [] if check else []
         verified = None if damage or not digest else row.get("verified_at")
-        state = "damaged" if damage else "missing" if not digest else "verified" if verified else "not_checked"
+        state = "missing" if not digest else "verified" if verified else "not_checked"
         rows.append(
             {
                 "name": row["name"],
@@ -127,12 +138,13 @@ def _converged(converged: Facts, check: bool) -> list[dict[str, t.Any]]:
                 "verified_at": verified,
                 "digest": digest,
                 "size": row["size"] or 0,
-                "problems": [f"{item.get('digest', '')}: {item.get('kind', '')}" for item in damage],
-                "damaged_blobs": len(damage),
+                "problems": [],
+                "damaged_blobs": 0,
                 "loaded": False,
                 "memory_bytes": 0,
                 "vram_bytes": 0,
                 "source": row.get("source"),
+                **(_damage(damage) if damage else {}),
             }
         )
     return rows

@@ -24,6 +24,8 @@ _GRAMMAR = {
     "model": re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,79}\Z"),
     "tag": re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,79}\Z"),
 }
+# Characters of a value that a message shows.
+_SHOWN = 100
 _DIGEST = re.compile(r"sha256:[0-9a-f]{64}\Z")
 
 
@@ -64,6 +66,11 @@ class Name:
         return replace(self, host=host)
 
 
+def _shown(value: t.Any) -> str:
+    shown = repr(value)
+    return shown if len(shown) <= _SHOWN else f"{shown[:_SHOWN]}…"
+
+
 def parse(text: t.Any, *, allow_cloud: bool = False, what: str = "name") -> Name:
     """Return the fully qualified name that Ollama makes of a text.
 
@@ -75,7 +82,7 @@ def parse(text: t.Any, *, allow_cloud: bool = False, what: str = "name") -> Name
     def invalid(why: str) -> OllamaError:
         return OllamaError(
             "name_invalid",
-            f"{what}: invalid name {text!r}: {why}; expected [host/][namespace/]model[:tag]",
+            f"{what}: invalid name {_shown(text)}: {why}; expected [host/][namespace/]model[:tag]",
             name=text,
         )
 
@@ -97,7 +104,7 @@ def parse(text: t.Any, *, allow_cloud: bool = False, what: str = "name") -> Name
     for part, grammar in _GRAMMAR.items():
         value = getattr(name, part)
         if not grammar.match(value):
-            raise invalid(f"the {part} {value!r} is empty, too long or has an invalid character")
+            raise invalid(f"the {part} {_shown(value)} is empty, too long or has an invalid character")
     if len(parts) == 1 and re.fullmatch(r"[0-9a-f]{64}", model):
         raise invalid("Ollama 0.40 and newer read 64 hexadecimal digits as a digest")
     if tag.lower() == "local":

@@ -34,6 +34,18 @@ def test_hosts_that_left_the_play_have_a_reason() -> None:
     assert facts["c"]["ollama_report_unreachable"] == "no route"
 
 
+def test_the_reason_is_the_last_failed_result_of_a_role() -> None:
+    known = variables()
+    known["hostvars"]["b"] |= {
+        "ollama__preflight": {"failed": False, "msg": "all was well"},
+        "ollama__models": {"failed": True, "msg": "a:latest: pinned is x"},
+        "mine__result": {"failed": True, "msg": "not of this collection"},
+    }
+    assert host_facts(known)["b"]["ollama_report_failure"] == "a:latest: pinned is x"
+    known["hostvars"]["b"]["ollama__models"] = {"unreachable": True, "msg": "no route"}
+    assert host_facts(known)["b"]["ollama_report_unreachable"] == "no route"
+
+
 def run(**args: t.Any) -> dict[str, t.Any]:
     options = {"file": None, "benchmarks": None, "predicted": None, **args}
     return create(options, variables(), check=True, now=fleet.NOW)

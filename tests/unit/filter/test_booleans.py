@@ -63,7 +63,7 @@ def site(folder: Path, groups: dict[str, dict[str, dict[str, t.Any]]], *argument
             ({"ollama_servers": {"a": {name: "maybe"}}}, f"{name}: invalid value 'maybe'; expected true or false")
             for name in ("ollama_mirror_enabled", "ollama_client_forwarder", "gpu_driver_hold")
         ),
-        ({"ollama_servers": {"a": {"ollama_sandbox": None}}}, "ollama_sandbox: invalid value None; expected"),
+        ({"ollama_servers": {"a": {"ollama_sandbox": None}}}, "ollama_sandbox: invalid value null; expected"),
         ({"ollama_servers": {"a": {"ollama_gateway_enabled": []}}}, "ollama_gateway_enabled: invalid value []; "),
         (
             {"ollama_servers": {"a": {}}, "ollama_gateways": {"g": {"ollama_gateway_enabled": 2}}},

@@ -17,7 +17,16 @@ from tests.conftest import ROOT
 from tests.unit.playbook import run_playbook
 
 TOKEN = "user-token-0123456789-abcdef"
-ROLES = ["gpu_driver", "ollama", "ollama_mirror", "ollama_gateway", "ollama_client", "ollama_monitoring", "update"]
+ROLES = [
+    "gpu_driver",
+    "ollama",
+    "ollama_mirror",
+    "ollama_gateway",
+    "ollama_client",
+    "ollama_monitoring",
+    "update",
+    "ollama_benchmark",
+]
 GATEWAY = {"ollama_gateway_enabled": True, "ollama_gateway_tokens": [{"name": "a", "token": TOKEN, "scope": "user"}]}
 CLIENT = {
     "ollama_client_provider": "gateway",
@@ -124,6 +133,55 @@ BAD: list[tuple[str, t.Any]] = [
     *(("ollama_settings", value) for value in ("host=::1", [], None, 5)),
     ("ollama_models", "llama3.2:3b"),
     ("ollama_models", None),
+    # Role ollama: what module preflight and the modules of models refuse, before the run begins.
+    *(("ollama_models", [value]) for value in (
+        5, None, "", "a b", "a\nb", "\x1b[31m", "a:", "a@sha256:0", {}, {"name": None}, {"name": "a", "digest": "abc"},
+        {"name": "a", "state": "here"}, {"name": "a", "aliases": "b"}, {"name": "a", "digset": "x"}, "a:cloud",
+        {"name": "a", "state": "absent", "aliases": ["b"]}, "M" * 400, "\u2603",
+    )),
+    ("ollama_models", ["a", "a:latest"]),
+    *(("ollama_settings", value) for value in (
+        {"host": "127.0.0.1:99999"}, {"host": "a b"}, {"num_parallel": -1}, {"num_parallel": "many"},
+        {"keep_alife": "5m"},
+        {"keep_alive": "soon"}, {"kv_cache_type": "q3"}, {"host": None}, {"host": "0.0.0.0"}, {1: 2},
+        {"https_proxy": "zeus\nx"}, {"flash_attention": "maybe"},
+    )),
+    *(("ollama_environment", value) for value in ("A=b", [], None, {"A B": "x"}, {"A": "x\ny"}, {"": "x"})),
+    *(("ollama_unit_limits", value) for value in (
+        "MemoryMax=1G", {"MemoryMax": "1M"}, {"MemoryMax": None}, {"Memorymax": "1G"}, {"CPUQuota": "0%"}, {"Nice": 99},
+    )),
+    *(("ollama_models_lock", value) for value in (["a"], 5, None, {"a": 1}, "/nonexistent/lock.yml", "a\nb")),
+    *(("ollama_user", value) for value in ("root", "", "a b", None, 5, "-x", "a" * 40, "nobody")),
+    *(("ollama_group", value) for value in ("root", "docker", "", "a:b", None)),
+    *((name, value) for name in ("ollama_models_dir", "ollama_install_dir")
+      for value in ("relative", "/", "/etc", "/a/../b", "/a\nb", None, 5, "")),
+    *(("ollama_version", value) for value in ("v0.35.1", "latest", "", None, 0.35, "0.35", "0.1.0", "0.35.1; id")),
+    *(("ollama_release_base_url", value)
+      for value in ("", "ftp://a", "zeus", None, "http://", "file://host/x", "http://a b")),
+    *(("ollama_release_keep", value) for value in (0, -1, "x", None, True)),
+    *(("ollama_startup_timeout", value) for value in (0, -5, "soon", None, float("nan"), float("inf"))),
+    *(("ollama_mirrors", [value]) for value in ("zeus lan", "ftp://a", "", 5, None)),
+    *(("ollama_models_parallel", value) for value in (0, 65, "x", 1.5, None)),
+    *(("ollama_models_mount_required", value) for value in ("maybe", "/mnt/other", None, 5)),
+    ("ollama_gpu", "requred"),
+    *(("gpu_driver_branch", value) for value in ("12", "old", "", None, "580; id")),
+    *(("gpu_driver_cards", [value]) for value in ("zz", "10de", "1234:5678", None, 5)),
+    *(("gpu_driver_kernel", value) for value in ("../../x", "a b", "x\n", None)),
+    *(("gpu_driver_vendor", value) for value in ("nvidea", "", None, ["nvidia"])),
+    *(("gpu_driver_key_fingerprint", value) for value in ("abc", None, "g" * 40)),
+    *(("gpu_driver_amdgpu_dkms", value) for value in ("1.0", None)),
+    *(("ollama_monitoring_interval", value) for value in (0, 4, -1, "often", None, 10**9)),
+    *(("ollama_monitoring_verify_share", value) for value in (0, 101, "half", None)),
+    *(("ollama_monitoring_verify_calendar", value) for value in ("", "weekly\nPersistent=no", None, "; id")),
+    *(("ollama_monitoring_textfile_directory", value) for value in ("", "relative", "/a b", None)),
+    *(("ollama_monitoring_exporter_package", value) for value in ("", "a b", "-y", None)),
+    *(("ollama_monitoring_gateway_status_port", value) for value in NOT_PORTS),
+    *((name, value) for name in ("ollama_benchmark_parallel", "ollama_benchmark_prompt_tokens")
+      for value in ([], [0], [-1], ["x"], "1,2", None, [10**9])),
+    *((name, value) for name in ("ollama_benchmark_rounds", "ollama_benchmark_time_limit", "ollama_benchmark_timeout",
+                                 "ollama_benchmark_answer_tokens") for value in (0, -1, "x", None, 10**9)),
+    *(("ollama_benchmark_models", [value]) for value in ("a b", "", None, 5)),
+    *(("ollama_benchmark_threshold", value) for value in (-1, "x", None, 10**6)),
 ]  # fmt: skip
 
 
@@ -132,7 +190,12 @@ def check(name: str, value: t.Any) -> list[str]:
     hosts: dict[str, dict[str, t.Any]] = {"a": values, "b": {**GATEWAY, "ansible_host": "192.0.2.2"}}
     groups = {"all": ["a", "b"], "ollama_servers": ["a", "b"]}
     record = Fleet(groups, hosts).record()
-    return validate(ROLES, values, record, {"name": "a", "groups": groups, "hostvars": hosts}) + record["errors"]
+    return (
+        validate(
+            ROLES, values, record, {"name": "a", "groups": groups, "hostvars": hosts, "inventory_dir": "/nonexistent"}
+        )
+        + record["errors"]
+    )
 
 
 def identify(case: t.Any) -> str:
@@ -185,7 +248,7 @@ def test_valid_values_are_accepted(name: str, value: t.Any) -> None:
 
 def test_all_defaults_are_valid() -> None:
     values: dict[str, t.Any] = {}
-    for role in ROLES[:-1]:
+    for role in [name for name in ROLES if name != "update"]:
         values |= yaml.safe_load((ROOT / "roles" / role / "defaults" / "main.yml").read_text()) or {}
     found = validate(ROLES, values, Fleet({}, {}).record(), {"name": "a", "groups": {}, "hostvars": {"a": {}}})
     assert found == []

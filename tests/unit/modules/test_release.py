@@ -25,6 +25,7 @@ import pytest
 import yaml
 from ansible_collections.kaido.ollama.plugins.module_utils._core.errors import OllamaError
 from ansible_collections.kaido.ollama.plugins.module_utils._core.http import Response
+from ansible_collections.kaido.ollama.plugins.module_utils._core.progress import DETACH, PROGRESS_FILE
 from ansible_collections.kaido.ollama.plugins.module_utils._release import adoption, directories, download, install
 from ansible_collections.kaido.ollama.plugins.module_utils._release import release as release_module
 from ansible_collections.kaido.ollama.plugins.modules import release
@@ -528,6 +529,23 @@ def test_the_state_is_read_under_the_lock(host: Host, monkeypatch: pytest.Monkey
     result = host.release("0.35.1")
     assert (result["changed"], result["bytes_downloaded"], result["actions"]) == (False, 0, [])
     assert (result["version_before"], result["kept"]) == ("0.35.1", ["0.34.4", "0.35.1"])
+
+
+def test_a_download_is_left_to_a_job_with_progress(host: Host, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(release, "default_state_dir", lambda: str(tmp_path / "state"))
+    monkeypatch.setenv(DETACH, "1")
+    first = host.release("0.35.1")
+    assert (first["pending"], first["changed"]) == (True, False)
+    assert not (host.opt / "releases" / "0.35.1").exists()
+    monkeypatch.delenv(DETACH)
+    monkeypatch.setenv(PROGRESS_FILE, first["progress_file"])
+    assert host.release("0.35.1")["bytes_downloaded"] > 0
+    state = json.loads(Path(first["progress_file"]).read_text())
+    assert state["finished"]
+    [row] = state["models"].values()
+    assert row["completed"] == row["total"] > 0
+    monkeypatch.setenv(DETACH, "1")
+    assert "pending" not in host.release("0.35.1"), "nothing is left to download"
 
 
 def test_two_runs_do_not_meet(host: Host) -> None:

@@ -25,9 +25,10 @@ def plays(playbook: str) -> list[dict[str, t.Any]]:
     return t.cast(list[dict[str, t.Any]], yaml.safe_load((ROOT / "playbooks" / f"{playbook}.yml").read_text()))
 
 
-def run(folder: Path, playbook: str, inventory: dict[str, t.Any], *arguments: str) -> tuple[int, list[str]]:
+def run(folder: Path, playbook: str, *arguments: str) -> tuple[int, list[str]]:
     config = "[defaults]\ncallback_result_format = yaml\n"
-    done = run_playbook(folder, inventory, f"kaido.ollama.{playbook}", *arguments, config=config)
+    options = ("-e", "ollama_bundle=/x", *arguments)
+    done = run_playbook(folder, INVENTORY, f"kaido.ollama.{playbook}", *options, config=config)
     return done.status, done.output.splitlines()
 
 
@@ -49,7 +50,7 @@ def test_each_play_takes_its_hosts_from_groups(playbook: str) -> None:
 
 @each
 def test_misspelt_variables_are_refused_in_one_line(tmp_path: Path, playbook: str) -> None:
-    code, lines = run(tmp_path, playbook, INVENTORY, "-e", "ollama_verison=1", "-e", "ollama_bundle=/x")
+    code, lines = run(tmp_path, playbook, "-e", "ollama_verison=1")
     assert code != 0
     [line] = [line for line in lines if "ollama_verison" in line]
     assert "ollama_verison: unknown variable of host a; did you mean ollama_version?" in line
@@ -58,7 +59,19 @@ def test_misspelt_variables_are_refused_in_one_line(tmp_path: Path, playbook: st
 
 @each
 def test_plays_without_hosts_fail_in_one_line(tmp_path: Path, playbook: str) -> None:
-    code, lines = run(tmp_path, playbook, INVENTORY, "-e", "ollama_bundle=/x", "--limit", "w")
+    code, lines = run(tmp_path, playbook, "--limit", "w")
     assert code != 0
     assert len([line for line in lines if "--limit w: matches no host of group ollama_servers" in line]) == 1, lines
     assert not [line for line in lines if line.startswith("TASK")]
+
+
+def test_skipping_models_skips_nothing_else(tmp_path: Path) -> None:
+    def tasks(*options: str) -> list[str]:
+        _status, lines = run(tmp_path, "site", "--list-tasks", *options)
+        return [line.split("TAGS:")[0].strip() for line in lines if "TAGS:" in line and line.startswith("      ")]
+
+    everything, rest = tasks(), tasks("--skip-tags", "ollama_models")
+    assert [name for name in everything if name not in rest] == [
+        "kaido.ollama.ollama : models | Verify the server version and manage models"
+    ]
+    assert set(rest) < set(everything)
