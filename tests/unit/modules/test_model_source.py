@@ -135,7 +135,7 @@ def test_another_bundle_counts_for_latest_and_for_a_pin(world: World) -> None:
     assert not world.run(name="a", state="latest", digest=old)["changed"]
     refused = world.run(name="a", digest=HEX)
     assert refused["failure"]["code"] == "digest_not_offered"
-    assert all(text in refused["msg"] for text in (HEX, new, str(world.folder / "bundle")))
+    assert all(text in refused["msg"] for text in (HEX[:12], new[7:19], str(world.folder / "bundle")))
     assert world.run(name="a", state="latest", check=True)["diff"]["after"] == {"a:latest": new}
     done = world.run(name="a", state="latest")
     assert done["models"][0]["actions"][0].startswith(f"updated from {world.folder / 'bundle'}")

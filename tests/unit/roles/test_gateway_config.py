@@ -387,9 +387,14 @@ def test_a_stopped_server_results_in_an_error_in_json(fleet: bool) -> None:
     with running(fleet=fleet, ollama_gateway_rate=0, ollama_gateway_queue_timeout=1) as gateway:
         gateway.server.shutdown()
         gateway.server.server_close()
-        until(lambda: gateway.health() == 503, "the gateway has detected it")
-        health = gateway.ask("GET /healthz", token="")
-        assert (status(health), is_refusal(health)) == (503, True), health
+        answers = []
+
+        def is_unavailable() -> bool:
+            answers.append(gateway.ask("GET /healthz", token=""))
+            return status(answers[-1]) == 503
+
+        until(is_unavailable, "the gateway has detected it")
+        assert is_refusal(answers[-1]), answers[-1]
         for line in ("GET /api/tags", "POST /api/chat", "POST /api/pull"):
             answer = gateway.ask(line, token=ADMIN, body=b"{}" if line.startswith("POST") else b"", wait=20.0)
             assert status(answer) in (502, 503), answer
