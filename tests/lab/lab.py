@@ -228,10 +228,10 @@ class Lab:
             if machine.name not in names:
                 machine.remove()
         known = {"localhost": "127.0.0.1", "depot": depot, **NOWHERE}
-        names_file = "".join(f"{address} {name}\n" for name, address in known.items()).encode()
         hosts = {}
         for name in names:
-            files = {**self.access.identity(name), "etc/hosts": (names_file, 0o644, 0)}
+            lines = [f"{address} {alias}\n" for alias, address in {**known, name: "127.0.1.1"}.items()]
+            files = {**self.access.identity(name), "etc/hosts": ("".join(lines).encode(), 0o644, 0)}
             hosts[name] = vm.Machine(name, self.dir / "vm" / name).start(files)
         return hosts
 

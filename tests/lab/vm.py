@@ -96,9 +96,10 @@ class Machine:
         """
         if self.state:
             return endpoint(self.state["port"])
-        engine.ensure_tools(TOOLS)
-        image = vm_image.ensure()
-        accel = accelerator(image)
+        with engine.lock():
+            engine.ensure_tools(TOOLS)
+            image = vm_image.ensure()
+            accel = accelerator(image)
         shutil.rmtree(self.dir, ignore_errors=True)
         self.dir.mkdir(parents=True)
         (self.dir / "credentials").write_text(credentials(self.name, files))

@@ -46,6 +46,7 @@ chroot "$1" grub-mkimage --format=i386-pc --output=/boot/lab-core.img --prefix=/
 cp "$1/usr/lib/grub/i386-pc/boot.img" "$1/boot/lab-boot.img"
 echo 'LABEL=lab-root / ext4 errors=remount-ro 0 1' >"$1/etc/fstab"
 : >"$1/etc/machine-id"
+echo localhost >"$1/etc/hostname"
 printf '[Match]\nName=e*\n[Network]\nDHCP=ipv4\n' >"$1/etc/systemd/network/lab.network"
 echo 'nameserver 10.0.2.3' >"$1/etc/resolv.conf"
 rm -f "$1"/etc/ssh/ssh_host_*
