@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import shlex
 import struct
 import subprocess
 import tempfile
@@ -27,6 +28,8 @@ PACKAGES = (
     "linux-image-amd64,linux-headers-amd64,dkms,initramfs-tools,kmod,udev,apparmor,grub-pc-bin,grub-common,"
     "systemd,systemd-sysv,dbus,openssh-server,python3,sudo,ca-certificates,iproute2,procps,curl,zstd"
 )
+# Sources of a GPU and of stand-ins for its driver.
+DRIVER = Path(__file__).with_name("driver")
 TOOLS = {"mmdebstrap": "mmdebstrap", "mke2fs": "e2fsprogs", "truncate": "coreutils"}
 # Before the first package: a small initramfs, without a look at the hardware of the machine that builds it.
 ESSENTIAL = """
@@ -41,6 +44,7 @@ linux /vmlinuz root=LABEL=lab-root ro console=ttyS0 panic=10
 initrd /initrd.img
 boot
 END
+chroot "$1" sh /usr/src/driver/build.sh
 chroot "$1" grub-mkimage --format=i386-pc --output=/boot/lab-core.img --prefix=/ --config=/boot/lab-grub.cfg \
     biosdisk part_msdos ext2 linux
 cp "$1/usr/lib/grub/i386-pc/boot.img" "$1/boot/lab-boot.img"
@@ -61,11 +65,12 @@ chroot "$1" systemctl set-default --quiet multi-user.target
 """
 # Root's part: file owners need it. The result belongs to the user who runs the lab.
 BUILD = r"""
-trap 'rm -rf "$work"' EXIT
+trap 'rm -rf --one-file-system "$work"' EXIT
 mmdebstrap --quiet --variant=minbase --format=directory --include="$packages" --dpkgopt=force-unsafe-io \
     --dpkgopt='path-exclude=/usr/share/doc/*' --dpkgopt='path-exclude=/usr/share/man/*' \
     --dpkgopt='path-exclude=/usr/share/locale/*' \
-    --essential-hook="$essential" --customize-hook="$customize" "$suite" "$work/root"
+    --essential-hook="$essential" --customize-hook="copy-in $driver /usr/src" --customize-hook="$customize" \
+    "$suite" "$work/root"
 truncate -s "${mib}M" "$target/disk"
 mke2fs -q -F -t ext4 -L lab-root -d "$work/root" -E offset=1048576 "$target/disk" "$((mib - 1))M"
 cp "$work/root/boot/lab-boot.img" "$work/root/boot/lab-core.img" "$target"
@@ -75,7 +80,8 @@ chown "$owner" "$target" "$target"/*
 
 def source() -> str:
     """Return the hash of the sources of the image."""
-    parts = (SUITE, str(DISK_MIB), PACKAGES, ESSENTIAL, CUSTOMIZE, BUILD)
+    parts = [SUITE, str(DISK_MIB), PACKAGES, ESSENTIAL, CUSTOMIZE, BUILD]
+    parts += [path.read_text() for path in sorted(DRIVER.iterdir())]
     return hashlib.sha256("\0".join(parts).encode()).hexdigest()[:16]
 
 
@@ -104,6 +110,7 @@ def _build(folder: Path) -> None:
         "packages": PACKAGES,
         "essential": ESSENTIAL,
         "customize": CUSTOMIZE,
+        "driver": shlex.quote(str(DRIVER)),
         "suite": SUITE,
         "mib": str(DISK_MIB),
         "owner": f"{os.getuid()}:{os.getgid()}",

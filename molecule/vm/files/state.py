@@ -19,7 +19,8 @@ DRIVERS = pathlib.Path("/sys/bus/pci/devices").glob("*/driver")
 
 
 def output(*command: str) -> str:
-    return subprocess.run(command, stdout=subprocess.PIPE, text=True, check=False).stdout.strip()
+    done = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True, check=False)
+    return done.stdout.strip()
 
 
 def read(path: str) -> str:

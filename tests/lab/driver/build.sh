@@ -1,15 +1,16 @@
 #!/bin/sh
 # SPDX-License-Identifier: GPL-3.0-or-later
-# Insert a GPU into this machine, and build an archive with packages that have the names of Debian's driver.
+# For the image of a virtual machine: the module that inserts a GPU, and an archive in /srv/debian with packages that have
+# the names of Debian's driver. They are stand-ins, but DKMS builds their kernel modules.
 set -eu
 here=$(dirname "$0")
 version=550.163.01
-kernel=$(uname -r)
+kernel=$(ls /lib/modules)
 archive=/srv/debian
 build=$(mktemp -d)
 trap 'rm -rf "$build"' EXIT
 
-# The GPU is there at each boot.
+# `modprobe fake_gpu` inserts the GPU.
 mkdir "$build/gpu"
 cp "$here/fake_gpu.c" "$build/gpu"
 echo 'obj-m := fake_gpu.o' >"$build/gpu/Makefile"
@@ -17,7 +18,6 @@ make --silent -C "/lib/modules/$kernel/build" M="$build/gpu" modules
 mkdir -p "/lib/modules/$kernel/extra"
 cp "$build/gpu/fake_gpu.ko" "/lib/modules/$kernel/extra"
 depmod "$kernel"
-echo fake_gpu >/etc/modules-load.d/lab.conf
 
 package() { # NAME DEPENDS: packs the directory of that name
   mkdir -p "$build/$1/DEBIAN"
@@ -113,7 +113,3 @@ ExecStart=/usr/bin/nvidia-modprobe
 WantedBy=multi-user.target
 END
 package nvidia-persistenced nvidia-modprobe
-
-rm -f /etc/apt/sources.list.d/*
-echo "deb [trusted=yes] file:$archive trixie main contrib non-free non-free-firmware" >/etc/apt/sources.list
-modprobe fake_gpu
