@@ -3,9 +3,12 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Hosts that are virtual machines, for what a container cannot do: reboot, kernel modules, disks, power cuts.
 
-A machine writes to a temporary overlay of the cached image, which disappears with its process. It reaches the depot
-through the user network of QEMU; its SSH server is forwarded to a loopback address of its own, because the
-collection takes 127.0.0.1 for the controller. KVM is used only where a kernel boots in it.
+A machine writes to a copy of the cached image. It reaches the depot through the user network of QEMU; its SSH server is
+forwarded to a loopback address of its own, because the collection takes 127.0.0.1 for the controller. KVM is used only
+where a kernel boots in it.
+
+QEMU ends at each reset and is started again: an emulated machine writes slowly to memory that has held code of the
+previous boot, and a boot would take many minutes.
 """
 
 from __future__ import annotations
@@ -29,11 +32,22 @@ from . import CACHE, LabError, engine, say, vm_image
 from .access import Endpoint, File
 
 QEMU = "qemu-system-x86_64"
-TOOLS = {QEMU: "qemu-system-x86", "mke2fs": "e2fsprogs", "truncate": "coreutils"}
+TOOLS = {QEMU: "qemu-system-x86", "mke2fs": "e2fsprogs"}
 MEMORY_MIB = 1024
 EXTRA_DISK_MIB = 256
 # Seconds until systemd has started everything. An emulated machine on a loaded host is slow.
 BOOT = 900
+# Starts QEMU until it fails; `unplugged` is the file that leaves the disk of the models out.
+LOOP = """
+trap 'kill "$child"; exit' TERM
+while :; do
+  models='-device virtio-blk-pci,id=models,drive=models,bus=rp1'
+  [ ! -e unplugged ] || models=
+  "$@" $models &
+  child=$!
+  wait "$child" || exit
+done
+"""
 COMMON = ("-machine", "q35", "-display", "none", "-nodefaults", "-no-user-config", "-m", str(MEMORY_MIB))
 
 
@@ -51,7 +65,17 @@ def kvm_boots(image: Path, seconds: float = 20) -> bool:
     """Boot the image in KVM and wait for the first line of systemd; a guest may crash although /dev/kvm opens."""
     with tempfile.TemporaryDirectory(dir=CACHE) as folder:
         console = Path(folder) / "console"
-        command = [QEMU, *COMMON, "-accel", "kvm", "-cpu", "host", "-no-reboot", *_disk(image), *_console(console)]
+        command = [
+            QEMU,
+            *COMMON,
+            "-accel",
+            "kvm",
+            "-cpu",
+            "host",
+            "-no-reboot",
+            *_disk(image, "on"),
+            *_console(console),
+        ]
         process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
         try:
             deadline = time.monotonic() + seconds
@@ -65,12 +89,12 @@ def kvm_boots(image: Path, seconds: float = 20) -> bool:
             process.wait()
 
 
-def _disk(image: Path) -> list[str]:
-    return ["-drive", f"if=virtio,file={image},format=raw,snapshot=on,cache=unsafe"]
+def _disk(path: Path, snapshot: str) -> list[str]:
+    return ["-drive", f"if=virtio,file={path},format=raw,snapshot={snapshot},cache=unsafe"]
 
 
 def _console(path: Path) -> list[str]:
-    return ["-chardev", f"file,id=console,path={path}", "-serial", "chardev:console"]
+    return ["-chardev", f"file,id=console,path={path},append=on", "-serial", "chardev:console"]
 
 
 @dataclass
@@ -103,35 +127,45 @@ class Machine:
         shutil.rmtree(self.dir, ignore_errors=True)
         self.dir.mkdir(parents=True)
         (self.dir / "credentials").write_text(credentials(self.name, files))
+        disk = self.dir / "disk.img"
+        subprocess.run(["cp", "--sparse=always", image, disk], check=True)
         extra = self.dir / "models.img"
         subprocess.run(["truncate", "-s", f"{EXTRA_DISK_MIB}M", extra], check=True)
         mke2fs = shutil.which("mke2fs", path=engine.SEARCH) or "mke2fs"
         subprocess.run([mke2fs, "-q", "-F", "-t", "ext4", "-L", "lab-models", extra], check=True)
         port = free_port()
-        command = [
-            *(QEMU, *COMMON, "-accel", accel, "-smp", "2", *_disk(image), *_console(self.dir / "console.log")),
-            *(["-cpu", "host"] if accel == "kvm" else []),
-            *("-smbios", f"type=11,path={self.dir / 'credentials'}", "-device", "virtio-rng-pci"),
-            *("-netdev", f"user,id=net,hostfwd=tcp:{endpoint(port).address}:{port}-:22"),
-            *("-device", "virtio-net-pci,netdev=net,romfile="),
-            # The file system of models: a disk that can be removed while the machine runs.
-            *("-blockdev", f"driver=file,node-name=models,filename={extra},cache.no-flush=on"),
-            *(
-                "-device",
-                "pcie-root-port,id=rp1,chassis=1",
-                "-device",
-                "virtio-blk-pci,id=models,drive=models,bus=rp1",
-            ),
-            *("-qmp", "unix:qmp,server=on,wait=off"),
-        ]
+        command = self._command(self.dir / "disk.img", extra, accel, port)
         with (self.dir / "qemu.log").open("wb") as log:
             process = subprocess.Popen(
-                command, cwd=self.dir, stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True
+                ["sh", "-c", LOOP, "sh", *command],
+                cwd=self.dir,
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                start_new_session=True,
             )
         state = {"pid": process.pid, "start": engine.start_time(process.pid), "port": port, "accelerator": accel}
         (self.dir / "state.json").write_text(json.dumps(state))
         say(f"vm: {self.name} starts with {accel}, process {process.pid}")
         return endpoint(port)
+
+    def _command(self, disk: Path, extra: Path, accel: str, port: int) -> list[str]:
+        options = {
+            "accel": accel,
+            "smp": "2",
+            "smbios": f"type=11,path={self.dir / 'credentials'}",
+            "netdev": f"user,id=net,hostfwd=tcp:{endpoint(port).address}:{port}-:22",
+            # The file system of models: a disk that can be removed while the machine runs.
+            "blockdev": f"driver=file,node-name=models,filename={extra},cache.no-flush=on",
+            "qmp": "unix:qmp,server=on,wait=off",
+        }
+        devices = ("virtio-rng-pci", "virtio-net-pci,netdev=net,romfile=", "pcie-root-port,id=rp1,chassis=1")
+        return [
+            *(QEMU, *COMMON, "-no-reboot", *_disk(disk, "off"), *_console(self.dir / "console.log")),
+            *(["-cpu", "host"] if accel == "kvm" else []),
+            *(word for name, value in options.items() for word in (f"-{name}", value)),
+            *(word for device in devices for word in ("-device", device)),
+        ]
 
     def wait(self, ssh_config: Path) -> None:
         """Wait until systemd has started everything, and ops can log in and use sudo."""
@@ -170,7 +204,7 @@ class Machine:
         while self.state and time.monotonic() < deadline:
             time.sleep(0.1)
         if self.state:
-            os.kill(state["pid"], signal.SIGKILL)
+            os.killpg(state["pid"], signal.SIGKILL)
 
     def remove(self) -> None:
         """End the machine and remove its files."""
@@ -179,14 +213,16 @@ class Machine:
 
     def reset(self) -> None:
         """Cut the power: what the guest has not written to its disk is lost."""
-        self.qmp("system_reset")
+        self.qmp("quit")
 
     def unplug(self) -> None:
-        """Remove the disk of the models; the guest has to release it, or is reset afterwards."""
+        """Remove the disk of the models, also for the next boots."""
+        (self.dir / "unplugged").touch()
         self.qmp("device_del", id="models")
 
     def plug(self) -> None:
         """Insert the disk of the models again."""
+        (self.dir / "unplugged").unlink(missing_ok=True)
         self.qmp("device_add", driver="virtio-blk-pci", id="models", drive="models", bus="rp1")
 
     def qmp(self, command: str, **arguments: object) -> Any:

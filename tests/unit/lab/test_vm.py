@@ -15,6 +15,7 @@ from pathlib import Path
 import pytest
 
 from tests.lab import LabError, engine, vm, vm_image
+from tests.standin import until
 
 
 def test_the_partition_ends_with_the_disk_and_the_boot_code_stays() -> None:
@@ -66,6 +67,35 @@ def test_only_the_process_that_was_started_is_ended(tmp_path: Path) -> None:
         own.remove()
         assert process.wait(10) == -15
     assert not tmp_path.exists()
+
+
+FAKE = """
+echo "$$ $*" >>runs
+case $(wc -l <runs) in
+1) exit 0 ;;
+2) touch unplugged ;;
+3) exec sleep 60 ;;
+esac
+"""
+
+
+def test_a_machine_is_started_again_without_a_removed_disk_and_ends_with_its_process(tmp_path: Path) -> None:
+    command = ["sh", "-c", vm.LOOP, "sh", "sh", "-c", FAKE, "qemu", "-no-reboot"]
+    with subprocess.Popen(command, cwd=tmp_path, start_new_session=True) as process:
+        runs = tmp_path / "runs"
+        until(lambda: runs.exists() and len(runs.read_text().splitlines()) == 3)
+        lines = [line.split(" ", 1) for line in runs.read_text().splitlines()]
+        disk = " -device virtio-blk-pci,id=models,drive=models,bus=rp1"
+        assert [options for _pid, options in lines] == [f"-no-reboot{disk}", f"-no-reboot{disk}", "-no-reboot"]
+        machine(tmp_path, process.pid, engine.start_time(process.pid)).stop()
+        process.wait(10)
+        until(lambda: engine.start_time(int(lines[2][0])) == 0)
+
+
+def test_a_machine_that_does_not_start_is_not_started_again(tmp_path: Path) -> None:
+    command = ["sh", "-c", vm.LOOP, "sh", "sh", "-c", "echo once >>runs; exit 1"]
+    assert subprocess.run(command, cwd=tmp_path, timeout=10, check=False).returncode == 1
+    assert (tmp_path / "runs").read_text() == "once\n"
 
 
 def test_a_machine_without_a_process_is_named(tmp_path: Path) -> None:
