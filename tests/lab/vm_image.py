@@ -26,7 +26,7 @@ FIRST = 2048
 # A cloud host, the parts that only a real kernel needs, and the tools that build a kernel module.
 PACKAGES = (
     "linux-image-amd64,linux-headers-amd64,dkms,initramfs-tools,kmod,udev,apparmor,grub-pc-bin,grub-common,"
-    "systemd,systemd-sysv,dbus,openssh-server,python3,sudo,ca-certificates,iproute2,procps,curl,zstd"
+    "systemd,systemd-sysv,dbus,openssh-server,python3,sudo,ca-certificates,iproute2,procps,curl,zstd,python3-apt"
 )
 # Sources of a GPU and of stand-ins for its driver.
 DRIVER = Path(__file__).with_name("driver")
