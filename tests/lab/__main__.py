@@ -27,9 +27,14 @@ def parser() -> argparse.ArgumentParser:
     up = commands.add_parser("up", help="make a lab, or bring one to what is asked for")
     up.add_argument("name")
     up.add_argument("--host", type=pair, action="append", default=[], metavar="NAME=SYSTEM", help="hecate=debian12")
+    up.add_argument("--machine", action="append", default=[], metavar="NAME", help="a host that is a virtual machine")
     up.add_argument("--version", action="append", default=[], metavar="X.Y.Z", help="instead of the default releases")
     up.add_argument("--model", type=pair, action="append", default=[], metavar="NAME=SIZE", help="kaido/m1:q4=5M")
     up.add_argument("--stand-in", action="store_true", help="serve the stand-in, whatever LAB_RELEASES holds")
+    machine = commands.add_parser("machine", help="cut the power of a virtual machine, or change its disks")
+    machine.add_argument("action", choices=("reset", "unplug", "plug"))
+    machine.add_argument("name")
+    machine.add_argument("host")
     cut = commands.add_parser("cut", help="take the hosts of a lab every way but that to the depot")
     cut.add_argument("name")
     down = commands.add_parser("down", help="remove one lab")
@@ -80,15 +85,19 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def run_on_engine(arguments: argparse.Namespace) -> int:
-    from . import demo, lab
+    from . import demo, lab, vm
 
     if arguments.command == "demo":
         return demo.run(arguments.name)
     if arguments.command == "up":
         versions = tuple(arguments.version) or lab.DEFAULT_VERSIONS
         lab.Lab(arguments.name).up(
-            lab.Wanted(dict(arguments.host), versions, dict(arguments.model), arguments.stand_in)
+            lab.Wanted(
+                dict(arguments.host), versions, dict(arguments.model), arguments.stand_in, tuple(arguments.machine)
+            )
         )
+    elif arguments.command == "machine":
+        getattr(vm.Machine(arguments.host, lab.Lab(arguments.name).dir / "vm" / arguments.host), arguments.action)()
     elif arguments.command == "build":
         lab.build(arguments.system)
     elif arguments.command == "cut":

@@ -10,13 +10,12 @@ import hashlib
 import io
 import json
 import re
-import shlex
 import shutil
 import socket
 import subprocess
 import tarfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -27,7 +26,8 @@ from docker.errors import NotFound
 from docker.models.containers import Container
 from docker.types import EndpointConfig, LogConfig
 
-from . import CACHE, PROJECT, LabError, engine, images, registry, releases, say
+from . import CACHE, PROJECT, LabError, engine, images, registry, releases, say, vm
+from .access import Access, Endpoint
 from .systems import SYSTEMS, System
 
 LABEL = "kaido.ollama.lab"
@@ -55,6 +55,7 @@ class Wanted:
     versions: tuple[str, ...] = DEFAULT_VERSIONS
     models: dict[str, str] = field(default_factory=dict)  # name -> size, beside those that every depot has
     stand_in: bool = False  # serve the stand-in, whatever LAB_RELEASES holds
+    machines: tuple[str, ...] = ()  # hosts that are virtual machines
 
 
 @dataclass
@@ -67,8 +68,8 @@ class Lab:
         self.dir = CACHE / self.name
         self.prefix = f"kaido-lab-{self.name}"
         self.cut_off = f"{self.prefix}-cut"
-        self.ssh_config = self.dir / "ssh_config"
-        self.inventory = self.dir / "inventory"
+        self.access = Access(self.dir, self.prefix)
+        self.ssh_config, self.inventory = self.access.ssh_config, self.access.inventory
         self._client: docker.DockerClient | None = None
 
     @property
@@ -96,13 +97,17 @@ class Lab:
                     container.remove(force=True, v=True)
             for network in cut:
                 network.remove()
-            self._depot(built["depot"])
+            depot = self._depot(built["depot"])
             addresses = {host: self._host(host, built[name], SYSTEMS[name]) for host, name in wanted.hosts.items()}
             images.prune(self.client)
         with stage("hosts reachable"):
-            self._write_ssh_config(addresses)
+            hosts = {host: Endpoint(address) for host, address in addresses.items()}
+            hosts |= self._machines(wanted.machines, depot)
+            self.access.write_ssh_config(hosts)
             for host, address in addresses.items():
                 self._wait(host, address)
+            for machine in vm.machines(self.dir):
+                machine.wait(self.ssh_config)
         archives = [root / f"v{version}" / releases.archive_name(arch) for version in wanted.versions]
         facts = {
             "lab_release_checksums": {version: f"sha256:{sums[arch]}" for version, sums in published.items()},
@@ -110,11 +115,13 @@ class Lab:
             "lab_given_releases": [v for v in wanted.versions if not wanted.stand_in and releases.given(v)],
             "lab_releases_disk": releases.disk_size(archives),
         }
-        self._write_inventory(addresses, facts)
-        say(f"lab {self.name}: ready; log in with: ssh -F {shown(self.ssh_config)} {next(iter(wanted.hosts))}")
+        self.access.write_inventory(hosts, facts)
+        say(f"lab {self.name}: ready; log in with: ssh -F {shown(self.ssh_config)} {next(iter(hosts))}")
 
     def down(self) -> None:
         """Remove the lab; only cached images stay."""
+        for machine in vm.machines(self.dir):
+            machine.remove()
         if engine.ask(engine.SOCKET) == "answers":
             for container in self._containers():
                 container.remove(force=True, v=True)
@@ -136,10 +143,10 @@ class Lab:
                 outside.disconnect(container)
                 container.reload()
                 addresses[host] = str(container.attrs["NetworkSettings"]["Networks"][self.cut_off]["IPAddress"])
-        addresses = {host: addresses[host] for host in inventory["hosts"]}
-        self._write_ssh_config(addresses)
+        hosts = {host: Endpoint(addresses[host]) for host in inventory["hosts"]}
+        self.access.write_ssh_config(hosts)
         facts = {name: value for name, value in inventory["vars"].items() if name.startswith("lab_")}
-        self._write_inventory(addresses, facts)
+        self.access.write_inventory(hosts, facts)
         say(f"lab {self.name}: cut off")
 
     def _containers(self) -> list[Container]:
@@ -196,7 +203,7 @@ class Lab:
         container.reload()
         return container
 
-    def _depot(self, image: Any) -> None:
+    def _depot(self, image: Any) -> str:
         logs = self.dir / "logs"
         logs.mkdir(exist_ok=True)
         container = self._container(
@@ -213,59 +220,29 @@ class Lab:
         for port in (80, 11480):
             if not listens(address, port, 20):
                 raise LabError(f"the depot does not listen on port {port}: see `docker logs {container.name}`")
+        return address
+
+    def _machines(self, names: Sequence[str], depot: str) -> dict[str, Endpoint]:
+        """Start the virtual machines, and end those that are not wanted."""
+        for machine in vm.machines(self.dir):
+            if machine.name not in names:
+                machine.remove()
+        known = {"localhost": "127.0.0.1", "depot": depot, **NOWHERE}
+        hosts = {}
+        for name in names:
+            lines = [f"{address} {alias}\n" for alias, address in {**known, name: "127.0.1.1"}.items()]
+            files = {**self.access.identity(name), "etc/hosts": ("".join(lines).encode(), 0o644, 0)}
+            hosts[name] = vm.Machine(name, self.dir / "vm" / name).start(files)
+        return hosts
 
     def _host(self, host: str, image: Any, system: System) -> str:
-        key, host_key = self._key("id_ed25519"), self._key(f"host_{host}")
-        files = {
-            "home/ops/.ssh/authorized_keys": (key.with_suffix(".pub").read_bytes(), 0o600, 1000),
-            "etc/ssh/ssh_host_ed25519_key": (host_key.read_bytes(), 0o600, 0),
-            "etc/ssh/ssh_host_ed25519_key.pub": (host_key.with_suffix(".pub").read_bytes(), 0o644, 0),
-        }
         options = {**SYSTEMD, **({"command": list(system.command)} if system.command else {})}
-        return self._address(self._container(host, image.id, files, extra_hosts=NOWHERE, **options))
+        return self._address(
+            self._container(host, image.id, self.access.identity(host), extra_hosts=NOWHERE, **options)
+        )
 
     def _address(self, container: Container) -> str:
         return str(container.attrs["NetworkSettings"]["Networks"][self.prefix]["IPAddress"])
-
-    def _key(self, name: str) -> Path:
-        path = self.dir / "ssh" / name
-        if not path.with_suffix(".pub").exists():
-            path.parent.mkdir(mode=0o700, exist_ok=True)
-            path.unlink(missing_ok=True)
-            comment = f"{self.prefix} {name}"
-            subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-C", comment, "-f", path], check=True)
-        return path
-
-    def _write_ssh_config(self, addresses: dict[str, str]) -> None:
-        """Write the SSH configuration, for users and for Ansible; the user's own file does not apply to a lab."""
-        ssh = self.dir / "ssh"
-        known = [f"{host} {self._key(f'host_{host}').with_suffix('.pub').read_text()}" for host in addresses]
-        (ssh / "known_hosts").write_text("".join(known))
-        block = "Host {0} {1}\n  HostName {1}\n  HostKeyAlias {0}\n"
-        blocks = [block.format(host, address) for host, address in addresses.items()]
-        common = (
-            f'Host *\n  User ops\n  IdentityFile "{ssh / "id_ed25519"}"\n  IdentitiesOnly yes\n'
-            f'  UserKnownHostsFile "{ssh / "known_hosts"}"\n  GlobalKnownHostsFile none\n  StrictHostKeyChecking yes\n'
-        )
-        self.ssh_config.write_text("".join(blocks) + common)
-
-    def _write_inventory(self, addresses: dict[str, str], facts: dict[str, Any]) -> None:
-        variables = {
-            "ansible_user": "ops",
-            "ansible_ssh_private_key_file": str(self.dir / "ssh" / "id_ed25519"),
-            "ansible_ssh_common_args": f"-F {shlex.quote(str(self.ssh_config))}",
-            "ansible_python_interpreter": "/usr/bin/python3",
-            "ollama_release_base_url": "http://depot/releases/download",
-            "ollama_release_checksum": "{{ lab_release_checksums[ollama_version] | default('') }}",
-            "ollama_mirrors": ["http://depot:11480"],
-            "ollama_mirrors_trusted": True,
-            **facts,
-        }
-        hosts = {host: {"ansible_host": address} for host, address in addresses.items()}
-        self.inventory.mkdir(exist_ok=True)
-        text = "# Written by tests.lab; `up` replaces it.\n"
-        text += yaml.safe_dump({"ollama_servers": {"hosts": hosts, "vars": variables}}, sort_keys=False, width=200)
-        (self.inventory / "hosts.yml").write_text(text)
 
     def _wait(self, host: str, address: str) -> None:
         """Until systemd has started all it can here, and ops can log in with sudo: what Ansible needs."""
@@ -311,12 +288,15 @@ def check_name(what: str, name: str) -> None:
 
 def check(wanted: Wanted) -> None:
     """Validate the request before anything is created."""
-    if not wanted.hosts:
+    if not (wanted.hosts or wanted.machines):
         raise LabError("a lab needs at least one host: --host hecate=debian12")
-    for host, system in wanted.hosts.items():
+    for host in (*wanted.hosts, *wanted.machines):
         check_name("host name", host)
+        if [*wanted.hosts, *wanted.machines].count(host) > 1:
+            raise LabError(f"two hosts are named {host!r}")
         if host == "depot":
             raise LabError("host name 'depot' is taken by the release mirror and registry: choose another")
+    for host, system in wanted.hosts.items():
         if system not in SYSTEMS:
             raise LabError(f"host {host!r} wants {system!r}: expected {', '.join(SYSTEMS)}")
     for version in wanted.versions:
@@ -395,6 +375,8 @@ def clean() -> None:
         say("clean: no engine answers, but labs may have left images with one; starting it to remove them")
         engine.ensure()
     state = engine.read_state()
+    for machine in [found for lab in CACHE.glob("*/") for found in vm.machines(lab)]:
+        machine.stop()
     if engine.ask(engine.SOCKET) == "answers":
         client = connect()
         for container in all_containers(client):

@@ -19,6 +19,7 @@ from docker.errors import APIError, ImageNotFound
 
 from tests.lab import PROJECT, LabError, demo, engine, images, lab, registry
 from tests.lab.__main__ import parser
+from tests.lab.access import Endpoint
 from tests.lab.lab import Lab, Wanted
 from tests.lab.systems import SYSTEMS
 
@@ -31,6 +32,8 @@ HEX = "ab" * 32
         (Wanted({}), "at least one host"),
         (Wanted({"Hecate": "debian12"}), "'Hecate'"),
         (Wanted({"depot": "debian12"}), "'depot' is taken"),
+        (Wanted({}, machines=("depot",)), "'depot' is taken"),
+        (Wanted({"hecate": "debian12"}, machines=("hecate",)), "two hosts are named 'hecate'"),
         (Wanted({"hecate": "ubuntu"}), "expected debian12, debian13"),
         (Wanted({"hecate": "debian12"}, versions=("1.2",)), "'1.2'"),
         (Wanted({"hecate": "debian12"}, models={"../x:y": "1M"}), "'../x:y'"),
@@ -77,26 +80,27 @@ def test_inventory_and_ssh_config(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     monkeypatch.setattr(lab, "CACHE", tmp_path / "with space")
     one = Lab("one")
     one.dir.mkdir(parents=True)
-    one._write_ssh_config({"hecate": "172.30.0.2"})
-    one._write_inventory({"hecate": "172.30.0.2"}, {"lab_release_checksums": {"0.35.1": f"sha256:{HEX}"}})
+    hosts = {"hecate": Endpoint("172.30.0.2"), "vm": Endpoint("127.86.16.1", 4097)}
+    one.access.write_ssh_config(hosts)
+    one.access.write_inventory(hosts, {"lab_release_checksums": {"0.35.1": f"sha256:{HEX}"}})
 
     group = yaml.safe_load((one.inventory / "hosts.yml").read_text())["ollama_servers"]
-    assert group["hosts"] == {"hecate": {"ansible_host": "172.30.0.2"}}
+    assert group["hosts"] == {"hecate": {"ansible_host": "172.30.0.2"}, "vm": {"ansible_host": "127.86.16.1"}}
     assert group["vars"]["lab_release_checksums"] == {"0.35.1": f"sha256:{HEX}"}
     assert group["vars"]["ollama_mirrors"] == ["http://depot:11480"]
 
     # As OpenSSH itself reads it, by name and by the address that Ansible uses.
-    for target in ("hecate", "172.30.0.2"):
+    for target, host in (("hecate", "hecate"), ("172.30.0.2", "hecate"), ("vm", "vm"), ("127.86.16.1", "vm")):
         command = ["ssh", "-F", str(one.ssh_config), "-G", target]
         out = subprocess.run(command, capture_output=True, text=True, check=True).stdout
         read = dict(line.split(" ", 1) for line in out.splitlines() if " " in line)
-        assert read["hostname"] == "172.30.0.2"
+        assert (read["hostname"], int(read["port"])) == hosts[host]
         assert read["user"] == "ops"
         assert read["stricthostkeychecking"] == "true"
-        assert read["hostkeyalias"] == "hecate"
+        assert read["hostkeyalias"] == host
     known = (one.dir / "ssh" / "known_hosts").read_text()
     assert known.startswith("hecate ssh-ed25519 ")
-    key = one._key("id_ed25519")
+    key = one.access.key("id_ed25519")
     assert key.stat().st_mode & 0o777 == 0o600
     assert group["vars"]["ansible_ssh_private_key_file"] == str(key)
 
