@@ -8,6 +8,7 @@ PRIVATE to the collection: it may change at any time.
 
 from __future__ import annotations
 
+import contextlib
 import typing as t
 
 from ansible.errors import AnsibleConnectionFailure, AnsibleError
@@ -85,7 +86,10 @@ class CollectionAction(ActionBase):
         result with the same message.
         """
         code = (result.get("failure") or {}).get("code") if result.get("failed") else None
-        if code and _messages and Display().verbosity < _VERBOSE:
+        if not code or not _messages or Display().verbosity >= _VERBOSE:
+            return
+        # These types are internal to ansible-core: with others a failure is printed twice, and is still one.
+        with contextlib.suppress(AttributeError, TypeError):
             result["exception"] = _messages.ErrorSummary(event=_messages.Event(msg=str(code)))
             # The lines of the task; this process has a copy of it.
             t.cast(t.Any, self._task)._ds = None

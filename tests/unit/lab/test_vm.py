@@ -106,7 +106,7 @@ def test_a_machine_without_a_process_is_named(tmp_path: Path) -> None:
         vm.Machine("hecate", tmp_path).reset()
 
 
-def test_the_monitor_is_asked_and_its_refusal_is_shown(tmp_path: Path) -> None:
+def test_a_refusal_of_the_monitor_is_shown(tmp_path: Path) -> None:
     """Events between the answers are skipped; the path of the socket is longer than the kernel accepts."""
     folder = tmp_path / ("long" * 30)
     folder.mkdir()

@@ -986,6 +986,24 @@ def test_a_sandbox_that_the_host_does_not_allow_is_named(line: str, named: bool)
     assert line in failure
 
 
+def test_a_rollback_that_failed_is_not_reported_as_done() -> None:
+    known: dict[str, t.Any] = {
+        "ollama__goes_back": True,
+        "ollama__moves_back": True,
+        "ollama__cause": {"msg": "does not answer"},
+        "ollama__preflight": {"release": {"before": "0.35.0"}, "move": {"source": "/srv/old"}},
+        "ollama__journal": {},
+    }
+    done = rendered("ollama__failure", **known)
+    assert [text.split(".")[0] for text in done] == [
+        "does not answer",
+        "The server uses /srv/old again",
+        "Rolled back to 0",
+    ]
+    failed = rendered("ollama__failure", **known, ollama__rollback_failure="no space")
+    assert failed == ["does not answer", "The rollback failed: no space. The journal of the attempt:"]
+
+
 @pytest.mark.parametrize(
     ("moves", "code", "back"),
     [
