@@ -189,7 +189,9 @@ class Machine:
                 if seen == "running":
                     return
                 if seen == "degraded":
-                    units = subprocess.run([*login, "systemctl --failed --plain --no-legend"], **TEXT).stdout
+                    units = subprocess.run(
+                        [*login, "systemctl --failed --plain --no-legend"], check=False, **TEXT
+                    ).stdout
                     raise LabError(f"{self.name}: units that failed at boot: {units.strip()}")
             time.sleep(0.5)
         raise LabError(f"{self.name} did not boot within {BOOT} s ({seen}): {self.last_lines('console.log')}")
