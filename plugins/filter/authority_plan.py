@@ -10,7 +10,7 @@ import typing as t
 DOCUMENTATION = r"""
 name: authority_plan
 short_description: Decide which gateway signs the certificates of a fleet
-version_added: 0.1.0
+version_added: 1.0.0
 description:
   - Internal to the role P(kaido.ollama.ollama_gateway#role). The gateway that has the key of the private authority
     signs, wherever it is in the inventory. A new authority is planned only where no gateway has or had one.

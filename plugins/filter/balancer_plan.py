@@ -18,7 +18,7 @@ from ..module_utils._service.fleet import Fleet
 DOCUMENTATION = r"""
 name: balancer_plan
 short_description: Assign models to the servers of a gateway
-version_added: 0.1.0
+version_added: 1.0.0
 description:
   - Internal to the role P(kaido.ollama.ollama_gateway#role). Reads the variables of the other hosts from the inventory;
     no host

@@ -13,7 +13,7 @@ from ..module_utils._service.endpoint import EndpointSpec, plan
 DOCUMENTATION = r"""
 name: endpoint
 short_description: Describe an LLM endpoint for services
-version_added: 0.1.0
+version_added: 1.0.0
 description:
   - Internal to the role P(kaido.ollama.ollama_client#role). Validates its variables and returns the files with
     the description.

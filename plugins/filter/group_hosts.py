@@ -14,7 +14,7 @@ from ansible.errors import AnsibleFilterError
 DOCUMENTATION = r"""
 name: group_hosts
 short_description: Return the hosts of a group, or fail if a play would have none
-version_added: 0.1.0
+version_added: 1.0.0
 description:
   - Ansible skips a play whose group does not exist or has no hosts, and ends successfully. With this filter as its
     C(hosts), the playbook fails with one line.

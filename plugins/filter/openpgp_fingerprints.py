@@ -12,7 +12,7 @@ from ..module_utils._gpu.repository_key import fingerprints
 DOCUMENTATION = r"""
 name: openpgp_fingerprints
 short_description: Return the fingerprint of the OpenPGP key in a text
-version_added: 0.1.0
+version_added: 1.0.0
 description:
   - Returns the fingerprint of the primary key in an armored key file. Needs no GnuPG on either side.
   - Accepts only a file that every reader of OpenPGP understands in the same way, which is one armored block with one

@@ -12,7 +12,7 @@ from ..module_utils._gpu.repository_key import canonical
 DOCUMENTATION = r"""
 name: openpgp_key
 short_description: Normalize an OpenPGP key file
-version_added: 0.1.0
+version_added: 1.0.0
 description:
   - Returns the key that P(kaido.ollama.openpgp_fingerprints#filter) reads as a single armored block without headers or
     other text, so that what is installed is exactly what was compared.

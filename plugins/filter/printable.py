@@ -12,7 +12,7 @@ from ..module_utils._core.text import message
 DOCUMENTATION = r"""
 name: printable
 short_description: Make a line of a log safe to show
-version_added: 0.1.0
+version_added: 1.0.0
 description:
   - Internal to this collection's roles. Returns the text as one line without credentials in URLs, in which every
     character that a terminal would obey is a visible escape.

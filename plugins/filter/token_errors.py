@@ -12,7 +12,7 @@ from collections.abc import Mapping
 DOCUMENTATION = r"""
 name: token_errors
 short_description: Validate the tokens of the gateway
-version_added: 0.1.0
+version_added: 1.0.0
 description:
   - Internal to the role P(kaido.ollama.ollama_gateway#role). Returns one line for each error; no line contains a token.
   - It is a filter so that tokens are in no arguments and no result of a task.

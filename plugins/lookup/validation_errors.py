@@ -8,7 +8,7 @@ from __future__ import annotations
 DOCUMENTATION = r"""
 name: validation_errors
 short_description: Validate the variables of roles of this collection
-version_added: 0.1.0
+version_added: 1.0.0
 description:
   - Internal to the roles of this collection. Compares the variables that are set with the argument specs of roles and
     with additional rules. No host is contacted.

@@ -9,7 +9,7 @@ from __future__ import annotations
 DOCUMENTATION = r"""
 module: check_variables
 short_description: Validate the variables of all hosts before a host is contacted
-version_added: 0.1.0
+version_added: 1.0.0
 description:
   - Fails for each variable of the servers, gateways and clients that begins with C(ollama_) or C(gpu_driver_) and that
     no role of this collection has, and suggests the most similar variable.

@@ -9,7 +9,7 @@ from __future__ import annotations
 DOCUMENTATION = r"""
 module: fail
 short_description: Fail with a message and a code
-version_added: 0.1.0
+version_added: 1.0.0
 description:
   - Internal to the roles and playbooks of this collection. Fails as their modules do, with C(failure.code) for programs
     and a message that is printed once.

@@ -9,7 +9,7 @@ from __future__ import annotations
 DOCUMENTATION = r"""
 module: gateway_backend
 short_description: Drain or enable a server in the balancer of a gateway
-version_added: 0.1.0
+version_added: 1.0.0
 description:
   - Uses the admin socket of the HAProxy that P(kaido.ollama.ollama_gateway#role) runs, as root on its host. The server
     has its name of the inventory. The state applies to all backends.

@@ -9,7 +9,7 @@ from __future__ import annotations
 DOCUMENTATION = r"""
 module: gateway_certificate
 short_description: Manage the TLS certificate of the gateway
-version_added: 0.1.0
+version_added: 1.0.0
 description:
   - A step of the role P(kaido.ollama.ollama_gateway#role). Manages C(tls.crt) and C(tls.key) in O(directory), with a
     private authority also C(ca.crt), and C(ca.key) on the host of the authority.

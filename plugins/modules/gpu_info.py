@@ -9,7 +9,7 @@ from __future__ import annotations
 DOCUMENTATION = r"""
 module: gpu_info
 short_description: Gather information about GPUs, and whether Ollama can use them
-version_added: 0.1.0
+version_added: 1.0.0
 description:
   - Finds GPUs of NVIDIA, AMD and Intel with their drivers in sysfs and procfs, and returns for each GPU whether a
     version of Ollama can use it and, if not, the reason.

@@ -9,7 +9,7 @@ from __future__ import annotations
 DOCUMENTATION = r"""
 module: host_info
 short_description: Gather the state of an Ollama server, its model store, its disk and its GPUs
-version_added: 0.1.0
+version_added: 1.0.0
 description:
   - Observes one host for M(kaido.ollama.report). A server that does not answer and a model store that cannot be
     read are results, not failures.

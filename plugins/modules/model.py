@@ -9,7 +9,7 @@ from __future__ import annotations
 DOCUMENTATION = r"""
 module: model
 short_description: Manage the models of an Ollama server
-version_added: 0.1.0
+version_added: 1.0.0
 description:
   - Pulls, updates, repairs, pins, renames, builds, loads, tests and removes models. One call manages the complete list.
   - Ollama trusts every file that exists in its store. This module compares each blob with its SHA-256 digest after a

@@ -9,7 +9,7 @@ from __future__ import annotations
 DOCUMENTATION = r"""
 module: model_benchmark
 short_description: Measure the models of an Ollama server under parallel requests
-version_added: 0.1.0
+version_added: 1.0.0
 description:
   - Measures for each model how long loading takes, how fast prompts are read and answers are written, and how long the
     first token takes, for several numbers of parallel requests and lengths of prompts. Embedding models are measured in

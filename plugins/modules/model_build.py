@@ -9,7 +9,7 @@ from __future__ import annotations
 DOCUMENTATION = r"""
 module: model_build
 short_description: Build a custom model on an Ollama server
-version_added: 0.1.0
+version_added: 1.0.0
 description:
   - Creates a model from an installed one or from files, with template, system prompt, parameters and more, as
     C(ollama create) does with a Modelfile.

@@ -9,7 +9,7 @@ from __future__ import annotations
 DOCUMENTATION = r"""
 module: model_export
 short_description: Export models to a bundle for offline transfer
-version_added: 0.1.0
+version_added: 1.0.0
 description:
   - Writes a bundle, a directory or tar with the manifests and blobs of the selected models, optionally with release
     archives of Ollama, and with C(SHA256SUMS) of all files, which C(sha256sum --check) reads.

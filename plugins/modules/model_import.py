@@ -9,7 +9,7 @@ from __future__ import annotations
 DOCUMENTATION = r"""
 module: model_import
 short_description: Import the models of a bundle into a model store, without a network
-version_added: 0.1.0
+version_added: 1.0.0
 description:
   - Imports a bundle that M(kaido.ollama.model_export) wrote. The complete bundle is compared with its C(SHA256SUMS)
     first; an incomplete or modified bundle is rejected before anything is written.

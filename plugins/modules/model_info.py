@@ -9,7 +9,7 @@ from __future__ import annotations
 DOCUMENTATION = r"""
 module: model_info
 short_description: Gather information about the models of an Ollama server
-version_added: 0.1.0
+version_added: 1.0.0
 description:
   - Lists the installed models with digest, size and kind, and for loaded ones how long they stay loaded and how much of
     them is in GPU memory.

@@ -9,7 +9,7 @@ from __future__ import annotations
 DOCUMENTATION = r"""
 module: model_loaded
 short_description: Load models of an Ollama server into memory, or unload them
-version_added: 0.1.0
+version_added: 1.0.0
 description:
   - Loads models, so that the first request does not wait for that, and sets how long they stay loaded; or unloads them.
   - Works for models that generate text and for embedding models.

@@ -9,7 +9,7 @@ from __future__ import annotations
 DOCUMENTATION = r"""
 module: model_lock
 short_description: Pin the tags of the declared models to manifest digests
-version_added: 0.1.0
+version_added: 1.0.0
 description:
   - Downloads the manifests of the models from their registries, about two kilobytes each, and writes a lock file with
     the digest, size and date of each tag. All hosts get the same models until the file is written again. No model is

@@ -9,7 +9,7 @@ from __future__ import annotations
 DOCUMENTATION = r"""
 module: model_probe
 short_description: Test the inference of a model and measure its throughput
-version_added: 0.1.0
+version_added: 1.0.0
 description:
   - Loads a model, sends a prompt, and reports how long that took and how much of the model is in GPU memory.
   - Ollama lists models that it cannot load, and computes on the CPU without an error where it finds no usable GPU, so

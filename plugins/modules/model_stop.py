@@ -9,7 +9,7 @@ from __future__ import annotations
 DOCUMENTATION = r"""
 module: model_stop
 short_description: Stop running pulls and builds of models
-version_added: 0.1.0
+version_added: 1.0.0
 description:
   - Ends the processes of M(kaido.ollama.model), M(kaido.ollama.model_build), M(kaido.ollama.model_import),
     M(kaido.ollama.model_verify) and M(kaido.ollama.release) that work on a model store or a release, or wait for it,

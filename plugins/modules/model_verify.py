@@ -9,7 +9,7 @@ from __future__ import annotations
 DOCUMENTATION = r"""
 module: model_verify
 short_description: Audit an Ollama model store, and repair it on request
-version_added: 0.1.0
+version_added: 1.0.0
 description:
   - Compares every manifest and blob of the chosen models with its size and SHA-256 digest, from the disk alone. No
     server is needed.

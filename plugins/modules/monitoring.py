@@ -9,7 +9,7 @@ from __future__ import annotations
 DOCUMENTATION = r"""
 module: monitoring
 short_description: Install or remove the monitoring of an Ollama server
-version_added: 0.1.0
+version_added: 1.0.0
 description:
   - Used by the role P(kaido.ollama.ollama_monitoring#role).
   - Writes a program that collects metrics for Prometheus and verifies the model store, its configuration and its

@@ -9,7 +9,7 @@ from __future__ import annotations
 DOCUMENTATION = r"""
 module: preflight
 short_description: Validate the variables of an Ollama server and determine pending changes
-version_added: 0.1.0
+version_added: 1.0.0
 description:
   - The first step of the role P(kaido.ollama.ollama#role). It changes nothing, and needs neither gathered facts nor
     programs other than Python.

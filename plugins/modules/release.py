@@ -9,7 +9,7 @@ from __future__ import annotations
 DOCUMENTATION = r"""
 module: release
 short_description: Install and switch releases of Ollama
-version_added: 0.1.0
+version_added: 1.0.0
 description:
   - Downloads the archives of a release, verifies their checksums, unpacks them beside the release in use, checks that
     the result is complete and runs its C(ollama --version). Only then the link C(current) is switched, atomically.

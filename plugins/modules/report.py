@@ -9,7 +9,7 @@ from __future__ import annotations
 DOCUMENTATION = r"""
 module: report
 short_description: Report what was observed on each host of the play
-version_added: 0.1.0
+version_added: 1.0.0
 description:
   - Prints one table for all hosts of the play, and optionally writes an HTML page and JSON. Every value was observed on
     the host, by the roles of this collection or by M(kaido.ollama.host_info) if its result is registered as

@@ -9,7 +9,7 @@ from __future__ import annotations
 DOCUMENTATION = r"""
 module: server_info
 short_description: Check an Ollama server and gather information about it
-version_added: 0.1.0
+version_added: 1.0.0
 description:
   - Waits until a server answers, compares its version and its listening address with the expected ones, and returns
     what it computes on.

@@ -9,7 +9,7 @@ from __future__ import annotations
 DOCUMENTATION = r"""
 module: service_absent
 short_description: Remove services of this collection from a host
-version_added: 0.1.0
+version_added: 1.0.0
 description:
   - Stops and disables units, closes their ports, and removes configuration, tokens, private keys, accounts and unit
     files. Packages such as nginx and HAProxy stay, and so do drop-ins and other files that this collection did not

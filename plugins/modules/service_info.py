@@ -9,7 +9,7 @@ from __future__ import annotations
 DOCUMENTATION = r"""
 module: service_info
 short_description: Gather what a service of this collection lacks on its host
-version_added: 0.1.0
+version_added: 1.0.0
 description:
   - The first step of the roles P(kaido.ollama.ollama_mirror#role), P(kaido.ollama.ollama_gateway#role) and
     P(kaido.ollama.ollama_client#role). It changes nothing and needs no gathered facts.

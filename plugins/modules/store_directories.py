@@ -9,7 +9,7 @@ from __future__ import annotations
 DOCUMENTATION = r"""
 module: store_directories
 short_description: Set the owner of an Ollama model store
-version_added: 0.1.0
+version_added: 1.0.0
 description:
   - Creates the home of the service account and the directory of the models, and gives parts of a model store that
     belong to other accounts to the service account.

@@ -9,7 +9,7 @@ from __future__ import annotations
 DOCUMENTATION = r"""
 module: store_move
 short_description: Move an Ollama model store to another directory, or back up its manifests
-version_added: 0.1.0
+version_added: 1.0.0
 description:
   - Internal to the role P(kaido.ollama.ollama#role), which uses it if C(ollama_models_dir) of a server changes.
   - Moves all models of the store, declared or not. On the same file system hard links are created, so that no data is

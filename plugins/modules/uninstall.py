@@ -9,7 +9,7 @@ from __future__ import annotations
 DOCUMENTATION = r"""
 module: uninstall
 short_description: Uninstall an Ollama server
-version_added: 0.1.0
+version_added: 1.0.0
 description:
   - Removes what the role P(kaido.ollama.ollama#role) made, the service, its unit and settings, the releases, the link,
     the account, and the state of the modules.
