@@ -92,3 +92,12 @@ def test_the_readme_lists_each_role_module_and_playbook() -> None:
     playbooks = [f"kaido.ollama.{path.stem}" for path in ROOT.glob("playbooks/*.yml")]
     assert public
     assert not [name for name in (*public, *modules, *playbooks) if f"`{name}`" not in text]
+
+
+@pytest.mark.parametrize("path", ["README.md", "docs/install.md"])
+def test_the_collection_is_installed_outside_of_the_checkout(path: str) -> None:
+    """In the checkout `ansible.cfg` has a path of collections that no other directory uses."""
+    commands = "\n".join(re.findall(r"^```sh\n(.*?)^```", (ROOT / path).read_text(), re.MULTILINE | re.DOTALL))
+    before = commands.split("ansible-galaxy collection install ollama/dist/", maxsplit=1)
+    assert len(before) == 2
+    assert not re.search(r"\bcd ", before[0])
