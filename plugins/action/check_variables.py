@@ -18,7 +18,6 @@ from ..plugin_utils.role_validation import ValidationError, role_options, server
 from ..plugin_utils.variables import (
     IGNORED,
     PLAYBOOK_ROLE,
-    PREFIXES,
     check_names,
     check_values,
     plain,
@@ -35,6 +34,10 @@ FLEET = "ollama_services__fleet"
 PLAYBOOKS = os.path.join(os.path.dirname(__file__), "..", "..", "playbooks")
 # Hosts that a message names.
 _NAMED = 3
+# What Ansible itself sets for each host, beside ansible_*.
+_OF_HOST = frozenset(
+    ("inventory_hostname", "inventory_hostname_short", "group_names", "inventory_file", "inventory_dir")
+)
 
 
 class ActionModule(CollectionAction):
@@ -120,7 +123,9 @@ def _variables(host: str, task_vars: t.Mapping[str, t.Any]) -> dict[str, t.Any]:
     if host in task_vars["ansible_play_hosts_all"]:
         here = hostvars.raw_get(task_vars["inventory_hostname"])
         for name, value in task_vars.items():
-            if name.startswith(PREFIXES) and (name not in known if name not in here else here[name] is not value):
+            # Variables of the play may refer to others of any name.
+            own = name.startswith("ansible_") or name in _OF_HOST
+            if not own and (name not in known if name not in here else here[name] is not value):
                 known[name] = value
     return known
 

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import sys
 import typing as t
 from pathlib import Path
 
@@ -75,3 +76,28 @@ def test_skipping_models_skips_nothing_else(tmp_path: Path) -> None:
         "kaido.ollama.ollama : models | Verify the server version and manage models"
     ]
     assert set(rest) < set(everything)
+
+
+def test_variables_of_a_play_refer_to_those_of_each_host(tmp_path: Path) -> None:
+    """The validation runs once, for all hosts: values of the first host are not those of another one."""
+    local = {"ansible_connection": "local", "ansible_python_interpreter": sys.executable}
+    hosts = {"a": {**local, "site_name": "A"}, "b": {**local, "site_name": "B"}}
+    tasks = [
+        {"ansible.builtin.command": "echo {{ inventory_hostname }}", "register": "site_seen", "changed_when": False},
+        {"ansible.builtin.set_fact": {"site_set": "{{ site_seen.stdout }}"}},
+        {
+            "ansible.builtin.import_role": {"name": "kaido.ollama.ollama_services", "rolespec_validate": False},
+            "vars": {
+                "ollama_version": "{{ site_version }}",
+                "ollama_release_base_url": "http://{{ site_seen.stdout }}{{ site_set }}{{ site_name }}{{ site_end }}",
+                "site_end": " .lan",
+            },
+        },
+    ]
+    play = {"hosts": "all", "gather_facts": False, "vars": {"site_version": "0.35.1"}, "tasks": tasks}
+    done = run_playbook(tmp_path, {"ollama_servers": {"hosts": hosts}}, [play])
+    text = " ".join(done.output.split())
+    assert done.status == 2, text
+    assert "undefined" not in text
+    for host in "ab":
+        assert f"ollama_release_base_url: invalid value 'http://{host}{host}{host.upper()} .lan'" in text
