@@ -183,6 +183,7 @@ _NAMES = {"raw": "values", "str": "texts", "path": "paths", "int": "whole number
 def unresolved(name: str, exc: Exception) -> str:
     """Return the message for a variable whose template cannot be resolved."""
     reason = message(str(getattr(exc, "message", None) or exc).partition("\n")[0])
-    # The prompt templates of models have the same braces.
-    hint = "; mark a text that Ansible must not evaluate with !unsafe" if "syntax" in reason.lower() else ""
+    # The prompt templates of models have the same braces. The second text is that of ansible-core before 2.19.
+    is_syntax = any(text in reason.lower() for text in ("syntax", "templating string"))
+    hint = "; mark a text that Ansible must not evaluate with !unsafe" if is_syntax else ""
     return f"{name}: the template cannot be resolved: {reason}{hint}"
