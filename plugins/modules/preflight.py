@@ -157,7 +157,7 @@ seealso:
 
 EXAMPLES = r"""
 - name: Determine pending changes
-  kaido.ollama.preflight: &request
+  kaido.ollama.preflight:
     version: 0.35.1
     checksums: "{{ ollama__checksums['0.35.1'] }}"
     unit: "{{ lookup('ansible.builtin.template', 'ollama.service.j2') }}"
@@ -171,7 +171,10 @@ EXAMPLES = r"""
 
 - name: Determine pending changes of the settings
   kaido.ollama.preflight:
-    <<: *request
+    version: 0.35.1
+    checksums: "{{ ollama__checksums['0.35.1'] }}"
+    unit: "{{ lookup('ansible.builtin.template', 'ollama.service.j2') }}"
+    models_dir: /usr/share/ollama/.ollama/models
     settings:
       keep_alive: 30m
       max_loaded_models: 2
@@ -179,15 +182,18 @@ EXAMPLES = r"""
 
 - name: Determine pending changes on a host with a GPU
   kaido.ollama.preflight:
-    <<: *request
+    version: 0.35.1
+    checksums: "{{ ollama__checksums['0.35.1'] }}"
+    unit: "{{ lookup('ansible.builtin.template', 'ollama.service.j2') }}"
+    models_dir: /usr/share/ollama/.ollama/models
     gpu: preferred
   become: true
 
 - name: Fetch the checksum of a release that the collection does not know
   kaido.ollama.preflight:
-    <<: *request
     version: 0.40.14
-    checksums: {}
+    unit: "{{ lookup('ansible.builtin.template', 'ollama.service.j2') }}"
+    models_dir: /usr/share/ollama/.ollama/models
     fetch_checksum: true
     base_url: https://mirror.example.lan/ollama
   become: true

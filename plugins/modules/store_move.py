@@ -57,7 +57,7 @@ seealso:
 
 EXAMPLES = r"""
 - name: Create the files of the store in the new directory
-  kaido.ollama.store_move: &move
+  kaido.ollama.store_move:
     source: /usr/share/ollama/.ollama/models
     target: /srv/models
     step: fill
@@ -71,18 +71,23 @@ EXAMPLES = r"""
 
 - name: Create the files that were added meanwhile
   kaido.ollama.store_move:
-    <<: *move
+    source: /usr/share/ollama/.ollama/models
+    target: /srv/models
     step: switch
   become: true
 
 - name: Remove the files of the previous directory, after the server was started with the new one
   kaido.ollama.store_move:
-    <<: *move
+    source: /usr/share/ollama/.ollama/models
+    target: /srv/models
     step: finish
   become: true
 
 - name: Resume an interrupted move
-  kaido.ollama.store_move: *move
+  kaido.ollama.store_move:
+    source: /usr/share/ollama/.ollama/models
+    target: /srv/models
+    step: fill
   become: true
 """
 

@@ -190,7 +190,12 @@ class Machine:
                     return
                 if seen == "degraded":
                     units = subprocess.run(
-                        [*login, "systemctl --failed --plain --no-legend"], check=False, **TEXT
+                        [*login, "systemctl --failed --plain --no-legend"],
+                        capture_output=True,
+                        text=True,
+                        stdin=subprocess.DEVNULL,
+                        timeout=60,
+                        check=False,
                     ).stdout
                     raise LabError(f"{self.name}: units that failed at boot: {units.strip()}")
             time.sleep(0.5)
@@ -254,15 +259,6 @@ class Machine:
     def last_lines(self, name: str) -> str:
         text = (self.dir / name).read_text(errors="replace") if (self.dir / name).exists() else ""
         return " / ".join(text.strip().splitlines()[-3:]) or f"{name} is empty"
-
-
-TEXT: dict[str, Any] = {
-    "capture_output": True,
-    "text": True,
-    "stdin": subprocess.DEVNULL,
-    "check": False,
-    "timeout": 60,
-}
 
 
 def credentials(name: str, files: Mapping[str, File]) -> str:

@@ -112,6 +112,12 @@ def check_sample(name: str, value: dict[str, t.Any], sample: t.Any) -> None:
                     check_sample(f"{name}.{key}", part, row[key])
 
 
+@pytest.mark.parametrize("path", MODULES, ids=lambda path: path.stem)
+def test_the_examples_have_no_merge_keys(path: Path) -> None:
+    """Ansible warns of each key that replaces a merged one, in ansible-doc and in ansible-test."""
+    assert "<<:" not in module_documentation(path, "EXAMPLES")
+
+
 def example_tasks(path: Path, directory: Path) -> list[dict[str, t.Any]]:
     """Read the examples of a module as Ansible reads a file of tasks."""
     file = directory / "tasks.yml"
