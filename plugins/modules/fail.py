@@ -63,7 +63,7 @@ failure:
   type: dict
   contains:
     code:
-      description: A stable code, see the notes.
+      description: O(code), or the code of O(cause).
       returned: always
       type: str
   sample:

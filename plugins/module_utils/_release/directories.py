@@ -20,7 +20,7 @@ import typing as t
 
 from .._core import command, fs
 from .._core.errors import OllamaError
-from .._core.owner import open_regular, owner_of
+from .._core.owner import acting_as, open_regular, owner_of, replaceable_by
 from .._core.progress import WAITING, Progress
 from .._core.text import printable
 from .download import disk_full, partial_path
@@ -161,15 +161,21 @@ def clone(source: str, target: str) -> None:
 
 
 def link_or_copy(source: str, target: str) -> None:
-    """Create a hard link to a file that only root can change, otherwise a copy of root; skip what is no file."""
-    info = os.lstat(source)
-    if not stat.S_ISREG(info.st_mode):
+    """Create a hard link to a file that only root can change, otherwise a copy of root; skip what is no file.
+
+    An account that can put a link in the place of the file or of a directory above it gets nothing that it cannot read.
+    """
+    if not stat.S_ISREG(os.lstat(source).st_mode):
         return
-    if info.st_uid == os.geteuid() and not info.st_mode & 0o022:
+    identity = replaceable_by(os.path.abspath(source)) if os.geteuid() == 0 else None
+    if identity is None:
         with contextlib.suppress(OSError):
             os.link(source, target, follow_symlinks=False)
             return
-    with os.fdopen(open_regular(source), "rb") as file:
+    with acting_as(identity) if identity else contextlib.nullcontext():
+        handle = open_regular(source)
+    with os.fdopen(handle, "rb") as file:
+        info = os.fstat(handle)
         write_synced(target, iter(lambda: file.read(fs.CHUNK), b""), 0o755 if info.st_mode & 0o100 else 0o644)
 
 

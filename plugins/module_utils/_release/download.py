@@ -67,12 +67,15 @@ def download_archives(release: ReleaseRequest, directory: str) -> int:
         target = os.path.join(directory, asset)
         with download.run() as file:
             if os.path.lexists(download.path):
+                os.fchmod(file.fileno(), 0o600)
                 os.replace(download.path, target)
             else:
                 file.seek(0)
-                with open(target, "wb") as copy:
+                # A link that somebody put there is replaced, not followed.
+                with contextlib.suppress(FileNotFoundError):
+                    os.unlink(target)
+                with os.fdopen(open_regular(target, os.O_WRONLY | os.O_CREAT | os.O_EXCL), "wb") as copy:
                     shutil.copyfileobj(file, copy, fs.CHUNK)
-        os.chmod(target, 0o600)
         received += download.received
     with contextlib.suppress(FileNotFoundError):
         os.rmdir(os.path.dirname(partial_path(directory, "")))

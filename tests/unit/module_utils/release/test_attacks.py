@@ -19,6 +19,7 @@ from typing import Any
 import pytest
 from ansible_collections.kaido.ollama.plugins.module_utils._core.errors import OllamaError
 from ansible_collections.kaido.ollama.plugins.module_utils._core.owner import Identity, acting_as
+from ansible_collections.kaido.ollama.plugins.module_utils._release import directories as directories_module
 from ansible_collections.kaido.ollama.plugins.module_utils._release import install as install_module
 from ansible_collections.kaido.ollama.plugins.module_utils._release import unpack as unpack_module
 
@@ -80,6 +81,21 @@ def test_a_program_that_others_can_change_is_run_and_kept_without_their_influenc
     for name in ("bin/ollama", "lib/ollama/llama-server"):
         kept = (host.opt / "releases/0.34.4" / name).stat()
         assert (kept.st_uid, kept.st_mode & 0o777, kept.st_nlink) == (0, 0o755, 1)
+
+
+def test_an_adopted_directory_behind_a_link_of_its_owner_discloses_nothing(there: Path, tmp_path: Path) -> None:
+    """As in a race: the directory of the libraries becomes a link to one of root while it is copied."""
+    secret = tmp_path / "of-root" / "secret"
+    secret.parent.mkdir(mode=0o700)
+    secret.write_text("secret")
+    secret.chmod(0o644)
+    link_to = there / "libraries"
+    link_to.symlink_to(secret.parent)
+    os.chown(link_to, ATTACKER.uid, ATTACKER.gid, follow_symlinks=False)
+    kept = tmp_path / "kept"
+    with pytest.raises(PermissionError):
+        directories_module.link_or_copy(str(link_to / "secret"), str(kept))
+    assert not kept.exists()
 
 
 def install(host: Host, there: Path, **params: Any) -> dict[str, Any]:
