@@ -15,10 +15,10 @@ PROMTOOL := .cache/promtool/usr/bin/promtool
 NOT_IN_TEST := molecule-platform molecule-rpm molecule-vm
 SCENARIOS := $(filter-out $(NOT_IN_TEST),$(patsubst molecule/%/molecule.yml,molecule-%,$(wildcard molecule/*/molecule.yml)))
 LINT := ruff mypy yamllint ansible-lint changelog words
-CHECK := units $(LINT) conformance
+CHECK := quick-units $(LINT) conformance
 # Two scenarios run at a time; the longest are first.
 FIRST := molecule-default molecule-gpu_nvidia
-TEST := $(FIRST) $(CHECK) sanity importer $(filter-out $(FIRST),$(SCENARIOS))
+TEST := $(FIRST) units $(LINT) conformance sanity importer $(filter-out $(FIRST),$(SCENARIOS))
 
 # The output of these tools is in .cache, which `make clean` removes.
 export PATH := $(CURDIR)/$(BIN):$(PATH)
@@ -42,8 +42,8 @@ clean: ## remove the output of make: labs, .venv, .cache, dist, test output
 	rm -rf .venv .cache dist .ansible tests/output
 
 ##@ Check a change
-.PHONY: check test lint report-page $(CHECK) test-gpu docs execution-environment sanity importer matrix molecule platforms
-check: $(READY) ## lint, unit tests and conformance tests
+.PHONY: check test lint report-page units $(CHECK) test-gpu docs execution-environment sanity importer matrix molecule platforms
+check: $(READY) ## lint, unit tests that start no Ansible, and conformance tests
 	@$(PYTHON_BIN) -m scripts.run_parts --jobs 2 $(CHECK)
 
 test: $(READY) ## all tests, with a table of the results
@@ -73,8 +73,9 @@ changelog: $(READY)
 words: $(READY) ## words that are not standard English of the field
 	$(PYTHON_BIN) -m scripts.words
 
-units: $(READY) $(PROMTOOL) ## unit tests
-	$(PYTHON_BIN) -m pytest --quiet --numprocesses 3 --dist worksteal --ignore tests/conformance --ignore tests/bench
+units quick-units: $(READY) $(PROMTOOL) ## unit tests; quick-units skips those that start Ansible
+	$(PYTHON_BIN) -m pytest --quiet --numprocesses 3 --dist worksteal --ignore tests/conformance --ignore tests/bench \
+	  $(if $(filter quick-%,$@),--no-ansible)
 
 conformance: $(READY) ## conformance tests of the stand-in; URL=http://host:port for a real server
 	$(PYTHON_BIN) -m pytest --quiet tests/conformance $(if $(URL),--url $(URL))

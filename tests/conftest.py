@@ -17,6 +17,10 @@ if not LINK.exists():
 sys.path.insert(0, str(ROOT / ".cache"))
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--no-ansible", action="store_true", help="skip tests that start programs of ansible-core")
+
+
 def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:
     """Fail a run that skipped every test: pytest itself fails only one that found none."""
     reporter = session.config.pluginmanager.get_plugin("terminalreporter")

@@ -15,6 +15,8 @@ import pytest
 from ansible.module_utils import basic
 from ansible.module_utils.basic import AnsibleModule
 
+from tests.unit import playbook
+
 try:
     from ansible.module_utils.testing import patch_module_args
 except ImportError:
@@ -31,6 +33,10 @@ except ImportError:
 
 
 RunModule = t.Callable[..., dict[str, t.Any]]
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    playbook.skipped = config.getoption("--no-ansible")
 
 
 @pytest.fixture

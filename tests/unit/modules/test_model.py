@@ -17,6 +17,7 @@ import pytest
 from ansible_collections.kaido.ollama.plugins.module_utils._core.errors import OllamaError
 from ansible_collections.kaido.ollama.plugins.module_utils._core.name import parse
 from ansible_collections.kaido.ollama.plugins.module_utils._core.progress import DETACH, PROGRESS_FILE
+from ansible_collections.kaido.ollama.plugins.module_utils._models import registry
 from ansible_collections.kaido.ollama.plugins.module_utils._models import sources as sources_module
 from ansible_collections.kaido.ollama.plugins.module_utils._models.registry import Source, look_up
 from ansible_collections.kaido.ollama.plugins.module_utils._server.api import Client, classify
@@ -95,6 +96,7 @@ def world(
         return look_up(Source(world.upstream.host, insecure=True), name, **options)
 
     monkeypatch.setattr(sources_module, "look_up", local)
+    monkeypatch.setattr(registry, "sleep", lambda seconds: None)
     env = {"STANDIN_UPSTREAM": f"http://{world.upstream.host}", "STANDIN_TIME_SCALE": "0.01"}
     with world.upstream, standin.running(request.param, world.models_dir, env) as world.server:
         yield world
