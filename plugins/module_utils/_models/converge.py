@@ -89,6 +89,17 @@ def _modes(session: Session, declared: t.Iterable[DeclaredModel]) -> dict[Name, 
     return {name: model.verify or session.options.verify for model in declared for name in (model.name, *model.aliases)}
 
 
+def _notes(plans: t.Sequence[Plan]) -> list[str]:
+    """Return the notes of plans, in one line where only the names of the models differ."""
+    models: dict[str, list[str]] = {}
+    for plan in plans:
+        name = f"{plan.model.name}: "
+        for note in sorted(set(plan.notes)):
+            text = note[len(name) :] if note.startswith(name) else note
+            models.setdefault(text, []).extend([name[:-2]] * (len(text) < len(note)))
+    return [f"{', '.join(names)}: {text}" if names else text for text, names in models.items()]
+
+
 def _look(session: Session, offers: Offers, declared: t.Sequence[DeclaredModel]) -> _Situation:
     listed = list_models(session.client) if session.version else {}
     modes = _modes(session, declared)
@@ -97,7 +108,7 @@ def _look(session: Session, offers: Offers, declared: t.Sequence[DeclaredModel])
     _plan_builds(session, before)
     if session.options.exclusive:
         before.undeclared = _undeclared(session, list(modes), before)
-    before.warnings += sorted({note for plan in before.plans for note in plan.notes})
+    before.warnings += _notes(before.plans)
     sizes = ((plan.model.name, pull.candidates[0].size) for plan, pull in before.pulls)
     before.warnings += filter(None, (_shortage(session, name, size) for name, size in sizes))
     return before

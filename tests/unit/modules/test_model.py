@@ -406,6 +406,17 @@ def test_a_mirror_that_nothing_confirms_is_used_only_if_trusted(world: World, tm
     assert world.tags() == {"lan-only:latest": digest}
 
 
+def test_a_warning_names_all_models_that_it_is_about(world: World, tmp_path: Path) -> None:
+    for seed, name in enumerate(("lan-1", "lan-2", "lan-3")):
+        make_model(tmp_path / "mirror", name, size=40_000, seed=seed)
+    world.upstream.misbehave("", status=503)
+    with Registry(tmp_path / "mirror") as mirror:
+        done = world.run(models=["lan-1", "lan-2", "lan-3"], mirrors=[f"http://{mirror.host}"], mirrors_trusted=True)
+    trusted = [warning for warning in done["warnings"] if "is trusted" in warning]
+    assert len(trusted) == 1
+    assert trusted[0].startswith("lan-1:latest, lan-2:latest, lan-3:latest: registry.ollama.ai cannot be queried")
+
+
 @pytest.mark.parametrize("how", ["digest", "lock"])
 def test_a_pin_or_a_lock_confirms_a_mirror(world: World, tmp_path: Path, how: str) -> None:
     digest = "sha256:" + make_model(tmp_path / "mirror", "lan-only", size=40_000, seed=3)
