@@ -23,7 +23,7 @@ _CONTROL = re.compile(
 _MASK = "***"
 # A character of a URL. A quote is one where the text goes on after it: a password may contain quotes.
 _CHARACTER = r"""(?:[^\s"'<>]|["'](?=[\w%@!$&*+.~/-]))"""
-# Up to the last @ of the authority; a password may also contain an unescaped /, ? or #, unless a port number ends there.
+# Up to the last @ of the authority; a password may contain an unescaped /, ? or #, unless a port number ends there.
 # Before // stands a scheme, or nothing that belongs to a path.
 _USER_INFO = re.compile(
     r"""((?<![\w./*-])//)(?:(?:[^\s/?#"'<>]|["'](?=[\w%@!$&*+.~-])){0,4096}@"""
