@@ -74,7 +74,7 @@ def test_unknown_models_are_one_sentence_each(world: World) -> None:
     assert "ollama_models[0]" not in text
 
 
-def test_mirrors_and_the_registry_are_asked(world: World) -> None:
+def test_mirrors_and_the_registry_are_queried(world: World) -> None:
     assert world.refusal(["m", "a"], mirrors=True) == ""
     text = world.refusal(["x"], mirrors=True)
     assert text.startswith("tag_missing")
@@ -90,7 +90,7 @@ def test_a_pin_that_no_source_offers(world: World, locked: bool) -> None:
     assert "expected a digest that a source offers" in text
 
 
-def test_a_model_on_the_host_is_not_asked_for(world: World) -> None:
+def test_a_model_on_the_host_needs_no_source(world: World) -> None:
     digest = "sha256:" + make_model(world.store, "local", size=40_000, seed=7)
     assert world.refusal([{"name": "LOCAL", "digest": digest}, {"name": "gone", "state": "absent"}]) == ""
     assert world.public.requests == []
