@@ -61,7 +61,7 @@ def check(
     if errors:
         errors.sort(key=lambda item: item[0])
         first = errors[0][1]
-        raise OllamaError(first.code, "; ".join(exc.message for _index, exc in errors), variable="ollama_models")
+        raise OllamaError(first.code, "; ".join(exc.message for _index, exc in errors))
 
 
 def _missing(

@@ -15,6 +15,7 @@ from ansible_collections.kaido.ollama.plugins.module_utils._core.errors import O
 from ansible_collections.kaido.ollama.plugins.module_utils._models import availability, registry
 from ansible_collections.kaido.ollama.plugins.module_utils._models import sources as sources_module
 from ansible_collections.kaido.ollama.plugins.module_utils._models.declaration import parse_models
+from ansible_collections.kaido.ollama.plugins.module_utils._models.plan import worst
 from ansible_collections.kaido.ollama.plugins.module_utils._models.registry import Source, look_up, parse_mirror
 
 from tests.standin.registry import Registry, make_model
@@ -155,3 +156,16 @@ def test_a_fresh_host_has_no_store(world: World) -> None:
     world.store.rmdir()
     assert world.refusal(["a"]) == ""
     assert "tag_missing" in world.refusal(["x"])
+
+
+def test_several_sources_are_one_short_sentence() -> None:
+    errors = [
+        OllamaError("registry_unreachable", "a:1b at registry.ollama.ai: cannot reach https://x: refused; set a proxy"),
+        OllamaError("digest_not_offered", "a:1b: pinned is 111, but http://m1:1 offers 222"),
+        OllamaError("digest_not_offered", "a:1b: pinned is 111, but http://m2:1 offers 333"),
+    ]
+    assert worst(errors).message == (
+        "a:1b: pinned is 111, but http://m1:1 offers 222; a:1b at registry.ollama.ai: registry_unreachable; "
+        "http://m2:1 offers 333"
+    )
+    assert worst(errors[:1]).message == errors[0].message
