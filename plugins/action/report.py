@@ -31,7 +31,10 @@ SPEC: dict[str, t.Any] = {
     "predicted": {"type": "bool"},
 }
 _FACTS = ("ollama_report", "ollama_host_info", "ollama__preflight", "ollama_report_failure")
+# Of a task whose result is secret.
 _NO_REASON = "a task failed, as shown above"
+# The only role with another prefix.
+_PREFIXES = (*PREFIXES, "packages__")
 
 
 def host_facts(variables: t.Mapping[str, t.Any]) -> dict[str, dict[str, t.Any]]:
@@ -55,27 +58,47 @@ def host_facts(variables: t.Mapping[str, t.Any]) -> dict[str, dict[str, t.Any]]:
         elif host not in alive and "ollama_report_failure" not in facts:
             failed = last_failure(known)
             kind = "ollama_report_unreachable" if failed.get("unreachable") else "ollama_report_failure"
-            facts[kind] = message(str(failed.get("msg") or _NO_REASON).removeprefix("Task failed: "))
+            facts[kind] = reason(failed)
         found[host] = facts
     return found
 
 
 def last_failure(known: t.Mapping[str, t.Any]) -> t.Mapping[str, t.Any]:
-    """Return the last failed result among the registered variables of a host that has failed, or {}."""
+    """Return the last failed result among the registered variables of a host that has failed, or {}.
+
+    Each task of the roles registers its result. A variable that ends in ``__failed`` has the final failure of a rescue.
+    """
     failed: t.Mapping[str, t.Any] = {}
     for name in known:
-        if name.startswith(PREFIXES) and "__" in name:
+        if name.startswith(_PREFIXES) and "__" in name:
             # Variables of roles can be templates that do not resolve here.
             with contextlib.suppress(AnsibleError):
                 value = known[name]
-                if isinstance(value, dict) and (value.get("failed") or value.get("unreachable")) and value.get("msg"):
+                if _is_failed(value) and value.get("msg"):
                     failed = value
+                    if name.endswith("__failed"):
+                        break
     return failed
+
+
+def _is_failed(value: t.Any) -> bool:
+    return isinstance(value, dict) and bool(value.get("failed") or value.get("unreachable"))
+
+
+def reason(failed: t.Mapping[str, t.Any]) -> str:
+    """Return why a task failed, as one line: of a loop the first failure, of a command its last line."""
+    items = failed.get("results")
+    failed = next((item for item in items if _is_failed(item)), failed) if isinstance(items, list) else failed
+    text = str(failed.get("msg") or _NO_REASON).removeprefix("Task failed: ").removeprefix("Module failed: ")
+    errors = failed.get("stderr_lines")
+    last = str(errors[-1]) if isinstance(errors, list) and errors and "rc" in failed else ""
+    return message(text if not last or last in text else f"{text}: {last}")
 
 
 def is_observed(known: t.Mapping[str, t.Any]) -> bool:
     """Return whether a run has tried to contact a host."""
-    return any(name in known for name in (*_FACTS, "ollama_gateway__service_info", "ollama_client__service_info"))
+    names = (*_FACTS, "ollama_gateway__service_info", "ollama_client__service_info")
+    return any(name in known for name in names) or bool(last_failure(known))
 
 
 def json_path(path: str) -> str:

@@ -114,8 +114,7 @@ options:
     type: dict
     default: {}
   models:
-    description: Declared models, C(ollama_models). This module validates them and queries neither a registry nor the
-      server.
+    description: Declared models, C(ollama_models).
     type: list
     elements: raw
     default: []
@@ -124,10 +123,18 @@ options:
     type: raw
     default: {}
   mirrors:
-    description: Registries to try first, C(ollama_mirrors).
+    description: Registries to try first, C(ollama_mirrors) and the mirrors of the inventory.
     type: list
     elements: str
     default: []
+  look_up_models:
+    description:
+      - Whether to ask the sources of declared models that are not on the host, or have another digest than their pin,
+        for the manifest. A model that no source has is a failure before anything changes.
+      - A source that cannot be reached proves nothing. All requests together take at most about 10 seconds. Nothing is
+        asked if all models are on the host.
+    type: bool
+    default: false
   allow_vulnerable_version:
     description: Whether versions before 0.35.0 are allowed, which have known vulnerabilities (CVE-2026-103663),
       C(ollama_allow_vulnerable_version).
@@ -150,7 +157,8 @@ notes:
     C(init_unsupported), C(installation_foreign), C(store_foreign), C(store_migration_not_accepted), C(disk_full),
     C(directory_not_mounted), C(program_missing), C(port_taken), C(account_unsuitable), C(account_changed),
     C(drop_in_conflict), C(unit_masked), C(file_unreadable),
-    C(response_invalid), C(store_unsafe) and C(privileges_not_dropped).
+    C(response_invalid), C(store_unsafe), C(privileges_not_dropped), C(tag_missing), C(tag_refused),
+    C(digest_not_offered) and C(model_missing).
 seealso:
   - module: kaido.ollama.release
 """
@@ -413,10 +421,13 @@ from ..module_utils._core import proxy
 from ..module_utils._core.errors import OllamaError
 from ..module_utils._gpu import memory as gpu_memory
 from ..module_utils._gpu import verification
+from ..module_utils._models import availability
 from ..module_utils._preflight import adoption, host_facts, host_request, pending, suitability, unit_file
 from ..module_utils._preflight.host_facts import HostFacts
-from ..module_utils._preflight.host_request import HostRequest
+from ..module_utils._preflight.host_request import HostRequest, ValidRequest
+from ..module_utils._preflight.store_facts import FIRST_WITH_NEW_STORE
 from ..module_utils._release.download import fetch_checksums
+from ..module_utils._release.release import parse_version
 from ..module_utils._server.argspec import INSTALLATION, SERVER, finish
 from ..module_utils._service import units
 
@@ -438,6 +449,8 @@ def run(params: t.Mapping[str, t.Any], check_mode: bool) -> dict[str, t.Any]:
     fetched, notes = _fetch(request, host, proxy.way_out(way, params["proxy"]))
     warnings += notes
     release = suitability.check_host(request, valid, host, fetched)
+    if params["look_up_models"]:
+        _look_up_models(request, valid, host, proxy.way_out(way), check_mode)
     steps = pending.pending_steps(request, valid, host, release)
     warnings += filter(None, [host_request.vulnerability(host.releases.used)])
     # An earlier task may create the file outside of check mode.
@@ -471,6 +484,20 @@ def run(params: t.Mapping[str, t.Any], check_mode: bool) -> dict[str, t.Any]:
         "services": units.found(),
         "warnings": warnings,
     }
+
+
+def _look_up_models(
+    request: HostRequest, valid: ValidRequest, host: HostFacts, environment: t.Mapping[str, str], check_mode: bool
+) -> None:
+    """Refuse models that no source has."""
+    availability.check(
+        valid.models,
+        host.move.source if host.move and not host.move.switched else request.models_dir,
+        valid.mirrors,
+        lists=parse_version(request.version) >= FIRST_WITH_NEW_STORE,
+        environment=environment,
+        check_mode=check_mode,
+    )
 
 
 def _check_gpu(gpu: str, found: t.Mapping[str, t.Any], driver_pending: bool) -> None:
@@ -541,6 +568,7 @@ def main() -> None:
             "models": {"type": "list", "elements": "raw", "default": []},
             "lock": {"type": "raw", "default": {}},
             "mirrors": {"type": "list", "elements": "str", "default": []},
+            "look_up_models": {"type": "bool", "default": False},
             "allow_vulnerable_version": {"type": "bool", "default": False},
             "allow_open_network": {"type": "bool", "default": False},
             "accept_store_migration": {"type": "bool", "default": False},

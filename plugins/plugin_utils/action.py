@@ -28,6 +28,8 @@ except ImportError:
     # ansible-core before 2.19 prints a failure once.
     _messages = None
 
+# With this variable of a play an unreachable host counts as failed, so that its tasks under `always` run.
+UNREACHABLE_FAILS = "ollama__unreachable_fails"
 # The verbosity from which on tracebacks and sources are shown.
 _VERBOSE = 3
 
@@ -46,6 +48,8 @@ class CollectionAction(ActionBase):
         except AnsibleConnectionFailure as exc:
             # As ansible-core does, without the lines of the task.
             result.update(unreachable=True, changed=False, msg=message(str(exc.message)))
+            if (task_vars or {}).get(UNREACHABLE_FAILS) is True:
+                result.update(failed=True, **OllamaError("host_unreachable", str(exc.message)).to_fail_json())
         except AnsibleError:
             raise
         except Exception as exc:

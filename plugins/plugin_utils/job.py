@@ -38,7 +38,7 @@ _REPEAT = 30.0
 # The module's file is written every second: one that has not changed for this long has no writer.
 _STILL = 20.0
 # Seconds after which it is worth knowing that the job outlasts the run.
-_ANNOUNCE = 10.0
+_ANNOUNCE = 2.0
 # Seconds until a host that does not reply is named, and until it counts as unreachable.
 _SILENCE, _UNREACHABLE = 15.0, 600.0
 _RECONNECT = 5.0
@@ -54,6 +54,9 @@ _JOB_KEYS = (
     "stdout_lines",
     "stderr_lines",
 )
+
+
+CONTINUES = "after Ctrl-C this continues on the host; the next run waits for it, and playbook kaido.ollama.stop ends it"
 
 
 def progress_line(state: t.Mapping[str, t.Any], speed: float) -> str:
@@ -208,7 +211,7 @@ class JobAction(CollectionAction):
             seen = state or seen
             if now >= announce_at and not seen.get("finished"):
                 announce_at = math.inf
-                self._print("the job continues after Ctrl-C; the playbook kaido.ollama.stop ends it")
+                self._print(CONTINUES)
             if (state.get("models") or state.get("note")) and not state["finished"]:
                 samples = [*samples[-8:], (now, sum(row["completed"] for row in state["models"].values()))]
                 (then, before), (_now, done) = samples[0], samples[-1]

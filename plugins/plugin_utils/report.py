@@ -61,7 +61,7 @@ def _host(name: str, facts: Facts, check: bool, benchmark: Facts | None) -> dict
     failure = facts.get("ollama_report_failure")
     unreachable = facts.get("ollama_report_unreachable")
     version = seen["version"] if seen else converged.get("version")
-    state = seen.get("state") or ("running" if version else "not_installed" if converged else "no_server")
+    state = seen.get("state") or ("running" if version else _state_without_version(facts, converged))
     if state == "not_installed" and not facts.get("is_server", True):
         state = "no_server"
     if unreachable or (failure and not seen and not converged):
@@ -82,6 +82,13 @@ def _host(name: str, facts: Facts, check: bool, benchmark: Facts | None) -> dict
         "scheduled_verification": seen.get("scheduled_verification"),
         "benchmark": {key: benchmark[key] for key in ("measured_at", "models")} if benchmark else None,
     }
+
+
+def _state_without_version(facts: Facts, converged: Facts) -> str:
+    """Return the state of a host in check mode, where a server that does not run returns no version."""
+    if not converged:
+        return "no_server"
+    return "not_running" if (facts.get("ollama__preflight") or {}).get("installed") else "not_installed"
 
 
 def devices(compute: t.Sequence[Facts]) -> str:

@@ -89,11 +89,18 @@ def checked(facts: Facts) -> dict[str, t.Any]:
         for model in (found["ollama_host_info"] or {}).get("models", []):
             if model["state"] == "verified" and model["verified_at"] is None:
                 raise ValueError(f"{model['name']}: verified, but without a time")
-        found["ollama__preflight"] = {"reasons": _reasons(facts.get("ollama__preflight"))}
+        preflight = facts.get("ollama__preflight")
+        found["ollama__preflight"] = {"reasons": _reasons(preflight), "installed": _is_installed(preflight)}
         of_modules = conform(facts.get("ansible_facts"), {"ollama_listening": _LISTENING}, "ansible_facts", fill=True)
         return {**kept, **found, "ansible_facts": of_modules}
     except ValueError as exc:
         return {**kept, "ollama_report_failure": f"the host returned an invalid result: {exc}"}
+
+
+def _is_installed(preflight: t.Any) -> bool:
+    """Return whether a release was in use before the run."""
+    release = preflight.get("release") if isinstance(preflight, t.Mapping) else None
+    return bool(isinstance(release, t.Mapping) and release.get("before"))
 
 
 def _reasons(preflight: t.Any) -> dict[str, str]:

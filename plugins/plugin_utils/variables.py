@@ -34,8 +34,6 @@ RESULTS = frozenset(
         "ollama_report",
         "ollama_report_failure",
         "ollama_host_info",
-        "ollama_update_before",
-        "ollama_update_wanted",
         "ollama_verify",
         "gpu_driver_changed",
         "ollama_benchmark_result",

@@ -157,6 +157,28 @@ def test_no_task_ignores_errors(path: Path) -> None:
     assert "ignore_errors" not in path.read_text()
 
 
+def flat(tasks: t.Sequence[dict[str, t.Any]] | None) -> t.Iterator[dict[str, t.Any]]:
+    """Yield the tasks of a list, and those of its blocks."""
+    for task in tasks or ():
+        if "block" in task:
+            for part in ("block", "rescue", "always"):
+                yield from flat(task.get(part))
+        else:
+            yield task
+
+
+@per_role
+def test_each_task_that_can_fail_registers_its_result(role: Path) -> None:
+    """The report of a host that has failed shows the reason. A result that is secret is not kept."""
+    quiet = re.compile(r"ansible\.builtin\.(debug|set_fact|meta|include_\w+|import_\w+)|kaido\.ollama\.check_variables")
+    paths = [*(role / "tasks").glob("*.yml"), *(role / "handlers").glob("*.yml")]
+    found = [task for path in paths for task in flat(yaml.safe_load(path.read_text()))]
+    acting = [
+        task for task in found if not any(quiet.fullmatch(key) for key in task) and task.get("no_log") is not True
+    ]
+    assert [task["name"] for task in acting if "register" not in task] == []
+
+
 def test_roles_called_by_playbooks_are_in_both_artifacts(tmp_path: Path) -> None:
     tree.copy(tmp_path)
     for rename in (None, dist.rename_for_galaxy):

@@ -21,13 +21,27 @@ _CONTROL = re.compile(
 )
 
 _MASK = "***"
-_URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://[^\s\"'<>]+")
-# Up to the last @ of the authority; a password may also hold an unescaped /, ? or #, unless a port number ends there.
-_USER_INFO = re.compile(r"(://)(?:[^\s/?#\"'<>]*@|[^\s/@:\"'<>]*:(?!\d+(?:[/?#]|\Z))[^\s@\"'<>]*@)")
-_QUERY = re.compile(r"([?&;][^\s=&;#]*)=[^\s&;#\"'<>]*")
-_BARE_QUERY = re.compile(r"\?[^\s=&;#\"'<>]+(?=[#\s]|\Z)")
+# A character of a URL. A quote is one where the text goes on after it: a password may contain quotes.
+_CHARACTER = r"""(?:[^\s"'<>]|["'](?=[\w%@!$&*+.~/-]))"""
+# Up to the last @ of the authority; a password may contain an unescaped /, ? or #, unless a port number ends there.
+# Before // stands a scheme, or nothing that belongs to a path.
+_USER_INFO = re.compile(
+    r"""((?<![\w./*-])//)(?:(?:[^\s/?#"'<>]|["'](?=[\w%@!$&*+.~-])){0,4096}@"""
+    rf"""|[^\s/@:"'<>]{{0,256}}:(?!\d+(?:[/?#]|\Z)){_CHARACTER}{{0,4096}}@)"""
+)
 # Without a scheme, as proxies and model names may be written: user:password@host. Not a name with a digest.
-_BARE_USER_INFO = re.compile(r"(?<![\w./:@-])[^\s/@:=,;\"'()\[\]]+:[^\s/@\"'()]+@(?!sha256[:-])(?=[\w\[])")
+_BARE_USER_INFO = re.compile(
+    rf"""(?<![^\s=,;"'()\[\]<>{{}}|])[^\s/:=,;"'()\[\]<>{{}}|]{{1,256}}(?::(?!//|\d+(?:[/?#]|\Z))|%3a)"""
+    rf"""{_CHARACTER}{{0,4096}}@(?!sha256[:-])(?=[\w\[])""",
+    re.IGNORECASE,
+)
+# A URL inside another one.
+_ENCODED_USER_INFO = re.compile(r"""(%2f%2f)[^\s/?#&"'<>]{0,4096}%40""", re.IGNORECASE)
+_URL = re.compile(rf"[A-Za-z][A-Za-z0-9+.-]{{0,30}}://{_CHARACTER}+")
+_QUERY = re.compile(rf"""([?&;#][^\s=&;#"'<>]*)=(?:(?![&;#]){_CHARACTER}|["'](?=[^\s&;#"'<>]))*""")
+# Of a URL without a scheme, or of a path.
+_BARE_QUERY_RUN = re.compile(rf"""\?[\w%.~\[\]-]{{1,256}}={_CHARACTER}*""")
+_BARE_QUERY = re.compile(r"""\?[^\s=&;#"'<>]+(?=[#\s"'<>]|\Z)""")
 _AUTHORIZATION = re.compile(
     r"\b((?:proxy-)?authorization\"?[:=]\s*\"?(?:(?:bearer|basic)\s+)?)[^\s\",]+", re.IGNORECASE
 )
@@ -59,14 +73,17 @@ def redact(text: str) -> str:
     if "@" in text:
         text = _USER_INFO.sub(rf"\1{_MASK}@", text)
         text = _BARE_USER_INFO.sub(f"{_MASK}@", text)
-    if "://" in text and "?" in text:
+    if "%40" in text:
+        text = _ENCODED_USER_INFO.sub(rf"\1{_MASK}%40", text)
+    if "://" in text:
         text = _URL.sub(lambda match: _without_query(match.group()), text)
+    if "?" in text:
+        text = _BARE_QUERY_RUN.sub(lambda match: _QUERY.sub(rf"\1={_MASK}", match.group()), text)
     return _AUTHORIZATION.sub(rf"\1{_MASK}", text) if "uthorization" in text.lower() else text
 
 
 def _without_query(url: str) -> str:
-    head, mark, tail = url.partition("?")
-    return head + _BARE_QUERY.sub(f"?{_MASK}", _QUERY.sub(rf"\1={_MASK}", mark + tail))
+    return _BARE_QUERY.sub(f"?{_MASK}", _QUERY.sub(rf"\1={_MASK}", url))
 
 
 def message(text: str) -> str:

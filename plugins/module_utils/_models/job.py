@@ -18,6 +18,7 @@ import time
 import typing as t
 import uuid
 
+from .._core import fs
 from .._core.errors import OllamaError
 from .._core.owner import read_regular
 from .._core.progress import RESULT_PATH_SUFFIX
@@ -64,22 +65,39 @@ def stop(lock_paths: t.Sequence[str], *, seconds: float, kill: t.Callable[[int, 
     :param seconds: how long a run may take to end.
     :raises OllamaError: ``job_running`` where one does not end.
     """
-    stopped = running(lock_paths)
-    for pid in stopped:
-        with contextlib.suppress(ProcessLookupError):
-            kill(pid, signal.SIGTERM)
+    stopped: list[int] = []
+    wrappers: set[int] = set()
     end = time.monotonic() + seconds
     while True:
         left = running(lock_paths)
-        if not left:
+        # A run that was waiting may hold the lock only now.
+        for pid in [pid for pid in left if pid not in stopped]:
+            wrappers.update(_wrappers(pid))
+            with contextlib.suppress(ProcessLookupError):
+                kill(pid, signal.SIGTERM)
+            stopped.append(pid)
+        if not left and not any(_is_wrapper(pid) for pid in wrappers):
             break
-        if time.monotonic() >= end:
+        if left and time.monotonic() >= end:
             pids = ", ".join(map(str, left))
             raise OllamaError(
                 "job_running", f"processes that work on the host did not end within {seconds:g} s: {pids}"
             )
+        if time.monotonic() >= end:
+            break
         time.sleep(_POLL)
-    return stopped
+    return sorted(stopped)
+
+
+def _wrappers(pid: int) -> list[int]:
+    """Return the process of Ansible that started a job, and writes the job's file when it ends."""
+    status = fs.readable_text(f"/proc/{pid}/stat").rpartition(")")[2].split()
+    parent = int(status[1]) if len(status) > 1 and status[1].isdigit() else 0
+    return [parent] if _is_wrapper(parent) else []
+
+
+def _is_wrapper(pid: int) -> bool:
+    return "async_wrapper.py" in fs.readable_text(f"/proc/{pid}/cmdline")
 
 
 def running(lock_paths: t.Sequence[str]) -> list[int]:

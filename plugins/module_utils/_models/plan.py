@@ -275,10 +275,8 @@ def _consider(
             OllamaError(
                 "digest_not_offered",
                 f"{model.name}: {what}, but {answer.source} offers {short_digest(offer.digest)}",
-                name=str(model.name),
                 pinned=model.pin,
                 offered=offer.digest,
-                source=str(answer.source),
             )
         )
         return
@@ -307,5 +305,15 @@ def worst(failures: t.Sequence[OllamaError]) -> OllamaError:
     """Choose what to report: a wrong digest before a missing tag before an unreachable source."""
     order = ("digest_not_offered", "manifest_invalid", "tag_missing", "tag_refused", "tls_failed", "registry_refused")
     best = min(failures, key=lambda exc: order.index(exc.code) if exc.code in order else len(order))
-    others = [exc.message for exc in failures if exc is not best]
+    others = [_briefly(exc, best) for exc in failures if exc is not best]
     return OllamaError(best.code, "; ".join([best.message, *others]), **best.details)
+
+
+def _briefly(exc: OllamaError, best: OllamaError) -> str:
+    """Return a further failure without what the first message says already."""
+    start, _but, end = exc.message.partition(", but ")
+    if exc.code == best.code and end and best.message.startswith(f"{start}, but "):
+        return end
+    # The source only: how it could be reached is another matter.
+    where = exc.message.split(": ", 1)[0]
+    return f"{where}: {exc.code}" if exc.code in INDECISIVE_CODES and best.code not in INDECISIVE_CODES else exc.message

@@ -179,10 +179,10 @@ class Offers:
         """Ask all sources of a model that may be used."""
         sources = self.sources(model)
         usable = sources[-1:] if right.unverified else sources
-        answers = tuple(self._best(source, model.name, right.digests) for source in usable)
+        answers = tuple(self.best(source, model.name, right.digests) for source in usable)
         return Answers(sources[-1], answers, confirmation)
 
-    def _best(self, source: ModelSource, name: Name, digests: t.Collection[str]) -> Answer:
+    def best(self, source: ModelSource, name: Name, digests: t.Collection[str]) -> Answer:
         """Return what a source has under the tag, or a mirror under a digest.
 
         A mirror's tag may have changed, or be a list that this server cannot read; the manifest is still there.

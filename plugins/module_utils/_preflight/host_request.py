@@ -21,8 +21,8 @@ from ansible.module_utils.parsing.convert_bool import boolean
 from .._core.address import Address
 from .._core.errors import OllamaError
 from .._core.server import Server
-from .._models.declaration import parse_models
-from .._models.registry import parse_mirror
+from .._models.declaration import DeclaredModel, parse_models
+from .._models.registry import Source, parse_mirror
 from .._release import release as release_module
 from .._server import settings as settings_module
 from .paths import check_paths, normal
@@ -104,6 +104,8 @@ class ValidRequest:
     address: Address
     environment: dict[str, str]
     raw_environment: dict[str, str]
+    models: tuple[DeclaredModel, ...] = ()
+    mirrors: tuple[Source, ...] = ()
 
 
 def from_options(options: t.Mapping[str, t.Any]) -> HostRequest:
@@ -148,8 +150,9 @@ def validate(request: HostRequest) -> ValidRequest:
     check_limits(request.limits)
     environment, raw = settings_module.merge(request.settings, request.environment, request.models_dir)
     address = settings_module.address(request.settings, allow_open_network=request.allow_open_network)
-    check_models(request, allow_cloud=environment.get("OLLAMA_NO_CLOUD") == "0")
-    return ValidRequest(address, environment, raw)
+    models = check_models(request, allow_cloud=environment.get("OLLAMA_NO_CLOUD") == "0")
+    mirrors = tuple(parse_mirror(url, what="ollama_mirrors") for url in request.mirrors)
+    return ValidRequest(address, environment, raw, tuple(models), mirrors)
 
 
 def _check_mount(request: HostRequest) -> None:
@@ -188,10 +191,10 @@ def vulnerability(version: str | None) -> str | None:
     return None
 
 
-def check_models(request: HostRequest, *, allow_cloud: bool) -> None:
-    """Refuse models, pins and mirrors before the module model does, which runs after the server was changed."""
+def check_models(request: HostRequest, *, allow_cloud: bool) -> list[DeclaredModel]:
+    """Refuse models and pins before the module model does, which runs after the server was changed."""
     try:
-        parse_models(
+        models = parse_models(
             request.models, state="present", allow_cloud=allow_cloud, locked=request.lock, variable="ollama_models"
         )
     except OllamaError as exc:
@@ -200,8 +203,7 @@ def check_models(request: HostRequest, *, allow_cloud: bool) -> None:
         text = exc.message.replace("allow_cloud: true", "ollama_settings.no_cloud: false")
         raise OllamaError(exc.code, text, **exc.details) from None
     _check_absent(request.models)
-    for url in request.mirrors:
-        parse_mirror(url, what="ollama_mirrors")
+    return models
 
 
 def _check_absent(models: t.Sequence[t.Any]) -> None:

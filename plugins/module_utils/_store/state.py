@@ -184,17 +184,30 @@ def exclusive(path: str, *, seconds: float) -> t.Iterator[bool]:
 
 
 def lock_users(path: str) -> list[int]:
-    """Return the IDs of the other processes that hold the lock of a memory or wait for it."""
+    """Return the IDs of the other processes that hold the lock of a memory or wait for it.
+
+    In a container, root may be unable to read the open files of a process that has acted as another account; the kernel
+    lists the holder of the lock in any case.
+    """
     try:
         path = os.path.realpath(f"{path}.lock")
         info = os.stat(path)
     except OSError:
         return []
-    return [
-        pid
-        for pid in sorted(int(name) for name in os.listdir("/proc") if name.isdigit())
-        if pid != os.getpid() and _has_open(pid, path, info)
-    ]
+    processes = [int(name) for name in os.listdir("/proc") if name.isdigit()]
+    found = {
+        *_holders(fs.readable_text("/proc/locks"), info),
+        *(pid for pid in processes if _has_open(pid, path, info)),
+    }
+    return sorted(found - {os.getpid()})
+
+
+def _holders(locks: str, info: os.stat_result) -> set[int]:
+    """Return the processes that have a lock on a file, from the text of /proc/locks."""
+    # NUMBER: [->] FLOCK ADVISORY WRITE PID MAJOR:MINOR:INODE START END
+    place = f"{os.major(info.st_dev):02x}:{os.minor(info.st_dev):02x}:{info.st_ino}"
+    rows = [line.replace(" -> ", " ").split() for line in locks.splitlines()]
+    return {int(row[4]) for row in rows if len(row) > 5 and row[1] == "FLOCK" and row[5] == place and row[4].isdigit()}
 
 
 def _has_open(pid: int, path: str, info: os.stat_result) -> bool:

@@ -332,6 +332,4 @@ def test_only_a_long_job_reports_how_to_end_it(monkeypatch: pytest.MonkeyPatch, 
     ]
     monkeypatch.setattr(printed.plugin, "_read", lambda _path: states.pop())
     printed.plugin._show("/progress")
-    assert [line for line in printed.lines if "kaido.ollama.stop" in line] == [
-        "h1: the job continues after Ctrl-C; the playbook kaido.ollama.stop ends it"
-    ] * lines
+    assert [line for line in printed.lines if "kaido.ollama.stop" in line] == [f"h1: {job.CONTINUES}"] * lines

@@ -9,7 +9,7 @@ import typing as t
 from pathlib import Path
 
 import pytest
-from ansible_collections.kaido.ollama.plugins.action.report import create, host_facts, json_path
+from ansible_collections.kaido.ollama.plugins.action.report import create, host_facts, is_observed, json_path
 from ansible_collections.kaido.ollama.plugins.module_utils._core.errors import OllamaError
 
 from tests.unit.plugin_utils import fleet
@@ -44,6 +44,53 @@ def test_the_reason_is_the_last_failed_result_of_a_role() -> None:
     assert host_facts(known)["b"]["ollama_report_failure"] == "a:latest: pinned is x"
     known["hostvars"]["b"]["ollama__models"] = {"unreachable": True, "msg": "no route"}
     assert host_facts(known)["b"]["ollama_report_unreachable"] == "no route"
+
+
+@pytest.mark.parametrize(
+    ("results", "text"),
+    [
+        ({"ollama__task": {"failed": True, "msg": "Unable to start service"}}, "Unable to start service"),
+        ({"packages__task": {"failed": True, "msg": "No package zstd"}}, "No package zstd"),
+        ({"gpu_driver__task": {"failed": True, "msg": "Task failed: no space"}}, "no space"),
+        # The end of a rescue has the first failure and what follows from it.
+        (
+            {
+                "ollama__failed": {"failed": True, "msg": "it does not start. Rolled back to 0.34.4"},
+                "ollama__task": {"failed": True, "msg": "Job for ollama.service failed"},
+            },
+            "it does not start. Rolled back to 0.34.4",
+        ),
+        ({"ollama__failed": {"failed": False}, "ollama__task": {"failed": True, "msg": "later"}}, "later"),
+        (
+            {
+                "ollama__task": {
+                    "failed": True,
+                    "msg": "One or more items failed",
+                    "results": [{}, {"failed": 1, "msg": "b"}],
+                }
+            },
+            "b",
+        ),
+        (
+            {
+                "ollama__task": {
+                    "failed": True,
+                    "msg": "non-zero return code",
+                    "rc": 1,
+                    "stderr_lines": ["a", "no room"],
+                }
+            },
+            "non-zero return code: no room",
+        ),
+        ({"ollama__task": {"failed": True, "msg": "http://u:p@h is down\nx"}}, "http://***@h is down x"),
+    ],
+)
+def test_the_reason_of_tasks_of_ansible(results: dict[str, t.Any], text: str) -> None:
+    known = variables()
+    known["hostvars"]["b"] |= results
+    assert host_facts(known)["b"]["ollama_report_failure"] == text
+    assert is_observed(known["hostvars"]["b"])
+    assert not is_observed({"group_names": []})
 
 
 def run(**args: t.Any) -> dict[str, t.Any]:

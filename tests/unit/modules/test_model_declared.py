@@ -18,6 +18,7 @@ from ansible_collections.kaido.ollama.plugins.module_utils._models import source
 from ansible_collections.kaido.ollama.plugins.module_utils._models.job import new_progress_file, remove_ended
 from ansible_collections.kaido.ollama.plugins.module_utils._models.registry import Source, look_up
 from ansible_collections.kaido.ollama.plugins.module_utils._server.api import Client
+from ansible_collections.kaido.ollama.plugins.module_utils._store import state
 from ansible_collections.kaido.ollama.plugins.module_utils._store.state import lock_users, memory_path
 from ansible_collections.kaido.ollama.plugins.module_utils._store.store import Store
 from ansible_collections.kaido.ollama.plugins.modules import model_export, model_stop, server_info
@@ -200,6 +201,30 @@ def test_running_jobs_are_stopped(run_module: t.Any, tmp_path: Path) -> None:
         assert (stopped["changed"], stopped["stopped"]) == (True, jobs)
         until(lambda: None not in (first.poll(), second.poll()), "both have ended")
     assert not run_module(model_stop, options)["changed"]
+
+
+def test_jobs_are_stopped_whose_open_files_are_hidden(
+    run_module: t.Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As in a container without CAP_SYS_PTRACE, for processes that have acted as another account."""
+    options = {"models_dir": str(tmp_path / "models"), "state_dir": str(tmp_path / "state")}
+    path = memory_path(Store(options["models_dir"]), options["state_dir"])
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
+    command = [sys.executable, "-c", HOLD, path]
+    with (
+        subprocess.Popen(command, stdout=subprocess.PIPE, env=environment) as first,
+        subprocess.Popen(command, stdout=subprocess.PIPE, env=environment) as second,
+    ):
+        jobs = sorted([first.pid, second.pid])
+        until(lambda: lock_users(path) == jobs, "both have opened the lock")
+        monkeypatch.setattr(state, "_has_open", lambda *_: False)
+        [holder] = run_module(model_stop, options, check=True)["stopped"]
+        assert holder in jobs
+        stopped = run_module(model_stop, options)["stopped"]
+        assert holder in stopped
+        monkeypatch.undo()
+        # The waiting one holds the lock at the latest now.
+        until(lambda: run_module(model_stop, options)["stopped"] == [], "both have ended")
 
 
 def test_the_files_of_ended_jobs_are_removed_and_others_stay(tmp_path: Path) -> None:

@@ -93,3 +93,14 @@ def test_invalid_input_is_reported_before_a_host_is_contacted(
     # YAML doubles quotes.
     assert text in " ".join(done.output.split()).replace("''", "'")
     assert "UNREACHABLE" not in done.stdout
+
+
+@pytest.mark.parametrize("playbook", ["site", "report", "update"])
+def test_the_table_is_shown_if_no_host_can_be_reached(playbook: str, play: t.Any) -> None:
+    done = play(playbook, "--limit", "gone")
+    assert done.status != 0
+    table = done.stdout[done.stdout.index("HOST") :]
+    row = next(line for line in table.splitlines() if line.startswith("gone"))
+    assert "unreachable" in row
+    assert "port 9" in table.partition("PLAY RECAP")[0]
+    assert done.stdout.count("fatal: [gone]") <= 2, "the reason is printed once, and by report again as its own failure"

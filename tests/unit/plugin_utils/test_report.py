@@ -126,6 +126,20 @@ def test_an_observation_outranks_what_a_converge_left() -> None:
     assert build(facts, check=False, now=fleet.NOW)["hosts"][0]["models"][0]["state"] == "verified"
 
 
+@pytest.mark.parametrize(
+    ("preflight", "state"),
+    [
+        ({"release": {"before": "0.35.1"}}, "not_running"),
+        ({"release": {"before": None}}, "not_installed"),
+        ({}, "not_installed"),
+        ({"release": "hostile"}, "not_installed"),
+    ],
+)
+def test_check_mode_distinguishes_a_stopped_server_from_a_missing_one(preflight: dict[str, t.Any], state: str) -> None:
+    facts = {"h": {"ollama__preflight": preflight, "ollama_report": {"version": None, "models": []}}}
+    assert build(facts, check=True, now=fleet.NOW)["hosts"][0]["state"] == state
+
+
 def test_what_the_scheduled_verification_found_is_a_warning() -> None:
     found = {"finished_at": 1, "damaged": ["a:1b"]}
     report = build({"h": {"ollama_host_info": fleet.observed(scheduled_verification=found)}}, check=False, now=2.0)

@@ -32,6 +32,40 @@ URLS = [
     "https://h/v2/x?{}",
     "https://u:{}@registry.lan/team/model:1",
     "u:{}@registry.lan/team/model:1",
+    "u:{}@x:y@h",
+    "u:x@{}:y@h",
+    "u:x@y:{}@h",
+    "u:x:{}:y@h:3128",
+    "u:{}/x@h:3128",
+    "u:/{}@h",
+    "u%3A{}@h",
+    "u%3a{}%40x@h",
+    "me@corp.lan:{}@proxy.lan:3128",
+    "CORP\\me:{}@proxy.lan",
+    "//u:{}@h",
+    "//u:x@{}@h/v2",
+    "//u:x/{}@h/v2",
+    "//{}@h",
+    "http://u:x/y@{}@h/z",
+    "http://u:x'{}@h",
+    'http://u:x"{}@h',
+    "http://u%40corp:{}@h",
+    "http://{}:x-oauth-basic@h",
+    "HTTP://U:{}@H",
+    "git+ssh://u:{}@h/x.git",
+    "http://u:{}@[fe80::1]:8080/x?y",
+    "https://h/login?next=http%3A%2F%2Fu%3A{}%40h",
+    "http%3A%2F%2Fu%3A{}%40h",
+    "https://h/x?a=1;token={}",
+    "https://h/x?token='{}'",
+    'https://h/x?token="{}"',
+    "https://h/x?token=a'{}",
+    "https://h/x?token=a,{}",
+    "https://h/x#access_token={}",
+    "https://h/x?a=b#id_token={}&c=d",
+    "h.lan/x?token={}",
+    "//h/x?sig={}",
+    "/v2/x?a=b&X-Amz-Credential={}",
 ]
 FRAMES = [
     "{}",
@@ -65,10 +99,41 @@ def test_credentials_are_in_no_text(url: str, frame: str) -> None:
         "http://[::1]:11434/api/tags",
         "mail admin@host.lan",
         "2.0 GB of 3.0 GB, 12:30 left",
+        "did you mean x? y=z",
+        "h:8080/path@1.2",
+        "registry.lan:5000/a/b@sha256:abcd",
+        "http://h/a and admin@h",
+        '{"registry":"http://h:1","mail":"a@b"}',
+        "git@github.com:org/repo",
+        "what? no",
+        "https://h/a#part",
+        "dir//name@2",
     ],
 )
 def test_what_is_no_credential_stays(text: str) -> None:
     assert text_module.message(text) == text
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "http://u:{0}@a,http://u:{0}@b",
+        "u:{0}@a,u:{0}@b;u:{0}@c",
+        "http://u:{0}@a or u:{0}@b, //u:{0}@c and https://d/?token={0}&x=1",
+        "[http://u:{0}@a][u:{0}@b](//u:{0}@c)",
+        "http://u:{0}@a|u:{0}@b",
+        "{{'http_proxy': 'u:{0}@a', 'https_proxy': '//u:{0}@b'}}",
+    ],
+)
+def test_several_urls_in_one_text(text: str) -> None:
+    assert SECRET not in text_module.redact(text.format(SECRET))
+
+
+def test_the_rest_of_a_url_stays() -> None:
+    assert text_module.redact("u:p@ss:w@h:3128 is down") == "***@h:3128 is down"
+    assert text_module.redact("//user:pw@h/x") == "//***@h/x"
+    assert text_module.redact("https://u:p@h/x?a=1&b=2#c") == "https://***@h/x?a=***&b=***#c"
+    assert text_module.redact("/v2/x?token=abc is refused") == "/v2/x?token=*** is refused"
 
 
 def test_a_header_is_no_message() -> None:
