@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Run unit tests and sanity tests on the supported versions of ansible-core, and print the table of the README.
+"""Run unit tests, sanity and scenario default on the supported versions of ansible-core; print the table of the README.
 
-`python -m scripts.matrix [VERSION…]`; environments are in .cache/matrix. A version without a suitable Python or package
-is printed as `not run` with the reason. The exit status is 1 if a test that was run has failed.
+`python -m scripts.matrix [VERSION…] [TEST…]`; environments are in .cache/matrix. A version without a suitable Python or
+package is printed as `not run` with the reason. The exit status is 1 if a test that was run has failed.
 """
 
 from __future__ import annotations
@@ -12,15 +12,19 @@ import re
 import shutil
 import subprocess
 import sys
+import time
 from dataclasses import dataclass
 from pathlib import Path
 
-from scripts import tree
+from scripts import sanity, tree
 
 CACHE = tree.ROOT / ".cache" / "matrix"
-# Packages for the unit tests; their versions are those of requirements/dev.txt.
-PACKAGES = ("hypothesis", "jsonschema", "pytest", "pytest-testinfra", "pytest-xdist", "docker", "requests", "yamllint")
-TESTS = ("units", "sanity")
+# Packages for the tests; their versions are those of requirements/dev.txt.
+PACKAGES = (
+    "docker", "hypothesis", "jsonschema", "molecule", "pytest", "pytest-testinfra", "pytest-xdist", "requests",
+    "yamllint",
+)  # fmt: skip
+TESTS = ("units", "sanity", "default")
 
 
 @dataclass(frozen=True)
@@ -48,6 +52,10 @@ class Row:
     version: str
     python: str
     results: dict[str, str]
+
+    @property
+    def has_failed(self) -> bool:
+        return any(result.startswith("FAIL") for result in self.results.values())
 
 
 def find_python(version: str) -> str | None:
@@ -106,52 +114,78 @@ def prepare(version: Version, python: str) -> str | None:
     return None
 
 
+def installed(version: Version) -> tuple[str, str]:
+    """The exact versions of ansible-core and Python in an environment."""
+    code = "import platform; from ansible.release import __version__; print(__version__, platform.python_version())"
+    core, python = run([str(CACHE / version.name / "bin" / "python"), "-c", code]).stdout.split()
+    return core, python
+
+
 def commands(version: Version) -> dict[str, list[str]]:
+    """The command of each test."""
     python = str(CACHE / version.name / "bin" / "python")
+    molecule = str(CACHE / version.name / "bin" / "molecule")
     cache = f"cache_dir=.cache/matrix/{version.name}/pytest"
     return {
         "units": [python, "-m", "pytest", "--quiet", "-o", cache, "--numprocesses", "4", "tests/unit"],
         "sanity": [python, "-m", "scripts.sanity"],
+        "default": [molecule, "test", "--scenario-name", "default"],
     }
 
 
-def examine(version: Version) -> Row:
-    """Run the tests of a version."""
+def result(status: int, output: str) -> str:
+    """The result of a test: its exit status, and which parts of it were not run."""
+    if status:
+        return f"FAIL (exit {status})"
+    skipped = re.findall(rf"^{re.escape(sanity.SKIPPED)}(\S+):", output, re.MULTILINE)
+    return f"pass, without {', '.join(skipped)}" if skipped else "pass"
+
+
+def examine(version: Version, tests: tuple[str, ...]) -> Row:
+    """Run tests of a version."""
     found = ((name, find_python(name)) for name in version.pythons)
     name, python = next(((name, path) for name, path in found if path), ("", None))
     if not python:
         wanted = " or ".join(version.pythons)
-        return Row(version.name, "-", dict.fromkeys(TESTS, f"not run: no Python {wanted}"))
+        return Row(version.name, "-", dict.fromkeys(tests, f"not run: no Python {wanted}"))
     reason = prepare(version, python)
     if reason:
-        return Row(version.name, name, dict.fromkeys(TESTS, f"not run: {reason}"))
+        return Row(version.name, name, dict.fromkeys(tests, f"not run: {reason}"))
     results = {}
-    for test, command in commands(version).items():
-        log = CACHE / version.name / f"{test}.log"
+    folder = CACHE / version.name
+    environment = {
+        "PATH": f"{folder / 'bin'}:{os.environ['PATH']}",
+        "PYTHONPYCACHEPREFIX": str(folder / "pycache"),
+        "MOLECULE_EPHEMERAL_DIRECTORY": str(folder / "molecule"),
+    }
+    for test in tests:
+        log = folder / f"{test}.log"
         print(f"=== ansible-core {version.name}: {test}; output in {log.relative_to(tree.ROOT)}", flush=True)
-        path = f"{CACHE / version.name / 'bin'}:{os.environ['PATH']}"
-        status = run(command, log, PATH=path, PYTHONPYCACHEPREFIX=str(CACHE / version.name / "pycache")).returncode
-        results[test] = "pass" if status == 0 else f"FAIL (exit {status})"
-    return Row(version.name, name, results)
+        done = run(commands(version)[test], log, **environment)
+        results[test] = result(done.returncode, done.stdout)
+    return Row(*installed(version), results)
 
 
 def table(rows: list[Row]) -> str:
     """The table in Markdown, as the README shows it."""
-    lines = [f"| ansible-core | Python | {' | '.join(TESTS)} |", "|---|---|" + "---|" * len(TESTS)]
-    lines += [f"| {row.version} | {row.python} | {' | '.join(row.results[test] for test in TESTS)} |" for row in rows]
+    tests = list(rows[0].results)
+    lines = [f"| ansible-core | Python | {' | '.join(tests)} |", "|---|---|" + "---|" * len(tests)]
+    lines += [f"| {row.version} | {row.python} | {' | '.join(row.results.values())} |" for row in rows]
     return "\n".join(lines)
 
 
 def main(arguments: list[str]) -> int:
     names = [version.name for version in VERSIONS]
-    unknown = [name for name in arguments if name not in names]
+    unknown = [name for name in arguments if name not in [*names, *TESTS]]
     if unknown:
-        print(f"matrix: invalid version {unknown[0]}; expected {', '.join(names)}", file=sys.stderr)
+        print(f"matrix: invalid value {unknown[0]}; expected {', '.join([*names, *TESTS])}", file=sys.stderr)
         return 2
     CACHE.mkdir(parents=True, exist_ok=True)
-    rows = [examine(version) for version in VERSIONS if version.name in (arguments or names)]
-    print(table(rows))
-    return int(any(result.startswith("FAIL") for row in rows for result in row.results.values()))
+    tests = tuple(test for test in TESTS if test in arguments) or TESTS
+    versions = [version for version in VERSIONS if version.name in arguments] or VERSIONS
+    rows = [examine(version, tests) for version in versions]
+    print(time.strftime("%Y-%m-%d", time.gmtime()), table(rows), sep="\n\n")
+    return int(any(row.has_failed for row in rows))
 
 
 if __name__ == "__main__":

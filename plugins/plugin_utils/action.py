@@ -69,7 +69,7 @@ class CollectionAction(ActionBase):
         done: dict[str, t.Any] = self._execute_module(name, arguments, task_vars=task_vars, wrap_async=wrap_async)
         problem = python_problem(done)
         if problem:
-            raise OllamaError("python_unsupported", f"ansible_python_interpreter: {problem}")
+            raise problem
         return done
 
     def value(self, name: str, raw: t.Any) -> t.Any:

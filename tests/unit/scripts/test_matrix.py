@@ -14,14 +14,14 @@ VERSION = matrix.Version("2.16", "ansible-core~=2.16.0", ("9.9", "9.8"))
 
 
 def test_version_without_python_is_not_run() -> None:
-    row = matrix.examine(VERSION)
+    row = matrix.examine(VERSION, matrix.TESTS)
     assert row == matrix.Row("2.16", "-", dict.fromkeys(matrix.TESTS, "not run: no Python 9.9 or 9.8"))
 
 
 def test_version_that_cannot_be_installed_is_not_run(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(matrix, "find_python", lambda _version: sys.executable)
     monkeypatch.setattr(matrix, "prepare", lambda _version, _python: "No matching distribution")
-    assert set(matrix.examine(VERSION).results.values()) == {"not run: No matching distribution"}
+    assert set(matrix.examine(VERSION, matrix.TESTS).results.values()) == {"not run: No matching distribution"}
 
 
 @pytest.mark.parametrize(("program", "result"), [("true", "pass"), ("false", "FAIL (exit 1)")])
@@ -32,7 +32,22 @@ def test_result_of_a_test(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, progr
     monkeypatch.setattr(matrix, "CACHE", tmp_path)
     monkeypatch.setattr(tree, "ROOT", tmp_path)
     (tmp_path / "2.16").mkdir()
-    assert matrix.examine(VERSION).results == dict.fromkeys(matrix.TESTS, result)
+    monkeypatch.setattr(matrix, "installed", lambda _version: ("2.16.19", "3.11.7"))
+    row = matrix.examine(VERSION, ("units", "default"))
+    assert row == matrix.Row("2.16.19", "3.11.7", {"units": result, "default": result})
+    assert row.has_failed == (program == "false")
+
+
+def test_result_names_what_was_not_run() -> None:
+    output = f"a\n{sanity.SKIPPED}pylint: https://x/y.zip cannot be downloaded\nb\n"
+    assert matrix.result(0, output) == "pass, without pylint"
+    assert matrix.result(1, output) == "FAIL (exit 1)"
+
+
+def test_a_test_whose_requirement_cannot_be_downloaded_is_not_run(tmp_path: Path) -> None:
+    (tmp_path / "sanity.pylint.txt").write_text("astroid==1\ndill @ http://127.0.0.1:9/dill.zip#sha256=0\n")
+    (tmp_path / "sanity.pep8.txt").write_text("pycodestyle==1\n")
+    assert list(sanity.unavailable(tmp_path)) == ["pylint"]
 
 
 def test_table() -> None:
@@ -50,7 +65,7 @@ def test_pins_are_those_of_the_development_environment() -> None:
 
 def test_unknown_version(capsys: pytest.CaptureFixture[str]) -> None:
     assert matrix.main(["2.15"]) == 2
-    assert capsys.readouterr().err.startswith("matrix: invalid version 2.15; expected 2.16, 2.19")
+    assert capsys.readouterr().err.startswith("matrix: invalid value 2.15; expected 2.16, 2.19")
 
 
 def test_python_is_found() -> None:
