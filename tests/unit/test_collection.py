@@ -217,3 +217,14 @@ def test_controller_prints_no_secret(tmp_path: Path, module: str, mode: str) -> 
 def test_topics_of_handlers_have_the_name_of_the_collection(path: Path) -> None:
     """Topics are global in a play."""
     assert all("kaido.ollama" in handler["listen"] for handler in yaml.safe_load(path.read_text()))
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "playbooks").glob("*.yml")), ids=lambda path: path.stem)
+def test_a_playbook_begins_with_the_validation(path: Path) -> None:
+    """It refuses invalid variables of all hosts, and an ansible-core that is too old, before anything changes."""
+    play = yaml.safe_load(path.read_text())[0]
+    task = [*play.get("pre_tasks", []), *play["tasks" if "tasks" in play else "pre_tasks"]][0]
+    while "block" in task:
+        task = task["block"][0]
+    role = task.get("ansible.builtin.import_role", {}).get("name")
+    assert "kaido.ollama.check_variables" in task or role in ("kaido.ollama.ollama_services", "kaido.ollama.17_ollama")
