@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Run unit tests, sanity and scenario default on the supported versions of ansible-core; print the table of the README.
 
-`python -m scripts.matrix [VERSION…] [TEST…]`; environments are in .cache/matrix. A version without a suitable Python or
-package is printed as `not run` with the reason. The exit status is 1 if a test that was run has failed.
+`python -m scripts.matrix [CORE…] [PYTHON…] [TEST…]`, for example `2.21 3.13 units`; without arguments all pairs and
+tests. Environments are in .cache/matrix. A pair without its Python or packages is printed as `not run` with the reason.
+The exit status is 1 if a test that was run has failed.
 """
 
 from __future__ import annotations
@@ -27,29 +28,41 @@ PACKAGES = (
 TESTS = ("units", "sanity", "default")
 
 
-@dataclass(frozen=True)
-class Version:
-    """A version of ansible-core, and the Python versions of its controller that are tried, the preferred one first."""
-
-    name: str
-    requirement: str
-    pythons: tuple[str, ...]
-
-
-VERSIONS = (
-    Version("2.16", "ansible-core~=2.16.0", ("3.11", "3.12")),
-    Version("2.19", "ansible-core~=2.19.0", ("3.11", "3.12", "3.13")),
-    Version("2.21", "ansible-core~=2.21.0", ("3.13", "3.12")),
+# The package of each version of ansible-core, and the versions of Python that its controller supports.
+VERSIONS = {
+    "2.16": ("ansible-core~=2.16.0", ("3.11", "3.12")),
+    "2.19": ("ansible-core~=2.19.0", ("3.11", "3.12", "3.13")),
+    "2.21": ("ansible-core~=2.21.0", ("3.12", "3.13")),
     # The release candidate, until the final version replaces it.
-    Version("2.22", "ansible-core>=2.22.0rc1,<2.23", ("3.13",)),
-)
+    "2.22": ("ansible-core>=2.22.0rc1,<2.23", ("3.13",)),
+}
+
+
+@dataclass(frozen=True)
+class Pair:
+    """A version of ansible-core on a version of Python."""
+
+    core: str
+    python: str
+
+    @property
+    def folder(self) -> Path:
+        """The folder of its environment and logs."""
+        return CACHE / f"{self.core}-{self.python}"
+
+    @property
+    def bin(self) -> Path:
+        return self.folder / "bin"
+
+
+PAIRS = tuple(Pair(core, python) for core, (_requirement, pythons) in VERSIONS.items() for python in pythons)
 
 
 @dataclass
 class Row:
-    """The results of one version."""
+    """The results of one pair."""
 
-    version: str
+    core: str
     python: str
     results: dict[str, str]
 
@@ -96,17 +109,16 @@ def pins(names: tuple[str, ...]) -> list[str]:
     return [re.search(rf"^{re.escape(name)}==[^\s;]+", text, re.MULTILINE)[0] for name in names]  # type: ignore[index]
 
 
-def prepare(version: Version, python: str) -> str | None:
-    """Create the environment of a version if it is missing; return the reason of a failure."""
-    environment = CACHE / version.name
-    requirements = "\n".join([version.requirement, *pins(PACKAGES)])
-    stamp = environment / ".stamp"
+def prepare(pair: Pair, python: str) -> str | None:
+    """Create the environment of a pair if it is missing; return the reason of a failure."""
+    requirements = "\n".join([VERSIONS[pair.core][0], *pins(PACKAGES)])
+    stamp = pair.folder / ".stamp"
     if stamp.exists() and stamp.read_text(encoding="utf-8") == requirements:
         return None
-    shutil.rmtree(environment, ignore_errors=True)
-    done = run([python, "-m", "venv", str(environment)])
+    shutil.rmtree(pair.folder, ignore_errors=True)
+    done = run([python, "-m", "venv", str(pair.folder)])
     if done.returncode == 0:
-        pip = [str(environment / "bin" / "python"), "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
+        pip = [str(pair.bin / "python"), "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
         done = run([*pip, *requirements.splitlines()])
     if done.returncode:
         return (done.stdout.strip().splitlines() or ["no environment"])[-1]
@@ -114,22 +126,21 @@ def prepare(version: Version, python: str) -> str | None:
     return None
 
 
-def installed(version: Version) -> tuple[str, str]:
+def installed(pair: Pair) -> tuple[str, str]:
     """The exact versions of ansible-core and Python in an environment."""
     code = "import platform; from ansible.release import __version__; print(__version__, platform.python_version())"
-    core, python = run([str(CACHE / version.name / "bin" / "python"), "-c", code]).stdout.split()
+    core, python = run([str(pair.bin / "python"), "-c", code]).stdout.split()
     return core, python
 
 
-def commands(version: Version) -> dict[str, list[str]]:
+def commands(pair: Pair) -> dict[str, list[str]]:
     """The command of each test."""
-    python = str(CACHE / version.name / "bin" / "python")
-    molecule = str(CACHE / version.name / "bin" / "molecule")
-    cache = f"cache_dir=.cache/matrix/{version.name}/pytest"
+    python = str(pair.bin / "python")
+    cache = f"cache_dir={pair.folder.relative_to(tree.ROOT)}/pytest"
     return {
         "units": [python, "-m", "pytest", "--quiet", "-o", cache, "--numprocesses", "4", "tests/unit"],
         "sanity": [python, "-m", "scripts.sanity"],
-        "default": [molecule, "test", "--scenario-name", "default"],
+        "default": [str(pair.bin / "molecule"), "test", "--scenario-name", "default"],
     }
 
 
@@ -141,49 +152,51 @@ def result(status: int, output: str) -> str:
     return f"pass, without {', '.join(skipped)}" if skipped else "pass"
 
 
-def examine(version: Version, tests: tuple[str, ...]) -> Row:
-    """Run tests of a version."""
-    found = ((name, find_python(name)) for name in version.pythons)
-    name, python = next(((name, path) for name, path in found if path), ("", None))
-    if not python:
-        wanted = " or ".join(version.pythons)
-        return Row(version.name, "-", dict.fromkeys(tests, f"not run: no Python {wanted}"))
-    reason = prepare(version, python)
+def examine(pair: Pair, tests: tuple[str, ...]) -> Row:
+    """Run tests of a pair."""
+    python = find_python(pair.python)
+    reason = prepare(pair, python) if python else f"no Python {pair.python}"
     if reason:
-        return Row(version.name, name, dict.fromkeys(tests, f"not run: {reason}"))
-    results = {}
-    folder = CACHE / version.name
+        return Row(pair.core, pair.python, dict.fromkeys(tests, f"not run: {reason}"))
     environment = {
-        "PATH": f"{folder / 'bin'}:{os.environ['PATH']}",
-        "PYTHONPYCACHEPREFIX": str(folder / "pycache"),
-        "MOLECULE_EPHEMERAL_DIRECTORY": str(folder / "molecule"),
+        "PATH": f"{pair.bin}:{os.environ['PATH']}",
+        "PYTHONPYCACHEPREFIX": str(pair.folder / "pycache"),
+        "MOLECULE_EPHEMERAL_DIRECTORY": str(pair.folder / "molecule"),
     }
+    results = {}
     for test in tests:
-        log = folder / f"{test}.log"
-        print(f"=== ansible-core {version.name}: {test}; output in {log.relative_to(tree.ROOT)}", flush=True)
-        done = run(commands(version)[test], log, **environment)
+        log = pair.folder / f"{test}.log"
+        where = log.relative_to(tree.ROOT)
+        print(f"=== ansible-core {pair.core}, Python {pair.python}: {test}; output in {where}", flush=True)
+        done = run(commands(pair)[test], log, **environment)
         results[test] = result(done.returncode, done.stdout)
-    return Row(*installed(version), results)
+    return Row(*installed(pair), results)
 
 
 def table(rows: list[Row]) -> str:
     """The table in Markdown, as the README shows it."""
     tests = list(rows[0].results)
     lines = [f"| ansible-core | Python | {' | '.join(tests)} |", "|---|---|" + "---|" * len(tests)]
-    lines += [f"| {row.version} | {row.python} | {' | '.join(row.results.values())} |" for row in rows]
+    lines += [f"| {row.core} | {row.python} | {' | '.join(row.results.values())} |" for row in rows]
     return "\n".join(lines)
 
 
 def main(arguments: list[str]) -> int:
-    names = [version.name for version in VERSIONS]
-    unknown = [name for name in arguments if name not in [*names, *TESTS]]
+    pythons = sorted({pair.python for pair in PAIRS})
+    known = [*VERSIONS, *pythons, *TESTS]
+    unknown = [name for name in arguments if name not in known]
     if unknown:
-        print(f"matrix: invalid value {unknown[0]}; expected {', '.join([*names, *TESTS])}", file=sys.stderr)
+        print(f"matrix: invalid value {unknown[0]}; expected {', '.join(known)}", file=sys.stderr)
+        return 2
+    tests, cores, versions = (
+        [name for name in names if name in arguments] or names for names in (TESTS, tuple(VERSIONS), tuple(pythons))
+    )
+    pairs = [pair for pair in PAIRS if pair.core in cores and pair.python in versions]
+    if not pairs:
+        print(f"matrix: ansible-core {cores[0]} does not support Python {versions[0]}", file=sys.stderr)
         return 2
     CACHE.mkdir(parents=True, exist_ok=True)
-    tests = tuple(test for test in TESTS if test in arguments) or TESTS
-    versions = [version for version in VERSIONS if version.name in arguments] or VERSIONS
-    rows = [examine(version, tests) for version in versions]
+    rows = [examine(pair, tuple(tests)) for pair in pairs]
     print(time.strftime("%Y-%m-%d", time.gmtime()), table(rows), sep="\n\n")
     return int(any(row.has_failed for row in rows))
 
