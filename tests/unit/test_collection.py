@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import json
 import re
+import subprocess
 import sys
 import typing as t
 from pathlib import Path
@@ -228,3 +229,16 @@ def test_a_playbook_begins_with_the_validation(path: Path) -> None:
         task = task["block"][0]
     role = task.get("ansible.builtin.import_role", {}).get("name")
     assert "kaido.ollama.check_variables" in task or role in ("kaido.ollama.ollama_services", "kaido.ollama.17_ollama")
+
+
+def test_addresses_of_the_repository_are_those_of_the_metadata() -> None:
+    """An owner who replaces the placeholder in galaxy.yml is shown each other place."""
+    repository = yaml.safe_load((ROOT / "galaxy.yml").read_text())["repository"]
+    listed = subprocess.run(["git", "ls-files", "-z"], cwd=ROOT, capture_output=True, text=True, check=True).stdout
+    address = re.compile(r"https://github\.com/kaido/[\w-]+")
+    other = {
+        name: found
+        for name in filter(None, listed.split("\0"))
+        if (found := set(address.findall((ROOT / name).read_text(errors="replace"))) - {repository})
+    }
+    assert not other
