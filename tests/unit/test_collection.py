@@ -208,10 +208,15 @@ def test_controller_prints_no_secret(tmp_path: Path, module: str, mode: str) -> 
     if module == "release":
         arguments.update(install_dir=str(tmp_path / "opt"), bin_dir=str(tmp_path / "bin"))
     options = ("-a", json.dumps(arguments), "-e", f"ansible_python_interpreter={sys.executable}")
-    output = ansible("ansible", "localhost", "-m", f"kaido.ollama.{module}", mode, "-vvv", *options).output
-    assert re.search(r"localhost \| (FAILED|SUCCESS|CHANGED)|FAILED!|fatal", output), output
-    assert "hunter2" not in output
-    assert "_ansible_new_secrets" not in output
+    log = tmp_path / "log"
+    environment = {"ANSIBLE_LOG_PATH": str(log)}
+    done = ansible(
+        "ansible", "localhost", "-m", f"kaido.ollama.{module}", mode, "-vvv", *options, environment=environment
+    )
+    assert re.search(r"localhost \| (FAILED|SUCCESS|CHANGED)|FAILED!|fatal", done.output), done.output
+    for shown in (done.output, log.read_text()):
+        assert "hunter2" not in shown
+        assert "_ansible_new_secrets" not in shown
 
 
 @pytest.mark.parametrize("path", sorted(ROOT.glob("roles/*/handlers/main.yml")), ids=lambda path: path.parts[-3])
