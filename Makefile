@@ -95,7 +95,7 @@ sanity: $(READY) ## ansible-test sanity; T='--test pep8' for a single test
 importer: $(READY) dist ## check the Galaxy artifact with Galaxy's importer
 	$(PYTHON_BIN) -m scripts.importer
 
-matrix: $(READY) ## units and sanity on every supported ansible-core, with a table of the results
+matrix: $(READY) $(PROMTOOL) ## units, sanity and scenario default on each ansible-core, with a table; V='2.21 units' for a part
 	$(PYTHON_BIN) -m scripts.matrix $(V)
 
 molecule: $(SCENARIOS) ## all Molecule scenarios; molecule-<name> for a single one

@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Run unit tests and sanity tests on the supported versions of ansible-core, and print the table of the README.
+"""Run unit tests, sanity and scenario default on the supported versions of ansible-core; print the table of the README.
 
-`python -m scripts.matrix [VERSION…]`; environments are in .cache/matrix. A version without a suitable Python or package
-is printed as `not run` with the reason. The exit status is 1 if a test that was run has failed.
+`python -m scripts.matrix [CORE…] [PYTHON…] [TEST…]`, for example `2.21 3.13 units`; without arguments all pairs and
+tests. Environments are in .cache/matrix. A pair without its Python or packages is printed as `not run` with the reason.
+The exit status is 1 if a test that was run has failed.
 """
 
 from __future__ import annotations
@@ -12,42 +13,62 @@ import re
 import shutil
 import subprocess
 import sys
+import time
 from dataclasses import dataclass
 from pathlib import Path
 
-from scripts import tree
+from scripts import sanity, tree
 
 CACHE = tree.ROOT / ".cache" / "matrix"
-# Packages for the unit tests; their versions are those of requirements/dev.txt.
-PACKAGES = ("hypothesis", "jsonschema", "pytest", "pytest-testinfra", "pytest-xdist", "docker", "requests", "yamllint")
-TESTS = ("units", "sanity")
+# Packages for the tests; their versions are those of requirements/dev.txt.
+PACKAGES = (
+    "docker", "hypothesis", "jsonschema", "molecule", "pytest", "pytest-testinfra", "pytest-xdist", "requests",
+    "yamllint",
+)  # fmt: skip
+TESTS = ("units", "sanity", "default")
+
+
+# The package of each version of ansible-core, and the versions of Python that its controller supports.
+VERSIONS = {
+    "2.16": ("ansible-core~=2.16.0", ("3.11", "3.12")),
+    "2.19": ("ansible-core~=2.19.0", ("3.11", "3.12", "3.13")),
+    "2.21": ("ansible-core~=2.21.0", ("3.12", "3.13")),
+    # The release candidate, until the final version replaces it.
+    "2.22": ("ansible-core>=2.22.0rc1,<2.23", ("3.13",)),
+}
 
 
 @dataclass(frozen=True)
-class Version:
-    """A version of ansible-core, and the Python versions of its controller that are tried, the preferred one first."""
+class Pair:
+    """A version of ansible-core on a version of Python."""
 
-    name: str
-    requirement: str
-    pythons: tuple[str, ...]
+    core: str
+    python: str
+
+    @property
+    def folder(self) -> Path:
+        """The folder of its environment and logs."""
+        return CACHE / f"{self.core}-{self.python}"
+
+    @property
+    def bin(self) -> Path:
+        return self.folder / "bin"
 
 
-VERSIONS = (
-    Version("2.16", "ansible-core~=2.16.0", ("3.11", "3.12")),
-    Version("2.19", "ansible-core~=2.19.0", ("3.11", "3.12", "3.13")),
-    Version("2.21", "ansible-core~=2.21.0", ("3.13", "3.12")),
-    # The release candidate, until the final version replaces it.
-    Version("2.22", "ansible-core>=2.22.0rc1,<2.23", ("3.13",)),
-)
+PAIRS = tuple(Pair(core, python) for core, (_requirement, pythons) in VERSIONS.items() for python in pythons)
 
 
 @dataclass
 class Row:
-    """The results of one version."""
+    """The results of one pair."""
 
-    version: str
+    core: str
     python: str
     results: dict[str, str]
+
+    @property
+    def has_failed(self) -> bool:
+        return any(result.startswith("FAIL") for result in self.results.values())
 
 
 def find_python(version: str) -> str | None:
@@ -88,17 +109,16 @@ def pins(names: tuple[str, ...]) -> list[str]:
     return [re.search(rf"^{re.escape(name)}==[^\s;]+", text, re.MULTILINE)[0] for name in names]  # type: ignore[index]
 
 
-def prepare(version: Version, python: str) -> str | None:
-    """Create the environment of a version if it is missing; return the reason of a failure."""
-    environment = CACHE / version.name
-    requirements = "\n".join([version.requirement, *pins(PACKAGES)])
-    stamp = environment / ".stamp"
+def prepare(pair: Pair, python: str) -> str | None:
+    """Create the environment of a pair if it is missing; return the reason of a failure."""
+    requirements = "\n".join([VERSIONS[pair.core][0], *pins(PACKAGES)])
+    stamp = pair.folder / ".stamp"
     if stamp.exists() and stamp.read_text(encoding="utf-8") == requirements:
         return None
-    shutil.rmtree(environment, ignore_errors=True)
-    done = run([python, "-m", "venv", str(environment)])
+    shutil.rmtree(pair.folder, ignore_errors=True)
+    done = run([python, "-m", "venv", str(pair.folder)])
     if done.returncode == 0:
-        pip = [str(environment / "bin" / "python"), "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
+        pip = [str(pair.bin / "python"), "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
         done = run([*pip, *requirements.splitlines()])
     if done.returncode:
         return (done.stdout.strip().splitlines() or ["no environment"])[-1]
@@ -106,52 +126,79 @@ def prepare(version: Version, python: str) -> str | None:
     return None
 
 
-def commands(version: Version) -> dict[str, list[str]]:
-    python = str(CACHE / version.name / "bin" / "python")
-    cache = f"cache_dir=.cache/matrix/{version.name}/pytest"
+def installed(pair: Pair) -> tuple[str, str]:
+    """The exact versions of ansible-core and Python in an environment."""
+    code = "import platform; from ansible.release import __version__; print(__version__, platform.python_version())"
+    core, python = run([str(pair.bin / "python"), "-c", code]).stdout.split()
+    return core, python
+
+
+def commands(pair: Pair) -> dict[str, list[str]]:
+    """The command of each test."""
+    python = str(pair.bin / "python")
+    cache = f"cache_dir={pair.folder.relative_to(tree.ROOT)}/pytest"
     return {
         "units": [python, "-m", "pytest", "--quiet", "-o", cache, "--numprocesses", "4", "tests/unit"],
         "sanity": [python, "-m", "scripts.sanity"],
+        "default": [str(pair.bin / "molecule"), "test", "--scenario-name", "default"],
     }
 
 
-def examine(version: Version) -> Row:
-    """Run the tests of a version."""
-    found = ((name, find_python(name)) for name in version.pythons)
-    name, python = next(((name, path) for name, path in found if path), ("", None))
-    if not python:
-        wanted = " or ".join(version.pythons)
-        return Row(version.name, "-", dict.fromkeys(TESTS, f"not run: no Python {wanted}"))
-    reason = prepare(version, python)
+def result(status: int, output: str) -> str:
+    """The result of a test: its exit status, and which parts of it were not run."""
+    if status:
+        return f"FAIL (exit {status})"
+    skipped = re.findall(rf"^{re.escape(sanity.SKIPPED)}(\S+):", output, re.MULTILINE)
+    return f"pass, without {', '.join(skipped)}" if skipped else "pass"
+
+
+def examine(pair: Pair, tests: tuple[str, ...]) -> Row:
+    """Run tests of a pair."""
+    python = find_python(pair.python)
+    reason = prepare(pair, python) if python else f"no Python {pair.python}"
     if reason:
-        return Row(version.name, name, dict.fromkeys(TESTS, f"not run: {reason}"))
+        return Row(pair.core, pair.python, dict.fromkeys(tests, f"not run: {reason}"))
+    environment = {
+        "PATH": f"{pair.bin}:{os.environ['PATH']}",
+        "PYTHONPYCACHEPREFIX": str(pair.folder / "pycache"),
+        "MOLECULE_EPHEMERAL_DIRECTORY": str(pair.folder / "molecule"),
+    }
     results = {}
-    for test, command in commands(version).items():
-        log = CACHE / version.name / f"{test}.log"
-        print(f"=== ansible-core {version.name}: {test}; output in {log.relative_to(tree.ROOT)}", flush=True)
-        path = f"{CACHE / version.name / 'bin'}:{os.environ['PATH']}"
-        status = run(command, log, PATH=path, PYTHONPYCACHEPREFIX=str(CACHE / version.name / "pycache")).returncode
-        results[test] = "pass" if status == 0 else f"FAIL (exit {status})"
-    return Row(version.name, name, results)
+    for test in tests:
+        log = pair.folder / f"{test}.log"
+        where = log.relative_to(tree.ROOT)
+        print(f"=== ansible-core {pair.core}, Python {pair.python}: {test}; output in {where}", flush=True)
+        done = run(commands(pair)[test], log, **environment)
+        results[test] = result(done.returncode, done.stdout)
+    return Row(*installed(pair), results)
 
 
 def table(rows: list[Row]) -> str:
     """The table in Markdown, as the README shows it."""
-    lines = [f"| ansible-core | Python | {' | '.join(TESTS)} |", "|---|---|" + "---|" * len(TESTS)]
-    lines += [f"| {row.version} | {row.python} | {' | '.join(row.results[test] for test in TESTS)} |" for row in rows]
+    tests = list(rows[0].results)
+    lines = [f"| ansible-core | Python | {' | '.join(tests)} |", "|---|---|" + "---|" * len(tests)]
+    lines += [f"| {row.core} | {row.python} | {' | '.join(row.results.values())} |" for row in rows]
     return "\n".join(lines)
 
 
 def main(arguments: list[str]) -> int:
-    names = [version.name for version in VERSIONS]
-    unknown = [name for name in arguments if name not in names]
+    pythons = sorted({pair.python for pair in PAIRS})
+    known = [*VERSIONS, *pythons, *TESTS]
+    unknown = [name for name in arguments if name not in known]
     if unknown:
-        print(f"matrix: invalid version {unknown[0]}; expected {', '.join(names)}", file=sys.stderr)
+        print(f"matrix: invalid value {unknown[0]}; expected {', '.join(known)}", file=sys.stderr)
+        return 2
+    tests, cores, versions = (
+        [name for name in names if name in arguments] or names for names in (TESTS, tuple(VERSIONS), tuple(pythons))
+    )
+    pairs = [pair for pair in PAIRS if pair.core in cores and pair.python in versions]
+    if not pairs:
+        print(f"matrix: ansible-core {cores[0]} does not support Python {versions[0]}", file=sys.stderr)
         return 2
     CACHE.mkdir(parents=True, exist_ok=True)
-    rows = [examine(version) for version in VERSIONS if version.name in (arguments or names)]
-    print(table(rows))
-    return int(any(result.startswith("FAIL") for row in rows for result in row.results.values()))
+    rows = [examine(pair, tuple(tests)) for pair in pairs]
+    print(time.strftime("%Y-%m-%d", time.gmtime()), table(rows), sep="\n\n")
+    return int(any(row.has_failed for row in rows))
 
 
 if __name__ == "__main__":

@@ -3,7 +3,8 @@
 
 ansible-test requires a path that ends in ansible_collections/kaido/ollama and refuses symbolic links, hence the copy.
 Its home is in .cache: it contains the virtual environments that make a second run fast.
-All tests run, including pylint; shellcheck only where that program is installed.
+All tests run, including pylint; shellcheck only where that program is installed, and a test whose requirements have
+the address of an archive outside of the index only where that can be downloaded.
 """
 
 from __future__ import annotations
@@ -14,12 +15,16 @@ import os
 import re
 import subprocess
 import sys
+import urllib.request
 from pathlib import Path
 
 from scripts import tree
 
 CACHE = tree.ROOT / ".cache" / "sanity"
 COLLECTION = CACHE / "ansible_collections" / "kaido" / "ollama"
+
+# The start of a line that names a test that is not run.
+SKIPPED = "sanity: not run: "
 
 # In place of the script that ansible-test downloads to install pip: Python includes pip.
 GET_PIP = """\
@@ -44,12 +49,34 @@ def pip_settings() -> str:
     return "\n".join(["[global]", *(f"{key} = {value}" for key, value in {**settings, "quiet": "1"}.items()), ""])
 
 
-def pip_versions() -> list[str]:
-    """The versions of pip that this ansible-test installs: the names of its cached scripts contain them."""
+def ansible_test() -> Path:
+    """The package of ansible-test."""
     spec = importlib.util.find_spec("ansible_test")
     (package,) = (spec.submodule_search_locations or []) if spec else []
-    source = Path(package) / "_internal" / "python_requirements.py"
+    return Path(package)
+
+
+def pip_versions() -> list[str]:
+    """The versions of pip that this ansible-test installs: the names of its cached scripts contain them."""
+    source = ansible_test() / "_internal" / "python_requirements.py"
     return re.findall(r"\bpip='([\d.]+)'", source.read_text(encoding="utf-8"))
+
+
+def is_available(url: str) -> bool:
+    try:
+        with urllib.request.urlopen(url, timeout=20):
+            return True
+    except OSError:
+        return False
+
+
+def unavailable(requirements: Path) -> dict[str, str]:
+    """The tests that cannot run here, with the address of the archive that cannot be downloaded."""
+    found = {}
+    for path in sorted(requirements.glob("sanity.*.txt")):
+        urls = re.findall(r"@ (https?://\S+)", path.read_text(encoding="utf-8"))
+        found.update({path.name.split(".")[1]: url for url in urls if not is_available(url)})
+    return found
 
 
 def main(arguments: list[str]) -> int:
@@ -70,6 +97,10 @@ def main(arguments: list[str]) -> int:
     if "--target-python" not in arguments:
         # By default it selects every python3.x that it finds, and fails on those that pyenv lists but does not enable.
         command += ["--target-python", "default"]
+    if "--test" not in arguments:
+        for test, url in unavailable(ansible_test() / "_data" / "requirements").items():
+            print(f"{SKIPPED}{test}: {url} cannot be downloaded", flush=True)
+            command += ["--skip-test", test]
     return subprocess.run(
         [*command, *arguments],
         cwd=COLLECTION,

@@ -38,12 +38,14 @@ class CollectionAction(ActionBase):
     """An action plugin that ends with one message, and whose failures have a code."""
 
     _supports_check_mode = True
+    _checks_core = True
 
     def run(self, tmp: str | None = None, task_vars: dict[str, t.Any] | None = None) -> dict[str, t.Any]:
         """Return the result of `perform`; exceptions become failures."""
         result: dict[str, t.Any] = super().run(tmp, task_vars)
         try:
-            check_core(core_version)
+            if self._checks_core:
+                check_core(core_version)
             result.update(self.perform(task_vars or {}))
         except AnsibleConnectionFailure as exc:
             # As ansible-core does, without the lines of the task.
@@ -73,7 +75,7 @@ class CollectionAction(ActionBase):
         done: dict[str, t.Any] = self._execute_module(name, arguments, task_vars=task_vars, wrap_async=wrap_async)
         problem = python_problem(done)
         if problem:
-            raise OllamaError("python_unsupported", f"ansible_python_interpreter: {problem}")
+            raise problem
         return done
 
     def value(self, name: str, raw: t.Any) -> t.Any:

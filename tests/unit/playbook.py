@@ -44,9 +44,11 @@ def ansible(
     """
     if skipped:
         pytest.skip("the test starts ansible-core")
+    # From ansible-core 2.21 on, the options of a module are in its result only with this setting.
+    settings = {"ANSIBLE_COLLECTIONS_PATH": str(ROOT / ".cache"), "ANSIBLE_INJECT_INVOCATION": "true"}
     done = subprocess.run(
         [Path(sys.executable).parent / program, *arguments],
-        env={**os.environ, "ANSIBLE_COLLECTIONS_PATH": str(ROOT / ".cache"), **(environment or {})},
+        env={**os.environ, **settings, **(environment or {})},
         cwd=folder,
         stdin=subprocess.DEVNULL,
         capture_output=True,

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import json
 import re
+import subprocess
 import sys
 import typing as t
 from pathlib import Path
@@ -229,13 +230,42 @@ def test_controller_prints_no_secret(tmp_path: Path, module: str, mode: str) -> 
     if module == "release":
         arguments.update(install_dir=str(tmp_path / "opt"), bin_dir=str(tmp_path / "bin"))
     options = ("-a", json.dumps(arguments), "-e", f"ansible_python_interpreter={sys.executable}")
-    output = ansible("ansible", "localhost", "-m", f"kaido.ollama.{module}", mode, "-vvv", *options).output
-    assert re.search(r"localhost \| (FAILED|SUCCESS|CHANGED)|FAILED!|fatal", output), output
-    assert "hunter2" not in output
-    assert "_ansible_new_secrets" not in output
+    log = tmp_path / "log"
+    environment = {"ANSIBLE_LOG_PATH": str(log)}
+    done = ansible(
+        "ansible", "localhost", "-m", f"kaido.ollama.{module}", mode, "-vvv", *options, environment=environment
+    )
+    assert re.search(r"localhost \| (FAILED|SUCCESS|CHANGED)|FAILED!|fatal", done.output), done.output
+    for shown in (done.output, log.read_text()):
+        assert "hunter2" not in shown
+        assert "_ansible_new_secrets" not in shown
 
 
 @pytest.mark.parametrize("path", sorted(ROOT.glob("roles/*/handlers/main.yml")), ids=lambda path: path.parts[-3])
 def test_topics_of_handlers_have_the_name_of_the_collection(path: Path) -> None:
     """Topics are global in a play."""
     assert all("kaido.ollama" in handler["listen"] for handler in yaml.safe_load(path.read_text()))
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "playbooks").glob("*.yml")), ids=lambda path: path.stem)
+def test_a_playbook_begins_with_the_validation(path: Path) -> None:
+    """It refuses invalid variables of all hosts, and an ansible-core that is too old, before anything changes."""
+    play = yaml.safe_load(path.read_text())[0]
+    task = [*play.get("pre_tasks", []), *play["tasks" if "tasks" in play else "pre_tasks"]][0]
+    while "block" in task:
+        task = task["block"][0]
+    role = task.get("ansible.builtin.import_role", {}).get("name")
+    assert "kaido.ollama.check_variables" in task or role in ("kaido.ollama.ollama_services", "kaido.ollama.17_ollama")
+
+
+def test_addresses_of_the_repository_are_those_of_the_metadata() -> None:
+    """An owner who replaces the placeholder in galaxy.yml is shown each other place."""
+    repository = yaml.safe_load((ROOT / "galaxy.yml").read_text())["repository"]
+    listed = subprocess.run(["git", "ls-files", "-z"], cwd=ROOT, capture_output=True, text=True, check=True).stdout
+    address = re.compile(r"https://github\.com/kaido/[\w-]+")
+    other = {
+        name: found
+        for name in filter(None, listed.split("\0"))
+        if (found := set(address.findall((ROOT / name).read_text(errors="replace"))) - {repository})
+    }
+    assert not other

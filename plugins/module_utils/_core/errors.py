@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import errno
 import os
+import sys
 import traceback
 import typing as t
 
@@ -18,6 +19,8 @@ from . import text as text_module
 if t.TYPE_CHECKING:
     from ansible.module_utils.basic import AnsibleModule
 
+OLDEST_PYTHON = (3, 8)
+_NEWER_PYTHON = "install a newer one (EL 8: dnf install python39) and set ansible_python_interpreter to its path"
 MASKED = "VALUE_SPECIFIED_IN_NO_LOG_PARAMETER"
 _ERRNO = {
     errno.ENOSPC: "disk_full",
@@ -48,6 +51,16 @@ class OllamaError(Exception):
         """Return the arguments for ``AnsibleModule.fail_json``, without credentials and control characters."""
         facts = text_module.clean(self.details)
         return {"msg": self.message, "failure": dict(facts, code=self.code)}
+
+
+def unsupported_python(
+    state: str = "the Python of this host is too old", oldest: tuple[int, ...] = OLDEST_PYTHON
+) -> OllamaError:
+    """Return the failure of a host whose Python cannot run modules."""
+    expected = ".".join(map(str, oldest))
+    return OllamaError(
+        "python_unsupported", f"ansible_python_interpreter: {state}; expected {expected} or newer: {_NEWER_PYTHON}"
+    )
 
 
 def as_failure(exc: Exception) -> OllamaError:
@@ -92,6 +105,9 @@ def finish(module: AnsibleModule, run: t.Callable[[t.Mapping[str, t.Any], bool],
     failure: OllamaError | None = None
     extra: dict[str, t.Any] = {}
     try:
+        # A Python that is slightly too old may import this module, and fail anywhere later.
+        if sys.version_info[:2] < OLDEST_PYTHON:
+            raise unsupported_python()
         result = run(module.params, module.check_mode)
     except OllamaError as exc:
         failure = exc

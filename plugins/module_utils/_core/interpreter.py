@@ -3,7 +3,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Whether ansible-core and the Python of a host are new enough. Pure.
 
-An old Python reports its problem before any code of this collection is executed.
+An old Python reports its problem before any code of this collection is executed, or when `finish` runs a module.
 
 PRIVATE to the collection: it may change at any time.
 """
@@ -13,15 +13,13 @@ from __future__ import annotations
 import re
 import typing as t
 
-from .errors import OllamaError
+from .errors import OLDEST_PYTHON, OllamaError, unsupported_python
 
 OLDEST_CORE = "2.16"
-OLDEST_PYTHON = "3.8"
-_WAY = "install a newer one (EL 8: dnf install python39) and set ansible_python_interpreter to its path"
-_TOO_OLD = re.compile(
-    r"future feature annotations is not defined|requires a minimum of Python|SyntaxError: |"
-    r"ansible-core requires .* Python|Python 3\.[0-7]\b.* not supported"
-)
+# An ansible-core that needs a newer Python names it. Otherwise the import fails; the paths in its traceback have the
+# version of the standard library.
+_MINIMUM = re.compile(r"requires (?:a minimum of )?Python (?:version )?(3\.\d+)")
+_IMPORT = re.compile(r"future feature annotations is not defined|SyntaxError: |/python(?:2\.\d+|3\.[0-7])/")
 _MISSING = re.compile(r"(python[0-9.]*|platform-python): (command )?not found|python[0-9.]*: No such file or directory")
 
 
@@ -38,7 +36,7 @@ def _minor(version: str) -> tuple[int, ...]:
     return tuple(int(part) for part in version.split(".")[:2])
 
 
-def python_problem(result: t.Mapping[str, t.Any]) -> str | None:
+def python_problem(result: t.Mapping[str, t.Any]) -> OllamaError | None:
     """Return why the Python of a host cannot run the modules of this collection, or None if it can.
 
     :param result: the result of a module that failed.
@@ -47,8 +45,11 @@ def python_problem(result: t.Mapping[str, t.Any]) -> str | None:
         return None
     texts = (str(result.get(key) or "") for key in ("msg", "module_stderr", "module_stdout", "exception"))
     text = "\n".join(texts)
-    if _TOO_OLD.search(text):
-        return f"the Python of this host is too old; expected {OLDEST_PYTHON} or newer: {_WAY}"
+    minimum = _MINIMUM.search(text)
+    if minimum:
+        return unsupported_python(oldest=max(_minor(minimum[1]), OLDEST_PYTHON))
+    if _IMPORT.search(text):
+        return unsupported_python()
     if _MISSING.search(text):
-        return f"there is no Python on this host; expected {OLDEST_PYTHON} or newer: {_WAY}"
+        return unsupported_python("there is no Python on this host")
     return None

@@ -199,7 +199,10 @@ class _Member:
 
 
 class Readable(t.Protocol):
-    def read(self, size: int) -> bytes: ...
+    """An open file or a part of one."""
+
+    def read(self, size: int) -> bytes:
+        """Return up to `size` bytes."""
 
 
 @dataclass(frozen=True)

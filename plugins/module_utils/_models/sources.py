@@ -26,21 +26,19 @@ if t.TYPE_CHECKING:
 
 
 class ModelSource(t.Protocol):
-    """A registry or a bundle.
-
-    :ivar has_mirrors: whether mirrors are queried before it.
-    :ivar is_mirror: whether it serves another registry's names, and manifests by their digest.
-    :ivar is_bundle: whether models are copied from it, in place of downloads.
-    """
+    """A registry or a bundle."""
 
     @property
-    def has_mirrors(self) -> bool: ...
+    def has_mirrors(self) -> bool:
+        """Whether mirrors are queried before it."""
 
     @property
-    def is_mirror(self) -> bool: ...
+    def is_mirror(self) -> bool:
+        """Whether it serves another registry's names, and manifests by their digest."""
 
     @property
-    def is_bundle(self) -> bool: ...
+    def is_bundle(self) -> bool:
+        """Whether models are copied from it, in place of downloads."""
 
     def offer(self, name: Name) -> Offer:
         """Return what it has under a name; raises OllamaError."""

@@ -75,7 +75,10 @@ def _broken(name: str, why: str) -> OllamaError:
 
 
 class _Readable(t.Protocol):
-    def read(self, size: int) -> bytes: ...
+    """A stream of decompressed bytes."""
+
+    def read(self, size: int) -> bytes:
+        """Return up to `size` bytes."""
 
 
 @contextlib.contextmanager

@@ -122,6 +122,11 @@ def test_a_python_that_is_too_old_is_reported_in_one_line(play: Play) -> None:
     assert "\n" not in text
 
 
+def test_a_missing_option_is_named(play: Play) -> None:
+    text = play.run({"kaido.ollama.preflight": {"unit": "x"}})
+    assert text.startswith("missing required arguments: version")
+
+
 MODULES = {path.stem for path in (ROOT / "plugins/modules").glob("*.py")}
 ACTIONS = {path.stem for path in (ROOT / "plugins/action").glob("*.py")}
 
@@ -144,7 +149,20 @@ def test_a_host_without_a_server_reports_it(play: Play) -> None:
     ("result", "expected"),
     [
         ({"failed": True, "msg": "x", "module_stderr": "/bin/sh: 1: /usr/bin/python3: not found"}, "no Python"),
-        ({"failed": True, "msg": "ansible-core requires a minimum of Python version 3.7."}, "too old"),
+        ({"failed": True, "msg": "ansible-core requires a minimum of Python version 3.7."}, "expected 3.8 or newer"),
+        (
+            {"failed": True, "msg": "Ansible requires Python 3.9 or newer on the target. Current version: 3.8.18"},
+            "too old; expected 3.9 or newer",
+        ),
+        (
+            {
+                "failed": True,
+                "msg": "MODULE FAILURE",
+                "module_stderr": 'File "/usr/lib64/python3.7/runpy.py"\nAttributeError: no attribute Protocol',
+            },
+            "too old",
+        ),
+        ({"failed": True, "msg": "MODULE FAILURE", "module_stderr": 'File "/usr/lib64/python3.12/runpy.py"'}, None),
         ({"failed": True, "msg": "SyntaxError: in a message of the module", "failure": {"code": "x"}}, None),
         ({"failed": True, "msg": "Could not connect"}, None),
         ({"failed": False}, None),

@@ -62,7 +62,8 @@ def test_the_module_removes_what_the_role_writes(tmp_path: Path) -> None:
     assert found["config"].startswith(install.CONFIG_DIR)
     assert found["program"] == install.PROGRAM
     assert found["errors"] == []
-    assert found["changes"] == {"gpu_driver": 0, "server": 0, "models": 0}
+    # ansible-core 2.16 returns texts; the module converts them.
+    assert {part: int(count) for part, count in found["changes"].items()} == {"gpu_driver": 0, "server": 0, "models": 0}
 
 
 def test_defaults_are_those_of_the_program(tmp_path: Path) -> None:
@@ -90,7 +91,7 @@ def test_variables_of_other_roles_are_used(tmp_path: Path) -> None:
     assert config.gateway == {
         "address": "[::1]:11443", "nginx_status": "http://127.0.0.1:11445/status", "haproxy": "",
     }  # fmt: skip
-    assert found["changes"]["models"] == 1
+    assert int(found["changes"]["models"]) == 1
     assert found["package"] == "prometheus-node-exporter"
     unit = found["files"]["/etc/systemd/system/kaido-ollama-verification.service"]
     assert "\nSupplementaryGroups=llm\n" in unit

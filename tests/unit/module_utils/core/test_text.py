@@ -211,6 +211,12 @@ def test_every_exception_is_one_line_with_a_code(exc: Exception, code: str) -> N
     text.encode()
 
 
+def test_a_python_that_is_too_old_is_refused_before_the_module_runs(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(errors, "OLDEST_PYTHON", (9, 0))
+    result = Module().finish(raising(AssertionError("it has run")))
+    assert result["failure"] == {"code": "python_unsupported"}
+
+
 def test_a_traceback_is_returned_only_at_high_verbosity() -> None:
     shown = Module(verbosity=3).finish(raising(KeyError("x")))
     assert "Traceback" in shown["exception"]
