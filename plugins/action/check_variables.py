@@ -19,7 +19,9 @@ from ..plugin_utils.variables import (
     IGNORED,
     PLAYBOOK_ROLE,
     check_names,
+    check_tags,
     check_values,
+    json_hint,
     plain,
     specifications,
     unresolved,
@@ -49,6 +51,9 @@ class ActionModule(CollectionAction):
         """Validate; the result has only the fact of the fleet, if it is requested."""
         _validation, args = self.validate_argument_spec(argument_spec=SPEC)
         self._check_options(args)
+        if os.path.realpath(task_vars.get("playbook_dir") or "") == os.path.realpath(PLAYBOOKS):
+            # Plays of others have tags of their own.
+            check_tags([*(task_vars.get("ansible_run_tags") or ()), *(task_vars.get("ansible_skip_tags") or ())])
         hosts = self._hosts(task_vars)
         self._check_names(hosts, task_vars)
         if args["playbook"]:
@@ -56,10 +61,12 @@ class ActionModule(CollectionAction):
             values = {name: self.value(name, task_vars[name]) for name in options if name in task_vars}
             check_values(args["playbook"], values)
         fleet = Fleet(task_vars["groups"], task_vars["hostvars"]).record() if args["roles"] or args["fleet"] else {}
-        errors: dict[str, list[str]] = {error: [] for error in fleet.get("errors", [])}
+        errors: dict[str, list[str]] = {}
         for host in selected(hosts, task_vars):
             for error in self._host_errors(host, args["roles"], fleet, task_vars):
                 errors.setdefault(error, []).append(host)
+        # The fleet repeats errors of selected hosts, in other words.
+        errors = errors or {error: [] for error in fleet.get("errors", [])}
         if errors:
             text = "; ".join(error + _places(names) for error, names in errors.items())
             raise OllamaError(getattr(next(iter(errors)), "code", "value_invalid"), text)
@@ -111,7 +118,14 @@ class ActionModule(CollectionAction):
             return errors
         values["__is_client"] = "ollama_client_provider" in known or host in task_vars["groups"].get(CLIENTS, [])
         place = {key: task_vars.get(key) for key in ("groups", "hostvars", "inventory_dir")} | {"name": host}
-        return validate(roles, values, fleet, place) if roles else server_forms(values)
+        found = validate(roles, values, fleet, place) if roles else server_forms(values)
+        return [_with_hint(error, options, values) for error in found]
+
+
+def _with_hint(error: str, options: t.Mapping[str, t.Any], values: t.Mapping[str, t.Any]) -> str:
+    name = error.partition(":")[0]
+    hint = json_hint(name, options[name].get("type", "str"), values.get(name)) if name in options else ""
+    return ValidationError(error + hint, getattr(error, "code", "value_invalid")) if hint else error
 
 
 def _variables(host: str, task_vars: t.Mapping[str, t.Any]) -> dict[str, t.Any]:

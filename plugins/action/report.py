@@ -41,6 +41,7 @@ def host_facts(variables: t.Mapping[str, t.Any]) -> dict[str, dict[str, t.Any]]:
     """Return by host of the play what the roles and modules have left; a host without an answer has its reason."""
     found = {}
     alive = set(variables.get("ansible_play_hosts") or [])
+    batch = set(variables.get("ansible_play_batch") or alive)
     for host in variables["ansible_play_hosts_all"]:
         known = variables["hostvars"][host]
         of_modules = known.get("ansible_facts")
@@ -59,6 +60,8 @@ def host_facts(variables: t.Mapping[str, t.Any]) -> dict[str, dict[str, t.Any]]:
             failed = last_failure(known)
             kind = "ollama_report_unreachable" if failed.get("unreachable") else "ollama_report_failure"
             facts[kind] = reason(failed)
+        elif host not in batch and not is_observed(known):
+            facts["ollama_report_waits"] = True
         found[host] = facts
     return found
 

@@ -38,7 +38,7 @@ options:
     type: bool
     default: false
 notes:
-  - 'Values of RV(ignore:failure.code): V(variable_unknown), V(value_invalid), and those of the
+  - 'Values of RV(ignore:failure.code): V(variable_unknown), V(tag_unknown), V(value_invalid), and those of the
     validation in M(kaido.ollama.preflight) and M(kaido.ollama.gpu_info).'
 """
 

@@ -205,6 +205,11 @@ hashed_bytes:
   returned: always
   type: int
   sample: 2019393189
+summary:
+  description: The numbers of this result as one line.
+  returned: always
+  type: str
+  sample: "1 model, 0 damaged; read: 6 blobs, 2.0 GB; 1 unused file, 1 unfinished download"
 failure:
   description: The failure in machine-readable form.
   returned: failure
@@ -227,6 +232,7 @@ from ansible.module_utils.basic import AnsibleModule
 from ..module_utils._core import fs
 from ..module_utils._core.errors import OllamaError
 from ..module_utils._core.name import Name, parse
+from ..module_utils._core.progress import human
 from ..module_utils._models.converge import converge
 from ..module_utils._models.declaration import DeclaredModel, parse_models
 from ..module_utils._models.registry import parse_mirror
@@ -299,6 +305,7 @@ def run(params: t.Mapping[str, t.Any], check_mode: bool) -> dict[str, t.Any]:
         hashed_bytes=first.hashed_bytes,
         diff={"before": _state(first), "after": {name: [] for name in _state(first)} if repaired else _state(report)},
     )
+    result["summary"] = _summary(result)
     if params["report_file"] and not check_mode:
         _write(params["report_file"], {key: value for key, value in result.items() if key not in ("diff", "warnings")})
     if failed:
@@ -308,6 +315,17 @@ def run(params: t.Mapping[str, t.Any], check_mode: bool) -> dict[str, t.Any]:
     if found and not (check_mode and repaired):
         raise OllamaError("verification_failed", "; ".join(found), result=result)
     return result
+
+
+def _summary(result: t.Mapping[str, t.Any]) -> str:
+    def count(number: int, noun: str) -> str:
+        return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
+
+    return (
+        f"{count(len(result['models']), 'model')}, {len(result['damaged'])} damaged; "
+        f"read: {count(result['hashed_blobs'], 'blob')}, {human(result['hashed_bytes'])}; "
+        f"{count(len(result['orphans']), 'unused file')}, {count(len(result['partials']), 'unfinished download')}"
+    )
 
 
 def _repair(

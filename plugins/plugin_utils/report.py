@@ -24,7 +24,8 @@ def build(hosts: t.Mapping[str, Facts], *, check: bool, now: float, benchmark: F
     """Return the report.
 
     :param hosts: by host the facts of the roles and of module host_info, in any form; ``ollama_report_failure`` for a
-        host that failed and ``ollama_report_unreachable`` for one that did not answer.
+        host that failed, ``ollama_report_unreachable`` for one that did not answer, and ``ollama_report_waits`` for
+        one of a later batch of the play.
     :param check: whether the roles ran in check mode, so that their results are predictions.
     :param benchmark: by host the newest result of the benchmark, as `history.for_report` returns it.
     """
@@ -35,7 +36,7 @@ def build(hosts: t.Mapping[str, Facts], *, check: bool, now: float, benchmark: F
         "created_at": datetime.datetime.fromtimestamp(now, datetime.timezone.utc).strftime("%Y-%m-%dT%H:%M:%SZ"),
         "summary": {
             "hosts": len(rows),
-            "servers": sum(row["state"] != "no_server" for row in rows),
+            "servers": sum(row["state"] not in ("no_server", "not_contacted") for row in rows),
             "running": sum(row["state"] == "running" for row in rows),
             "models": sum(model["state"] != "missing" for model in models),
             "missing": sum(model["state"] == "missing" for model in models),
@@ -64,6 +65,8 @@ def _host(name: str, facts: Facts, check: bool, benchmark: Facts | None) -> dict
     state = seen.get("state") or ("running" if version else _state_without_version(facts, converged))
     if state == "not_installed" and not facts.get("is_server", True):
         state = "no_server"
+    if facts.get("ollama_report_waits"):
+        state = "not_contacted"
     if unreachable or (failure and not seen and not converged):
         state = "unreachable" if unreachable else "failed"
     compute = seen.get("compute") if seen else converged.get("compute")
@@ -212,6 +215,7 @@ STATES = {
     "unreachable": "unreachable",
     "failed": "failed",
     "no_server": "no server",
+    "not_contacted": "not contacted",
 }
 
 

@@ -83,7 +83,10 @@ _SHAPES: dict[str, Shape] = {
 
 def checked(facts: Facts) -> dict[str, t.Any]:
     """Return the facts of a host in the form that the report reads; a host that returned another one has failed."""
-    kept = {"is_server": bool(facts.get("is_server", True))}
+    kept = {
+        "is_server": bool(facts.get("is_server", True)),
+        "ollama_report_waits": bool(facts.get("ollama_report_waits")),
+    }
     try:
         found = {name: conform(facts.get(name), shape, name, fill=True) for name, shape in _SHAPES.items()}
         for model in (found["ollama_host_info"] or {}).get("models", []):

@@ -25,6 +25,7 @@ _POLICY = "default-src 'none'; style-src 'unsafe-inline'"
 _LEVELS = {
     "running": "ok",
     "no_server": "quiet",
+    "not_contacted": "quiet",
     "not_running": "bad",
     "not_installed": "warn",
     "unreachable": "bad",

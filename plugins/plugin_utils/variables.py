@@ -11,6 +11,7 @@ from __future__ import annotations
 import difflib
 import functools
 import os
+import re
 import reprlib
 import typing as t
 
@@ -24,6 +25,8 @@ ROLES = os.path.join(os.path.dirname(__file__), "..", "..", "roles")
 # The role whose argument specification has an entry point for each playbook.
 PLAYBOOK_ROLE = "ollama"
 PREFIXES = ("ollama_", "gpu_driver_")
+# The prefix of other software, not a misspelt one.
+_OTHERS = "llama_"
 IGNORED = "ollama_ignored_variables"
 # Variables that the roles and playbooks set themselves, and that a fact cache may keep.
 RESULTS = frozenset(
@@ -38,6 +41,16 @@ RESULTS = frozenset(
         "gpu_driver_changed",
         "ollama_benchmark_result",
         "gpu_driver_report",
+    }
+)
+# The tags of the playbooks and of the roles that they run.
+TAGS = frozenset(
+    {
+        "gpu_driver",
+        "ollama",
+        *(f"ollama_{name}" for name in ("server", "models", "mirror", "gateway", "client", "monitoring", "benchmark")),
+        *(f"ollama_{name}" for name in ("servers", "gateways", "clients", "export", "import", "lock", "report")),
+        *(f"ollama_{name}" for name in ("stop", "uninstall", "update", "verify")),
     }
 )
 Spec = t.Mapping[str, t.Any]
@@ -72,14 +85,34 @@ def known_variables() -> set[str]:
 
 
 def unknown_variables(names: t.Iterable[str], ignored: t.Collection[str] = ()) -> dict[str, str | None]:
-    """Return the variables with a prefix of this collection that no role has, each with the most similar known one."""
+    """Return the variables with a prefix of this collection that no role has, each with the most similar known one.
+
+    A name with a misspelt prefix is one of them if it is very similar to a known variable.
+    """
     known = known_variables()
-    roles = {f"{role}__" for role in specifications()}
+    internal = tuple({f"{role}__" for role in specifications()} | {"ollama_bundle__", "ollama_update__"})
     found: dict[str, str | None] = {}
     for name in sorted(set(names) - known - RESULTS - set(ignored)):
-        if name.startswith(PREFIXES) and not name.startswith(tuple(roles | {"ollama_bundle__", "ollama_update__"})):
-            found[name] = next(iter(difflib.get_close_matches(name, sorted(known), n=1, cutoff=0.75)), None)
+        if name.startswith(PREFIXES) and not name.startswith(internal):
+            found[name] = _similar(name, known, 0.75)
+        elif _has_misspelt_prefix(name) and (similar := _similar(name, known, 0.9)):
+            found[name] = similar
     return found
+
+
+def _has_misspelt_prefix(name: str) -> bool:
+    heads = (name.partition("_")[0] + "_", name[: len("gpu_driver_")])
+    return not name.startswith((*PREFIXES, _OTHERS)) and any(
+        difflib.SequenceMatcher(None, head.lower(), prefix).ratio() >= 0.8
+        for head, prefix in zip(heads, PREFIXES, strict=True)
+    )
+
+
+def _similar(name: str, known: t.Collection[str], cutoff: float) -> str | None:
+    variable, dot, key = name.partition(".")
+    if dot and variable in known:
+        return f'{{"{variable}": {{"{key}": ...}}}}'
+    return next(iter(difflib.get_close_matches(name.lower(), sorted(known), n=1, cutoff=cutoff)), None)
 
 
 def check_names(hosts: t.Mapping[str, t.Iterable[str]], ignored: t.Collection[str] = ()) -> None:
@@ -103,6 +136,15 @@ def check_names(hosts: t.Mapping[str, t.Iterable[str]], ignored: t.Collection[st
         raise OllamaError("variable_unknown", ". ".join(texts) + hint)
 
 
+def check_tags(names: t.Iterable[str]) -> None:
+    """Refuse misspelt tags, with which a run would do nothing, or what it was to skip; raises ``tag_unknown``."""
+    for name in names:
+        similar = next(iter(difflib.get_close_matches(name.lower(), sorted(TAGS), n=1, cutoff=0.8)), None)
+        if name not in TAGS and (similar or name.startswith(PREFIXES)):
+            hint = f"did you mean {similar}?" if similar else f"expected one of {', '.join(sorted(TAGS))}"
+            raise OllamaError("tag_unknown", f"{name}: unknown tag; {hint}")
+
+
 def check_values(playbook: str, values: t.Mapping[str, t.Any]) -> None:
     """Refuse invalid values of a playbook's variables; raises ``value_invalid``."""
     options = specifications()[PLAYBOOK_ROLE].get(playbook, {})
@@ -114,9 +156,28 @@ def check_values(playbook: str, values: t.Mapping[str, t.Any]) -> None:
             if option.get("required"):
                 problems.append(f"{name}: not set; expected {expected(option)}")
         elif not _is_valid(values[name], option):
-            problems.append(f"{name}: invalid value {reprlib.repr(values[name])}; expected {expected(option)}")
+            problems.append(
+                f"{name}: invalid value {reprlib.repr(values[name])}; expected {expected(option)}"
+                + json_hint(name, option.get("type", "str"), values[name])
+            )
+        elif not _has_form(name, values[name]):
+            problems.append(f"{name}: invalid value {reprlib.repr(values[name])}; expected {_FORMS[name][1]}")
     if problems:
         raise OllamaError("value_invalid", ". ".join(problems))
+
+
+def json_hint(name: str, kind: str, value: t.Any) -> str:
+    """Return how to set a list or mapping on the command line, where -e NAME=VALUE makes a string of it."""
+    forms = {"list": "[...]", "dict": "{...}"}
+    return (
+        f"; on the command line use -e '{{\"{name}\": {forms[kind]}}}'"
+        if isinstance(value, str) and kind in forms
+        else ""
+    )
+
+
+def _has_form(name: str, value: t.Any) -> bool:
+    return name not in _FORMS or re.match(_FORMS[name][0], str(value).strip(), re.IGNORECASE) is not None
 
 
 def _is_valid(value: t.Any, option: Spec) -> bool:
@@ -176,6 +237,10 @@ _WORDS = {
     "str": "text that is not empty",
 }
 _NAMES = {"raw": "values", "str": "texts", "path": "paths", "int": "whole numbers", "dict": "mappings"}
+
+
+# A pattern and what it expects, for values that a type does not describe.
+_FORMS = {"ollama_bundle_checksum": (r"(sha256:)?[0-9a-f]{64}\Z", "sha256: and 64 hexadecimal digits")}
 
 
 def unresolved(name: str, exc: Exception) -> str:

@@ -38,8 +38,8 @@ def pending_steps(
     wrong = host.directories.wrong
     if wrong:
         listed = ", ".join(wrong[:5]) + (f" and {len(wrong) - 5} more" if len(wrong) > 5 else "")
-        unreadable = " or not readable by its group" if request.shared else ""
-        steps["directories"] = f"{listed}: missing, not owned by {request.user}, writable by others{unreadable}"
+        unreadable = ", or not readable by its group" if request.shared else ""
+        steps["directories"] = f"{listed}: missing, or not owned by {request.user}, or writable by others{unreadable}"
     if host.move:
         steps["move"] = host.move.reason
     if host.unit != request.unit:

@@ -34,6 +34,13 @@ def test_hosts_that_left_the_play_have_a_reason() -> None:
     assert facts["c"]["ollama_report_unreachable"] == "no route"
 
 
+def test_a_host_of_a_later_batch_has_not_been_contacted() -> None:
+    known = variables() | {"ansible_play_hosts": ["a", "b"], "ansible_play_batch": ["a"]}
+    assert [host for host, facts in host_facts(known).items() if facts.get("ollama_report_waits")] == ["b"]
+    known["hostvars"]["b"]["ollama_report"] = {"version": "0.35.1"}
+    assert not [host for host, facts in host_facts(known).items() if facts.get("ollama_report_waits")]
+
+
 def test_the_reason_is_the_last_failed_result_of_a_role() -> None:
     known = variables()
     known["hostvars"]["b"] |= {

@@ -67,7 +67,7 @@ def site(folder: Path, groups: dict[str, dict[str, dict[str, t.Any]]], *argument
         ({"ollama_servers": {"a": {"ollama_gateway_enabled": []}}}, "ollama_gateway_enabled: invalid value []; "),
         (
             {"ollama_servers": {"a": {}}, "ollama_gateways": {"g": {"ollama_gateway_enabled": 2}}},
-            "ollama_gateway_enabled of g: invalid value 2; expected true or false",
+            "ollama_gateway_enabled: invalid value 2; expected true or false (host g)",
         ),
         (
             {"ollama_gateways": {"g": {"ollama_gateway_enabled": "nope"}}},

@@ -55,6 +55,7 @@ def test_an_intact_store_needs_no_server(verify: Verify) -> None:
     assert result["damaged"] == []
     assert {"tiny:latest", "kaido/tiny2:q8"} <= {row["name"] for row in result["models"]}
     assert result["hashed_blobs"] == result["blobs"]
+    assert result["summary"].startswith(f"{len(result['models'])} models, 0 damaged; read: {result['blobs']} blobs, ")
 
 
 def test_check_mode_writes_nothing(verify: Verify, tmp_path: Path) -> None:

@@ -59,6 +59,19 @@ def test_misspelt_variables_are_refused_in_one_line(tmp_path: Path, playbook: st
 
 
 @each
+def test_misspelt_tags_are_refused_in_one_line(tmp_path: Path, playbook: str) -> None:
+    code, lines = run(tmp_path, playbook, "--skip-tags", "ollama_model")
+    assert code != 0
+    assert len([line for line in lines if "ollama_model: unknown tag; did you mean ollama_models?" in line]) == 1, lines
+
+
+def test_each_error_is_reported_once(tmp_path: Path) -> None:
+    """The survey of the inventory and the rules of the role find the same value."""
+    _code, lines = run(tmp_path, "site", "-e", "ollama_mirror_enabled=maybe")
+    assert " ".join(lines).count("invalid value ''maybe''") == 1, lines
+
+
+@each
 def test_plays_without_hosts_fail_in_one_line(tmp_path: Path, playbook: str) -> None:
     code, lines = run(tmp_path, playbook, "--limit", "w")
     assert code != 0

@@ -117,6 +117,13 @@ def test_every_host_of_the_fleet_has_its_row_and_its_reason() -> None:
     assert any(text.startswith("dev1: Ollama 0.34.3 is vulnerable (CVE-") for text in warnings)
 
 
+def test_a_host_of_a_later_batch_is_neither_a_server_nor_none() -> None:
+    report = build({"later": {"ollama_report_waits": True}}, check=False, now=fleet.NOW)
+    assert [row["state"] for row in report["hosts"]] == ["not_contacted"]
+    assert (report["summary"]["servers"], report["warnings"]) == (0, [])
+    assert "later  not contacted" in "\n".join(table(report, fleet.NOW))
+
+
 def test_an_observation_outranks_what_a_converge_left() -> None:
     facts = {"h": {**hosts(converged(source="http://hecate:11480"))["h"]}}
     facts["h"]["ollama_host_info"] = fleet.observed(fleet.model("a:1b", "damaged", damaged_blobs=1))

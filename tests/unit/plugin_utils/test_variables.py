@@ -12,7 +12,9 @@ from ansible_collections.kaido.ollama.plugins.module_utils._core.errors import O
 from ansible_collections.kaido.ollama.plugins.plugin_utils.variables import (
     PREFIXES,
     RESULTS,
+    TAGS,
     check_names,
+    check_tags,
     check_values,
     known_variables,
     specifications,
@@ -34,6 +36,10 @@ PLAYBOOKS = sorted(path.stem for path in (ROOT / "playbooks").glob("*.yml"))
         ("gpu_driver_vender", "gpu_driver_vendor"),
         ("ollama_bundle_checksums", "ollama_bundle_checksum"),
         ("ollama_qqqqq", None),
+        ("olama_version", "ollama_version"),
+        ("OLLAMA_MODELS", "ollama_models"),
+        ("gpu_drivr_vendor", "gpu_driver_vendor"),
+        ("ollama_settings.keep_alive", '{"ollama_settings": {"keep_alive": ...}}'),
     ],
 )
 def test_misspelt_variables_are_named_with_the_similar_one(name: str, similar: str | None) -> None:
@@ -48,7 +54,41 @@ def test_misspelt_variables_are_named_with_the_similar_one(name: str, similar: s
 def test_foreign_variables_are_not_refused() -> None:
     own = ["my_ollama_thing", "ansible_host", "ollama", "ollama_backup_dir", "ollama__preflight", "ollama_gateway__x"]
     check_names({"a": own}, ["ollama_backup_dir"])
+    check_names({"a": ["llama_models_dir", "prod_ollama_gateway_tls_certificate", "vault_ollama_client_keys"]})
     check_names({"a": known_variables() | RESULTS})
+
+
+@pytest.mark.parametrize(
+    ("tag", "hint"),
+    [
+        ("olama", "did you mean ollama?"),
+        ("ollama_model", "did you mean ollama_models?"),
+        ("OLLAMA_MODELS", "did you mean ollama_models?"),
+        ("ollama_qqqqq", f"expected one of {', '.join(sorted(TAGS))}"),
+    ],
+)
+def test_misspelt_tags_are_refused(tag: str, hint: str) -> None:
+    with pytest.raises(OllamaError) as info:
+        check_tags(["all", tag])
+    assert (info.value.code, info.value.message) == ("tag_unknown", f"{tag}: unknown tag; {hint}")
+
+
+def test_foreign_tags_are_not_refused() -> None:
+    check_tags(["all", "never", "webserver", *TAGS])
+
+
+def test_every_tag_is_known() -> None:
+    found: set[str] = set()
+    for path in [*(ROOT / "playbooks").glob("*.yml"), *(ROOT / "roles").glob("*/tasks/*.yml")]:
+        text = path.read_text()
+        lists = [item for line in re.findall(r"^ *tags: \[(.*)\]$", text, re.M) for item in line.split(", ")]
+        blocks = [
+            item
+            for block in re.findall(r"^ *tags:\n((?: *- .*\n)+)", text, re.M)
+            for item in re.findall(r"- (\w+)$", block, re.M)
+        ]
+        found.update(lists + blocks)
+    assert found - {"always"} == TAGS
 
 
 def test_every_variable_that_a_user_or_a_play_sets_is_known() -> None:
@@ -94,6 +134,11 @@ BAD: list[tuple[str, dict[str, t.Any], str]] = [
         "ollama_bundle_release: invalid value 'maybe'; expected true or false",
     ),
     ("import", {"ollama_bundle_checksum": ["x"]}, "ollama_bundle_checksum: invalid value ['x']; expected text"),
+    (
+        "import",
+        {"ollama_bundle": "/a", "ollama_bundle_checksum": "sha256:abc"},
+        "ollama_bundle_checksum: invalid value 'sha256:abc'; expected sha256: and 64 hexadecimal digits",
+    ),
     ("lock", {"ollama_lock_only_new": 3}, "ollama_lock_only_new: invalid value 3; expected true or false"),
     ("lock", {"ollama_models_lock": ["a"]}, "ollama_models_lock: invalid value ['a']; expected a path"),
     (
@@ -107,6 +152,12 @@ BAD: list[tuple[str, dict[str, t.Any], str]] = [
     ("update", {"ollama_update_drain": "nan"}, "ollama_update_drain: invalid value 'nan'; expected a number"),
     ("update", {"ollama_update_drain": True}, "ollama_update_drain: invalid value True; expected a number"),
     ("update", {"ollama_update_probe": "tiny"}, "ollama_update_probe: invalid value 'tiny'; expected a list of texts"),
+    (
+        "update",
+        {"ollama_update_probe": "tiny"},
+        "ollama_update_probe: invalid value 'tiny'; expected a list of texts; on the command line use "
+        "-e '{\"ollama_update_probe\": [...]}'",
+    ),
 ]
 
 
