@@ -27,7 +27,9 @@ def parser() -> argparse.ArgumentParser:
     up = commands.add_parser("up", help="make a lab, or bring one to what is asked for")
     up.add_argument("name")
     up.add_argument("--host", type=pair, action="append", default=[], metavar="NAME=SYSTEM", help="hecate=debian12")
-    up.add_argument("--machine", action="append", default=[], metavar="NAME", help="a host that is a virtual machine")
+    up.add_argument(
+        "--machine", type=pair, action="append", default=[], metavar="NAME=apparmor|selinux", help="a virtual machine"
+    )
     up.add_argument("--version", action="append", default=[], metavar="X.Y.Z", help="instead of the default releases")
     up.add_argument("--model", type=pair, action="append", default=[], metavar="NAME=SIZE", help="kaido/m1:q4=5M")
     up.add_argument("--stand-in", action="store_true", help="serve the stand-in, whatever LAB_RELEASES holds")
@@ -93,7 +95,7 @@ def run_on_engine(arguments: argparse.Namespace) -> int:
         versions = tuple(arguments.version) or lab.DEFAULT_VERSIONS
         lab.Lab(arguments.name).up(
             lab.Wanted(
-                dict(arguments.host), versions, dict(arguments.model), arguments.stand_in, tuple(arguments.machine)
+                dict(arguments.host), versions, dict(arguments.model), arguments.stand_in, dict(arguments.machine)
             )
         )
     elif arguments.command == "machine":

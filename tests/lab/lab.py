@@ -15,7 +15,7 @@ import socket
 import subprocess
 import tarfile
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -55,7 +55,7 @@ class Wanted:
     versions: tuple[str, ...] = DEFAULT_VERSIONS
     models: dict[str, str] = field(default_factory=dict)  # name -> size, beside those that every depot has
     stand_in: bool = False  # serve the stand-in, whatever LAB_RELEASES holds
-    machines: tuple[str, ...] = ()  # hosts that are virtual machines
+    machines: dict[str, str] = field(default_factory=dict)  # virtual machines: name -> their security module
 
 
 @dataclass
@@ -222,17 +222,17 @@ class Lab:
                 raise LabError(f"the depot does not listen on port {port}: see `docker logs {container.name}`")
         return address
 
-    def _machines(self, names: Sequence[str], depot: str) -> dict[str, Endpoint]:
+    def _machines(self, wanted: Mapping[str, str], depot: str) -> dict[str, Endpoint]:
         """Start the virtual machines, and end those that are not wanted."""
         for machine in vm.machines(self.dir):
-            if machine.name not in names:
+            if machine.name not in wanted:
                 machine.remove()
         known = {"localhost": "127.0.0.1", "depot": depot, **NOWHERE}
         hosts = {}
-        for name in names:
+        for name, security in wanted.items():
             lines = [f"{address} {alias}\n" for alias, address in {**known, name: "127.0.1.1"}.items()]
             files = {**self.access.identity(name), "etc/hosts": ("".join(lines).encode(), 0o644, 0)}
-            hosts[name] = vm.Machine(name, self.dir / "vm" / name).start(files)
+            hosts[name] = vm.Machine(name, self.dir / "vm" / name).start(files, security)
         return hosts
 
     def _host(self, host: str, image: Any, system: System) -> str:
@@ -302,6 +302,9 @@ def check(wanted: Wanted) -> None:
     for version in wanted.versions:
         if not releases.VERSION.fullmatch(version):
             raise LabError(f"version {version!r} is not allowed: give X.Y.Z or X.Y.Z-rcN")
+    for host, security in wanted.machines.items():
+        if security not in vm.SECURITY:
+            raise LabError(f"machine {host!r} wants {security!r}: expected {', '.join(vm.SECURITY)}")
     for name, size in wanted.models.items():
         registry.check(name, size)
 

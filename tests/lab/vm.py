@@ -35,6 +35,7 @@ QEMU = "qemu-system-x86_64"
 TOOLS = {QEMU: "qemu-system-x86", "mke2fs": "e2fsprogs"}
 MEMORY_MIB = 1024
 EXTRA_DISK_MIB = 256
+SECURITY = ("apparmor", "selinux")
 # Seconds until systemd has started everything. An emulated machine on a loaded host is slow.
 BOOT = 900
 # Starts QEMU until it fails; `unplugged` is the file that leaves the disk of the models out.
@@ -113,10 +114,11 @@ class Machine:
                 return dict(state)
         return {}
 
-    def start(self, files: Mapping[str, File]) -> Endpoint:
+    def start(self, files: Mapping[str, File], security: str = SECURITY[0]) -> Endpoint:
         """Start the machine unless it runs; return where its SSH server listens.
 
         :param files: name -> content, mode and owner; written at each boot.
+        :param security: the security module of the kernel, one of SECURITY.
         """
         if self.state:
             return endpoint(self.state["port"])
@@ -134,7 +136,7 @@ class Machine:
         mke2fs = shutil.which("mke2fs", path=engine.SEARCH) or "mke2fs"
         subprocess.run([mke2fs, "-q", "-F", "-t", "ext4", "-L", "lab-models", extra], check=True)
         port = free_port()
-        command = self._command(self.dir / "disk.img", extra, accel, port)
+        command = self._command(disk, extra, accel, port, security)
         with (self.dir / "qemu.log").open("wb") as log:
             process = subprocess.Popen(
                 ["sh", "-c", LOOP, "sh", *command],
@@ -149,7 +151,7 @@ class Machine:
         say(f"vm: {self.name} starts with {accel}, process {process.pid}")
         return endpoint(port)
 
-    def _command(self, disk: Path, extra: Path, accel: str, port: int) -> list[str]:
+    def _command(self, disk: Path, extra: Path, accel: str, port: int, security: str) -> list[str]:
         options = {
             "accel": accel,
             "smp": "2",
@@ -163,6 +165,8 @@ class Machine:
         return [
             *(QEMU, *COMMON, "-no-reboot", *_disk(disk, "off"), *_console(self.dir / "console.log")),
             *(["-cpu", "host"] if accel == "kvm" else []),
+            # GRUB reads it and writes it to the command line of the kernel.
+            *("-smbios", f"type=1,family={security}"),
             *(word for name, value in options.items() for word in (f"-{name}", value)),
             *(word for device in devices for word in ("-device", device)),
         ]

@@ -26,7 +26,8 @@ FIRST = 2048
 # A cloud host, the parts that only a real kernel needs, and the tools that build a kernel module.
 PACKAGES = (
     "linux-image-amd64,linux-headers-amd64,dkms,initramfs-tools,kmod,udev,apparmor,grub-pc-bin,grub-common,"
-    "systemd,systemd-sysv,dbus,openssh-server,python3,sudo,ca-certificates,iproute2,procps,curl,zstd,python3-apt"
+    "systemd,systemd-sysv,dbus,openssh-server,python3,sudo,ca-certificates,iproute2,procps,curl,zstd,python3-apt,"
+    "selinux-policy-default,selinux-utils,policycoreutils"
 )
 # Sources of a GPU and of stand-ins for its driver.
 DRIVER = Path(__file__).with_name("driver")
@@ -37,16 +38,19 @@ mkdir -p "$1/etc/initramfs-tools/conf.d"
 printf 'MODULES=list\\nCOMPRESS=zstd\\n' >"$1/etc/initramfs-tools/conf.d/lab"
 printf 'virtio_pci\\nvirtio_blk\\next4\\n' >"$1/etc/initramfs-tools/modules"
 """
+# SELinux is permissive at boot: Debian's policy does not allow systemd-tmpfiles to read the credentials from which it
+# writes the files of the lab.
 CUSTOMIZE = r"""
 cat >"$1/boot/lab-grub.cfg" <<END
 set root=(hd0,msdos1)
-linux /vmlinuz root=LABEL=lab-root ro console=ttyS0 panic=10
+smbios --type 1 --get-string 26 --set security
+linux /vmlinuz root=LABEL=lab-root ro console=ttyS0 panic=10 mitigations=off security=\$security
 initrd /initrd.img
 boot
 END
 chroot "$1" sh /usr/src/driver/build.sh
 chroot "$1" grub-mkimage --format=i386-pc --output=/boot/lab-core.img --prefix=/ --config=/boot/lab-grub.cfg \
-    biosdisk part_msdos ext2 linux
+    biosdisk part_msdos ext2 linux smbios
 cp "$1/usr/lib/grub/i386-pc/boot.img" "$1/boot/lab-boot.img"
 echo 'LABEL=lab-root / ext4 errors=remount-ro 0 1' >"$1/etc/fstab"
 : >"$1/etc/machine-id"
@@ -62,6 +66,9 @@ chroot "$1" systemctl enable --quiet systemd-networkd.service ssh.service
 chroot "$1" systemctl mask --quiet systemd-firstboot.service apt-daily.timer apt-daily-upgrade.timer \
     e2scrub_reap.service
 chroot "$1" systemctl set-default --quiet multi-user.target
+# The types of all files, so that a boot with SELinux relabels nothing.
+printf 'SELINUX=permissive\nSELINUXTYPE=default\n' >"$1/etc/selinux/config"
+chroot "$1" setfiles -F -m -e /proc -e /sys -e /dev /etc/selinux/default/contexts/files/file_contexts /
 """
 # Root's part: file owners need it. The result belongs to the user who runs the lab.
 BUILD = r"""
