@@ -48,6 +48,11 @@ def host_facts(variables: t.Mapping[str, t.Any]) -> dict[str, dict[str, t.Any]]:
         of_modules = of_modules if isinstance(of_modules, t.Mapping) else {}
         facts = {name: known[name] if name in known else of_modules.get(name) for name in _FACTS}
         facts = {name: value for name, value in facts.items() if value is not None}
+        # The release that a rollback has left.
+        back = known.get("ollama__rolled_back")
+        left = facts.get("ollama_report")
+        if isinstance(back, t.Mapping) and back.get("server_version") and isinstance(left, t.Mapping):
+            facts["ollama_report"] = {**left, "version": back["server_version"]}
         facts["ansible_facts"] = {"ollama_listening": of_modules.get("ollama_listening")}
         facts["is_server"] = "ollama_servers" in (known.get("group_names") or [])
         seen = facts.get("ollama_host_info")

@@ -133,15 +133,21 @@ failure:
     code: textfile_directory_missing
 """
 
-import json
 import os
+import re
 import typing as t
 
 from ansible.module_utils.basic import AnsibleModule
 
-from ..module_utils._core.errors import OllamaError, finish
+from ..module_utils._core.errors import OllamaError, finish, json_object
 from ..module_utils._monitor import install
 from ..module_utils._release.directories import readable_by_all
+
+
+def _count(part: str, count: t.Any) -> int:
+    if not re.fullmatch(r"\d{1,9}", str(count)):
+        raise OllamaError("value_invalid", f"changes.{part}: invalid value {count!r}; expected a whole number")
+    return int(count)
 
 
 def run(params: t.Mapping[str, t.Any], check_mode: bool) -> dict[str, t.Any]:
@@ -149,11 +155,11 @@ def run(params: t.Mapping[str, t.Any], check_mode: bool) -> dict[str, t.Any]:
     if os.geteuid() != 0:
         raise OllamaError("root_required", "effective user: not root; expected become: true")
     wanted = install.Wanted(
-        files=json.loads(params["files"]),
+        files=json_object(params["files"], "files"),
         user=params["user"],
         textfile_dir=params["textfile_directory"],
         exporter=params["exporter_package"],
-        changes={str(part): int(count) for part, count in params["changes"].items()},
+        changes={str(part): _count(part, count) for part, count in params["changes"].items()},
     )
     if params["state"] == "absent":
         return _remove(wanted, check_mode)

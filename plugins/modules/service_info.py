@@ -195,10 +195,12 @@ failure:
 import json
 import os
 import typing as t
+from dataclasses import fields
 
 from ansible.module_utils.basic import AnsibleModule
 
-from ..module_utils._core.errors import OllamaError, finish
+from ..module_utils._core.address import Address
+from ..module_utils._core.errors import OllamaError, finish, json_object
 from ..module_utils._core.host import platform_of
 from ..module_utils._server import settings
 from ..module_utils._service import units
@@ -219,14 +221,14 @@ def run(params: t.Mapping[str, t.Any], check_mode: bool) -> dict[str, t.Any]:
     if os.geteuid() != 0:
         raise OllamaError("root_required", "a service is installed as root; set become: true")
     paths = _paths(params["platforms"])
-    files = {path: _file(row, paths) for path, row in json.loads(params["files"]).items()}
+    files = {path: _file(path, row, paths) for path, row in json_object(params["files"], "files").items()}
     spec = ServiceSpec(
         unit=params["unit"],
         user=params["user"],
         programs=[_resolved(program, paths) for program in params["programs"]],
         files=files,
         reads=params["reads"],
-        listen=[settings.parse_host(address) for address in params["listen"]],
+        listen=[_address(address, params["listen_variable"]) for address in params["listen"]],
         health=params["health"],
     )
     check_addresses(spec, params["listen_variable"])
@@ -245,7 +247,17 @@ def run(params: t.Mapping[str, t.Any], check_mode: bool) -> dict[str, t.Any]:
     }
 
 
+def _address(text: str, variable: str) -> Address:
+    try:
+        return settings.parse_host(text)
+    except ValueError as exc:
+        raise OllamaError("value_invalid", f"{variable or 'listen'}: invalid value {text!r}; {exc}") from None
+
+
 def _paths(platforms: t.Mapping[str, t.Mapping[str, t.Any]]) -> dict[str, str]:
+    for name, row in platforms.items():
+        if not isinstance(row, dict):
+            raise OllamaError("value_invalid", f"platforms.{name}: invalid value {row!r}; expected a mapping")
     try:
         with open("/etc/os-release", encoding="utf-8", errors="replace") as file:
             own = platforms.get(platform_of(file.read(), platforms), {})
@@ -260,7 +272,12 @@ def _resolved(text: str, paths: t.Mapping[str, str]) -> str:
     return text
 
 
-def _file(row: t.Mapping[str, t.Any], paths: t.Mapping[str, str]) -> ManagedFile:
+def _file(path: str, row: t.Any, paths: t.Mapping[str, str]) -> ManagedFile:
+    known = {field.name for field in fields(ManagedFile)}
+    valid = isinstance(row, dict) and set(row) <= known
+    if not valid or not all(isinstance(value, (str, type(None))) for value in row.values()):
+        expected = f"texts for {', '.join(sorted(known))}"
+        raise OllamaError("value_invalid", f"files.{path}: invalid value (hidden); expected {expected}")
     file = ManagedFile(**row)
     content = file.content
     if file.source:

@@ -9,7 +9,9 @@ PRIVATE to the collection: it may change at any time.
 from __future__ import annotations
 
 import errno
+import json
 import os
+import reprlib
 import sys
 import traceback
 import typing as t
@@ -94,6 +96,43 @@ def _without_secrets(params: t.Mapping[str, t.Any], spec: t.Mapping[str, t.Any])
     return {name: MASKED if value and spec.get(name, {}).get("no_log") else value for name, value in params.items()}
 
 
+# The largest whole number that JSON of other programs holds, and more seconds than any wait.
+_LARGEST = {"int": (1 << 63) - 1, "float": 10**9}
+
+
+def check_options(params: t.Mapping[str, t.Any], spec: t.Mapping[str, t.Any]) -> None:
+    """Refuse values of options that no option of a module can have; raises ``value_invalid``."""
+    for name, option in spec.items():
+        value, kind = params.get(name), option.get("type", "str")
+        expected = None
+        if _has_nul(value):
+            expected = "text without NUL characters"
+        elif kind in _LARGEST and value is not None and not abs(value) <= _LARGEST[kind]:
+            expected = f"a number of at most {_LARGEST[kind]}"
+        elif kind in _LARGEST and value is not None and value < 0 and name != "seed":
+            expected = "a number of 0 or more"
+        if expected:
+            shown = "(hidden)" if option.get("no_log") else reprlib.repr(value)
+            raise OllamaError("value_invalid", f"{name}: invalid value {shown}; expected {expected}")
+
+
+def _has_nul(value: t.Any) -> bool:
+    if isinstance(value, t.Mapping):
+        return any(_has_nul(item) for pair in value.items() for item in pair)
+    return any(map(_has_nul, value)) if isinstance(value, (list, tuple)) else isinstance(value, str) and "\0" in value
+
+
+def json_object(text: str, what: str) -> dict[str, t.Any]:
+    """Return the value of an option that is the JSON text of an object, and may be secret; raises ``value_invalid``."""
+    try:
+        value = json.loads(text)
+    except (ValueError, RecursionError):
+        value = None
+    if not isinstance(value, dict):
+        raise OllamaError("value_invalid", f"{what}: invalid value (hidden); expected the JSON text of an object")
+    return value
+
+
 def finish(module: AnsibleModule, run: t.Callable[[t.Mapping[str, t.Any], bool], dict[str, t.Any]]) -> t.NoReturn:
     """Run the function of a module and end the module; exceptions become failures here only.
 
@@ -108,6 +147,7 @@ def finish(module: AnsibleModule, run: t.Callable[[t.Mapping[str, t.Any], bool],
         # A Python that is slightly too old may import this module, and fail anywhere later.
         if sys.version_info[:2] < OLDEST_PYTHON:
             raise unsupported_python()
+        check_options(module.params, getattr(module, "argument_spec", {}))
         result = run(module.params, module.check_mode)
     except OllamaError as exc:
         failure = exc

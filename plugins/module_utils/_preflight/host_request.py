@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import contextlib
 import difflib
-import json
 import math
 import re
 import typing as t
@@ -19,7 +18,7 @@ from dataclasses import dataclass, field, fields
 from ansible.module_utils.parsing.convert_bool import boolean
 
 from .._core.address import Address
-from .._core.errors import OllamaError
+from .._core.errors import OllamaError, json_object
 from .._core.server import Server
 from .._models.declaration import DeclaredModel, parse_models
 from .._models.registry import Source, parse_mirror
@@ -122,7 +121,7 @@ def from_options(options: t.Mapping[str, t.Any]) -> HostRequest:
         known = {"true": True, "yes": True, "false": False, "no": False}
         given["models_mount_required"] = known.get(text.lower(), normal(text) if text.startswith("/") else text)
     if isinstance(given.get("environment"), str):
-        given["environment"] = json.loads(given["environment"])
+        given["environment"] = json_object(given["environment"], "environment")
     return HostRequest(**{**given, "keep": int(given.get("keep", 2))})
 
 

@@ -100,6 +100,16 @@ def test_the_reason_of_tasks_of_ansible(results: dict[str, t.Any], text: str) ->
     assert not is_observed({"group_names": []})
 
 
+def test_the_version_is_that_of_the_rollback() -> None:
+    known = variables()
+    known["hostvars"]["b"] |= {
+        "ollama_report": {"version": "0.35.1", "models": []},
+        "ollama__rolled_back": {"server_version": "0.35.0"},
+        "ollama__models": {"failed": True, "msg": "x"},
+    }
+    assert host_facts(known)["b"]["ollama_report"]["version"] == "0.35.0"
+
+
 def run(**args: t.Any) -> dict[str, t.Any]:
     options = {"file": None, "benchmarks": None, "predicted": None, **args}
     return create(options, variables(), check=True, now=fleet.NOW)

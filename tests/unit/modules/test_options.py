@@ -1,0 +1,138 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Wrong values for each option of each module: one line with a code, never a traceback, and nothing is changed."""
+
+from __future__ import annotations
+
+import contextlib
+import importlib
+import types
+import typing as t
+from pathlib import Path
+
+import pytest
+
+from tests.conftest import ROOT
+from tests.unit.conftest import RunModule
+
+LONG = "x" * 70_000
+TEXTS: list[t.Any] = [
+    "",
+    " ",
+    "x\ny",
+    "x\0y",
+    "\x1b[31m",
+    "é\u202e",
+    LONG,
+    "../x",
+    "ftp://x",
+    "http://[",
+    "-1",
+    "$HOME",
+]
+PATHS: list[t.Any] = [
+    "",
+    "relative/x",
+    "/x\0y",
+    "/x\ny",
+    "/é\u202e",
+    "/" + LONG,
+    "~nobody-has-this-name/x",
+    "/dev/null/x",
+]
+NUMBERS: list[t.Any] = [-1, 0, 10**30, "nan", "inf", "-inf", "1e400", "abc", "", [], {}]
+VALUES: dict[str, list[t.Any]] = {
+    "str": TEXTS,
+    "path": PATHS,
+    "int": NUMBERS,
+    "float": NUMBERS,
+    "bool": ["maybe", "", 7, [], {}],
+    "list": ["a,b", [""], [None], [{}], [[]], ["x\0y"], ["x\ny"], [LONG], [1e308], [{"name": None}], {"a": 1}, 7],
+    "dict": ["k=v", "{", [], [[]], {"": ""}, {"x": None}, {"a\0": "b\n"}, {"x": {"y": []}}, {"x": -1}, 7],
+    "raw": ["", "x\0y", -1, [], [None], {}, {"": {}}, 1e308],
+}
+# ansible-core itself ends with a traceback for these, and for a number in place of a mapping with suboptions.
+CRASHES = [("int", "inf"), ("int", "-inf")]
+# Options without which a module does not run.
+NEEDED: dict[str, dict[str, t.Any]] = {
+    "gateway_backend": {"server": "h", "state": "ready"},
+    "gateway_certificate": {"names": ["h"]},
+    "model": {"models": ["a"]},
+    "model_benchmark": {"models": ["a"]},
+    "model_build": {"name": "a", "from": "b"},
+    "model_export": {"dest": "/kaido-unit-test/bundle"},
+    "model_import": {"src": "/kaido-unit-test/bundle"},
+    "model_loaded": {"name": "a"},
+    "model_probe": {"name": "a"},
+    "preflight": {"version": "0.35.1", "unit": "[Service]"},
+    "release": {"version": "0.35.1"},
+    "service_absent": {"names": ["mirror"]},
+    "store_move": {"source": "/kaido-unit-test/a", "target": "/kaido-unit-test/b", "step": "fill"},
+}
+QUICK = {
+    "api_url": "http://127.0.0.1:1",
+    "startup_timeout": 0,
+    "timeout": 1,
+    "retries": 0,
+    "base_url": "http://127.0.0.1:1",
+}
+
+
+def specification(module: types.ModuleType) -> dict[str, t.Any]:
+    """Return the options of a module, as its main() declares them."""
+    found: dict[str, t.Any] = {}
+
+    def declare(argument_spec: dict[str, t.Any], **_options: t.Any) -> t.NoReturn:
+        found.update(argument_spec)
+        raise SystemExit
+
+    with pytest.MonkeyPatch.context() as patch, contextlib.suppress(SystemExit):
+        patch.setattr(module, "AnsibleModule", declare)
+        module.main()
+    return found
+
+
+def module_named(name: str) -> types.ModuleType:
+    return importlib.import_module(f"ansible_collections.kaido.ollama.plugins.modules.{name}")
+
+
+NAMES = [
+    path.stem
+    for path in sorted((ROOT / "plugins" / "modules").glob("*.py"))
+    if hasattr(module_named(path.stem), "AnsibleModule")
+]
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_wrong_values_are_one_line(name: str, run_module: RunModule, tmp_path: Path) -> None:
+    """In check mode: the tests may run as root."""
+    module = module_named(name)
+    spec = specification(module)
+    base = {**NEEDED.get(name, {}), **{key: value for key, value in QUICK.items() if key in spec}}
+    for key in ("models_dir", "state_dir", "install_dir", "bin_dir", "home", "directory", "download_dir"):
+        if key in spec:
+            base[key] = str(tmp_path / key)
+    wrong = []
+    for option, declared in spec.items():
+        for value in VALUES[declared.get("type", "str")]:
+            if (declared.get("type"), value) in CRASHES or (value == 7 and "options" in declared):
+                continue
+            result = run_module(module, {**base, option: value}, check=True)
+            line = str(result.get("msg", ""))
+            code = result.get("failure", {}).get("code")
+            if result.get("changed") and result["failed"]:
+                wrong.append((option, value, "changed"))
+            if code == "internal_error" or "Traceback" in line or (code and len(line.splitlines()) > 1):
+                wrong.append((option, str(value)[:30], line[:200]))
+    assert wrong == []
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_negative_numbers_are_refused(name: str, run_module: RunModule) -> None:
+    module = module_named(name)
+    numbers = [option for option, declared in specification(module).items() if declared.get("type") in ("int", "float")]
+    for option in numbers:
+        result = run_module(module, {**NEEDED.get(name, {}), option: -2}, check=True)
+        if option != "seed":
+            assert result["failure"]["code"] == "value_invalid"
+            assert result["msg"].startswith(f"{option}: invalid value -2")
+            assert result["msg"].endswith("; expected a number of 0 or more")
