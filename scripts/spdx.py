@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Add the SPDX line to source files that lack it."""
+"""Add the SPDX line to source files that lack it; REUSE.toml states the license of all other files."""
 
 from __future__ import annotations
 
@@ -8,7 +8,9 @@ import sys
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
+# REUSE-IgnoreStart
 LINE = "SPDX-License-Identifier: GPL-3.0-or-later"
+# REUSE-IgnoreEnd
 # Suffix -> start of a comment.
 COMMENTS = {".py": "#", ".sh": "#", ".lua": "--"}
 

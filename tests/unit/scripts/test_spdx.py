@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+import tomllib
+
 import pytest
 
 from scripts import spdx
@@ -23,3 +25,11 @@ def test_line_is_added_at_the_beginning(text: str, expected: str) -> None:
     assert not spdx.has_line(text)
     assert spdx.with_line(text, "#") == expected
     assert spdx.has_line(expected)
+
+
+def test_each_other_file_has_the_same_license() -> None:
+    (annotation,) = tomllib.loads((spdx.ROOT / "REUSE.toml").read_text())["annotations"]
+    assert annotation["path"] == "**"
+    assert spdx.LINE.endswith(f" {annotation['SPDX-License-Identifier']}")
+    text = spdx.ROOT / "LICENSES" / f"{annotation['SPDX-License-Identifier']}.txt"
+    assert text.read_text() == (spdx.ROOT / "LICENSE").read_text()
