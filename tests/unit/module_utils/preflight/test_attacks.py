@@ -405,9 +405,72 @@ def test_a_link_to_a_disk_that_is_not_mounted_is_refused(tree: Tree, linked: str
 
 
 def test_a_directory_below_a_link_may_be_missing(tree: Tree) -> None:
-    tree.directory("/mnt/big", owner=Identity(0, 0))
+    tree.directory("/mnt/big", 0o755, Identity(0, 0))
     tree.link("/data", "/mnt/big", Identity(0, 0))
     assert survey.survey("/data/llm/models", INSTALL, HOME, OWNER, str(tree.root)).problems == ()
+
+
+@pytest.mark.parametrize("models", ["/root/models", "/data/llm/models", "/link/models"])
+@pytest.mark.parametrize("exists", [False, True])
+@pytest.mark.parametrize("account", [SERVICE, None])
+def test_a_directory_that_the_account_cannot_enter(
+    tree: Tree, models: str, exists: bool, account: Identity | None
+) -> None:
+    """The server would run from it in its sandbox, and no module could ever read it again."""
+    for path in ("/root", "/data/llm"):
+        tree.directory(path, 0o700, Identity(0, 0))
+    tree.link("/link", "/data/llm", Identity(0, 0))
+    closed = "/root" if models.startswith("/root") else "/data/llm"
+    if exists:
+        tree.directory(f"{closed}/models/blobs")
+    problem = survey.survey(models, INSTALL, HOME, Owner(account), str(tree.root)).problems[0]
+    assert (problem.code, problem.path) == ("value_invalid", models)
+    assert f"but {closed} has mode 0700 and belongs to user root" in problem.message
+    tree.at(closed).chmod(0o711)
+    found = survey.survey(models, INSTALL, HOME, Owner(account), str(tree.root)).problems
+    assert not [item for item in found if "can enter" in item.message]
+
+
+def test_a_link_to_a_disk_that_the_account_cannot_enter(tree: Tree) -> None:
+    tree.directory(MODELS)
+    tree.directory("/mnt/big", 0o700, Identity(0, 0))
+    tree.directory("/mnt/big/blobs")
+    tree.link(f"{MODELS}/blobs", "/mnt/big/blobs", Identity(0, 0))
+    problem = tree.survey().problems[0]
+    assert "but /mnt/big has mode 0700 and belongs to user root" in problem.message
+
+
+class Flags(t.NamedTuple):
+    f_flag: int
+
+
+@pytest.mark.parametrize("flag", [os.ST_RDONLY, os.ST_RDONLY | os.ST_NOEXEC])
+def test_mount_options_are_read(tree: Tree, monkeypatch: pytest.MonkeyPatch, flag: int) -> None:
+    monkeypatch.setattr(os, "fstatvfs", lambda _handle: Flags(flag))
+    found = tree.survey()
+    assert found.read_only == ("ollama_install_dir", "ollama_models_dir")
+    noexec = [problem for problem in found.problems if "mounted noexec" in problem.message]
+    assert [problem.path for problem in noexec] == ([INSTALL] if flag & os.ST_NOEXEC else [])
+
+
+@pytest.mark.parametrize(
+    ("variable", "host", "refused"),
+    [
+        ("ollama_install_dir", BARE, True),
+        ("ollama_install_dir", CONVERGED, False),
+        ("ollama_models_dir", CONVERGED, False),
+        ("ollama_models_dir", replace(CONVERGED, directories=survey.Survey(wrong=(MODELS,))), True),
+    ],
+)
+def test_a_read_only_file_system_is_refused_where_something_has_to_be_written(
+    variable: str, host: HostFacts, refused: bool
+) -> None:
+    host = replace(host, directories=replace(host.directories, read_only=(variable,)))
+    if not refused:
+        examine(WANTED, host)
+        return
+    error = refusal(WANTED, host)
+    assert (error.code, error.details["variable"]) == ("filesystem_read_only", variable)
 
 
 def test_the_unit_gets_the_targets_of_links() -> None:
@@ -671,7 +734,7 @@ def test_a_directory_that_is_empty_or_a_store(tree: Tree, entries: list[str]) ->
 def test_a_home_is_no_place_for_models(tree: Tree, monkeypatch: pytest.MonkeyPatch) -> None:
     lab = pwd.struct_passwd(("lab", "x", 1000, 1000, "", "/home/lab", "/bin/bash"))
     monkeypatch.setattr(pwd, "getpwall", lambda: [lab])
-    tree.directory("/home/lab", owner=Identity(0, 0))
+    tree.directory("/home/lab", 0o755, Identity(0, 0))
     assert "home directory of user lab" in tree.survey(models="/home/lab").problems[0].message
     assert tree.survey(models="/home/lab/models").problems == ()
 
