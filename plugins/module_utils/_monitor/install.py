@@ -15,6 +15,7 @@ import io
 import json
 import os
 import pwd
+import re
 import stat
 import sys
 import time
@@ -69,7 +70,22 @@ class Wanted:
         return [timer for timer in TIMERS if f"{UNIT_DIR}/{timer}" in self.files]
 
 
-def archive(interpreter: str) -> bytes:
+def interpreter() -> str:
+    """Return the Python for the units: without a virtual environment, as the program needs no packages.
+
+    :raises OllamaError: ``value_invalid`` for a Python that the sandbox of the units hides.
+    """
+    path = str(getattr(sys, "_base_executable", None) or sys.executable)
+    if re.match("/(home|root|run/user|tmp|var/tmp)/", os.path.realpath(path)) or path.startswith(("/home/", "/root/")):
+        raise OllamaError(
+            "value_invalid",
+            f"ansible_python_interpreter: invalid value {path!r}; expected a Python outside of home directories and "
+            "/tmp, which the units of the monitoring cannot access",
+        )
+    return path
+
+
+def archive(python: str) -> bytes:
     """Return the monitoring program: the code with which this module was shipped, as one file.
 
     The same code gives the same bytes on every host: nothing is compressed, and no time is in it.
@@ -84,7 +100,7 @@ def archive(interpreter: str) -> bytes:
             entry.create_system, entry.external_attr = 3, 0o644 << 16
             bundle.writestr(entry, text)
     # Isolated: neither the environment nor a user's packages reach it, since a part of it runs as root.
-    return f"#!{interpreter} -I\n".encode() + buffer.getvalue()
+    return f"#!{python} -I\n".encode() + buffer.getvalue()
 
 
 def sources(name: str) -> dict[str, str]:
@@ -174,7 +190,7 @@ def missing(wanted: Wanted) -> list[str]:
 def differing(wanted: Wanted) -> dict[str, bytes]:
     """Return the files of root's that are missing or differ, with their wanted content; the program is one of them."""
     contents = {path: text.encode() for path, text in wanted.files.items()}
-    contents[PROGRAM] = archive(sys.executable)
+    contents[PROGRAM] = archive(interpreter())
     return {path: content for path, content in contents.items() if _differs(path, content, mode_of(path))}
 
 

@@ -59,6 +59,22 @@ class Opened:
     def path(self) -> str:
         return "/" + "/".join(self._names)
 
+    def closed_to(self, identity: Identity, exempt: tuple[str, ...]) -> tuple[str, os.stat_result] | None:
+        """Return the first directory on the way that an account cannot enter: by its mode, or an access control list.
+
+        :param exempt: directories that count as open, with everything below them.
+        """
+        with acting_as(identity):
+            for depth, handle in enumerate(self._handles[1:], 1):
+                path = "/" + "/".join(self._names[:depth])
+                if any(path == top or path.startswith(top + "/") for top in exempt):
+                    continue
+                try:
+                    os.stat(".", dir_fd=handle)
+                except PermissionError:
+                    return path, os.fstat(handle)
+        return None
+
     def __enter__(self) -> Opened:
         return self
 

@@ -84,8 +84,16 @@ def find(environment: t.Mapping[str, str] | None, models_dir: str, root: str = "
         return None
     _check_place(source, models_dir, root)
     identity = owner_of(source, STORE_DIRECTORIES, root)
-    with acting_as(identity):
-        files = dict(_files(_at(root, source), partial=switched))
+    try:
+        with acting_as(identity):
+            files = dict(_files(_at(root, source), partial=switched))
+    except PermissionError as exc:
+        raise OllamaError(
+            "store_unreadable",
+            f"{source}: its owner cannot read the present store ({exc.filename}: {exc.strerror}); the server needs "
+            "search permission (o+x) for each directory above it, also to move its models",
+            path=source,
+        ) from None
     if not files:
         return None
     # Parts of both stores may be links to other disks.

@@ -84,6 +84,7 @@ def check_host(
     for problem in host.directories.problems:
         raise OllamaError(problem.code, problem.message, path=problem.path)
     _check_migration(request, host)
+    _check_writable(request, host, release)
     if host.move:
         check_space(host.move)
     if request.models_mount_required and not host.store.mounted:
@@ -118,6 +119,24 @@ def check_host(
             "them, or it is the address of another host; remove the rule, or set another port",
         )
     return release
+
+
+def _check_writable(request: HostRequest, host: HostFacts, release: release_module.ReleaseRequest) -> None:
+    """Refuse read-only file systems where something has to be written; an image may contain a complete server."""
+    pending = {
+        "ollama_install_dir": bool(release_module.plan(host.releases, release)),
+        "ollama_models_dir": bool(host.directories.wrong or host.move),
+    }
+    for variable in host.directories.read_only:
+        if pending[variable]:
+            path = {"ollama_install_dir": request.install_dir, "ollama_models_dir": request.models_dir}[variable]
+            raise OllamaError(
+                "filesystem_read_only",
+                f"{variable}: {path} is on a file system that is mounted read-only; mount it writable, or set another "
+                "directory",
+                variable=variable,
+                path=path,
+            )
 
 
 def _check_account(request: HostRequest, host: HostFacts) -> None:

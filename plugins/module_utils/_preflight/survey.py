@@ -15,6 +15,7 @@ import stat
 import typing as t
 from dataclasses import dataclass
 
+from .._core.owner import NOBODY
 from .opened import Opened, Unsafe, name_of, shown
 from .ownership import BLOB, MAX_ENTRIES, STORE_DIRECTORIES, Owner, Problem, inspect
 from .paths import PATH, bind_mount, place, within
@@ -33,6 +34,8 @@ class Survey:
     problems: tuple[Problem, ...] = ()
     targets: tuple[str, ...] = ()
     """Directories outside of home and store to which an administrator's links lead, resolved."""
+    read_only: tuple[str, ...] = ()
+    """The variables whose directories are on file systems that are mounted read-only."""
 
 
 def survey(models_dir: str, install_dir: str, home: str, owner: Owner, root: str = "/") -> Survey:
@@ -42,7 +45,16 @@ def survey(models_dir: str, install_dir: str, home: str, owner: Owner, root: str
     """
     problems: list[Problem] = []
     targets: set[str] = set()
+    read_only: list[str] = []
     try:
+        for variable, path in (("ollama_install_dir", install_dir), ("ollama_models_dir", models_dir)):
+            with Opened(path, root) as opened:
+                flags = os.fstatvfs(opened.handle).f_flag
+                # The last one is the directory of the models; what is missing is created.
+                own = () if opened.missing else (opened.path,)
+                read_only += [variable] if flags & os.ST_RDONLY else []
+                if variable == "ollama_install_dir" and flags & os.ST_NOEXEC:
+                    problems.append(_bad(variable, path, f"{opened.path} is on a file system that is mounted noexec"))
         problems += _install_problems(install_dir, root)
         problems += _models_problems(models_dir, owner, root, home)
         tops = (home, home + "/.ollama", models_dir, *(f"{models_dir}/{name}" for name in STORE_DIRECTORIES))
@@ -50,6 +62,7 @@ def survey(models_dir: str, install_dir: str, home: str, owner: Owner, root: str
             with Opened(path, root) as opened:
                 if opened.dangling:
                     problems.append(_dangling(path, opened))
+                problems += _closed_parents(models_dir, opened, owner, (home, *own))
                 outside = not any(within(opened.path, base) for base in (home, models_dir))
                 if opened.linked and outside and not opened.missing:
                     targets.add(opened.path)
@@ -58,7 +71,7 @@ def survey(models_dir: str, install_dir: str, home: str, owner: Owner, root: str
         problems.append(Problem("store_unsafe", f"{shown(exc.path)} {exc.message}", exc.path))
     wrong, found = inspect(home, models_dir, owner, root)
     outer = tuple(sorted(path for path in targets if not any(path != o and within(path, o) for o in targets)))
-    return Survey(wrong, tuple(dict.fromkeys([*problems, *found])), outer)
+    return Survey(wrong, tuple(dict.fromkeys([*problems, *found])), outer, tuple(read_only))
 
 
 def _bad(variable: str, path: str, why: str) -> Problem:
@@ -107,6 +120,19 @@ def _models_problems(path: str, owner: Owner, root: str, home: str) -> t.Iterato
         known = ours and any(name in names for name in STORE_DIRECTORIES)
         if foreign and not known:
             yield _bad("ollama_models_dir", path, _occupied(foreign))
+
+
+def _closed_parents(models_dir: str, opened: Opened, owner: Owner, own: tuple[str, ...]) -> t.Iterator[Problem]:
+    """Yield which directory above a part of the store its account cannot enter; its own ones get their mode later."""
+    exempt = own if opened.missing else (*own, opened.path)
+    closed = opened.closed_to(owner.account or NOBODY, exempt)
+    if closed:
+        path, info = closed
+        why = (
+            f"expected a path that the account of the server can enter, but {shown(path)} has mode "
+            f"{stat.S_IMODE(info.st_mode):04o} and belongs to user {name_of(info.st_uid)}"
+        )
+        yield _bad("ollama_models_dir", models_dir, why)
 
 
 def _target_problems(path: str, opened: Opened, owner: Owner) -> t.Iterator[Problem]:

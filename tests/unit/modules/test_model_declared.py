@@ -26,7 +26,7 @@ from ansible_collections.kaido.ollama.plugins.modules import model_export, model
 from tests import standin
 from tests.standin import until
 from tests.standin.registry import make_model
-from tests.unit.modules.test_model import World, hurt
+from tests.unit.modules.model.world import World, hurt
 
 GO_TEMPLATE = '{{ if .System }}<|system|>{{ .System }}{{ end }}{{ .Prompt }} \u201cquotes\u201d """ and 50 % $HOME'
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import json
 import os
+import sys
 import typing as t
 from pathlib import Path
 
@@ -73,6 +74,8 @@ def world(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, run_module: RunModule
         "FINDINGS": "state.d/findings.json", "STAMP_DIR": "stamps",
     }.items():  # fmt: skip
         monkeypatch.setattr(install, name, str(tmp_path / path))
+    # That of the tests may be in a home directory.
+    monkeypatch.setattr(sys, "_base_executable", "/usr/bin/python3", raising=False)
     (tmp_path / "textfiles").mkdir()
     (tmp_path / "readable").write_text("1")
     return World(tmp_path, run_module)
@@ -97,6 +100,24 @@ def test_it_installs_once(world: World) -> None:
     again = world.run()
     assert not again["changed"], again
     assert world.calls() == []
+
+
+def test_the_program_does_not_depend_on_a_virtual_environment(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "executable", "/home/ops/venv/bin/python")
+    world.run()
+    assert (world.here / "lib/kaido-ollama/monitoring.pyz").read_bytes().startswith(b"#!/usr/bin/python3 -I\n")
+
+
+@pytest.mark.parametrize("python", ["/home/ops/.pyenv/versions/3.12/bin/python3.12", "/root/python/bin/python3"])
+def test_a_python_that_the_units_cannot_access_is_refused(
+    world: World, monkeypatch: pytest.MonkeyPatch, python: str
+) -> None:
+    monkeypatch.setattr(sys, "_base_executable", python, raising=False)
+    before = world.tree()
+    result = world.run()
+    assert result["failed"]
+    assert result["msg"].startswith(f"ansible_python_interpreter: invalid value '{python}'; expected a Python outside")
+    assert world.tree() == before
 
 
 def test_a_converge_without_changes_is_recorded_and_is_no_change(world: World) -> None:

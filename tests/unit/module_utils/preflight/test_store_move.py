@@ -214,6 +214,19 @@ def test_a_move_is_predicted(stores: Stores) -> None:
     assert (move.missing == 0) == same
 
 
+def test_a_store_that_its_owner_cannot_reach_is_named(stores: Stores) -> None:
+    closed = stores.source.parent / "closed"
+    closed.mkdir()
+    stores.source.rename(closed / "old")
+    closed.chmod(0o700)
+    with pytest.raises(OllamaError) as caught:
+        stores.find(used=str(closed / "old"))
+    assert caught.value.code == "store_unreadable"
+    assert caught.value.message.startswith(f"{closed}/old: its owner cannot read the present store ({closed}/old/")
+    closed.chmod(0o711)
+    assert stores.find(used=str(closed / "old"))
+
+
 def test_other_hosts_have_nothing_to_move(linked: Stores, public_path: Path) -> None:
     assert store_move.find(None, str(linked.target)) is None
     assert linked.find(used=str(linked.target)) is None

@@ -23,16 +23,15 @@ from ansible_collections.kaido.ollama.plugins.module_utils._release import direc
 from ansible_collections.kaido.ollama.plugins.module_utils._release import install as install_module
 from ansible_collections.kaido.ollama.plugins.module_utils._release import unpack as unpack_module
 
-from tests.unit.modules.test_release import (
+from tests.unit.modules.release.conftest import host, site
+from tests.unit.modules.release.site import (
     ARCHIVES,
     BASE,
     PADDING,
     Host,
     archive,
-    host,
     link,
     serve,
-    site,
     tar,
     vendor,
     zstd,

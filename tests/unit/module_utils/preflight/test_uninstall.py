@@ -1,0 +1,66 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Uninstalling follows no link of the service account."""
+
+from __future__ import annotations
+
+import pytest
+from ansible_collections.kaido.ollama.plugins.module_utils._core.owner import Identity
+
+from tests.unit.module_utils.preflight.trees import HOME, Tree
+from tests.unit.modules.test_preflight import (
+    MODELS,
+)
+
+# C4: uninstalling removes no more than the store
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        f"{MODELS}/manifests-v2",
+        f"{MODELS}/manifests",
+        f"{MODELS}/blobs",
+        f"{HOME}/.ollama/logs",
+        f"{HOME}/.ollama/cache",
+        f"{HOME}/.ollama",
+        MODELS,
+    ],
+)
+def test_uninstalling_follows_no_planted_link(tree: Tree, path: str) -> None:
+    before = tree.victims()
+    tree.link(path, "/srv/victim")
+    _plan, kept = tree.uninstall()
+    assert tree.victims() == before
+    assert tree.at(path).is_symlink()
+    assert any("symbolic link" in reason for reason in kept.values())
+    assert not tree.uninstall()[0].steps
+
+
+def test_uninstalling_removes_links_in_the_store_only(tree: Tree) -> None:
+    before = tree.victims()
+    for path in (f"{MODELS}/manifests/evil", f"{MODELS}/manifests/registry.ollama.ai/library/evil"):
+        tree.link(path, "/srv/victim")
+    tree.link(f"{MODELS}/blobs/sha256-{'cd' * 32}", "/srv/victim")
+    tree.link(f"{HOME}/.ollama/id_ed25519.pub", "/srv/victim/secret")
+    assert tree.uninstall()[1] == {}
+    assert tree.victims() == before
+    assert not tree.at(HOME).exists()
+
+
+def test_uninstalling_removes_what_root_left_in_the_store(tree: Tree) -> None:
+    tree.at("/usr/share").chmod(0o711)
+    tree.directory(f"{MODELS}/manifests/registry.ollama.ai/library/tiny", 0o700, Identity(0, 0))
+    assert tree.uninstall()[1] == {}
+    assert not tree.at(HOME).exists()
+
+
+def test_uninstalling_empties_the_target_of_an_administrators_link(tree: Tree) -> None:
+    tree.directory("/data", owner=Identity(0, 0), mode=0o755)
+    tree.at(f"{MODELS}/blobs").rename(tree.at("/data/blobs"))
+    tree.file("/data/blobs/theirs")
+    tree.at("/data/blobs/theirs").unlink()
+    tree.link(f"{MODELS}/blobs", "/data/blobs", Identity(0, 0))
+    kept = tree.uninstall()[1]
+    assert list(kept) == ["/data/blobs"]
+    assert list(tree.at("/data").rglob("*")) == [tree.at("/data/blobs")]
+    assert not tree.at(HOME).exists()
