@@ -8,6 +8,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import re
 import time
 import typing as t
 
@@ -31,6 +32,11 @@ SPEC: dict[str, t.Any] = {
     "predicted": {"type": "bool"},
 }
 _FACTS = ("ollama_report", "ollama_host_info", "ollama__preflight", "ollama_report_failure")
+# Of ansible-core, before the message of ssh or of a module.
+_INTRODUCTION = re.compile(
+    r"^(?:(?:Task|Module) failed: )*(?:Failed to connect to the host via ssh: |"
+    r'Data could not be sent to remote host "[^"]*"\. Make sure this host can be reached over ssh: )?'
+)
 # Of a task whose result is secret.
 _NO_REASON = "a task failed, as shown above"
 # The only role with another prefix.
@@ -59,7 +65,7 @@ def host_facts(variables: t.Mapping[str, t.Any]) -> dict[str, dict[str, t.Any]]:
         observed: t.Mapping[str, t.Any] = seen if isinstance(seen, t.Mapping) else {}
         if observed.get("unreachable"):
             facts["ollama_report_unreachable"] = message(
-                str(observed.get("msg") or "no connection").removeprefix("Task failed: ")
+                _INTRODUCTION.sub("", str(observed.get("msg") or "no connection"))
             )
         elif host not in alive and "ollama_report_failure" not in facts:
             failed = last_failure(known)
@@ -97,7 +103,7 @@ def reason(failed: t.Mapping[str, t.Any]) -> str:
     """Return why a task failed, as one line: of a loop the first failure, of a command its last line."""
     items = failed.get("results")
     failed = next((item for item in items if _is_failed(item)), failed) if isinstance(items, list) else failed
-    text = str(failed.get("msg") or _NO_REASON).removeprefix("Task failed: ").removeprefix("Module failed: ")
+    text = _INTRODUCTION.sub("", str(failed.get("msg") or _NO_REASON))
     errors = failed.get("stderr_lines")
     last = str(errors[-1]) if isinstance(errors, list) and errors and "rc" in failed else ""
     return message(text if not last or last in text else f"{text}: {last}")
