@@ -159,7 +159,7 @@ def run(params: t.Mapping[str, t.Any], check_mode: bool) -> dict[str, t.Any]:
     if params["wait"] < 0:
         raise OllamaError("value_invalid", f"wait: invalid value {params['wait']}; expected seconds, at least 0")
     balancer = Socket(params["socket"])
-    before = rows = balancer.look(server)
+    before = rows = balancer.rows(server)
     if check_mode:
         after = {row.name: row.state if row.is_as(wanted) else wanted for row in rows}
     else:
@@ -167,7 +167,7 @@ def run(params: t.Mapping[str, t.Any], check_mode: bool) -> dict[str, t.Any]:
         deadline = time.monotonic() + params["wait"]
         while not is_done(rows, wanted) and time.monotonic() < deadline:
             time.sleep(_PAUSE)
-            rows = balancer.look(server)
+            rows = balancer.rows(server)
         after = {row.name: row.state for row in rows}
     shown = {row.name: row.state for row in before}
     result = {

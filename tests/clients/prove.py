@@ -87,7 +87,7 @@ def vector_of(vector: t.Sequence[float]) -> str:
     return f"{len(vector)} numbers"
 
 
-def said(text: str | None) -> str:
+def expected_text(text: str | None) -> str:
     if not text:
         raise ValueError("nothing was said")
     return repr(text[:60])
@@ -105,7 +105,7 @@ def by_ollama(endpoint: Endpoint) -> t.Iterator[tuple[str, t.Callable[[], str]]]
     client = ollama.Client(host=endpoint["base_url"], headers=headers, verify=trust(endpoint), timeout=60)
     model, messages = endpoint["model"], [{"role": "user", "content": PROMPT}]
     yield "list", lambda: names_of((row.model for row in client.list().models), model)
-    yield "generate", lambda: said(client.generate(model=model, prompt=PROMPT).response)
+    yield "generate", lambda: expected_text(client.generate(model=model, prompt=PROMPT).response)
     yield "chat", lambda: text_of(part.message.content for part in client.chat(model, messages, stream=True))
     if endpoint["embedding_model"]:
         yield "embed", lambda: vector_of(client.embed(endpoint["embedding_model"], PROMPT).embeddings[0])
@@ -143,15 +143,15 @@ def by_curl(environment: Path, prefix: str) -> str:
     if done.returncode:
         raise ValueError(done.stderr.strip() or f"exit status {done.returncode}")
     lines = [json.loads(line.removeprefix("data: ")) for line in done.stdout.splitlines() if line.startswith("data: {")]
-    return said("".join(line["choices"][0]["delta"].get("content") or "" for line in lines if line["choices"]))
+    return expected_text("".join(line["choices"][0]["delta"].get("content") or "" for line in lines if line["choices"]))
 
 
 def tried(client: str, what: str, how: t.Callable[[], str]) -> bool:
     try:
         print(f"ok      {client:6} {what:10} {how()}")
     except Exception as error:  # each package has exceptions of its own
-        told = " / ".join(str(part) for part in (error, error.__cause__) if part is not None)
-        print(f"FAILED  {client:6} {what:10} {type(error).__name__}: {told}".replace("\n", " "))
+        reported = " / ".join(str(part) for part in (error, error.__cause__) if part is not None)
+        print(f"FAILED  {client:6} {what:10} {type(error).__name__}: {reported}".replace("\n", " "))
         return False
     return True
 

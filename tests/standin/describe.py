@@ -56,19 +56,19 @@ def facts(app: Server, manifest: store.Manifest) -> Facts:
     """Return the cached value of a manifest as long as the model's file is unchanged or missing."""
     config = read_config(app, manifest)
     layer = manifest.first("model")
-    look: tuple[int, int] | None = None
+    gathered: tuple[int, int] | None = None
     path = app.store.blob_path(layer.digest) if layer else ""
     with contextlib.suppress(OSError):
         stat = os.stat(path)
-        look = (stat.st_size, stat.st_mtime_ns)
+        gathered = (stat.st_size, stat.st_mtime_ns)
     cached = app.cache.get("facts " + manifest.digest)
-    if cached and look in (None, cached[0]):
+    if cached and gathered in (None, cached[0]):
         return Facts(config, *cached[1])
     found: tuple[list[str], int, int] = (capabilities(app, manifest), 0, 0)
     with contextlib.suppress(OSError, gguf.BadGGUF):
         header = gguf.read_header(path)
         found = (found[0], int(header.arch("context_length") or 0), int(header.arch("embedding_length") or 0))
-        app.cache["facts " + manifest.digest] = (look, found)
+        app.cache["facts " + manifest.digest] = (gathered, found)
     return Facts(config, *found)
 
 

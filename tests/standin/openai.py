@@ -63,8 +63,8 @@ def _complete(app: Server, handler: Handler, chat: bool) -> None:
     }  # fmt: skip
     if not request.get("stream"):
         text = "".join(answer.tokens)
-        said = {"message": {"role": "assistant", "content": text}} if chat else {"text": text}
-        choice = {"index": 0, **said, "finish_reason": answer.done_reason}
+        message = {"message": {"role": "assistant", "content": text}} if chat else {"text": text}
+        choice = {"index": 0, **message, "finish_reason": answer.done_reason}
         return handler.send_json(200, {**base, "choices": [choice], "usage": usage}, charset=False)
     if chat:
         base["object"] = "chat.completion.chunk"
@@ -75,9 +75,9 @@ def _complete(app: Server, handler: Handler, chat: bool) -> None:
         text = token or ""
         if token is not None:
             time.sleep(app.settings.token_seconds)
-        said = {"delta": {"role": "assistant", "content": text}} if chat else {"text": text}
+        message = {"delta": {"role": "assistant", "content": text}} if chat else {"text": text}
         reason = answer.done_reason if token is None else None
-        chunk = {**base, "choices": [{"index": 0, **said, "finish_reason": reason}]}
+        chunk = {**base, "choices": [{"index": 0, **message, "finish_reason": reason}]}
         handler.send_text(f"data: {gojson.dumps(chunk)}\n\n")
     if (request.get("stream_options") or {}).get("include_usage"):
         handler.send_text(f"data: {gojson.dumps({**base, 'choices': [], 'usage': usage})}\n\n")

@@ -177,8 +177,8 @@ class Handler(http.server.BaseHTTPRequestHandler):
         took = f"{(time.monotonic() - started) * 1000:.3f}ms"
         # With the query string, as the real server writes it.
         when = datetime.datetime.now(datetime.timezone.utc).strftime("%Y/%m/%d - %H:%M:%S")
-        who = self.client_address[0]
-        app.access(f'[GIN] {when} | {self.status} | {took:>13} | {who:>15} | {self.command:<8} "{self.path}"')
+        client = self.client_address[0]
+        app.access(f'[GIN] {when} | {self.status} | {took:>13} | {client:>15} | {self.command:<8} "{self.path}"')
 
     do_GET = do_HEAD = do_POST = do_DELETE = do_PUT = do_PATCH = do_OPTIONS = _handle
 

@@ -178,14 +178,14 @@ class Benchmark:
     def _load(self, name: Name, row: Row, end: float) -> None:
         """Load a model that is not in memory, or again, since only that shows how long it takes."""
         self.loaded.timeout = max(1.0, min(self.settings.timeout, end - time.monotonic()))
-        if self.loaded.look(name).loaded:
+        if self.loaded.residency(name).loaded:
             self.loaded.unload(name)
         used = _memory_used(self._usage())
         started = time.monotonic()
         embeds = self.loaded.load(name, self._keep())
         row["load_seconds"] = round(time.monotonic() - started, 3)
         row["kind"] = results.EMBEDDING if embeds else results.TEXT
-        memory = self.loaded.look_after_load(name)
+        memory = self.loaded.residency_after_load(name)
         now = _memory_used(self._usage())
         row["memory"] = {
             "size": memory.size,
@@ -271,13 +271,13 @@ class Benchmark:
         kept = {key: memory for key, memory in before.items() if memory.forever or memory.expires > time.time()}
         for name in names:
             with self._warning(f"{name}, not in memory as before"):
-                if str(name) not in kept and self.loaded.look(name).loaded:
+                if str(name) not in kept and self.loaded.residency(name).loaded:
                     self.loaded.unload(name)
         measured = {str(name) for name in names}
         for text, memory in kept.items():
             with self._warning(f"{text}, not in memory as before"):
                 name = parse(text, allow_cloud=True)
-                if text in measured or not self.loaded.look(name).loaded:
+                if text in measured or not self.loaded.residency(name).loaded:
                     self.loaded.load(name, FOREVER if memory.forever else max(1.0, memory.expires - time.time()))
 
     @contextlib.contextmanager

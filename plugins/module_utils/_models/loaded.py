@@ -102,7 +102,7 @@ class LoadedModels:
                 missing=missing,
             )
 
-    def look(self, name: Name) -> Residency:
+    def residency(self, name: Name) -> Residency:
         """Return a model's place in memory; names that share a manifest share it, too."""
         known = self.installed.get(name.key)
         rows = self.client.running() if known else []
@@ -121,9 +121,9 @@ class LoadedModels:
             return True
         return not capabilities or bool({"completion", "embedding"} & set(capabilities))
 
-    def look_after_load(self, name: Name) -> Residency:
+    def residency_after_load(self, name: Name) -> Residency:
         """Return what `look` does, also for another model of the same weights: the server loads these only once."""
-        memory = self.look(name)
+        memory = self.residency(name)
         rows = [] if memory.loaded else self.client.running()
         weights = self._weights(name) if rows else ""
         for row in rows:
@@ -146,7 +146,7 @@ class LoadedModels:
         """Unload a model and wait until it is gone: a request that runs ends first."""
         self.load(name, 0)
         end = time.monotonic() + self.timeout
-        while self.look(name).loaded:
+        while self.residency(name).loaded:
             if time.monotonic() >= end:
                 raise OllamaError(
                     "model_still_loaded", f"{name}: still in memory {self.timeout:g} s after it was unloaded"
@@ -211,7 +211,7 @@ def keep_loaded(
     :param runs: None in check mode on a host that has no server yet.
     :raises OllamaError: what went wrong, with the ``result`` of what was done before.
     """
-    before = {name: runs.look(name) if runs else Residency() for name in names}
+    before = {name: runs.residency(name) if runs else Residency() for name in names}
     if check_mode or not runs:
         expected = Residency() if keep is None else Residency(True, time.time() + (2 * _AGES if keep < 0 else keep))
         result = _result(before, dict.fromkeys(names, expected))
@@ -233,7 +233,7 @@ def keep_loaded(
     except OllamaError as exc:
         failure = exc
     try:
-        after = {name: runs.look(name) if keep is None else runs.look_after_load(name) for name in names}
+        after = {name: runs.residency(name) if keep is None else runs.residency_after_load(name) for name in names}
     except OllamaError as exc:
         failure = failure or exc
     gone = [str(name) for name in names if keep is not None and not after[name].loaded]

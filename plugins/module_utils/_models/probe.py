@@ -116,13 +116,13 @@ def ask(
     :param evidence: called while the model is in memory, after it has answered.
     :raises OllamaError: ``load_failed``, ``server_error``, ``server_busy``, ``response_empty``.
     """
-    before = runs.look(name)
+    before = runs.residency(name)
     # A model that was loaded stays as it was, apart from the time of the test.
     left = FOREVER if before.forever else max(60.0, math.ceil(before.expires - time.time()))
     final = question.keep if question.keep is not None else None if before.loaded else 0.0
 
     def leave() -> None:
-        if final == 0 and runs.look(name).loaded:
+        if final == 0 and runs.residency(name).loaded:
             runs.unload(name)
         elif final:
             runs.load(name, final)
@@ -137,7 +137,7 @@ def ask(
             answer = runs.generate(
                 name, question.prompt, left, {"temperature": 0, "seed": question.seed, "num_predict": question.tokens}
             )
-        now = runs.look_after_load(name)
+        now = runs.residency_after_load(name)
         evidence()
     except OllamaError:
         with contextlib.suppress(OllamaError):

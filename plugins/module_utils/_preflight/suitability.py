@@ -103,11 +103,11 @@ def check_host(
         )
     for listener in host.listeners:
         if sockets.overlap(listener.address, valid.address) and not _is_ours(listener, host):
-            who = f"{listener.program} (pid {listener.pid})" if listener.program else "a program that cannot be seen"
+            holder = f"{listener.program} (pid {listener.pid})" if listener.program else "a program that cannot be seen"
             raise OllamaError(
                 "port_taken",
                 f"ollama_settings.host: {str(valid.address)!r} is in use: "
-                f"{who} listens on port {valid.address.port}; stop it, or set another port",
+                f"{holder} listens on port {valid.address.port}; stop it, or set another port",
                 program=listener.program,
                 pid=listener.pid,
             )

@@ -83,7 +83,7 @@ class Socket:
         rows = csv.reader(lines[heads[0] + 1 :], delimiter=separator)
         return [dict(zip(names, row)) for row in rows]
 
-    def look(self, server: str) -> list[Row]:
+    def rows(self, server: str) -> list[Row]:
         """Return the server in each of its backends; raises ``server_unknown`` or ``response_invalid``."""
         try:
             rows = self._rows(server)
@@ -127,7 +127,7 @@ def change(balancer: Socket, server: str, wanted: str, rows: list[Row]) -> list[
         if not wrong:
             break
         balancer.set(wrong[0], server, "ready" if wanted == "ready" else "drain")
-        rows = balancer.look(server)
+        rows = balancer.rows(server)
     return rows
 
 

@@ -223,7 +223,7 @@ SERVERS = {"hecate": True, "big2": True, "dev1": False}
 
 
 @pytest.mark.parametrize(
-    ("servers", "gateways_alone", "told"),
+    ("servers", "gateways_alone", "reported"),
     [
         # Shared by default by all servers that are gateways; a edge without a server of its own is one, too.
         (SERVERS, {"edge": []}, {"big2": ["hecate", "big2", "edge"], "dev1": []}),
@@ -232,11 +232,11 @@ SERVERS = {"hecate": True, "big2": True, "dev1": False}
     ],
 )
 def test_the_gateways_to_drain_a_server_in(
-    servers: dict[str, bool], gateways_alone: dict[str, list[str]], told: dict[str, list[str]]
+    servers: dict[str, bool], gateways_alone: dict[str, list[str]], reported: dict[str, list[str]]
 ) -> None:
     hosts: dict[str, dict[str, t.Any]] = {name: {"ollama_gateway_enabled": value} for name, value in servers.items()}
     hosts |= {
         name: {"ollama_gateway_enabled": True, "ollama_gateway_servers": pool} for name, pool in gateways_alone.items()
     }
     record = Fleet({"ollama_servers": [*servers], "ollama_gateways": [*gateways_alone]}, hosts).record()
-    assert {host: member(record, host)["drained_by"] for host in told} == told
+    assert {host: member(record, host)["drained_by"] for host in reported} == reported

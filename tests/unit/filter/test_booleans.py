@@ -28,8 +28,8 @@ SOURCES = sorted(
 
 @pytest.mark.parametrize("value", WRONG, ids=repr)
 def test_what_is_no_boolean_is_named(value: t.Any) -> None:
-    said = f"ollama_sandbox: invalid value {value!r}; expected true or false"
-    with pytest.raises(AnsibleFilterError, match=re.escape(said)):
+    message = f"ollama_sandbox: invalid value {value!r}; expected true or false"
+    with pytest.raises(AnsibleFilterError, match=re.escape(message)):
         boolean(value, "ollama_sandbox")
 
 
@@ -57,7 +57,7 @@ def site(folder: Path, groups: dict[str, dict[str, dict[str, t.Any]]], *argument
 
 
 @pytest.mark.parametrize(
-    ("groups", "said"),
+    ("groups", "message"),
     [
         *(
             ({"ollama_servers": {"a": {name: "maybe"}}}, f"{name}: invalid value 'maybe'; expected true or false")
@@ -80,11 +80,11 @@ def site(folder: Path, groups: dict[str, dict[str, dict[str, t.Any]]], *argument
     ],
 )
 def test_site_validates_before_anything_changes(
-    tmp_path: Path, groups: dict[str, dict[str, dict[str, t.Any]]], said: str
+    tmp_path: Path, groups: dict[str, dict[str, dict[str, t.Any]]], message: str
 ) -> None:
     status, lines = site(tmp_path, groups)
     assert status == 2, lines
-    assert [line for line in lines if said in line], lines
+    assert [line for line in lines if message in line], lines
     tasks = [line for line in lines if line.startswith("TASK [")]
     assert tasks
     assert not [task for task in tasks if "alidat" not in task and "Show the report" not in task]

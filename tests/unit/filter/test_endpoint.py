@@ -149,10 +149,12 @@ def test_requests_of_the_command_ollama(changes: dict[str, t.Any], forwards: boo
     assert plan["forwards"] == forwards
     script = plan["files"]["/etc/profile.d/kaido-ollama.sh"]["content"]
     assert (script is None) == (host is None)
-    for there, said in (({}, host), ({"OLLAMA_HOST": "mine:1"}, "mine:1")):
+    for there, message in (({}, host), ({"OLLAMA_HOST": "mine:1"}, "mine:1")):
         if script:
             shell = ["sh", "-euc", f"{script}\nsh -c 'echo $OLLAMA_HOST'"]
-            assert subprocess.run(shell, env=there, capture_output=True, text=True, check=True).stdout.strip() == said
+            assert (
+                subprocess.run(shell, env=there, capture_output=True, text=True, check=True).stdout.strip() == message
+            )
 
 
 def test_nothing_is_left_without_a_provider() -> None:

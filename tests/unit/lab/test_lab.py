@@ -180,11 +180,11 @@ def test_no_source_of_a_base_image(no_mmdebstrap: Mock, name: str, capsys: pytes
     no_mmdebstrap.images.pull.side_effect = APIError("dial tcp:\n no route to host")
     with pytest.raises(LabError) as caught:
         images.ensure_base(no_mmdebstrap, name)
-    said = str(caught.value)
-    assert said.startswith(f"there is no base image for {name}: ")
-    assert f"{SYSTEMS[name].image} cannot be pulled: dial tcp: no route to host. It needs" in said
-    assert "\n" not in said
-    assert ("mmdebstrap failed" in said) == ("mmdebstrap failed" in capsys.readouterr().out) == (name == "debian12")
+    message = str(caught.value)
+    assert message.startswith(f"there is no base image for {name}: ")
+    assert f"{SYSTEMS[name].image} cannot be pulled: dial tcp: no route to host. It needs" in message
+    assert "\n" not in message
+    assert ("mmdebstrap failed" in message) == ("mmdebstrap failed" in capsys.readouterr().out) == (name == "debian12")
 
 
 def test_other_checkouts_are_not_changed(tmp_path: Path) -> None:

@@ -266,7 +266,7 @@ def test_each_variable_of_these_roles_has_a_type_or_a_rule() -> None:
 
 
 @pytest.mark.parametrize(
-    ("variables", "said"),
+    ("variables", "message"),
     [
         # The default of another role is known only within that role.
         ({"ollama_release_base_url": "https://releases.lan/{{ ollama_version }}"}, ""),
@@ -278,9 +278,9 @@ def test_each_variable_of_these_roles_has_a_type_or_a_rule() -> None:
         ({"ollama_gateway_names": "{{ ['a.lan'] }}"}, ""),
     ],
 )
-def test_values_are_templates(tmp_path: Path, variables: dict[str, t.Any], said: str) -> None:
+def test_values_are_templates(tmp_path: Path, variables: dict[str, t.Any], message: str) -> None:
     inventory = {"ollama_servers": {"hosts": {"a": {"ansible_connection": "local"}}, "vars": variables}}
     play = [{"hosts": "all", "gather_facts": False, "roles": ["kaido.ollama.ollama_services"]}]
     done = run_playbook(tmp_path, inventory, play)
-    assert (done.status == 0) == (not said), done.output
-    assert said in done.output
+    assert (done.status == 0) == (not message), done.output
+    assert message in done.output

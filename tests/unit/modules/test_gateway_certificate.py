@@ -163,10 +163,10 @@ def test_a_damaged_authority_is_replaced_only_on_request(run: Run, tmp_path: Pat
     run(names=NAMES)
     LOST[case](tmp_path / "gateway")
     before = content(tmp_path / "gateway")
-    told = run(names=names)
-    assert code_of(told) == "authority_damaged"
-    assert "ollama_gateway_renew_authority" in told["msg"]
-    assert "\n" not in told["msg"]
+    reported = run(names=names)
+    assert code_of(reported) == "authority_damaged"
+    assert "ollama_gateway_renew_authority" in reported["msg"]
+    assert "\n" not in reported["msg"]
     assert code_of(run(sign=request, names=NAMES)) in ("authority_damaged", "authority_missing")
     assert content(tmp_path / "gateway") == before
     renewed = run(names=NAMES, renew_authority=True)
@@ -248,9 +248,9 @@ def test_an_authority_that_was_interrupted_is_completed(
 
 def test_what_cannot_be_written_is_one_line(run: Run, tmp_path: Path) -> None:
     (tmp_path / "gateway").write_text("a file")
-    told = run(names=NAMES)
-    assert code_of(told) == "file_unwritable"
-    assert "\n" not in told["msg"]
+    reported = run(names=NAMES)
+    assert code_of(reported) == "file_unwritable"
+    assert "\n" not in reported["msg"]
     (tmp_path / "other" / "ca.crt").mkdir(parents=True)
     assert code_of(run("other", names=NAMES)) == "certificate_unreadable"
 

@@ -222,11 +222,11 @@ def test_loading_a_model_is_no_change(world: World) -> None:
             again = world.run(world.recipes[kind], check=check)
             assert (again["changed"], again["actions"]) == (False, [])
         memory = Memory.of(Store(str(world.models_dir)), str(world.state_dir))
-        blind = Builder(world.client, world.version, None, memory, timeout=5)
+        without_registries = Builder(world.client, world.version, None, memory, timeout=5)
         defaults = {option: spec.get("default") for option, spec in model_build.SPEC.items()}
         options = {**defaults, **world.recipes[kind]}
         recipe = parse_recipe(parse(options["name"]), options)
-        assert not blind.build(recipe, check_mode=True)["changed"], "the server lists both variants"
+        assert not without_registries.build(recipe, check_mode=True)["changed"], "the server lists both variants"
 
 
 def test_the_server_is_queried_without_a_state_file(world: World) -> None:
@@ -236,11 +236,11 @@ def test_the_server_is_queried_without_a_state_file(world: World) -> None:
         done = world.run(recipe)
         for path in world.state_dir.glob("store-*.json"):
             path.unlink()
-        told = kind == "from" or world.version != "0.33.0"
-        assert world.run(recipe, check=True)["changed"] is not told
+        reported = kind == "from" or world.version != "0.33.0"
+        assert world.run(recipe, check=True)["changed"] is not reported
         again = world.run(recipe)
         assert not again["changed"], "the result is the same"
-        assert bool(again["actions"]) is not told
+        assert bool(again["actions"]) is not reported
         assert again["digest_after"] == done["digest_after"]
         assert world.run(recipe)["actions"] == [], "now it is known"
 

@@ -167,9 +167,9 @@ def test_models_of_the_same_weights_are_one_in_memory(world: World) -> None:
     list(world.client.create({"model": "helper", "from": "a", "system": "Be kind."}))
     world.run(name="a")
     runs = LoadedModels(world.client, timeout=5)
-    assert not runs.look(parse("helper")).loaded
-    assert runs.look_after_load(parse("helper")).loaded
-    assert not runs.look_after_load(parse("b:1b")).loaded
+    assert not runs.residency(parse("helper")).loaded
+    assert runs.residency_after_load(parse("helper")).loaded
+    assert not runs.residency_after_load(parse("b:1b")).loaded
 
 
 def test_a_full_queue_is_reported_as_busy(tmp_path: Path, run_module: t.Any, version: str) -> None:

@@ -784,9 +784,9 @@ def test_a_required_gpu_that_is_absent_is_refused_before_anything_is_downloaded(
 
 def test_the_former_server_in_systemd(root: Path, tmp_path: Path) -> None:
     (tmp_path / "vendor.env").write_text("# theirs\nOLLAMA_MODELS='/data/m'\nexport=no\n")
-    said = show(User="ollama", Environment='PATH=/usr/bin "OLLAMA_ORIGINS=a b"')
-    said["EnvironmentFiles"] = "/vendor.env (ignore_errors=no)"
-    service = host_facts.gather(WANTED, 11434, str(root), said).service
+    expected_text = show(User="ollama", Environment='PATH=/usr/bin "OLLAMA_ORIGINS=a b"')
+    expected_text["EnvironmentFiles"] = "/vendor.env (ignore_errors=no)"
+    service = host_facts.gather(WANTED, 11434, str(root), expected_text).service
     assert service.user == "ollama"
     assert service.environment["OLLAMA_ORIGINS"] == "a b"
     assert service.environment["OLLAMA_MODELS"] == "/data/m"

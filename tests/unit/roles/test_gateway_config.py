@@ -589,10 +589,10 @@ def test_only_gateways_share_their_secret(tmp_path: Path) -> None:
         folder = tmp_path / name
         folder.mkdir()
         render(folder, fleet=True, **variables)
-        told = (folder / "peers.conf").read_text() + (folder / "peers.map").read_text()
+        reported = (folder / "peers.conf").read_text() + (folder / "peers.map").read_text()
         for file in ("nginx.conf", "haproxy.cfg"):
-            assert re.search(r"peers (\S+)", told)[1] not in (folder / file).read_text()  # type: ignore[index]
-        return re.search(r"~\^([0-9a-f]{64})\$", told)[1], re.search(r"peers (\S+)", told)[1]  # type: ignore[index]
+            assert re.search(r"peers (\S+)", reported)[1] not in (folder / file).read_text()  # type: ignore[index]
+        return re.search(r"~\^([0-9a-f]{64})\$", reported)[1], re.search(r"peers (\S+)", reported)[1]  # type: ignore[index]
 
     rows = [
         {"name": "alice", "token": USER, "scope": "user"},

@@ -53,11 +53,11 @@ def root(tmp_path: Path) -> Path:
     return unpack(tree, tmp_path)
 
 
-Look = t.Callable[..., dict[str, t.Any]]
+Gathered = t.Callable[..., dict[str, t.Any]]
 
 
 @pytest.fixture
-def look(run_module: t.Any, root: Path) -> Look:
+def gathered(run_module: t.Any, root: Path) -> Gathered:
     def plan(**options: t.Any) -> dict[str, t.Any]:
         result = run_module(gpu_info, {"root": str(root), "plan": options})
         assert not result["failed"], result["msg"]
@@ -93,88 +93,88 @@ def write(root: Path, plan: dict[str, t.Any]) -> None:
         path.chmod(int(file["mode"], 8))
 
 
-def test_a_fresh_host_lacks_every_step_and_a_complete_one_none(look: Look, root: Path) -> None:
-    plan = look()
+def test_a_fresh_host_lacks_every_step_and_a_complete_one_none(gathered: Gathered, root: Path) -> None:
+    plan = gathered()
     assert plan["todo"] == ["files", "packages", "build", "services"]
     assert tuple(plan["packages"]) == PACKAGES
     write(root, plan)
     install(root)
-    after = look()
+    after = gathered()
     assert (after["todo"], after["files"], after["reasons"]) == ([], [], {})
     assert after["next_record"]["files"] == [file["path"] for file in plan["files"]]
     assert (plan["new_packages"], after["new_packages"]) == (list(PACKAGES), [])
 
 
-def test_a_file_with_another_mode_or_content_is_replaced(look: Look, root: Path) -> None:
-    write(root, look())
+def test_a_file_with_another_mode_or_content_is_replaced(gathered: Gathered, root: Path) -> None:
+    write(root, gathered())
     install(root)
     (root / "usr/lib/systemd/system-sleep/kaido-gpu-driver").chmod(0o644)
-    assert look()["todo"] == ["files"]
-    assert [file["path"] for file in look()["files"]] == ["/usr/lib/systemd/system-sleep/kaido-gpu-driver"]
+    assert gathered()["todo"] == ["files"]
+    assert [file["path"] for file in gathered()["files"]] == ["/usr/lib/systemd/system-sleep/kaido-gpu-driver"]
 
 
 @pytest.mark.parametrize(
     ("status", "step"), [("install ok half-configured", "packages"), ("deinstall ok config-files", "packages")]
 )
-def test_a_package_that_is_not_configured_is_missing(look: Look, root: Path, status: str, step: str) -> None:
-    write(root, look())
+def test_a_package_that_is_not_configured_is_missing(gathered: Gathered, root: Path, status: str, step: str) -> None:
+    write(root, gathered())
     install(root, status)
-    assert look()["todo"] == [step]
+    assert gathered()["todo"] == [step]
 
 
-def test_packages_without_a_module_are_not_enough(look: Look, root: Path) -> None:
+def test_packages_without_a_module_are_not_enough(gathered: Gathered, root: Path) -> None:
     """The state after apt without headers, which succeeds."""
-    write(root, look())
+    write(root, gathered())
     install(root, module=False)
-    assert look()["todo"] == ["build"]
-    assert look()["reasons"]["build"] == f"there is no module for kernel {KERNEL}"
+    assert gathered()["todo"] == ["build"]
+    assert gathered()["reasons"]["build"] == f"there is no module for kernel {KERNEL}"
 
 
-def test_a_file_that_dkms_does_not_list_is_not_enough(look: Look, root: Path) -> None:
-    write(root, look())
+def test_a_file_that_dkms_does_not_list_is_not_enough(gathered: Gathered, root: Path) -> None:
+    write(root, gathered())
     install(root)
     (root / f"var/lib/dkms/nvidia-current/kernel-{KERNEL}-x86_64").unlink()
-    assert look()["todo"] == ["build"]
+    assert gathered()["todo"] == ["build"]
 
 
-def test_a_new_kernel_lacks_headers_and_module(look: Look, root: Path) -> None:
-    write(root, look())
+def test_a_new_kernel_lacks_headers_and_module(gathered: Gathered, root: Path) -> None:
+    write(root, gathered())
     install(root)
-    plan = look(kernel="6.12.200+deb13-amd64")
+    plan = gathered(kernel="6.12.200+deb13-amd64")
     assert plan["todo"] == ["packages", "build"]
     assert plan["image"] is True
 
 
-def test_holds_are_compared_with_dpkg(look: Look, root: Path) -> None:
-    write(root, look())
+def test_holds_are_compared_with_dpkg(gathered: Gathered, root: Path) -> None:
+    write(root, gathered())
     install(root)
-    assert look(hold=True)["todo"] == ["hold"]
+    assert gathered(hold=True)["todo"] == ["hold"]
     install(root, "hold ok installed", module=False)
     (root / "var/lib/kaido-ollama").mkdir(parents=True)
     (root / driver_state.RECORD.lstrip("/")).write_text(json.dumps({"files": [], "held": [*PACKAGES[2:]]}))
     headers = "".join(f"Package: {name}\nStatus: install ok installed\n\n" for name in PACKAGES[:2])
     rest = "".join(f"Package: {name}\nStatus: hold ok installed\n\n" for name in PACKAGES[2:])
     (root / "var/lib/dpkg/status").write_text(headers + rest)
-    assert look(hold=True)["todo"] == []
-    assert look()["todo"] == ["hold"]
+    assert gathered(hold=True)["todo"] == []
+    assert gathered()["todo"] == ["hold"]
 
 
-def test_files_of_an_earlier_plan_are_stale(look: Look, root: Path) -> None:
-    write(root, look())
+def test_files_of_an_earlier_plan_are_stale(gathered: Gathered, root: Path) -> None:
+    write(root, gathered())
     install(root)
     (root / "var/lib/kaido-ollama").mkdir(parents=True)
     old = ["/etc/apt/preferences.d/kaido-gpu-driver", "/etc/modules-load.d/kaido-gpu-driver.conf"]
     (root / driver_state.RECORD.lstrip("/")).write_text(json.dumps({"files": old}))
-    plan = look()
+    plan = gathered()
     assert (plan["todo"], plan["stale"]) == (["files"], old[:1])
 
 
-def test_removal_follows_the_state_file(look: Look, root: Path) -> None:
-    assert look(state="absent")["todo"] == []
+def test_removal_follows_the_state_file(gathered: Gathered, root: Path) -> None:
+    assert gathered(state="absent")["todo"] == []
     (root / "var/lib/kaido-ollama").mkdir(parents=True)
     done = {"family": "deb", "packages": ["nvidia-kernel-dkms"], "files": [], "held": []}
     (root / driver_state.RECORD.lstrip("/")).write_text(json.dumps(done))
-    plan = look(state="absent")
+    plan = gathered(state="absent")
     assert (plan["todo"], plan["record"]) == (["remove"], done)
 
 
@@ -285,14 +285,14 @@ def test_both_formats_of_apts_sources_are_parsed(tmp_path: Path) -> None:
     ]
 
 
-def test_a_key_with_another_fingerprint_is_replaced(look: Look, root: Path) -> None:
-    plan = look(source="nvidia", key_fingerprint=FINGERPRINT)
+def test_a_key_with_another_fingerprint_is_replaced(gathered: Gathered, root: Path) -> None:
+    plan = gathered(source="nvidia", key_fingerprint=FINGERPRINT)
     assert plan["todo"][0] == "key"
     path = root / plan["key"]["path"].lstrip("/")
     path.parent.mkdir(parents=True)
     path.write_text(KEY)
-    assert "key" not in look(source="nvidia", key_fingerprint=FINGERPRINT)["todo"]
-    assert "key" in look(source="nvidia")["todo"]
+    assert "key" not in gathered(source="nvidia", key_fingerprint=FINGERPRINT)["todo"]
+    assert "key" in gathered(source="nvidia")["todo"]
 
 
 def test_services_are_stopped_during_a_suspend(tmp_path: Path) -> None:

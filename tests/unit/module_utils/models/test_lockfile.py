@@ -232,7 +232,7 @@ def test_names_have_no_case(world: World, spellings: tuple[str, str]) -> None:
     assert len(locked) == 1
     name, row = next(iter(locked.items()))
     for spelling in spellings:
-        assert look(None, world.path.parent, [spelling]) == {name: row.digest}
+        assert gathered(None, world.path.parent, [spelling]) == {name: row.digest}
     again = world.lock(models=None, hosts={"gpu2": [second], "gpu1": [first]}, today=NEXT_DAY)
     assert (again["moves"], again["models"].popitem()[1]["date"]) == ([], DAY), done
 
@@ -374,9 +374,9 @@ def test_a_lock_that_is_no_file(tmp_path: Path, kind: str) -> None:
     else:
         path.symlink_to("/dev/zero")
     with pytest.raises(AnsibleLookupError, match="cannot be read: "):
-        look(None, tmp_path)
+        gathered(None, tmp_path)
     with pytest.raises(AnsibleLookupError, match="expected the path of a lock file or its content"):
-        look([1], tmp_path)
+        gathered([1], tmp_path)
 
 
 def test_what_is_written_is_read() -> None:
@@ -385,29 +385,29 @@ def test_what_is_written_is_read() -> None:
     assert parse_lock(yaml.safe_load(render({})), what="x") == {}
 
 
-def look(term: t.Any, inventory_dir: Path, models: t.Any = ()) -> dict[str, str]:
+def gathered(term: t.Any, inventory_dir: Path, models: t.Any = ()) -> dict[str, str]:
     [result] = LookupModule().run([term], {"inventory_dir": str(inventory_dir)}, models=list(models))
     return result
 
 
 def test_the_lookup_finds_the_file_beside_the_inventory(tmp_path: Path) -> None:
-    assert look(None, tmp_path) == {}
-    assert look("", tmp_path) == {}
+    assert gathered(None, tmp_path) == {}
+    assert gathered("", tmp_path) == {}
     path = tmp_path / "models.lock.yml"
     path.write_text(GOOD)
     locked = {"a:latest": f"sha256:{HEX}"}
-    assert look(None, tmp_path, ["a"]) == locked
-    assert look(str(path), Path("/nowhere"), ["A".lower()]) == locked
-    assert look(yaml.safe_load(GOOD), Path("/nowhere")) == locked
-    assert look({}, tmp_path, ["b"]) == {}, "an empty mapping switches the lock off"
+    assert gathered(None, tmp_path, ["a"]) == locked
+    assert gathered(str(path), Path("/nowhere"), ["A".lower()]) == locked
+    assert gathered(yaml.safe_load(GOOD), Path("/nowhere")) == locked
+    assert gathered({}, tmp_path, ["b"]) == {}, "an empty mapping switches the lock off"
     with pytest.raises(AnsibleLookupError, match=r"other\.yml: cannot be read: No such file"):
-        look(str(tmp_path / "other.yml"), tmp_path)
+        gathered(str(tmp_path / "other.yml"), tmp_path)
 
 
 def test_a_declared_model_without_a_line_is_an_error(tmp_path: Path) -> None:
     (tmp_path / "models.lock.yml").write_text(GOOD)
     with pytest.raises(AnsibleLookupError, match=r"no entry for b:latest, c:1"):
-        look(None, tmp_path, ["b", "a", "c:1", {"name": "d", "state": "absent"}, {"name": "e", "digest": HEX}])
+        gathered(None, tmp_path, ["b", "a", "c:1", {"name": "d", "state": "absent"}, {"name": "e", "digest": HEX}])
 
 
 # --- holding hosts to it

@@ -333,7 +333,7 @@ def test_what_the_role_writes_is_read_back() -> None:
 
 
 @pytest.mark.parametrize(
-    ("line", "told"),
+    ("line", "reported"),
     [
         ('msg="server config" env="map[HTTPS_PROXY:http://me:hunter2@proxy:1]"', False),
         ("proxyconnect tcp: dial http://me:hunter2@proxy:1", False),
@@ -342,6 +342,6 @@ def test_what_the_role_writes_is_read_back() -> None:
         ("Error: listen tcp 127.0.0.1:11434: bind: address already in use", True),
     ],
 )
-def test_which_lines_of_the_servers_log_a_failure_may_show(line: str, told: bool) -> None:
+def test_which_lines_of_the_servers_log_a_failure_may_show(line: str, reported: bool) -> None:
     variables = yaml.safe_load((TEMPLATE.parents[1] / "vars/main.yml").read_text())
-    assert (re.search(variables["ollama__untold"], line) is None) == told
+    assert (re.search(variables["ollama__untold"], line) is None) == reported

@@ -78,7 +78,7 @@ def test_a_model_of_another_server_behind_the_gateway_is_found(url: str) -> None
 
 
 @pytest.mark.parametrize(
-    ("changes", "token", "said", "certain"),
+    ("changes", "token", "message", "certain"),
     [
         ({}, "wrong-token-0123456789", "ollama_client_keys.gateway: {url} does not accept the token", True),
         ({"model": "other"}, TOKEN, "ollama_client_providers.gateway.model: invalid value 'other'; "
@@ -87,9 +87,9 @@ def test_a_model_of_another_server_behind_the_gateway_is_found(url: str) -> None
         ({"api": "openai"}, TOKEN, "provider gateway: {url} does not list the model tiny", False),
     ],
 )  # fmt: skip
-def test_a_problem_is_one_line(url: str, changes: dict[str, t.Any], token: str, said: str, certain: bool) -> None:
+def test_a_problem_is_one_line(url: str, changes: dict[str, t.Any], token: str, message: str, certain: bool) -> None:
     [finding] = check(described(url, **changes), {KEY: token})
-    assert finding.text.startswith(said.format(url=url))
+    assert finding.text.startswith(message.format(url=url))
     assert "\n" not in finding.text
     assert token not in finding.text
     assert finding.certain is certain

@@ -385,22 +385,22 @@ def mapping(path: str, rights: str = "r-xp") -> str:
 def test_a_replaced_file_is_found_in_any_process(tmp_path: Path, maps: str, found: str | None) -> None:
     process(tmp_path, 7, maps=mapping("/usr/sbin/nginx"))
     process(tmp_path, 8, maps=maps)
-    said = units_module.replaced(units_module.processes(str(tmp_path))["ollama-mirror.service"], root=str(tmp_path))
-    assert (said or "").startswith(found or "")
-    assert (said is None) == (found is None)
+    message = units_module.replaced(units_module.processes(str(tmp_path))["ollama-mirror.service"], root=str(tmp_path))
+    assert (message or "").startswith(found or "")
+    assert (message is None) == (found is None)
 
 
 def test_a_program_newer_than_its_process_counts_as_replaced_without_proc(tmp_path: Path) -> None:
     program = make(tmp_path, "/usr/sbin/nginx")
     changed = os.stat(program).st_ctime
 
-    def said(started: float) -> str | None:
+    def message(started: float) -> str | None:
         return units_module.replaced([7], ["/usr/sbin/nginx", "/usr/sbin/none"], started, str(tmp_path))
 
-    assert said(changed - 5) == "/usr/sbin/nginx was replaced after its start"
-    assert said(changed + 5) is None
+    assert message(changed - 5) == "/usr/sbin/nginx was replaced after its start"
+    assert message(changed + 5) is None
     # It has not been started.
-    assert said(0.0) is None
+    assert message(0.0) is None
 
 
 def test_a_program_that_is_really_replaced(tmp_path: Path) -> None:

@@ -36,7 +36,7 @@ def world(
 
 
 @pytest.fixture
-def blind(world: World, monkeypatch: pytest.MonkeyPatch) -> World:
+def without_registries(world: World, monkeypatch: pytest.MonkeyPatch) -> World:
     """Only the server reaches the registry, as behind a proxy that only the server knows."""
 
     def closed(_source: Source, name: t.Any, **_options: t.Any) -> t.Any:

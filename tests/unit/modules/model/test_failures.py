@@ -84,34 +84,34 @@ def test_a_refused_tag_does_not_affect_the_others(world: World) -> None:
     assert [row["name"] for row in result["models"]] == ["a:latest", "kaido/c:q8"]
 
 
-def test_unreachable_registries_are_left_to_the_server(blind: World) -> None:
-    result = blind.run(models=["a", "b:1b"])
+def test_unreachable_registries_are_left_to_the_server(without_registries: World) -> None:
+    result = without_registries.run(models=["a", "b:1b"])
     assert not result["failed"], result
-    assert sorted(blind.tags()) == ["a:latest", "b:1b"]
+    assert sorted(without_registries.tags()) == ["a:latest", "b:1b"]
     assert any("left to the server" in text and "https_proxy" in text for text in result["warnings"])
-    assert not blind.run(models=["a", "b:1b"])["changed"]
+    assert not without_registries.run(models=["a", "b:1b"])["changed"]
 
 
-def test_the_server_compares_latest_where_only_it_reaches_the_registry(blind: World) -> None:
-    assert not blind.run(name="a")["failed"]
+def test_the_server_compares_latest_where_only_it_reaches_the_registry(without_registries: World) -> None:
+    assert not without_registries.run(name="a")["failed"]
     for check in (True, False):
-        same = blind.run(name="a", state="latest", check=check)
+        same = without_registries.run(name="a", state="latest", check=check)
         assert (same["failed"], same["changed"]) == (False, False), same
         assert any("left to the server" in text for text in same["warnings"])
-    new = "sha256:" + make_model(blind.upstream_dir, "a", size=41_000, seed=9)
-    moved = blind.run(name="a", state="latest")
+    new = "sha256:" + make_model(without_registries.upstream_dir, "a", size=41_000, seed=9)
+    moved = without_registries.run(name="a", state="latest")
     assert (moved["failed"], moved["changed"]) == (False, True), moved
-    assert blind.tags() == {"a:latest": new}
-    blind.upstream.misbehave("", status=503)
-    failed = blind.run(name="a", state="latest")
+    assert without_registries.tags() == {"a:latest": new}
+    without_registries.upstream.misbehave("", status=503)
+    failed = without_registries.run(name="a", state="latest")
     assert failed["failure"]["code"] == "registry_unreachable"
-    assert blind.tags() == {"a:latest": new}
+    assert without_registries.tags() == {"a:latest": new}
 
 
-def test_a_pin_is_not_left_to_the_server(blind: World) -> None:
-    result = blind.run(name="a", digest=HEX)
+def test_a_pin_is_not_left_to_the_server(without_registries: World) -> None:
+    result = without_registries.run(name="a", digest=HEX)
     assert result["failure"]["code"] == "registry_unreachable"
-    assert blind.tags() == {}
+    assert without_registries.tags() == {}
 
 
 def test_the_options_environment_is_used_for_look_ups(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -237,8 +237,8 @@ FAULTS = {
 @pytest.mark.parametrize("recording", ["v0.33", "v0.40"])
 def test_errors_of_real_servers_about_registry_faults_have_codes(recording: str) -> None:
     cases = json.loads((FIXTURES / "faults" / f"{recording}.json").read_text())
-    said = [(case["name"], case["last"]["error"]) for case in cases if "error" in case["last"]]
-    assert {name: classify(text) for name, text in said} == FAULTS
+    message = [(case["name"], case["last"]["error"]) for case in cases if "error" in case["last"]]
+    assert {name: classify(text) for name, text in message} == FAULTS
 
 
 @pytest.mark.parametrize(("text", "code"), TEXTS)

@@ -25,8 +25,8 @@ PADDING = hashlib.shake_256(b"padding").digest(3 << 20)
 
 
 def program(version: str) -> bytes:
-    said = f"Warning: could not connect to a running Ollama instance\nWarning: client version is {version}"
-    return f"#!/bin/sh\n[ \"$OLLAMA_HOST\" = 127.0.0.1:1 ] && printf '%s\\n' '{said}'\n".encode()
+    message = f"Warning: could not connect to a running Ollama instance\nWarning: client version is {version}"
+    return f"#!/bin/sh\n[ \"$OLLAMA_HOST\" = 127.0.0.1:1 ] && printf '%s\\n' '{message}'\n".encode()
 
 
 def tar(members: dict[str, bytes | tarfile.TarInfo]) -> bytes:
