@@ -77,7 +77,11 @@ class Download:
     def prepare(self) -> None:
         for path in glob.glob(glob.escape(self._path) + "-partial-*"):
             with open(path, encoding="utf-8") as stream:
-                saved = json.load(stream)
+                text = stream.read()
+            try:
+                saved = json.loads(text)
+            except ValueError:
+                raise PullError("unexpected EOF" if text else "EOF") from None
             self._parts.append(Part(saved["N"], saved["Offset"], saved["Size"], saved["Completed"]))
         self.total = sum(part.size for part in self._parts)
         self.completed = sum(part.completed for part in self._parts)

@@ -290,12 +290,19 @@ class _RegistryPull:
                 self._stream_once()
                 return
             except OllamaError as exc:
-                if exc.code not in _TRANSIENT or attempt == tries:
+                if attempt == tries or not (self._remove_broken_partials() or exc.code in _TRANSIENT):
                     raise
                 session.progress.note(f"{self.job.model.name}: {exc.message}; trying again")
             # Also covers a server that is being restarted during the pull.
             time.sleep(min(2**attempt * 0.25, 10))
             session.client.wait(60)
+
+    def _remove_broken_partials(self) -> bool:
+        """Remove what a power cut has left of these blobs and what fails every pull; return whether there was any."""
+        store = self.puller.store
+        broken = store.remove_broken_partials(self.offer.blobs) if store and self.offer else []
+        self.job.outcome.actions += [f"removed the damaged partial download of {digest[:19]}" for digest in broken]
+        return bool(broken)
 
     def _stream_once(self) -> None:
         session = self.puller.session

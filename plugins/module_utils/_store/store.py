@@ -64,6 +64,15 @@ def _as_owner(method: _M) -> _M:
     return t.cast("_M", wrapped)
 
 
+def _is_json(path: str) -> bool:
+    """Return whether a small file is JSON."""
+    try:
+        json.loads(read_regular(path, 1 << 16))
+    except (ValueError, RecursionError):
+        return False
+    return True
+
+
 class Store:
     """A model store, read from the disk alone.
 
@@ -350,6 +359,27 @@ class Store:
                     body = read_regular(os.path.join(self.root, "blobs", item), 1 << 16)
                     part["completed"] += checked_size(json.loads(body)["Completed"])
         return list(found.values())
+
+    @_as_owner
+    def remove_broken_partials(self, digests: t.Iterable[str]) -> list[str]:
+        """Remove the unfinished downloads whose progress is unreadable, and return their digests.
+
+        A power cut leaves such files, and no pull of the blob succeeds until they are removed.
+        """
+        folder = os.path.join(self.root, "blobs")
+        wanted = {digest.replace(":", "-"): digest for digest in digests}
+        files: dict[str, list[str]] = {}
+        broken = []
+        for item, info in self._blob_files():
+            match = _PARTIAL_FILE.match(item)
+            if not match or match.group(1) not in wanted or not stat.S_ISREG(info.st_mode):
+                continue
+            files.setdefault(match.group(1), []).append(os.path.join(folder, item))
+            if match.group(3) and not _is_json(files[match.group(1)][-1]):
+                broken.append(match.group(1))
+        for path in (path for name in set(broken) for path in files[name]):
+            remove(path)
+        return sorted({wanted[name] for name in broken})
 
     def _blob_files(self) -> t.Iterator[tuple[str, os.stat_result]]:
         """Yield what is in ``blobs`` with its lstat, sorted by name."""

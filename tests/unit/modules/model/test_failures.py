@@ -162,6 +162,24 @@ def test_room_that_a_pull_writes_over_counts_as_free(world: World, monkeypatch: 
     assert done["bytes_missing"] > 40_000
 
 
+@pytest.mark.parametrize("content", ["", '{"N": 0, "Off', "\0" * 50])
+def test_a_partial_download_that_a_power_cut_has_damaged_is_removed(world: World, content: str) -> None:
+    """The server reads the progress of a part first, and no pull of this blob succeeds."""
+    world.run(name="a")
+    weights = world.blob("model")
+    world.run(name="a", state="absent")
+    weights.with_name(weights.name + "-partial").write_bytes(bytes(40_000))
+    weights.with_name(weights.name + "-partial-0").write_text(content)
+    other = weights.with_name(f"sha256-{'9' * 64}-partial-0")
+    other.write_text("")
+    done = world.run(name="a")
+    assert not done["failed"], done
+    assert [row for row in done["models"][0]["actions"] if row.startswith("removed the damaged partial download")]
+    assert weights.exists()
+    assert other.exists(), "it belongs to another model"
+    assert not weights.with_name(weights.name + "-partial-0").exists()
+
+
 def test_no_server_is_one_line(run_module: t.Any, tmp_path: Path) -> None:
     params = {
         "name": "a",
