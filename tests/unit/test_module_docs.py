@@ -9,6 +9,7 @@ import importlib
 import json
 import os
 import shutil
+import sys
 import typing as t
 from inspect import signature
 from pathlib import Path
@@ -143,6 +144,8 @@ def test_the_examples_run_in_check_mode(
     """Only the address of the server and its store are added, unless the example has its own."""
     for name in ("HTTP_PROXY", "HTTPS_PROXY", "http_proxy", "https_proxy"):
         monkeypatch.setenv(name, "http://127.0.0.1:9")
+    # The Python of the tests may be in a home directory, where no unit can start it.
+    monkeypatch.setattr(sys, "_base_executable", "/usr/bin/python3")
     (tmp_path / "chat.tmpl").write_text("{{ .Prompt }}")
     (tmp_path / "ollama.service.j2").write_text("[Service]\nExecStart=/opt/ollama/current/bin/ollama serve\n")
     loader = DataLoader()
