@@ -64,13 +64,14 @@ def _as_owner(method: _M) -> _M:
     return t.cast("_M", wrapped)
 
 
-def _is_json(path: str) -> bool:
-    """Return whether a small file is JSON."""
+def _has_progress(path: str) -> bool:
+    """Return whether a server can read the recorded progress of a part; a file that has just gone is none of ours."""
     try:
-        json.loads(read_regular(path, 1 << 16))
+        return isinstance(json.loads(read_regular(path, 1 << 16)), dict)
     except (ValueError, RecursionError):
         return False
-    return True
+    except OSError as exc:
+        return exc.errno != errno.EFBIG
 
 
 class Store:
@@ -375,7 +376,7 @@ class Store:
             if not match or match.group(1) not in wanted or not stat.S_ISREG(info.st_mode):
                 continue
             files.setdefault(match.group(1), []).append(os.path.join(folder, item))
-            if match.group(3) and not _is_json(files[match.group(1)][-1]):
+            if match.group(3) and not _has_progress(files[match.group(1)][-1]):
                 broken.append(match.group(1))
         for path in (path for name in set(broken) for path in files[name]):
             remove(path)

@@ -162,7 +162,7 @@ def test_room_that_a_pull_writes_over_counts_as_free(world: World, monkeypatch: 
     assert done["bytes_missing"] > 40_000
 
 
-@pytest.mark.parametrize("content", ["", '{"N": 0, "Off', "\0" * 50])
+@pytest.mark.parametrize("content", ["", '{"N": 0, "Off', "\0" * 50, "[]", "[" * 100_000])
 def test_a_partial_download_that_a_power_cut_has_damaged_is_removed(world: World, content: str) -> None:
     """The server reads the progress of a part first, and no pull of this blob succeeds."""
     world.run(name="a")
