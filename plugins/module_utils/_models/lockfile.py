@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from .._core.errors import OllamaError
 from .._core.name import DEFAULT_HOST, Name, parse, parse_digest
 from .declaration import DeclaredModel, parse_models
-from .registry import Offer, Source, look_up
+from .registry import PROXY_HINT, Offer, Source, look_up
 
 HEADER = """\
 ---
@@ -30,6 +30,7 @@ _DATE = re.compile(r"\d{4}-\d\d-\d\d\Z")
 _AT_ONCE = 8
 # Stands for the variable in messages about one declaration, and is replaced by its place.
 _ONLY = "ollama_models"
+_PROXY_HINT = "set HTTPS_PROXY of ollama_lock_registry_environment where a proxy is needed"
 REWRITE = "rewrite it with the playbook kaido.ollama.lock"
 
 
@@ -289,7 +290,7 @@ def _ask(
             offer = look_up(source, name, lists=False, environment=environment)
             newer = look_up(source, name, lists=True, environment=environment)
         except OllamaError as exc:
-            failures.append(exc)
+            failures.append(OllamaError(exc.code, exc.message.replace(PROXY_HINT, _PROXY_HINT), **exc.details))
             continue
         if failures:
             if not mirrors_trusted and not (pin and (offer.satisfies(pin) or newer.satisfies(pin))):

@@ -29,7 +29,8 @@ INDECISIVE_CODES = ("registry_unreachable", "registry_refused", "tls_failed")
 _PASSING = (408, 425, 429, 502, 503, 504)
 _PAUSES = (1.0, 3.0)
 _LONGEST_PAUSE = 15.0
-_PROXY_HINT = "set ollama_settings.https_proxy (HTTPS_PROXY of registry_environment) where a proxy is needed"
+# Of a host; the lock is written by the controller.
+PROXY_HINT = "set ollama_settings.https_proxy (HTTPS_PROXY of registry_environment) where a proxy is needed"
 
 sleep = time.sleep
 
@@ -190,7 +191,7 @@ class _Question:
         html = answer.headers.get("content-type", "").startswith("text/html")
         if html and answer.body.lstrip().startswith(b"<"):
             page = f"{self.what}: the answer is a web page, as of a network that requires a login"
-            raise OllamaError("registry_unreachable", f"{page}; {_PROXY_HINT}", url=url)
+            raise OllamaError("registry_unreachable", f"{page}; {PROXY_HINT}", url=url)
         return answer.body
 
     def _unreachable(self, exc: OllamaError, url: str) -> OllamaError:
@@ -201,7 +202,7 @@ class _Question:
         if exc.code == "tls_failed":
             hint = "set ollama_settings.ssl_cert_file (SSL_CERT_FILE of registry_environment) for a private authority"
             return OllamaError("tls_failed", f"{self.what}: {exc.message}; {hint}", url=url)
-        text = f"{self.what}: {exc.message}; {_PROXY_HINT}"
+        text = f"{self.what}: {exc.message}; {PROXY_HINT}"
         return OllamaError("registry_unreachable", text, url=url)
 
     def _refused(self, answer: Response, url: str) -> OllamaError:

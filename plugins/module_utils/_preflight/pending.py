@@ -78,7 +78,7 @@ def _restart_reason(host: HostFacts, release: release_module.ReleaseRequest, ste
     if host.releases.current != release.version or not host.releases.has(release):
         return "the server runs another release"
     if changed:
-        return f"{', '.join(changed)} will have changed"
+        return f"a restart applies the new {' and '.join(changed)}"
     if host.service.started < host.configured < time.time():
         return "the server was started before its release, unit, drop-ins or settings were changed"
     if not host.service.enabled:

@@ -134,7 +134,7 @@ def test_a_move_of_the_models_is_predicted(tmp_path: Path, collections: Path, mo
     result = {
         **RESULTS["preflight"],
         "todo": ["move", "service"],
-        "reasons": {"move": "3 files move from /srv/old to /srv/new", "service": "unit will have changed"},
+        "reasons": {"move": "3 files move from /srv/old to /srv/new", "service": "a restart applies the new unit"},
         "move": move,
     }
     stub = collections / "ansible_collections/kaido/ollama/plugins/modules/preflight.py"

@@ -157,6 +157,13 @@ def test_a_pin_has_to_be_on_offer(world: World) -> None:
     assert world.digests["a"] in info.value.message
 
 
+def test_the_hint_about_a_proxy_names_the_variable_of_the_controller(world: World) -> None:
+    with pytest.raises(OllamaError) as info:
+        world.lock("127.0.0.1:9/library/a")
+    assert "ollama_lock_registry_environment" in info.value.message
+    assert "ollama_settings" not in info.value.message
+
+
 def test_mirrors_are_queried_where_upstream_does_not_answer(world: World, tmp_path: Path) -> None:
     with Registry(world.upstream_dir) as mirror:
         world.upstream.misbehave("", status=503)
