@@ -33,7 +33,10 @@ def build(source: Path, target: Path) -> None:
     if not program:
         raise SystemExit("dist: ansible-galaxy is not installed; install ansible-core, or run make .venv/.stamp")
     command = [program, "collection", "build", str(source), "--output-path", str(target), "--force"]
-    subprocess.run(command, stdin=subprocess.DEVNULL, check=True)
+    try:
+        subprocess.run(command, stdin=subprocess.DEVNULL, check=True)
+    except (OSError, subprocess.CalledProcessError) as exc:
+        raise SystemExit(f"dist: ansible-galaxy failed: {exc}") from None
 
 
 def main() -> None:
