@@ -15,6 +15,7 @@ from __future__ import annotations
 import contextlib
 import ctypes
 import errno
+import functools
 import os
 import platform
 import pwd
@@ -166,10 +167,14 @@ def _become(uid: int, gid: int, groups: t.Sequence[int]) -> None:
         raise OllamaError("privileges_not_dropped", f"the kernel did not change the user ID to {uid}")
 
 
+@functools.lru_cache(maxsize=None)
+def _libc() -> ctypes.CDLL:
+    return ctypes.CDLL(None, use_errno=True)
+
+
 def _syscall(number: int, *arguments: t.Any) -> None:
-    libc = ctypes.CDLL(None, use_errno=True)
     values = [ctypes.c_long(item) if isinstance(item, int) else item for item in arguments]
-    if libc.syscall(ctypes.c_long(number), *values) != 0:
+    if _libc().syscall(ctypes.c_long(number), *values) != 0:
         code = ctypes.get_errno()
         raise OllamaError("privileges_not_dropped", f"cannot change the user ID: {os.strerror(code)}")
 
