@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import subprocess
 import sys
@@ -182,16 +183,23 @@ with exclusive(sys.argv[1], seconds=600) as alone:
 """
 
 
-def test_running_jobs_are_stopped(run_module: t.Any, tmp_path: Path) -> None:
-    options = {"models_dir": str(tmp_path / "models"), "state_dir": str(tmp_path / "state")}
-    path = memory_path(Store(options["models_dir"]), options["state_dir"])
-    assert not run_module(model_stop, options)["changed"]
+@contextlib.contextmanager
+def two_jobs(path: str) -> Iterator[tuple[subprocess.Popen[bytes], subprocess.Popen[bytes]]]:
+    """Start two processes, of which one holds the lock and the other one waits for it."""
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
     command = [sys.executable, "-c", HOLD, path]
     with (
         subprocess.Popen(command, stdout=subprocess.PIPE, env=environment) as first,
         subprocess.Popen(command, stdout=subprocess.PIPE, env=environment) as second,
     ):
+        yield first, second
+
+
+def test_running_jobs_are_stopped(run_module: t.Any, tmp_path: Path) -> None:
+    options = {"models_dir": str(tmp_path / "models"), "state_dir": str(tmp_path / "state")}
+    path = memory_path(Store(options["models_dir"]), options["state_dir"])
+    assert not run_module(model_stop, options)["changed"]
+    with two_jobs(path) as (first, second):
         jobs = sorted([first.pid, second.pid])
         # One holds the lock, the other one waits for it.
         until(lambda: lock_users(path) == jobs, "both have opened the lock")
@@ -209,12 +217,7 @@ def test_jobs_are_stopped_whose_open_files_are_hidden(
     """As in a container without CAP_SYS_PTRACE, for processes that have acted as another account."""
     options = {"models_dir": str(tmp_path / "models"), "state_dir": str(tmp_path / "state")}
     path = memory_path(Store(options["models_dir"]), options["state_dir"])
-    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
-    command = [sys.executable, "-c", HOLD, path]
-    with (
-        subprocess.Popen(command, stdout=subprocess.PIPE, env=environment) as first,
-        subprocess.Popen(command, stdout=subprocess.PIPE, env=environment) as second,
-    ):
+    with two_jobs(path) as (first, second):
         jobs = sorted([first.pid, second.pid])
         until(lambda: lock_users(path) == jobs, "both have opened the lock")
         monkeypatch.setattr(state, "_has_open", lambda *_: False)
