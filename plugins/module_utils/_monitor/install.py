@@ -284,15 +284,16 @@ def start(wanted: Wanted) -> None:
 
     :raises OllamaError: ``unit_failed``, ``metrics_failed``.
     """
-    timers = wanted.timers
-    for arguments in (("daemon-reload",), ("enable", "--quiet", *timers), ("restart", *timers)):
+    timers, service = wanted.timers, f"{METRICS}.service"
+    # A collection that the timer started before has the earlier configuration, and "start" would only wait for it.
+    for arguments in (("daemon-reload",), ("stop", service), ("enable", "--quiet", *timers), ("restart", *timers)):
         status, output = _systemctl(*arguments)
         if status != 0:
             raise OllamaError("unit_failed", f"systemctl {arguments[0]}: {_line(output)}")
-    status, output = _systemctl("start", f"{METRICS}.service")
+    status, output = _systemctl("start", service)
     if status != 0:
         journal = ("journalctl", "--unit", METRICS, "--lines=1", "--output=cat", f"--identifier={METRICS}")
-        raise OllamaError("metrics_failed", f"{METRICS}.service: {_line(_run(*journal)[1]) or _line(output)}")
+        raise OllamaError("metrics_failed", f"{service}: {_line(_run(*journal)[1]) or _line(output)}")
 
 
 def problem() -> str | None:

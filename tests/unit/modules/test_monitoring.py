@@ -23,8 +23,11 @@ case "$*" in
 *show*) cat {here}/state 2>/dev/null; exit 0 ;;
 enable*) printf 'ActiveState=active\\nUnitFileState=enabled\\n' >{here}/state ;;
 disable*) rm -f {here}/state ;;
+"stop kaido-ollama-metrics.service") rm -f {here}/running ;;
 "start kaido-ollama-metrics.service")
   [ ! -e {here}/broken ] || exit 1
+  # As systemd: a service that is starting is not started a second time.
+  [ ! -e {here}/running ] || exit 0
   mkdir -p {here}/run; printf '# x\\nkaido_ollama_store_readable %s\\n' "$(cat {here}/readable)" >{here}/run/out.prom ;;
 esac
 """
@@ -55,7 +58,7 @@ class World:
         return [line for line in lines if not line.startswith("show")]
 
     def tree(self) -> set[str]:
-        own = ("bin", "calls", "state", "readable")
+        own = ("bin", "calls", "state", "readable", "running")
         found = {path.relative_to(self.here) for path in self.here.rglob("*")}
         return {str(path) for path in found if path.parts[0] not in own}
 
@@ -91,6 +94,7 @@ def test_it_installs_once(world: World) -> None:
     assert done["files"] == predicted["files"]
     assert world.calls() == [
         "daemon-reload",
+        "stop kaido-ollama-metrics.service",
         "enable --quiet kaido-ollama-metrics.timer kaido-ollama-verification.timer",
         "restart kaido-ollama-metrics.timer kaido-ollama-verification.timer",
         "start kaido-ollama-metrics.service",
@@ -275,6 +279,14 @@ def test_a_store_that_was_made_readable_is_read_again(world: World) -> None:
     assert world.run()["failed"]
     (world.here / "readable").write_text("1")
     assert not world.run()["failed"]
+
+
+def test_metrics_of_a_collection_that_began_before_the_change_do_not_count(world: World) -> None:
+    world.run()
+    (world.here / "running").touch()
+    (world.here / "readable").write_text("0")
+    world.files[str(world.here / "etc/config.json")] = '{"server": false}\n'
+    assert world.run()["failure"]["code"] == "store_unreadable"
 
 
 def test_damage_that_the_schedule_found_is_reported(world: World) -> None:
