@@ -206,7 +206,16 @@ def build(package: Package) -> None:
     spec = ROOT / f"{package.name}-{package.version}-{package.release}.spec"
     spec.write_text(package.spec())
     folder = ROOT / package.repository
-    options = (f"_rpmdir {folder}", "debug_package %{nil}", "__os_install_post %{nil}", "_build_id_links none")
+    # rpmbuild fails if another one creates the same directory at that moment.
+    top = pathlib.Path("/srv/build") / spec.stem
+    top.mkdir(parents=True)
+    options = (
+        f"_topdir {top}",
+        f"_rpmdir {folder}",
+        "debug_package %{nil}",
+        "__os_install_post %{nil}",
+        "_build_id_links none",
+    )
     run("rpmbuild", "--quiet", "-bb", *(f"--define={option}" for option in options), str(spec))
     spec.unlink()
 
