@@ -18,7 +18,7 @@ from ansible_collections.kaido.ollama.plugins.module_utils._preflight.host_facts
 from ansible_collections.kaido.ollama.plugins.modules import preflight
 
 from tests.unit.conftest import RunModule
-from tests.unit.modules.test_preflight import (
+from tests.unit.modules.preflight.hosts import (
     BARE,
     CONVERGED,
     FOREIGN,
