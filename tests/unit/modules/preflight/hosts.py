@@ -42,7 +42,7 @@ WANTED = HostRequest(version="0.35.1", unit=UNIT, models_dir=MODELS, checksums={
 ENVIRONMENT = {"OLLAMA_HOST": "127.0.0.1:11434", "OLLAMA_MODELS": MODELS, "OLLAMA_NO_CLOUD": "1"}
 
 
-BARE = HostFacts(
+FRESH = HostFacts(
     machine="x86_64",
     has_systemd=True,
     has_zstd=False,
@@ -66,7 +66,7 @@ BARE = HostFacts(
 
 
 CONVERGED = replace(
-    BARE,
+    FRESH,
     releases=release.State(
         current="0.35.1",
         releases={"0.35.1": {"ollama-linux-amd64.tar.zst": SUM}, "0.35.0": {"ollama-linux-amd64.tar.zst": SUM}},
@@ -89,7 +89,7 @@ def examine(wanted: HostRequest, host: HostFacts) -> dict[str, str]:
     return pending.pending_steps(wanted, checked, host, suitability.check_host(wanted, checked, host))
 
 
-def refusal(wanted: HostRequest, host: HostFacts = BARE) -> OllamaError:
+def refusal(wanted: HostRequest, host: HostFacts = FRESH) -> OllamaError:
     with pytest.raises(OllamaError) as caught:
         examine(wanted, host)
     assert "\n" not in caught.value.message
@@ -129,7 +129,7 @@ VENDOR = release.Vendor("/usr/local", "0.34.4")
 
 
 FOREIGN = replace(
-    BARE,
+    FRESH,
     releases=release.State(current=None, releases={}, link="", vendor=VENDOR),
     unit=VENDORS,
     drop_ins={"override.conf": "[ServerFacts]\nEnvironment=OLLAMA_HOST=0.0.0.0 OLLAMA_KEEP_ALIVE=1h\n"},

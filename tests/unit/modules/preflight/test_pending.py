@@ -21,11 +21,11 @@ from ansible_collections.kaido.ollama.plugins.module_utils._preflight.host_facts
 )
 from ansible_collections.kaido.ollama.plugins.module_utils._preflight.survey import Survey
 
-from tests.unit.modules.preflight.hosts import BARE, CONVERGED, ENVIRONMENT, MODELS, UNIT, WANTED, examine
+from tests.unit.modules.preflight.hosts import CONVERGED, ENVIRONMENT, FRESH, MODELS, UNIT, WANTED, examine
 
 
 def test_a_fresh_host_needs_every_step() -> None:
-    steps = examine(WANTED, BARE)
+    steps = examine(WANTED, FRESH)
     assert list(steps) == ["packages", "release", "account", "directories", "unit", "environment", "service"]
     assert "OLLAMA_HOST, OLLAMA_MODELS, OLLAMA_NO_CLOUD" in steps["environment"]
 

@@ -17,7 +17,7 @@ from ansible_collections.kaido.ollama.plugins.module_utils._preflight import (
 from ansible_collections.kaido.ollama.plugins.modules import preflight
 
 from tests.unit.conftest import RunModule
-from tests.unit.modules.preflight.hosts import BARE, CONVERGED, SUM, WANTED, arguments, examine, refusal
+from tests.unit.modules.preflight.hosts import CONVERGED, FRESH, SUM, WANTED, arguments, examine, refusal
 
 # What a version without a known checksum needs, one of the three.
 CHECKSUM_OPTIONS = ("ollama_release_checksums", "ollama_release_fetch_checksum: true", "scripts/add_release.py")
@@ -69,9 +69,9 @@ def test_a_request_that_no_host_can_meet(changes: dict[str, Any], code: str, wor
 
 def test_what_was_refused_can_be_allowed() -> None:
     old = replace(WANTED, version="0.30.0", allow_vulnerable_version=True, checksum="AB" * 32, checksums={})
-    assert "install 0.30.0" in examine(old, BARE)["release"]
-    assert examine(replace(WANTED, settings={"host": "0.0.0.0"}, allow_open_network=True), BARE)
-    assert examine(replace(WANTED, settings={"no_cloud": False}, models=["x:cloud"]), BARE)
+    assert "install 0.30.0" in examine(old, FRESH)["release"]
+    assert examine(replace(WANTED, settings={"host": "0.0.0.0"}, allow_open_network=True), FRESH)
+    assert examine(replace(WANTED, settings={"no_cloud": False}, models=["x:cloud"]), FRESH)
 
 
 @pytest.mark.parametrize(
@@ -106,20 +106,20 @@ def test_variants_need_their_own_checksums() -> None:
     wanted = replace(WANTED, variants=["rocm"])
     assert ROCM in refusal(wanted).message
     known = replace(wanted, checksums={BASE: SUM, ROCM: "cd" * 32})
-    assert suitability.checksums_of(known, BARE) == {BASE: SUM, ROCM: "sha256:" + "cd" * 32}
+    assert suitability.checksums_of(known, FRESH) == {BASE: SUM, ROCM: "sha256:" + "cd" * 32}
     assert refusal(replace(wanted, variants=["jetpack6"])).code == "variant_unsupported"
 
 
 def test_what_was_fetched_once_counts() -> None:
     wanted = replace(WANTED, checksums={}, fetch_checksum=True)
-    assert suitability.checksums_of(wanted, BARE, {BASE: "cd" * 32}) == {BASE: "sha256:" + "cd" * 32}
+    assert suitability.checksums_of(wanted, FRESH, {BASE: "cd" * 32}) == {BASE: "sha256:" + "cd" * 32}
     assert suitability.checksums_of(wanted, CONVERGED, {BASE: "cd" * 32}) == {BASE: SUM}
     assert refusal(replace(wanted, fetch_checksum=False), CONVERGED).code == "checksum_unknown"
 
 
 def test_fetching_needs_permission_and_is_reported(run_module: RunModule, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("os.geteuid", lambda: 0)
-    monkeypatch.setattr(host_facts, "gather", lambda *_: BARE)
+    monkeypatch.setattr(host_facts, "gather", lambda *_: FRESH)
     asked = []
 
     def fetch(*arguments: Any) -> dict[str, str]:

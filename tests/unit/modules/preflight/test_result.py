@@ -16,7 +16,7 @@ from ansible_collections.kaido.ollama.plugins.module_utils._preflight import (
 from ansible_collections.kaido.ollama.plugins.modules import preflight
 
 from tests.unit.conftest import RunModule
-from tests.unit.modules.preflight.hosts import BARE, CONVERGED, SUM, arguments
+from tests.unit.modules.preflight.hosts import CONVERGED, FRESH, SUM, arguments
 
 
 def test_the_module_requires_root(run_module: RunModule, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -28,7 +28,7 @@ def test_the_module_requires_root(run_module: RunModule, monkeypatch: pytest.Mon
 
 def test_the_modules_result(run_module: RunModule, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("os.geteuid", lambda: 0)
-    monkeypatch.setattr(host_facts, "gather", lambda *_: BARE)
+    monkeypatch.setattr(host_facts, "gather", lambda *_: FRESH)
     environment = json.dumps({"HTTPS_PROXY": "http://me:hunter2@p:1", "A": "1"})
     result = run_module(preflight, arguments(settings={"host": "127.0.0.1:11555"}, environment=environment))
     assert result["changed"] is False
@@ -67,7 +67,7 @@ def test_the_archive_for_an_amd_gpu_is_chosen(
     says: str,
 ) -> None:
     monkeypatch.setattr("os.geteuid", lambda: 0)
-    monkeypatch.setattr(host_facts, "gather", lambda *_: BARE)
+    monkeypatch.setattr(host_facts, "gather", lambda *_: FRESH)
     monkeypatch.setattr(verification, "overview", lambda *_: {"count": 1, "usable": True, "variant": "rocm"})
     result = run_module(preflight, arguments(gpu=gpu, checksums=sums))
     if variants is None:
@@ -109,7 +109,7 @@ def test_a_required_gpu_that_is_absent_is_refused_before_anything_is_downloaded(
     refused: bool,
 ) -> None:
     monkeypatch.setattr("os.geteuid", lambda: 0)
-    monkeypatch.setattr(host_facts, "gather", lambda *_: BARE)
+    monkeypatch.setattr(host_facts, "gather", lambda *_: FRESH)
     monkeypatch.setattr(verification, "overview", lambda *_: {**found, "summary": "no GPU", "variant": ""})
     result = run_module(preflight, arguments(gpu=gpu, driver_pending=driver_pending), check=True)
     assert result["failed"] == (refused and gpu == "required")

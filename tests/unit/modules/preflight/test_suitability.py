@@ -22,26 +22,26 @@ from ansible_collections.kaido.ollama.plugins.module_utils._preflight.host_facts
 from ansible_collections.kaido.ollama.plugins.module_utils._preflight.store_facts import StoreFacts
 
 from tests.conftest import ROOT
-from tests.unit.modules.preflight.hosts import BARE, CONVERGED, MODELS, SUM, WANTED, examine, refusal
+from tests.unit.modules.preflight.hosts import CONVERGED, FRESH, MODELS, SUM, WANTED, examine, refusal
 
 
 @pytest.mark.parametrize(
     ("host", "code", "words"),
     [
-        (replace(BARE, machine="riscv64"), "architecture_unsupported", ["'riscv64'", "aarch64"]),
-        (replace(BARE, machine="armv7l"), "architecture_unsupported", ["'armv7l'"]),
-        (replace(BARE, has_systemd=False), "init_unsupported", ["systemd"]),
-        (replace(BARE, package_manager=None), "program_missing", ["zstd", "neither apt nor dnf", "first"]),
-        (replace(BARE, releases=replace(BARE.releases, link="")), "installation_foreign", ["/usr/local/bin/ollama"]),
-        (replace(BARE, releases=replace(BARE.releases, link="/usr/lib/x")), "installation_foreign", ["/usr/lib/x"]),
-        (replace(BARE, unit="[Unit]\nDescription=Ollama Service\n"), "installation_foreign", ["ollama.service"]),
+        (replace(FRESH, machine="riscv64"), "architecture_unsupported", ["'riscv64'", "aarch64"]),
+        (replace(FRESH, machine="armv7l"), "architecture_unsupported", ["'armv7l'"]),
+        (replace(FRESH, has_systemd=False), "init_unsupported", ["systemd"]),
+        (replace(FRESH, package_manager=None), "program_missing", ["zstd", "neither apt nor dnf", "first"]),
+        (replace(FRESH, releases=replace(FRESH.releases, link="")), "installation_foreign", ["/usr/local/bin/ollama"]),
+        (replace(FRESH, releases=replace(FRESH.releases, link="/usr/lib/x")), "installation_foreign", ["/usr/lib/x"]),
+        (replace(FRESH, unit="[Unit]\nDescription=Ollama Service\n"), "installation_foreign", ["ollama.service"]),
         (
-            replace(BARE, listeners=(PortListener("127.0.0.1", 0, 77, "nginx"),)),
+            replace(FRESH, listeners=(PortListener("127.0.0.1", 0, 77, "nginx"),)),
             "port_taken",
             ["ollama_settings.host", "'127.0.0.1:11434'", "nginx (pid 77)", "11434"],
         ),
-        (replace(BARE, listeners=(PortListener("0.0.0.0", 0, 77, "nginx"),)), "port_taken", ["nginx"]),
-        (replace(BARE, listeners=(PortListener("::", 0),)), "port_taken", ["cannot be seen"]),
+        (replace(FRESH, listeners=(PortListener("0.0.0.0", 0, 77, "nginx"),)), "port_taken", ["nginx"]),
+        (replace(FRESH, listeners=(PortListener("::", 0),)), "port_taken", ["cannot be seen"]),
         # A manually started server is not the unit, although the account is the same.
         (replace(CONVERGED, listeners=(PortListener("127.0.0.1", 997, 78, "ollama"),)), "port_taken", ["pid 78"]),
         (
@@ -73,7 +73,7 @@ def test_a_port_that_is_not_in_the_way(listener: PortListener) -> None:
 
 def test_localhost_meets_both_loopbacks() -> None:
     wanted = replace(WANTED, settings={"host": "localhost"})
-    assert refusal(wanted, replace(BARE, listeners=(PortListener("::1", 0, 77, "other"),))).code == "port_taken"
+    assert refusal(wanted, replace(FRESH, listeners=(PortListener("::1", 0, 77, "other"),))).code == "port_taken"
 
 
 @pytest.mark.parametrize(
