@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 from ansible_collections.kaido.ollama.plugins.module_utils._core.name import Name
-from ansible_collections.kaido.ollama.plugins.module_utils._models import lockfile
+from ansible_collections.kaido.ollama.plugins.module_utils._models import lockfile, registry
 from ansible_collections.kaido.ollama.plugins.module_utils._models import sources as sources_module
 from ansible_collections.kaido.ollama.plugins.module_utils._models.registry import Offer, Source, look_up
 
@@ -29,5 +29,6 @@ def world(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[World]:
 
     monkeypatch.setattr(lockfile, "look_up", local)
     monkeypatch.setattr(sources_module, "look_up", local)
+    monkeypatch.setattr(registry, "sleep", lambda seconds: None)
     with world.upstream:
         yield world

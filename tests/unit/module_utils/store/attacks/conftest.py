@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import tempfile
 import threading
 import typing as t
 from pathlib import Path
@@ -16,17 +17,22 @@ from tests.unit.module_utils.store.attacks.store import FIXTURES, SECRET, give_t
 
 
 @pytest.fixture(name="world")
-def _world(public_path: Path) -> t.Iterator[Path]:
-    """A directory that the service account can reach, with a victim of root's in it."""
+def _world() -> t.Iterator[Path]:
+    """A directory in memory that the service account can reach, with a victim of root's in it."""
     assert os.geteuid() == 0, "run the tests as root: they need two user IDs"
-    victim = public_path / "victim"
+    path = Path(tempfile.mkdtemp(dir="/dev/shm", prefix="kaido-"))
+    path.chmod(0o755)
+    victim = path / "victim"
     (victim / "library" / "tiny").mkdir(parents=True)
     for name in ("latest", "q8", "library/tiny/latest", f"sha256-{'0' * 64}"):
         (victim / name).write_text(f"{SECRET} of root")
         (victim / name).chmod(0o600)
     before = snapshot(victim)
-    yield public_path
-    assert snapshot(victim) == before
+    try:
+        yield path
+        assert snapshot(victim) == before
+    finally:
+        shutil.rmtree(path)
 
 
 @pytest.fixture(name="models_dir", params=["store-v1", "store-v2"])

@@ -57,18 +57,16 @@ def test_the_writer_reaches_through_a_linked_tree_only_what_the_owner_can_write(
         put(Store(str(models_dir)), f"{top}/latest")
 
 
-def test_blobs_on_another_disk_work(models_dir: Path) -> None:
-    shm = Path("/dev/shm") / f"kaido-{os.getpid()}"
-    shutil.copytree(models_dir / "blobs", shm)
-    try:
-        shutil.rmtree(models_dir / "blobs")
-        (models_dir / "blobs").symlink_to(shm)
-        give_to_service(shm)
-        put(Store(str(models_dir)), "blobs/sha256-new")
-        assert (shm / "sha256-new").read_text() == "body"
-        assert not [item for item in shm.iterdir() if item.name.startswith(".")]
-    finally:
-        shutil.rmtree(shm)
+def test_blobs_on_another_disk_work(models_dir: Path, public_path: Path) -> None:
+    disk = public_path / "blobs"
+    shutil.copytree(models_dir / "blobs", disk)
+    assert disk.stat().st_dev != models_dir.stat().st_dev
+    shutil.rmtree(models_dir / "blobs")
+    (models_dir / "blobs").symlink_to(disk)
+    give_to_service(disk)
+    put(Store(str(models_dir)), "blobs/sha256-new")
+    assert (disk / "sha256-new").read_text() == "body"
+    assert not [item for item in disk.iterdir() if item.name.startswith(".")]
 
 
 def test_a_link_that_is_swapped_in_beside_a_staged_file_is_not_followed(world: Path, models_dir: Path) -> None:
