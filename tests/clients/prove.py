@@ -89,7 +89,7 @@ def vector_of(vector: t.Sequence[float]) -> str:
 
 def expected_text(text: str | None) -> str:
     if not text:
-        raise ValueError("nothing was said")
+        raise ValueError("no text")
     return repr(text[:60])
 
 

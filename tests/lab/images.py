@@ -149,7 +149,7 @@ def pull(client: docker.DockerClient, name: str, system: System) -> None:
 
 def bootstrap(client: docker.DockerClient, name: str, tag: str) -> None:
     """mmdebstrap needs root; its tar goes through a file, so that an unfinished one is never imported."""
-    say(f"images: making a bare {name} with mmdebstrap")
+    say(f"images: building a minimal {name} with mmdebstrap")
     with tempfile.TemporaryFile() as archive, tempfile.TemporaryFile() as log:
         command = engine.as_root(["mmdebstrap", "--quiet", "--variant=minbase", *SYSTEMS[name].bootstrap])
         done = subprocess.run(command, stdout=archive, stderr=log, check=False)

@@ -51,6 +51,6 @@ def dumps(value: t.Any) -> str:
 
 def rfc3339(seconds: float) -> str:
     """Return a time as Go marshals it, without trailing zeros."""
-    whole = datetime.datetime(1970, 1, 1) + datetime.timedelta(seconds=int(seconds))
+    second = datetime.datetime(1970, 1, 1) + datetime.timedelta(seconds=int(seconds))
     fraction = f"{int(seconds % 1 * 1e9):09d}".rstrip("0")
-    return whole.strftime("%Y-%m-%dT%H:%M:%S") + (f".{fraction}" if fraction else "") + "Z"
+    return second.strftime("%Y-%m-%dT%H:%M:%S") + (f".{fraction}" if fraction else "") + "Z"

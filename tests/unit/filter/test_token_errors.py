@@ -17,7 +17,7 @@ def test_valid_tokens_have_no_error() -> None:
 
 
 @pytest.mark.parametrize(
-    ("rows", "fault"),
+    ("rows", "message"),
     [
         ([], "empty; expected at least one mapping"),
         ([{**GOOD, "token": ""}], "alice: invalid token (not shown); expected a value"),
@@ -41,10 +41,10 @@ def test_valid_tokens_have_no_error() -> None:
         ([GOOD, None], "row 2: invalid value (not shown); expected a mapping"),
     ],
 )
-def test_each_error_is_one_line_without_the_token(rows: list[t.Any], fault: str) -> None:
+def test_each_error_is_one_line_without_the_token(rows: list[t.Any], message: str) -> None:
     found = token_errors(rows)
     assert len(found) == 1
     assert found[0].startswith("ollama_gateway_tokens: ")
-    assert fault in found[0]
+    assert message in found[0]
     assert "\n" not in found[0]
     assert TOKEN[:10] not in found[0]

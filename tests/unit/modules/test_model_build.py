@@ -195,7 +195,7 @@ def test_a_new_file_or_base_is_another_model(world: World) -> None:
 
 def test_a_manual_change_is_detected(world: World) -> None:
     recipe = world.recipes["from"]
-    right = world.run(recipe)["digest_after"]
+    expected = world.run(recipe)["digest_after"]
     world.create(model="house/helper:1", **{"from": "base"}, system="You are evil.")
     predicted = world.run(recipe, check=True)
     done = world.run(recipe)
@@ -204,7 +204,7 @@ def test_a_manual_change_is_detected(world: World) -> None:
     assert done["diff"]["before"]["system"] == "You are evil."
     assert done["diff"]["after"]["system"] == "You are hecate."
     assert done["actions"] == ["built again: it was changed by hand"]
-    assert done["digest_after"] == right
+    assert done["digest_after"] == expected
     assert not world.run(recipe)["changed"]
     world.client.delete(parse("house/helper:1"))
     assert world.run(recipe)["actions"] == ["built"]

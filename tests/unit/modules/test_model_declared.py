@@ -27,7 +27,7 @@ from ansible_collections.kaido.ollama.plugins.modules import model_export, model
 from tests import standin
 from tests.standin import until
 from tests.standin.registry import make_model
-from tests.unit.modules.model.world import World, hurt
+from tests.unit.modules.model.world import World, damage
 
 GO_TEMPLATE = '{{ if .System }}<|system|>{{ .System }}{{ end }}{{ .Prompt }} \u201cquotes\u201d """ and 50 % $HOME'
 
@@ -131,7 +131,7 @@ def test_a_bundle_is_the_source_of_one_model(world: World, run_module: t.Any, tm
 
 def test_findings_repairs_and_removals_are_sentences(world: World) -> None:
     assert world.run(models=["a", "b:1b", "kaido/c:q8"])["messages"] == []
-    hurt(world.blob("model"), "flip_bit")
+    damage(world.blob("model"), "flip_bit")
     models = ["a", {"name": "b:1b", "state": "absent"}]
     predicted = world.run(models=models, exclusive=True, check=True)["messages"]
     done = world.run(models=models, exclusive=True)["messages"]

@@ -303,7 +303,7 @@ def test_a_model_that_cannot_run_is_a_warning_where_a_gpu_is_only_preferred(
 
 
 def test_a_load_that_takes_longer_than_the_timeout_is_a_warning_where_a_gpu_is_only_preferred(start: Start) -> None:
-    world = start(STANDIN_LOAD_SECONDS="5")
+    world = start(STANDIN_LOAD_SECONDS="1")
     result = world.run(name="a", unit="ollama.service", prefer_gpu=True, timeout="300ms")
     assert (result["failed"], result["probed"]) == (False, False)
     assert "no answer within 0.3 s" in result["warnings"][0]

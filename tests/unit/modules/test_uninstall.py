@@ -258,7 +258,7 @@ def test_a_foreign_program_is_not_changed(host: Host) -> None:
 
 
 def test_a_fresh_host_has_nothing_to_remove(host: Host, tmp_path: Path) -> None:
-    host.root, host.user, host.group, host.active = tmp_path / "bare", None, None, False
+    host.root, host.user, host.group, host.active = tmp_path / "fresh", None, None, False
     host.root.mkdir()
     plan, kept = host.uninstall(remove_models=True)
     assert (plan.steps, kept, host.commands) == ({}, {}, [])

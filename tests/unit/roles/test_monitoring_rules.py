@@ -14,7 +14,7 @@ import yaml
 from ansible_collections.kaido.ollama.plugins.module_utils._monitor import prometheus
 
 from tests.conftest import ROOT
-from tests.unit.module_utils.monitor.test_program import STORES, config_of, everything, promtool
+from tests.unit.module_utils.monitor.hosts import STORES, config_of, everything, promtool
 
 FILES = ROOT / "roles/ollama_monitoring/files"
 TESTS = ROOT / "tests/monitoring/ollama.test.yml"

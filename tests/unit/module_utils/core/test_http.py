@@ -145,8 +145,8 @@ def pull(url: str) -> str:
 @given(cut=st.integers(0, len(LINES)))
 def test_a_stream_cut_anywhere_is_never_a_success(raw: Serve, cut: int) -> None:
     # Without a final line feed the last line is still complete.
-    whole = cut >= len(LINES) - 1
-    assert pull(raw(stream_of(LINES[:cut]))) == ("success" if whole else "connection_lost")
+    complete = cut >= len(LINES) - 1
+    assert pull(raw(stream_of(LINES[:cut]))) == ("success" if complete else "connection_lost")
 
 
 def test_an_error_inside_a_200_is_a_failure(raw: Serve) -> None:

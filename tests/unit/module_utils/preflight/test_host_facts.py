@@ -13,7 +13,7 @@ from ansible_collections.kaido.ollama.plugins.module_utils._preflight import (
 )
 
 from tests.unit.module_utils.preflight.trees import HOME, SERVICE, Tree, gathered
-from tests.unit.modules.test_preflight import (
+from tests.unit.modules.preflight.hosts import (
     WANTED,
     show,
 )

@@ -10,7 +10,7 @@ from ansible_collections.kaido.ollama.plugins.modules import store_directories
 
 from tests.unit.conftest import RunModule
 from tests.unit.module_utils.preflight.trees import HOME, SERVICE, Tree
-from tests.unit.modules.test_preflight import (
+from tests.unit.modules.preflight.hosts import (
     MODELS,
 )
 

@@ -22,7 +22,7 @@ from ansible_collections.kaido.ollama.plugins.module_utils._preflight import sto
 from ansible_collections.kaido.ollama.plugins.modules import store_move as module
 
 from tests.unit.conftest import RunModule
-from tests.unit.modules.test_preflight import CONVERGED, WANTED, examine, refusal
+from tests.unit.modules.preflight.hosts import CONVERGED, WANTED, examine, refusal
 
 SERVICE = Identity(64101, 64101)
 TAG = "manifests/registry.ollama.ai/library/tiny/latest"

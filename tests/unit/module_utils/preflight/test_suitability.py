@@ -24,10 +24,10 @@ from ansible_collections.kaido.ollama.plugins.module_utils._preflight.store_fact
 from ansible_collections.kaido.ollama.plugins.modules import preflight
 
 from tests.unit.conftest import RunModule
-from tests.unit.modules.test_preflight import (
-    BARE,
+from tests.unit.modules.preflight.hosts import (
     CONVERGED,
     FOREIGN,
+    FRESH,
     MODELS,
     UNIT,
     WANTED,
@@ -40,7 +40,7 @@ from tests.unit.modules.test_preflight import (
 @pytest.mark.parametrize(
     ("variable", "host", "refused"),
     [
-        ("ollama_install_dir", BARE, True),
+        ("ollama_install_dir", FRESH, True),
         ("ollama_install_dir", CONVERGED, False),
         ("ollama_models_dir", CONVERGED, False),
         ("ollama_models_dir", replace(CONVERGED, directories=survey.Survey(wrong=(MODELS,))), True),
@@ -133,7 +133,7 @@ def test_another_account_on_a_host_with_a_server(key: str, variable: str) -> Non
         ("[Service]\nDynamicUser=no\nUser=ollama\n", False),
     ],
 )
-@pytest.mark.parametrize("host", [CONVERGED, FOREIGN, BARE])
+@pytest.mark.parametrize("host", [CONVERGED, FOREIGN, FRESH])
 def test_a_drop_in_that_sets_another_account(text: str, refused: bool, host: HostFacts) -> None:
     there = replace(host, drop_ins={"override.conf": text})
     if not refused:

@@ -15,7 +15,7 @@ from ansible_collections.kaido.ollama.plugins.module_utils._preflight import (
 from ansible_collections.kaido.ollama.plugins.module_utils._preflight.ownership import Owner
 
 from tests.unit.module_utils.preflight.trees import HOME, INSTALL, OWNER, SERVICE, Tree
-from tests.unit.modules.test_preflight import (
+from tests.unit.modules.preflight.hosts import (
     MODELS,
 )
 

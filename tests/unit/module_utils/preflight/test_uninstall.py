@@ -7,7 +7,7 @@ import pytest
 from ansible_collections.kaido.ollama.plugins.module_utils._core.owner import Identity
 
 from tests.unit.module_utils.preflight.trees import HOME, Tree
-from tests.unit.modules.test_preflight import (
+from tests.unit.modules.preflight.hosts import (
     MODELS,
 )
 

@@ -18,7 +18,7 @@ from ansible_collections.kaido.ollama.plugins.module_utils._preflight.host_facts
 from ansible_collections.kaido.ollama.plugins.module_utils._preflight.ownership import Owner
 from ansible_collections.kaido.ollama.plugins.module_utils._preflight.uninstall import UninstallRequest
 
-from tests.unit.modules.test_preflight import (
+from tests.unit.modules.preflight.hosts import (
     MODELS,
     WANTED,
 )

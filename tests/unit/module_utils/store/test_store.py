@@ -133,10 +133,10 @@ DAMAGES: list[tuple[str, t.Callable[[Path], object]]] = [
 ]
 
 
-@pytest.mark.parametrize(("kind", "hurt"), DAMAGES)
-def test_damage_is_found_and_named(store: Store, memory: Memory, kind: str, hurt: t.Callable[[Path], object]) -> None:
+@pytest.mark.parametrize(("kind", "change"), DAMAGES)
+def test_damage_is_found_and_named(store: Store, memory: Memory, kind: str, change: t.Callable[[Path], object]) -> None:
     audit(store, blobs(store), memory)
-    hurt(Path(store.blob_path(WEIGHTS)))
+    change(Path(store.blob_path(WEIGHTS)))
     damage = audit(store, blobs(store), memory).damage
     assert [(digest, item.kind) for digest, item in damage.items()] == [(WEIGHTS, kind)]
     assert WEIGHTS[:19] in str(damage[WEIGHTS])

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from tests.standin.registry import Registry, make_model
-from tests.unit.modules.model.world import World, hurt
+from tests.unit.modules.model.world import World, damage
 
 # --- damage
 
@@ -21,7 +21,7 @@ def test_only_damage_is_repaired(world: World, part: str, how: str) -> None:
     world.run(models=["a", "kaido/c:q8"])
     path = world.blob(part)
     good, fetched = path.read_bytes(), world.fetched()
-    hurt(path, how)
+    damage(path, how)
     predicted = world.run(models=["a", "kaido/c:q8"], check=True)
     assert predicted["changed"]
     assert predicted["models"][0]["damage"][0]["kind"] in ("content", "short", "missing")
@@ -64,7 +64,7 @@ def test_a_repair_restores_the_same_content_from_a_mirror(world: World, tmp_path
     world.run(name="a")
     make_model(world.upstream_dir, "a", size=41_000, seed=9)
     blob = next(path for path in (world.models_dir / "blobs").iterdir() if path.stat().st_size == 40_000)
-    hurt(blob, "flip_bit")
+    damage(blob, "flip_bit")
     with Registry(tmp_path / "mirror") as mirror:
         done = world.run(name="a", mirrors=[f"http://{mirror.host}"])
     assert not done["failed"], done

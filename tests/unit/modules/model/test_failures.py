@@ -18,7 +18,7 @@ from ansible_collections.kaido.ollama.plugins.module_utils._store.store import S
 from ansible_collections.kaido.ollama.plugins.modules import model
 
 from tests.standin.registry import FIXTURES, make_model
-from tests.unit.modules.model.world import HEX, World, hurt
+from tests.unit.modules.model.world import HEX, World, damage
 
 # --- bad input: one line, before anything changes
 
@@ -149,7 +149,7 @@ def test_too_little_disk_is_reported_before_pulling(world: World, monkeypatch: p
 def test_room_that_a_pull_writes_over_counts_as_free(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     world.run(name="a")
     weights = world.blob("model")
-    hurt(weights, "flip_bit")
+    damage(weights, "flip_bit")
     monkeypatch.setattr(Store, "free_bytes", lambda self: 1000)
     assert world.run(name="a")["changed"], "a damaged blob makes the room for the right one"
     # A full disk leaves bytes that the server does not count as fetched.

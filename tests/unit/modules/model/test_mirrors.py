@@ -14,7 +14,7 @@ from ansible_collections.kaido.ollama.plugins.module_utils._store.state import M
 from ansible_collections.kaido.ollama.plugins.module_utils._store.store import Store
 
 from tests.standin.registry import Registry, make_list, make_model
-from tests.unit.modules.model.world import World, hurt
+from tests.unit.modules.model.world import World, damage
 
 # --- mirrors
 
@@ -108,7 +108,7 @@ def test_an_unconfirmed_mirror_repairs_only_with_the_same_digest(world: World, t
     assert not world.run(name="a")["failed"]
     world.upstream.misbehave("", status=503)
     with Registry(tmp_path / "mirror") as mirror:
-        hurt(world.blob("model"), "flip_bit")
+        damage(world.blob("model"), "flip_bit")
         done = world.run(name="a", mirrors=[f"http://{mirror.host}"])
         assert not done["failed"], done
         assert world.tags() == {"a:latest": world.digests["a"]}

@@ -69,7 +69,7 @@ class World:
         return {row["name"]: "sha256:" + row["digest"] for row in Client(self.server.url).tags()}
 
 
-def hurt(path: Path, how: str) -> None:
+def damage(path: Path, how: str) -> None:
     size = path.stat().st_size
     if how == "flip_bit":
         with path.open("r+b") as file:

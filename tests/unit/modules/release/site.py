@@ -45,8 +45,8 @@ def zstd(data: bytes) -> bytes:
 
 
 def archive(version: str, **extra: Any) -> bytes:
-    whole = {"bin/ollama": program(version), "lib/ollama/llama-server": b"x", "lib/ollama/padding": PADDING}
-    return zstd(tar({**whole, **extra}))
+    files = {"bin/ollama": program(version), "lib/ollama/llama-server": b"x", "lib/ollama/padding": PADDING}
+    return zstd(tar({**files, **extra}))
 
 
 def link(name: str, target: str, kind: bytes = tarfile.SYMTYPE) -> tarfile.TarInfo:

@@ -121,12 +121,12 @@ def test_an_invalid_archive_on_the_host(host: Host, content: bytes | None, code:
 def test_files_get_the_types_of_the_policy(host: Host, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     tools = tmp_path / "tools"
     tools.mkdir()
-    (tools / "restorecon").write_text(f'#!/bin/sh\necho "$@" >>{tools}/said\n')
+    (tools / "restorecon").write_text(f'#!/bin/sh\necho "$@" >>{tools}/calls\n')
     (tools / "restorecon").chmod(0o755)
     monkeypatch.setenv("PATH", f"{tools}:{os.environ['PATH']}")
     host.release("0.34.4")
-    assert not (tools / "said").exists()
+    assert not (tools / "calls").exists()
     (tmp_path / "enforce").write_text("1")
     monkeypatch.setattr(directories, "SELINUX", str(tmp_path / "enforce"))
     host.release("0.35.1")
-    assert (tools / "said").read_text() == f"-RF {host.opt}/releases/0.35.1\n"
+    assert (tools / "calls").read_text() == f"-RF {host.opt}/releases/0.35.1\n"

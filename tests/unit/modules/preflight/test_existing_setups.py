@@ -18,10 +18,10 @@ from ansible_collections.kaido.ollama.plugins.module_utils._preflight.host_facts
 from ansible_collections.kaido.ollama.plugins.modules import preflight
 
 from tests.unit.conftest import RunModule
-from tests.unit.modules.test_preflight import (
-    BARE,
+from tests.unit.modules.preflight.hosts import (
     CONVERGED,
     FOREIGN,
+    FRESH,
     MODELS,
     WANTED,
     arguments,
@@ -51,7 +51,7 @@ START = "[Service]\nExecStart=\nExecStart="
         ("[Service]\nNice=5\nExecStartPre=/bin/true\nEnvironment=OLLAMA_DEBUG=1\n", []),
     ],
 )
-@pytest.mark.parametrize("host", [BARE, CONVERGED])
+@pytest.mark.parametrize("host", [FRESH, CONVERGED])
 def test_a_drop_in_that_starts_another_program_is_refused(text: str, words: list[str], host: HostFacts) -> None:
     there = replace(host, drop_ins={"override.conf": text})
     if not words:
@@ -105,7 +105,7 @@ def test_a_masked_unit_is_named(tmp_path: Path) -> None:
 def test_a_unit_in_another_directory_is_an_installation_of_others(tmp_path: Path) -> None:
     path = "/usr/lib/systemd/system/ollama.service"
     service = host_facts.gather(WANTED, 11434, str(tmp_path), show(FragmentPath=path)).service
-    error = refusal(WANTED, replace(BARE, service=replace(service, environment={"OLLAMA_MODELS": "/srv/llm"})))
+    error = refusal(WANTED, replace(FRESH, service=replace(service, environment={"OLLAMA_MODELS": "/srv/llm"})))
     assert error.code == "installation_foreign"
     for word in (path, "dpkg -S or rpm -qf", "set ollama_models_dir: /srv/llm"):
         assert word in error.message
@@ -115,7 +115,7 @@ def test_a_unit_in_another_directory_is_an_installation_of_others(tmp_path: Path
 
 def test_a_port_that_a_rule_forwards_is_refused() -> None:
     """Docker without its userland proxy has no listener: the firewall sends connections to the container."""
-    error = refusal(WANTED, replace(BARE, forwarded=True))
+    error = refusal(WANTED, replace(FRESH, forwarded=True))
     assert error.code == "port_taken"
     for word in ("ollama_settings.host: '127.0.0.1:11434'", "no program of this host listens", "container engine"):
         assert word in error.message
@@ -156,7 +156,7 @@ def test_missing_authorities_fail_before_anything_changes(
     """In check mode an earlier task has not created the file yet."""
     monkeypatch.setattr("os.geteuid", lambda: 0)
     problem = "ollama_settings.ssl_cert_file: invalid value '/x'; expected a file"
-    monkeypatch.setattr(host_facts, "gather", lambda *_: replace(BARE, authority_problem=problem))
+    monkeypatch.setattr(host_facts, "gather", lambda *_: replace(FRESH, authority_problem=problem))
     result = run_module(preflight, arguments(), check=check)
     if check:
         assert problem in result["warnings"]
