@@ -135,6 +135,14 @@ options:
         asked if all models are on the host.
     type: bool
     default: false
+  model:
+    description:
+      - Options of M(kaido.ollama.model). If the server has no pending step, its models are compared with O(models) and
+        O(lock) in the same call, and RV(models) is the result of that module if nothing has to change.
+      - The options that this module has, too, and those that follow from its own ones, such as O(model.server), are
+        not to be set.
+    type: dict
+    default: {}
   allow_vulnerable_version:
     description: Whether versions before 0.35.0 are allowed, which have known vulnerabilities (CVE-2026-103663),
       C(ollama_allow_vulnerable_version).
@@ -385,6 +393,12 @@ groups:
   type: list
   elements: str
   sample: [render, video]
+models:
+  description: The result of M(kaido.ollama.model) if it changes nothing, in check mode also if it would change
+    something; V(null) if that module has to be called.
+  returned: success
+  type: dict
+  sample: null
 running:
   description: Whether the server runs now.
   returned: success
@@ -421,7 +435,7 @@ from ..module_utils._core import proxy
 from ..module_utils._core.errors import OllamaError
 from ..module_utils._gpu import memory as gpu_memory
 from ..module_utils._gpu import verification
-from ..module_utils._models import availability
+from ..module_utils._models import availability, call
 from ..module_utils._preflight import adoption, host_facts, host_request, pending, suitability, unit_file
 from ..module_utils._preflight.host_facts import HostFacts
 from ..module_utils._preflight.host_request import HostRequest, ValidRequest
@@ -456,6 +470,9 @@ def run(params: t.Mapping[str, t.Any], check_mode: bool) -> dict[str, t.Any]:
     # An earlier task may create the file outside of check mode.
     warnings += filter(None, [host.authority_problem])
     warnings += [f"ollama_gpu: {gpu['problem']}"] if params["gpu"] == "preferred" and gpu.get("problem") else []
+    models = None if steps or not params["model"] else _models(params, valid, gpu, check_mode)
+    # Shown once.
+    warnings += (models or {}).pop("warnings", [])
     return {
         "changed": False,
         "todo": list(steps),
@@ -480,6 +497,7 @@ def run(params: t.Mapping[str, t.Any], check_mode: bool) -> dict[str, t.Any]:
         "gpu": gpu and dict(gpu, settings=gpu_memory.variables(valid.environment)),
         "platform": request.platforms.get(host.platform, {}),
         "groups": list(host.device_groups),
+        "models": models,
         "running": host.service.active,
         "services": units.found(),
         "warnings": warnings,
@@ -498,6 +516,32 @@ def _look_up_models(
         environment=environment,
         check_mode=check_mode,
     )
+
+
+def _models(
+    params: t.Mapping[str, t.Any], valid: ValidRequest, gpu: t.Mapping[str, t.Any], check_mode: bool
+) -> dict[str, t.Any] | None:
+    """Return the result of module model where nothing has to change; the options are those of the role's task."""
+    environment = valid.environment
+    given = {
+        **params["model"],
+        "api_url": valid.address.local.url(),
+        "server": {
+            "version": params["version"],
+            "address": str(valid.address),
+            "unit": "ollama.service",
+            "vram": gpu.get("vram", 0),
+            "gpu_settings": gpu_memory.variables(environment) if gpu else {},
+        },
+        "models": params["models"],
+        "lock": params["lock"],
+        "mirrors": params["mirrors"],
+        "models_dir": params["models_dir"],
+        "allow_cloud": environment.get("OLLAMA_NO_CLOUD", "1") == "0",
+        "load_timeout": environment.get("OLLAMA_LOAD_TIMEOUT", "5m"),
+        "registry_environment": proxy.of_server({**environment, **valid.raw_environment}),
+    }
+    return call.unchanged(given, check_mode)
 
 
 def _check_gpu(gpu: str, found: t.Mapping[str, t.Any], driver_pending: bool) -> None:
@@ -568,6 +612,7 @@ def main() -> None:
             "models": {"type": "list", "elements": "raw", "default": []},
             "lock": {"type": "raw", "default": {}},
             "mirrors": {"type": "list", "elements": "str", "default": []},
+            "model": {"type": "dict", "default": {}},
             "look_up_models": {"type": "bool", "default": False},
             "allow_vulnerable_version": {"type": "bool", "default": False},
             "allow_open_network": {"type": "bool", "default": False},

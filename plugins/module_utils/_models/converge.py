@@ -65,7 +65,7 @@ def converge(session: Session, declared: t.Sequence[DeclaredModel], *, check_mod
         before = _look(session, offers, declared)
         missing, reused = missing_bytes(session, ((pull, plan.before) for plan, pull in before.pulls))
         free = check_space(session.store, missing, reused) if session.store else None
-        if session.options.detach and not check_mode and _is_pending(before):
+        if not check_mode and _is_pending(session, before):
             session.memory.save()
             return {
                 "changed": False,
@@ -81,8 +81,18 @@ def converge(session: Session, declared: t.Sequence[DeclaredModel], *, check_mod
     return report.finish(check_mode=check_mode)
 
 
-def _is_pending(before: _Situation) -> bool:
-    return bool(before.undeclared) or any(plan.takes_long for plan in before.plans)
+def _is_pending(session: Session, before: _Situation) -> bool:
+    """Return whether the call ends here, as its options limit what it may do."""
+    options, plans = session.options, before.plans
+    if options.unchanged:
+        concerns_memory = any(plan.model.probe or plan.model.loaded is not None for plan in plans)
+        return bool(
+            before.undeclared
+            or session.memory.pending
+            or concerns_memory
+            or any(plan.steps or plan.failure for plan in plans)
+        )
+    return options.detach and (bool(before.undeclared) or any(plan.takes_long for plan in plans))
 
 
 def _modes(session: Session, declared: t.Iterable[DeclaredModel]) -> dict[Name, str]:

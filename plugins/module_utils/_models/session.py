@@ -36,6 +36,8 @@ class Options:
     parallel: int = 1
     detach: bool = False
     """Return before the first step that takes long or removes something undeclared."""
+    unchanged: bool = False
+    """Return before the first step of any kind, and before models are loaded or tested."""
     vram: int = 0
     """GPU memory of the host in bytes; 0 if it is unknown or does not matter."""
     gpu_settings: gpu_memory.Settings = field(default_factory=gpu_memory.Settings)

@@ -135,6 +135,15 @@ def test_a_pull_shows_its_progress_and_a_second_run_shows_nothing(slow_play: Pla
     assert output.count("Using module file") == 1
 
 
+@pytest.mark.parametrize(("found", "calls"), [({"changed": False, "models": [{"actions": ["seen"]}]}, 0), (None, 1)])
+def test_the_result_of_an_earlier_task_replaces_the_call(play: Play, found: object, calls: int) -> None:
+    earlier = json.dumps({"earlier": {"models": found}})
+    code, output = play("-vvv", "--check", "-e", earlier, task={"vars": {"ollama__earlier_result": "earlier"}})
+    assert code == 0, output
+    assert output.count("Using module file") == calls
+    assert ("actions=['seen']" in output) == (not calls), output
+
+
 def test_async_set_by_the_user_works(play: Play) -> None:
     code, output = play(task={"async": 60, "poll": 1})
     assert code == 0, output

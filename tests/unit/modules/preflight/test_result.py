@@ -9,12 +9,13 @@ import json
 from typing import Any
 
 import pytest
+import yaml
 from ansible_collections.kaido.ollama.plugins.module_utils._gpu import verification
-from ansible_collections.kaido.ollama.plugins.module_utils._preflight import (
-    host_facts,
-)
+from ansible_collections.kaido.ollama.plugins.module_utils._models import call
+from ansible_collections.kaido.ollama.plugins.module_utils._preflight import host_facts
 from ansible_collections.kaido.ollama.plugins.modules import preflight
 
+from tests.conftest import ROOT
 from tests.unit.conftest import RunModule
 from tests.unit.modules.preflight.hosts import CONVERGED, FRESH, SUM, arguments
 
@@ -116,3 +117,47 @@ def test_a_required_gpu_that_is_absent_is_refused_before_anything_is_downloaded(
     if result["failed"]:
         assert result["failure"]["code"] == "gpu_unusable"
         assert "ollama_gpu: required" in result["msg"]
+
+
+@pytest.mark.parametrize("version", ["0.35.1", "0.35.0"])
+def test_the_models_are_compared_where_the_server_has_no_pending_step(
+    run_module: RunModule, monkeypatch: pytest.MonkeyPatch, version: str
+) -> None:
+    calls: list[dict[str, Any]] = []
+
+    def unchanged(given: dict[str, Any], check_mode: bool) -> dict[str, Any]:
+        calls.append({**given, "check_mode": check_mode})
+        return {"changed": False, "models": [], "warnings": ["one"]}
+
+    monkeypatch.setattr("os.geteuid", lambda: 0)
+    monkeypatch.setattr(host_facts, "gather", lambda *_: CONVERGED)
+    monkeypatch.setattr(call, "unchanged", unchanged)
+    result = run_module(
+        preflight,
+        arguments(version=version, models=["a"], lock={}, model={"verify": "full"}, mirrors=["http://m:1"]),
+        check=True,
+    )
+    if result["todo"]:
+        assert (result["models"], calls) == (None, [])
+        return
+    assert result["models"] == {"changed": False, "models": []}
+    assert result["warnings"] == ["one"]
+    (given,) = calls
+    assert given.pop("check_mode") is True
+    assert (given["models"], given["verify"], given["mirrors"]) == (["a"], "full", ["http://m:1"])
+    assert given["server"]["version"] == version
+    tasks = yaml.safe_load((ROOT / "roles/ollama/tasks/models.yml").read_text())
+    (options,) = (task["kaido.ollama.model"] for task in tasks if "kaido.ollama.model" in task)
+    role = yaml.safe_load((ROOT / "roles/ollama/vars/main.yml").read_text())["ollama__model"]
+    # It waits for a server that starts, which has a pending step.
+    assert {*given, *role} == options.keys() - {"startup_timeout"}
+    assert given["server"].keys() == options["server"].keys()
+
+
+def test_the_models_are_not_compared_without_options_of_the_module(
+    run_module: RunModule, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("os.geteuid", lambda: 0)
+    monkeypatch.setattr(host_facts, "gather", lambda *_: CONVERGED)
+    monkeypatch.setattr(call, "unchanged", lambda *_: pytest.fail("it was called"))
+    assert run_module(preflight, arguments(models=["a"]))["models"] is None
