@@ -13,7 +13,7 @@ short_description: Decide which gateway signs the certificates of a fleet
 version_added: 1.0.0
 description:
   - Internal to the role P(kaido.ollama.ollama_gateway#role). The gateway that has the key of the private authority
-    signs, wherever it is in the inventory. A new authority is planned only where no gateway has or had one.
+    signs, regardless of its position in the inventory. A new authority is planned only if no gateway has or had one.
 author:
   - kaido.ollama contributors (@kaido)
 positional: first, chosen, renew
@@ -24,7 +24,7 @@ options:
     elements: dict
     required: true
   first:
-    description: The host where a new authority is made.
+    description: The host on which a new authority is created.
     type: str
     required: true
   chosen:
@@ -46,8 +46,8 @@ EXAMPLES = r"""
 RETURN = r"""
 _value:
   description:
-    - RV(ignore:host) is the gateway that signs, and RV(ignore:create) whether it has to make the authority first.
-    - RV(ignore:problem) is why none can sign; empty otherwise.
+    - RV(ignore:host) is the gateway that signs, and RV(ignore:create) whether it has to create the authority first.
+    - RV(ignore:problem) is the reason why no gateway can sign; empty otherwise.
   type: dict
 """
 

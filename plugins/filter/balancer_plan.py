@@ -21,8 +21,7 @@ short_description: Assign models to the servers of a gateway
 version_added: 1.0.0
 description:
   - Internal to the role P(kaido.ollama.ollama_gateway#role). Reads the variables of the other hosts from the inventory;
-    no host
-    is contacted.
+    no host is contacted.
 author:
   - kaido.ollama contributors (@kaido)
 positional: hostvars, me
@@ -37,7 +36,7 @@ options:
     type: dict
     required: true
   me:
-    description: The name of the host whose gateway it is.
+    description: The name of the host of the gateway.
     type: str
     required: true
 """
@@ -51,11 +50,11 @@ EXAMPLES = r"""
 RETURN = r"""
 _value:
   description:
-    - RV(ignore:servers) holds for each server its name, whether it is the gateway's own, how many requests it gets at a
-      time, and, unless it is its own, address and name on the certificate of its gateway.
-    - RV(ignore:groups) holds the sets of servers that have the same models; RV(ignore:backups) are asked while none of
-      the others answers. The group C(rest) is for everything that no model decides.
-    - RV(ignore:spellings) holds the group of each spelling of each declared model, in small letters.
+    - RV(ignore:servers) contains for each server its name, whether it is the local server of the gateway, the number of
+      requests it gets at a time, and for other servers the address and the name on the certificate of their gateway.
+    - RV(ignore:groups) contains the sets of servers that have the same models; RV(ignore:backups) are used while no
+      other server answers. The group C(rest) is for requests without a model.
+    - RV(ignore:spellings) contains the group of each spelling of each declared model, in lower case.
   type: dict
 """
 

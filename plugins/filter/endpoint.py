@@ -17,12 +17,12 @@ version_added: 1.0.0
 description:
   - Internal to the role P(kaido.ollama.ollama_client#role). Validates its variables and returns the files with
     the description.
-  - It is a filter so that keys are in no arguments and no result of a task.
+  - It is a filter, so that keys are neither in the arguments nor in the result of a task.
 author:
   - kaido.ollama contributors (@kaido)
 options:
   _input:
-    description: The variables without C(ollama_client_), and what the inventory defines.
+    description: The variables without C(ollama_client_), and values from the inventory.
     type: dict
     required: true
 """
@@ -44,11 +44,11 @@ _value:
   type: dict
   contains:
     problem:
-      description: The problem in one line; empty without one.
+      description: The problem in one line; empty if there is none.
       type: str
       returned: always
     endpoint:
-      description: The description; V(null) where the provider is V(none).
+      description: The description; V(null) if the provider is V(none).
       type: dict
       returned: success
     files:
@@ -56,7 +56,7 @@ _value:
       type: dict
       returned: success
     needs_gateway_ca:
-      description: Whether the certificate of the gateway's private authority is to be fetched.
+      description: Whether the certificate of the private authority of the gateway has to be fetched.
       type: bool
       returned: success
     forwards:

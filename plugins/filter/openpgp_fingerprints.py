@@ -14,7 +14,7 @@ name: openpgp_fingerprints
 short_description: Return the fingerprint of the OpenPGP key in a text
 version_added: 1.0.0
 description:
-  - Returns the fingerprint of the primary key in an armored key file. Needs no GnuPG on either side.
+  - Returns the fingerprint of the primary key in an armored key file. Requires no GnuPG on the controller or the host.
   - Accepts only a file that every reader of OpenPGP understands in the same way, which is one armored block with one
     key of version 4 and no other text. Returns an empty list for anything else.
 author:
@@ -27,14 +27,14 @@ options:
 """
 
 EXAMPLES = r"""
-- name: Accept this key and no other
+- name: Accept only this key
   ansible.builtin.assert:
     that: key.content | kaido.ollama.openpgp_fingerprints == ["02182E60104FCDC26EAE1B8597A5D4CB8793F200"]
 """
 
 RETURN = r"""
 _value:
-  description: The fingerprint, 40 hexadecimal digits in capitals. Empty where the text is not a single clean key.
+  description: The fingerprint, 40 hexadecimal digits in upper case. Empty if the text is not exactly one key.
   type: list
   elements: str
 """

@@ -15,7 +15,7 @@ short_description: Normalize an OpenPGP key file
 version_added: 1.0.0
 description:
   - Returns the key that P(kaido.ollama.openpgp_fingerprints#filter) reads as a single armored block without headers or
-    other text, so that what is installed is exactly what was compared.
+    other text, so that exactly the verified key is installed.
 author:
   - kaido.ollama contributors (@kaido)
 options:
@@ -40,7 +40,7 @@ EXAMPLES = r"""
 
 RETURN = r"""
 _value:
-  description: The armored key. Empty where the text is not a single clean key.
+  description: The armored key. Empty if the text is not exactly one key.
   type: str
 """
 

@@ -11,16 +11,16 @@ from ..module_utils._core.text import message
 
 DOCUMENTATION = r"""
 name: printable
-short_description: Make a line of a log safe to show
+short_description: Make a log line safe to print
 version_added: 1.0.0
 description:
-  - Internal to this collection's roles. Returns the text as one line without credentials in URLs, in which every
-    character that a terminal would obey is a visible escape.
+  - Internal to the roles of this collection. Returns the text as one line without credentials in URLs, in which
+    terminal control characters are replaced by visible escapes.
 author:
   - kaido.ollama contributors (@kaido)
 options:
   _input:
-    description: A line that a server wrote.
+    description: A line of a log.
     type: str
     required: true
 """

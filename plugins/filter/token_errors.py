@@ -15,7 +15,7 @@ short_description: Validate the tokens of the gateway
 version_added: 1.0.0
 description:
   - Internal to the role P(kaido.ollama.ollama_gateway#role). Returns one line for each error; no line contains a token.
-  - It is a filter so that tokens are in no arguments and no result of a task.
+  - It is a filter, so that tokens are neither in the arguments nor in the result of a task.
 author:
   - kaido.ollama contributors (@kaido)
 options:

@@ -11,8 +11,8 @@ short_description: Read the digests of a lock file of models
 version_added: 1.0.0
 description:
   - Returns the locked digests by model name, for the option O(kaido.ollama.model#module:lock).
-  - Fails with one line if the file is damaged or has no entry for a declared model. Names are compared without regard
-    to case.
+  - Fails with one line if the file is damaged or has no entry for a declared model. Names are compared
+    case-insensitively.
 author:
   - kaido.ollama contributors (@kaido)
 options:

@@ -11,11 +11,11 @@ module: check_variables
 short_description: Validate the variables of all hosts before a host is contacted
 version_added: 1.0.0
 description:
-  - Fails for each variable of the servers, gateways and clients that begins with C(ollama_) or C(gpu_driver_) and that
-    no role of this collection has, and suggests the most similar variable.
+  - Fails for each variable of the servers, gateways and clients that begins with C(ollama_) or C(gpu_driver_) and is
+    not a variable of this collection, and suggests the most similar variable.
   - List your own variables with such a prefix in C(ollama_ignored_variables).
-  - Then fails for each invalid value, in one line with the variable, the value and what is expected. The types of the
-    variables of the role C(kaido.ollama.ollama) are always validated.
+  - Then fails for each invalid value, with one line that contains the variable, the value and the expected value. The
+    types of the variables of the role C(kaido.ollama.ollama) are always validated.
   - Runs on the controller without a connection to any host. One task with C(run_once) checks the whole inventory.
 author:
   - kaido.ollama contributors (@kaido)
@@ -24,11 +24,11 @@ extends_documentation_fragment:
   - kaido.ollama._attributes.info_module
 options:
   playbook:
-    description: A playbook of this collection whose variables are validated too, as in the entry point of that name of
+    description: A playbook of this collection whose variables are also validated, as in the entry point of that name of
       the role C(kaido.ollama.ollama).
     type: str
   roles:
-    description: Roles of this collection whose variables are validated too, on all hosts of the inventory that
+    description: Roles of this collection whose variables are also validated, on all hosts of the inventory that
       C(--limit) selects; V(update) means the variables of the playbook C(kaido.ollama.update).
     type: list
     elements: str

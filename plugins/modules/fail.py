@@ -11,8 +11,8 @@ module: fail
 short_description: Fail with a message and a code
 version_added: 1.0.0
 description:
-  - Internal to the roles and playbooks of this collection. Fails as their modules do, with C(failure.code) for programs
-    and a message that is printed once.
+  - Internal to the roles and playbooks of this collection. Fails in the same way as the modules of this collection,
+    with C(failure.code) for programs and a message that is printed once.
   - Runs on the controller without a connection to any host.
 author:
   - kaido.ollama contributors (@kaido)
@@ -49,7 +49,7 @@ EXAMPLES = r"""
     msg: "the update failed: {{ ansible_failed_result.msg }}"
     cause: "{{ ansible_failed_result }}"
 
-- name: Fail where a value is missing
+- name: Fail if a value is missing
   kaido.ollama.fail:
     msg: "ollama_bundle: not set; expected a path"
     code: value_invalid

@@ -11,8 +11,8 @@ module: gateway_backend
 short_description: Drain or enable a server in the balancer of a gateway
 version_added: 1.0.0
 description:
-  - Uses the admin socket of the HAProxy that P(kaido.ollama.ollama_gateway#role) runs, as root on its host. The server
-    has its name of the inventory. The state applies to all backends.
+  - Uses the admin socket of the HAProxy that P(kaido.ollama.ollama_gateway#role) runs, as root on the host of the
+    gateway. The name of the server is its name in the inventory. The state applies to all backends.
   - A drained server gets no new requests and completes those in progress. Waiting requests go to other servers.
   - A restart or reload of HAProxy resets the state to ready.
 author:
@@ -22,7 +22,7 @@ extends_documentation_fragment:
 attributes:
   check_mode:
     support: full
-    details: It does not wait.
+    details: Does not wait.
   diff_mode:
     support: full
   idempotent:
@@ -42,7 +42,7 @@ options:
   wait:
     description:
       - Seconds to wait until the server has completed its requests (V(drained)), or until its health checks pass
-        (V(ready)). The module fails if that takes longer.
+        (V(ready)). The module fails if this takes longer.
       - V(0) does not wait.
     type: float
     default: 300
@@ -66,7 +66,7 @@ EXAMPLES = r"""
   delegate_to: hecate
   become: true
 
-- name: Drain big2, but wait no longer than a minute for its requests
+- name: Drain big2, and wait up to one minute for its requests
   kaido.ollama.gateway_backend:
     server: big2
     state: drained

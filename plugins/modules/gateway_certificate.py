@@ -15,8 +15,8 @@ description:
     private authority also C(ca.crt), and C(ca.key) on the host of the authority.
   - Installs the certificate of O(certificate), and fails if it has expired, is not valid for the name of the gateway,
     or does not belong to O(key).
-  - Without O(certificate), a private authority signs the certificate. The authority is created where none has existed,
-    and the certificate is renewed 180 days before it expires.
+  - Without O(certificate), a private authority signs the certificate. The authority is created if none has existed, and
+    the certificate is renewed 180 days before it expires.
   - Private keys never leave their host and are never returned.
 author:
   - kaido.ollama contributors (@kaido)
@@ -31,12 +31,12 @@ attributes:
     support: full
 options:
   directory:
-    description: Directory of the files. A missing one is created with mode V(0755).
+    description: Directory of the files. It is created with mode V(0755) if it is missing.
     type: path
     default: /etc/ollama-gateway
   names:
-    description: Names and addresses that clients use, the most important one first. Without any, only the authority is
-      managed.
+    description: Names and addresses that clients use, the most important name first. Without names, only the authority
+      is managed.
     type: list
     elements: str
     default: []
@@ -66,9 +66,9 @@ options:
     type: bool
     default: true
   renew_authority:
-    description: Whether a private authority is replaced if it is damaged, has expired or expires within 180 days, and
-      whether O(authority) replaces another one on this host. Clients trust the present authority, so it is never
-      replaced without this option. The files are backed up as C(ca.crt.old) and C(ca.key.old).
+    description: Whether a private authority is replaced if it is damaged or lost, has expired, or expires within 180
+      days, and whether O(authority) replaces another authority on this host. Clients trust the current authority, so it
+      is never replaced without this option. The files are backed up as C(ca.crt.old) and C(ca.key.old).
     type: bool
     default: false
 notes:
@@ -116,12 +116,12 @@ EXAMPLES = r"""
 
 RETURN = r"""
 authority:
-  description: Certificate of the private authority, PEM; empty without one.
+  description: Certificate of the private authority, PEM; empty without a private authority.
   returned: success
   type: str
   sample: "-----BEGIN CERTIFICATE-----\nMIIB...\n-----END CERTIFICATE-----\n"
 names:
-  description: The value of O(names), in the form in which names are compared.
+  description: The value of O(names), normalized for comparison.
   returned: success
   type: list
   elements: str
@@ -132,7 +132,7 @@ holds:
   type: bool
   sample: true
 serves:
-  description: Whether clients accept the installed certificate, even if a new one is to be signed.
+  description: Whether clients accept the installed certificate, even if a new one has to be signed.
   returned: with O(names), and without O(certificate) and O(sign)
   type: bool
   sample: true
@@ -147,7 +147,7 @@ signed:
   type: str
   sample: "-----BEGIN CERTIFICATE-----\nMIIB...\n-----END CERTIFICATE-----\n"
 reason:
-  description: Why the certificate was replaced or is to be replaced; empty if it is valid.
+  description: The reason why the certificate was or has to be replaced; empty if it is valid.
   returned: success
   type: str
   sample: it ends soon

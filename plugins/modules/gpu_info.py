@@ -11,8 +11,8 @@ module: gpu_info
 short_description: Gather information about GPUs, and whether Ollama can use them
 version_added: 1.0.0
 description:
-  - Finds GPUs of NVIDIA, AMD and Intel with their drivers in sysfs and procfs, and returns for each GPU whether a
-    version of Ollama can use it and, if not, the reason.
+  - Detects GPUs of NVIDIA, AMD and Intel with their drivers in sysfs and procfs, and returns for each GPU whether a
+    version of Ollama can use it, and the reason if it cannot.
   - Requires neither lspci nor gathered facts. Runs C(nvidia-smi) and C(rocm-smi) if they are installed and a GPU of
     that vendor is found.
   - Works for an unprivileged user, with fewer details.
@@ -32,8 +32,8 @@ options:
       - An account that does not exist yet is assumed to have access.
     type: str
   root:
-    description: The root of the host's file system. With any other value than V(/), the module reads a copy of a
-      host's files and runs no programs.
+    description: The root of the file system of the host. With any other value than V(/), the module reads a copy of the
+      files of a host and runs no programs.
     type: path
     default: /
   plan:
@@ -44,7 +44,7 @@ options:
     type: dict
     suboptions:
       state:
-        description: V(absent) plans the removal of everything that the role has installed.
+        description: V(absent) plans the removal of everything that the role installed.
         type: str
         choices: [present, absent]
         default: present
@@ -54,21 +54,21 @@ options:
         choices: [auto, nvidia, amd, none]
         default: auto
       source:
-        description: The package source of NVIDIA's driver.
+        description: The package source of the NVIDIA driver.
         type: str
         choices: [auto, distribution, nvidia]
         default: auto
       branch:
-        description: The branch of NVIDIA's driver, for example V(580).
+        description: The branch of the NVIDIA driver, for example V(580).
         type: str
         default: auto
       modules:
-        description: The kind of NVIDIA's kernel modules.
+        description: The kind of the NVIDIA kernel modules.
         type: str
         choices: [auto, open, proprietary]
         default: auto
       kernel:
-        description: The kernel that the driver is for, if it is not the running one.
+        description: The kernel of the target host, if it is not the running kernel.
         type: str
         default: ""
       cards:
@@ -85,11 +85,11 @@ options:
         type: bool
         default: false
       amdgpu_dkms:
-        description: The version of AMD's own kernel driver; empty for the driver of the kernel.
+        description: The version of the DKMS kernel driver of AMD; empty for the driver of the kernel.
         type: str
         default: ""
       key_fingerprint:
-        description: The fingerprint of the repository's key, if this collection does not contain it.
+        description: The fingerprint of the repository key, if this collection does not contain it.
         type: str
         default: ""
       sleep_services:
@@ -115,7 +115,7 @@ EXAMPLES = r"""
     user: ollama
   register: gpu
 
-- name: Verify that Ollama can use all of them
+- name: Verify that Ollama can use all GPUs
   ansible.builtin.assert:
     that: gpu.gpus | rejectattr("usable") | length == 0
     fail_msg: "{{ gpu.summary }}"
@@ -204,7 +204,7 @@ variant:
 reboot_required: {description: 'Whether GPUs require a reboot.', returned: success, type: bool, sample: false}
 reboot_reasons: {description: 'The reasons.', returned: success, type: list, elements: str, sample: []}
 nvidia:
-  description: NVIDIA's driver.
+  description: The NVIDIA driver.
   returned: success
   type: dict
   contains:
@@ -231,7 +231,7 @@ nvidia:
     nvswitches: 0
     fabric_manager: false
     installer: false
-amdgpu_dkms: {description: 'The version of AMD''s own kernel driver, or null.', returned: success, type: str,
+amdgpu_dkms: {description: 'The version of the DKMS kernel driver of AMD, or null.', returned: success, type: str,
   sample: null}
 nouveau: {description: 'Whether nouveau is loaded.', returned: success, type: bool, sample: false}
 secure_boot: {description: 'Whether Secure Boot is on.', returned: success, type: bool, sample: false}
@@ -258,7 +258,7 @@ nodes:
   elements: dict
   sample: [{group: render, mode: '0660', owner: root, path: /dev/kfd}]
 plan:
-  description: The driver plan, and the steps that are missing on this host.
+  description: The driver plan, and the missing steps on this host.
   returned: with O(plan)
   type: dict
   contains:

@@ -11,10 +11,10 @@ module: host_info
 short_description: Gather the state of an Ollama server, its model store, its disk and its GPUs
 version_added: 1.0.0
 description:
-  - Observes one host for M(kaido.ollama.report). A server that does not answer and a model store that cannot be
-    read are results, not failures.
-  - Compares the sizes of blobs, not their contents. When the contents were last compared with their digests is
-    RV(models[].verified_at), which M(kaido.ollama.model) and M(kaido.ollama.model_verify) record.
+  - Gathers the state of one host for M(kaido.ollama.report). A server that does not answer and a model store that
+    cannot be read are results, not failures.
+  - Compares the sizes of blobs, not their contents. RV(models[].verified_at) is the time of the last comparison of the
+    contents with their digests, which M(kaido.ollama.model) and M(kaido.ollama.model_verify) record.
 author:
   - kaido.ollama contributors (@kaido)
 extends_documentation_fragment:
@@ -25,14 +25,14 @@ extends_documentation_fragment:
   - kaido.ollama._attributes.action_group
 options:
   models:
-    description: The declared models, as in O(kaido.ollama.model#module:models). The result also has the missing ones
-      and those that are not declared.
+    description: The declared models, as in O(kaido.ollama.model#module:models). The result also contains declared
+      models that are missing, and models that are not declared.
     type: list
     elements: raw
     default: []
   host:
-    description: The listen address of the server, as in C(OLLAMA_HOST). If set, the server is contacted there, not at
-      O(api_url).
+    description: The listen address of the server, as in C(OLLAMA_HOST). If set, the server is contacted at this address
+      instead of O(api_url).
     type: str
   unit:
     description: The systemd unit of the server.
@@ -58,7 +58,7 @@ EXAMPLES = r"""
   ansible.builtin.debug:
     msg: "{{ host.models | selectattr('state', 'in', ['missing', 'damaged']) | map(attribute='name') }}"
 
-- name: Gather the state of a server with a model store of its own
+- name: Gather the state of a server with another model store
   kaido.ollama.host_info:
     models_dir: /srv/models
     unit: ollama.service
@@ -98,7 +98,7 @@ state:
   type: str
   sample: running
 server_failure:
-  description: Why the server did not answer, or null.
+  description: The reason why the server did not answer, or null.
   returned: success
   type: str
   sample: null
@@ -154,7 +154,7 @@ models:
       type: str
       returned: always
     declared:
-      description: Whether O(models) has it.
+      description: Whether O(models) contains it.
       type: bool
       returned: always
     state:
@@ -162,7 +162,7 @@ models:
       type: str
       returned: always
     verified_at:
-      description: When all its blobs had been hashed and were intact, in seconds since the epoch, or null.
+      description: The time at which all its blobs had been hashed and were intact, in seconds since the epoch, or null.
       type: int
       returned: always
     digest:
@@ -174,7 +174,7 @@ models:
       type: int
       returned: always
     problems:
-      description: The problems as sentences.
+      description: The problems, one sentence each.
       type: list
       elements: str
       returned: always

@@ -13,9 +13,9 @@ version_added: 1.0.0
 description:
   - Pulls, updates, repairs, pins, renames, builds, loads, tests and removes models. One call manages the complete list.
   - Ollama trusts every file that exists in its store. This module compares each blob with its SHA-256 digest after a
-    pull, and whenever the file has changed since. A damaged blob is removed and fetched again.
-  - A model that is already as declared costs no request to any registry, and blobs that have not changed are not read.
-  - One model that fails does not affect the others; the module fails after all of them had their turn.
+    pull, and whenever the file has changed since. A damaged blob is removed and downloaded again.
+  - A model that is already in the declared state needs no request to a registry, and unchanged blobs are not read.
+  - A model that fails does not affect the other models; the module fails after it has processed all models.
 author:
   - kaido.ollama contributors (@kaido)
 extends_documentation_fragment:
@@ -28,8 +28,9 @@ attributes:
   check_mode:
     support: full
     details:
-      - Requests from the registries the manifests of what would be pulled, about one kilobyte for each model.
-      - On a host without a server, the content of O(models_dir) counts as installed.
+      - Requests the manifests of the models that would be pulled from the registries, about one kilobyte for each
+        model.
+      - On a host without a server, the models in O(models_dir) are treated as installed.
       - Models are not tested.
   diff_mode:
     support: full
@@ -41,16 +42,14 @@ options:
       - The models, as names or as mappings.
       - Every mapping has C(name). C(state), C(digest), C(aliases), C(source) and C(verify) have the meaning of the
         options of that name, for this model only.
-      - C(loaded) V(true) loads the model into memory, V(false) unloads it. C(keep_alive) is how long it stays loaded
-        after its last use, by default V(forever); see M(kaido.ollama.model_loaded).
+      - C(loaded) V(true) loads the model into memory, V(false) unloads it. C(keep_alive) is the time that it stays
+        loaded after its last use, by default V(forever); see M(kaido.ollama.model_loaded).
       - C(probe) V(true) tests that the model answers. A mapping adds limits, C(tokens_per_second) and C(gpu) V(true)
-        for a model that must be completely in GPU memory; see M(kaido.ollama.model_probe). The test takes place at
-        every run.
+        for a model that must be completely in GPU memory; see M(kaido.ollama.model_probe). The test is run every time.
       - C(from), C(files), C(adapters), C(template), C(system), C(parameters), C(messages), C(license), C(quantize),
-        C(renderer) and C(parser) declare a custom model, with the meaning that they have in
-        M(kaido.ollama.model_build). Files are on the host. Mark a C(template) as C(!unsafe), as Ansible would evaluate
-        its braces.
-      - Names are read as Ollama reads them, so V(llama3.2) is V(llama3.2:latest) and never V(llama3.2:1b).
+        C(renderer) and C(parser) declare a custom model, with the same meaning as in M(kaido.ollama.model_build). Files
+        are on the host. Mark a C(template) as C(!unsafe), because Ansible would evaluate its braces.
+      - Names are interpreted as in Ollama, so V(llama3.2) is V(llama3.2:latest) and never V(llama3.2:1b).
     type: list
     elements: raw
   name:
@@ -59,53 +58,55 @@ options:
   state:
     description:
       - V(present) installs the model; registries are queried only if it is missing or damaged.
-      - V(latest) also updates it to what the registry offers; that is compared by digest, without a pull.
+      - V(latest) also updates it to the version in the registry, which is compared by digest without a pull.
       - V(absent) removes exactly this name. Blobs that other models need stay.
     type: str
     choices: [present, latest, absent]
     default: present
   digest:
     description:
-      - Pins O(name) to a manifest, as C(sha256:) and 64 hexadecimal digits. A registry that offers something else under
-        that tag is refused before any byte is pulled.
-      - For a tag that is a list of variants (Ollama 0.40 and newer) both the digest of the list and that of the chosen
-        variant satisfy a pin, and so does the digest that was pulled, after the server has converted the model.
+      - Pins O(name) to a manifest, as C(sha256:) and 64 hexadecimal digits. If a registry offers another manifest for
+        this tag, the pull is refused before any byte is downloaded.
+      - For a tag that is a list of variants (Ollama 0.40 and newer) both the digest of the list and the digest of the
+        selected variant satisfy a pin. After the server has converted the model, the digest that was pulled also
+        satisfies the pin.
     type: str
   aliases:
     description: Additional names of O(name), which share its blobs.
     type: list
     elements: str
   lock:
-    description: Digests by model name, as in a lock file. A model's own O(digest) has precedence.
+    description: Digests by model name, as in a lock file. The O(digest) of a model has precedence.
     type: dict
   mirrors:
     description:
       - Base URLs of registries to try in order before the public one, for example V(http://hecate.lan:11480).
-      - What a mirror offers must have the pinned digest, or else the digest that the public registry has. Where there
-        is no pin and the public registry cannot be queried, a mirror is only used with O(mirrors_trusted). Models get
-        their ordinary names.
-      - Mirrors serve models of the public registry. A name with another host is pulled from that host.
+      - The manifest of a mirror must have the pinned digest or, without a pin, the digest of the public registry. If
+        there is no pin and the public registry cannot be queried, a mirror is only used with O(mirrors_trusted). Models
+        get their usual names.
+      - Mirrors serve models of the public registry. A model with another host in its name is pulled from that host.
     type: list
     elements: str
     default: []
   mirrors_trusted:
     description:
-      - Trust the digest that a mirror offers where a model has no pin and the public registry cannot be queried; a
-        warning names the model.
-      - Without it such a model is not pulled, which fails with V(mirror_unverified). A model that is already intact is
-        left as it is.
+      - Trust the digest of a mirror if a model has no pin and the public registry cannot be queried. A warning contains
+        the model.
+      - Otherwise such a model is not pulled, and the module fails with V(mirror_unverified). A model that is already
+        intact is not changed.
     type: bool
     default: false
   source:
     description:
       - A bundle on the host, a directory or tar that M(kaido.ollama.model_export) wrote, which replaces all registries.
         No network is used.
-      - O(state) and O(digest) keep their meaning. V(present) copies a model that is missing, damaged or not the pinned
-        one, and keeps one that has another digest than the bundle's. V(latest) installs the version in the bundle.
+      - O(state) and O(digest) keep their meaning. V(present) copies a model that is missing, is damaged or does not
+        have the pinned digest, and keeps a model whose digest differs from the digest in the bundle. V(latest) installs
+        the version in the bundle.
       - The complete bundle is compared with its checksums before the first byte is written. A bundle that is
         incomplete or was modified is refused. Only O(digest) ensures that it is the intended bundle.
       - The bundle is not needed as long as no model has to be copied, except for V(latest).
-      - Where the bundle lacks one of the models, nothing is changed.
+      - If a model is missing in the bundle, nothing is changed.
     type: path
   insecure:
     description: Use plain HTTP for the registry in the name of a model, which is the meaning of C(insecure) in Ollama.
@@ -116,13 +117,13 @@ options:
     description:
       - V(changed) hashes the blobs whose files have changed since they were last found intact, including new ones.
       - V(full) hashes all blobs of the declared models.
-      - V(none) compares sizes only, or nothing where O(models_dir) cannot be read from where the module runs.
+      - V(none) compares sizes only, or nothing if the module cannot read O(models_dir).
     type: str
     choices: [changed, full, none]
     default: changed
   exclusive:
     description:
-      - Remove every model that is neither declared nor in O(keep), and name each one before it is removed.
+      - Remove every model that is neither declared nor in O(keep), and report each model before it is removed.
       - With an empty list nothing is removed.
     type: bool
     default: false
@@ -132,15 +133,15 @@ options:
     elements: str
     default: []
   parallel:
-    description: How many models are pulled at the same time.
+    description: Number of models that are pulled at the same time.
     type: int
     default: 1
   stall_timeout:
-    description: Seconds without a new byte after which a pull is restarted; it resumes where it was.
+    description: Seconds without a new byte after which a pull is restarted and resumed.
     type: float
     default: 90.0
   deadline:
-    description: Seconds after which requests to registries and pulls end; what was fetched is kept for the next run.
+    description: Seconds after which requests to registries and pulls end. Downloaded data is kept for the next run.
       V(0) means no limit.
     type: float
     default: 0.0
@@ -153,33 +154,34 @@ options:
     type: float
     default: 30.0
   build_timeout:
-    description: Seconds that the server may be silent while it builds a custom model.
+    description: Seconds without output of the server after which the build of a custom model fails.
     type: float
     default: 600.0
   load_timeout:
     description:
-      - How long loading, unloading or testing one model may take, as seconds or as a duration such as V(30m).
+      - Timeout of loading, unloading or testing one model, in seconds or as a duration such as V(30m).
       - V(0) means a day, as the setting E(OLLAMA_LOAD_TIMEOUT) without a limit does.
     type: str
     default: 5m
   server:
     description:
-      - Checks of the server in the same call, which M(kaido.ollama.server_info) describes.
-      - They need the module to run on the host of the server, except for O(server.version).
+      - Checks of the server in the same call, as described in M(kaido.ollama.server_info).
+      - Except for O(server.version), the module must run on the host of the server.
     type: dict
     suboptions:
       version:
         description: Fail unless the server has this version.
         type: str
       address:
-        description: Fail unless the server listens on this address, and nowhere else that is not loopback.
+        description: Fail unless the server listens on this address, and on no other address except loopback.
         type: str
       unit:
-        description: The systemd unit of the server. Its journal shows what the server computes on, see RV(compute).
+        description: The systemd unit of the server. Its journal contains the devices that the server computes on, see
+          RV(compute).
         type: str
       vram:
         description:
-          - GPU memory of the server in bytes. A model that will be pulled and does not fit results in a warning with
+          - GPU memory of the server in bytes. A model that has to be pulled and does not fit results in a warning with
             its estimated memory. V(0) means unknown.
           - The estimate is the sum of weights, KV cache and overhead. KV cache and overhead are calculated from the
             architecture if another version of the model is on the host, and are a tenth of the weights otherwise.
@@ -190,16 +192,16 @@ options:
         type: dict
         default: {}
 notes:
-  - Where models have to be pulled or built, an asynchronous job on the host does that, and the output shows its
-    progress. The job continues after Ctrl-C and after a broken connection. The next run waits for it;
-    M(kaido.ollama.model_stop) and the playbook C(kaido.ollama.stop) end it.
+  - Models are pulled and built by an asynchronous job on the host, and the output shows its progress. The job continues
+    after Ctrl-C and after a lost connection, and the next run waits for it. M(kaido.ollama.model_stop) and the playbook
+    C(kaido.ollama.stop) stop it.
   - A pull that was interrupted resumes in the next run. Ollama deletes unfinished downloads that are older than an hour
     when it starts.
   - 'Failures have a stable RV(ignore:failure.code). About input: V(name_invalid), V(digest_invalid), V(model_invalid),
     V(model_duplicate), V(url_invalid), V(value_invalid), V(model_in_cloud), V(file_unreadable). About sources:
     V(tag_missing), V(digest_not_offered), V(mirror_unverified), V(digest_mismatch), V(registry_unreachable),
-    V(registry_refused), V(registry_unsuitable), V(registry_is_http), V(tag_refused) where a registry refuses a tag,
-    such as one of several files, V(manifest_invalid), V(model_unsupported), V(tls_failed), V(connection_stalled),
+    V(registry_refused), V(registry_unsuitable), V(registry_is_http), V(tag_refused) if a registry refuses a tag, for
+    example a tag with several files, V(manifest_invalid), V(model_unsupported), V(tls_failed), V(connection_stalled),
     V(connection_lost), V(deadline_exceeded), V(bundle_unreadable), V(bundle_incomplete), V(bundle_tampered). About
     custom models: V(model_missing) for a base that is not installed, V(quantize_unsupported), V(build_failed),
     V(model_damaged). About memory and tests: V(load_failed), V(server_busy), V(model_evicted), V(model_still_loaded),
@@ -273,11 +275,11 @@ models:
       type: str
       returned: always
     digest_before:
-      description: The digest at the start or null.
+      description: The digest at the start, or null.
       type: str
       returned: always
     digest_after:
-      description: The digest at the end or in check mode the expected one.
+      description: The digest at the end, or in check mode the expected digest.
       type: str
       returned: always
     size:
@@ -285,37 +287,38 @@ models:
       type: int
       returned: always
     changed:
-      description: Whether the digest, the condition or the place in memory of this model or of an alias has changed.
+      description: Whether the digest, the integrity or the location in memory of this model or of an alias has changed.
       type: bool
       returned: always
     actions:
-      description: What was done, or in check mode would be done.
+      description: The actions that were performed, or in check mode would be performed.
       type: list
       elements: str
       returned: always
     bytes_pulled:
-      description: Bytes fetched for it, or copied from O(source).
+      description: Bytes that were downloaded for it, or copied from O(source).
       type: int
       returned: always
     seconds:
-      description: How long it took.
+      description: The duration in seconds.
       type: float
       returned: always
     source:
-      description: Where it came from in this run, the host of the registry in its name, the URL of a mirror or the path
-        of the bundle. Null where nothing was fetched.
+      description: The source in this run, which is the host of the registry in its name, the URL of a mirror or the
+        path of the bundle. Null if nothing was downloaded or copied.
       type: str
       returned: always
     verified_at:
-      description: When all its blobs had been hashed and were intact, in seconds since the epoch, or null.
+      description: The time at which all its blobs had been hashed and were intact, in seconds since the epoch, or null.
       type: int
       returned: success
     memory:
-      description: The place in memory, as in M(kaido.ollama.model_loaded); null for a model without C(loaded).
+      description: The location in memory, as in M(kaido.ollama.model_loaded); null for a model without C(loaded).
       type: dict
       returned: always
     probe:
-      description: The test of inference, as in M(kaido.ollama.model_probe); null for a model that was not tested.
+      description: The result of the test of inference, as in M(kaido.ollama.model_probe); null for a model that was not
+        tested.
       type: dict
       returned: always
     damage:
@@ -341,8 +344,8 @@ models:
       probe: null
       damage: []
 messages:
-  description: One sentence for each finding, repair and removal. The output shows them, except with a callback plugin
-    that writes a machine-readable format.
+  description: One sentence for each finding, repair and removal. They are printed, except with a callback plugin that
+    writes a machine-readable format.
   returned: success, and failure after something was changed
   type: list
   elements: str
@@ -354,12 +357,12 @@ removed:
   elements: str
   sample: ['old-model:1b']
 bytes_pulled:
-  description: Bytes fetched for all models.
+  description: Bytes that were downloaded or copied for all models.
   returned: success
   type: int
   sample: 2019393189
 bytes_missing:
-  description: Bytes that had to be fetched.
+  description: Bytes that were missing.
   returned: success
   type: int
   sample: 2019393189
@@ -374,13 +377,13 @@ hashed_bytes:
   type: int
   sample: 2019393189
 server_version:
-  description: The version of the server that answered or null in check mode without a server.
+  description: The version of the server that answered, or null in check mode without a server.
   returned: success
   type: str
   sample: 0.35.1
 compute:
   description:
-    - The devices that the server found when it started, as its journal lists them, with V(library), V(name), V(total)
+    - The devices that the server found when it started, as listed in its journal, with V(library), V(name), V(total)
       and more. A single C(cpu) means that it found no usable GPU.
     - Empty unless O(server.unit) is given.
   returned: success

@@ -11,16 +11,16 @@ module: model_benchmark
 short_description: Measure the models of an Ollama server under parallel requests
 version_added: 1.0.0
 description:
-  - Measures for each model how long loading takes, how fast prompts are read and answers are written, and how long the
-    first token takes, for several numbers of parallel requests and lengths of prompts. Embedding models are measured in
-    texts per second.
-  - Each combination has a warm-up and several rounds; results are medians with the least and the greatest value.
-  - Reports beside that where the model is in memory, as the server and the GPU driver report it, and which other load
-    the host had before. Ollama does not report requests in flight.
-  - Stops at O(time_limit). The models are measured one after the other, each with an equal share of the remaining time.
-  - Afterwards the models in memory are the same as before, with the remaining times. A measured model is unloaded and
-    loaded to measure the load; models that the server unloads meanwhile to make room are loaded again.
-  - An action plugin of the same name writes the result on the controller and compares it with the previous one, see
+  - Measures for each model the load time, the throughput of prompts and answers, and the time to the first token, for
+    several numbers of parallel requests and lengths of prompts. Embedding models are measured in texts per second.
+  - Each combination has a warm-up and several rounds; results are medians with minimum and maximum.
+  - Also returns the location of the model in memory, as reported by the server and the GPU driver, and the load of the
+    host before the measurement. Ollama does not report requests in progress.
+  - Stops after O(time_limit). The models are measured one after the other, each with an equal share of the remaining
+    time.
+  - Afterwards the same models are in memory as before, with their remaining times. A measured model is unloaded and
+    loaded to measure the load; models that the server unloads meanwhile to free memory are loaded again.
+  - An action plugin of the same name writes the result on the controller and compares it with the previous result, see
     O(results_dir).
 author:
   - kaido.ollama contributors (@kaido)
@@ -37,10 +37,10 @@ attributes:
     details: This module changes nothing on the host.
   idempotent:
     support: none
-    details: Each run measures, and writes another result into O(results_dir).
+    details: Each run measures, and writes a new result to O(results_dir).
 options:
   models:
-    description: The models, all of them installed.
+    description: The models. They must be installed.
     type: list
     elements: str
     required: true
@@ -50,16 +50,16 @@ options:
     elements: int
     default: [1, 2, 4, 8]
   prompt_tokens:
-    description: Lengths of prompts in tokens. Those that do not fit into the context of a model are skipped.
+    description: Lengths of prompts in tokens. Prompts that do not fit into the context of a model are skipped.
     type: list
     elements: int
     default: [64, 512, 2048]
   answer_tokens:
-    description: The greatest length of an answer in tokens.
+    description: Maximum length of an answer in tokens.
     type: int
     default: 64
   rounds:
-    description: How often each combination is measured.
+    description: Number of measurements of each combination.
     type: int
     default: 3
   time_limit:
@@ -67,7 +67,7 @@ options:
     type: float
     default: 600.0
   timeout:
-    description: Seconds that a load or a request may take.
+    description: Timeout of a load or a request in seconds.
     type: float
     default: 300.0
   num_parallel:
@@ -89,22 +89,22 @@ options:
     description: An API token of the gateway.
     type: str
   gateway_ca_path:
-    description: A file with CA certificates to trust for the gateway, instead of the system's.
+    description: A file with CA certificates to trust for the gateway, instead of those of the system.
     type: path
   results_dir:
     description:
       - A directory on the controller. The result is written there, below a directory for the host, as a JSON file that
-        is named by the time. The previous one is compared with it, see RV(regressions).
+        is named by the time. It is compared with the previous result, see RV(regressions).
       - Without it nothing is written.
     type: path
   threshold:
-    description: By how many percent a figure may be worse than in the previous result before it is a regression.
+    description: Percent by which a figure may be worse than in the previous result.
     type: float
     default: 20.0
 notes:
   - 'Failures have a stable RV(ignore:failure.code): V(value_invalid), V(name_invalid), V(model_in_cloud),
     V(url_invalid), V(server_unreachable), V(model_missing) for models that are not installed, V(results_unwritable),
-    V(response_invalid); where no model could be measured, the code of the first one, such as V(load_failed),
+    V(response_invalid); if no model could be measured, the code of the first model, such as V(load_failed),
     V(server_busy), V(server_error), V(runner_failed), V(model_still_loaded) or V(connection_stalled).'
 seealso:
   - module: kaido.ollama.model_probe
@@ -166,12 +166,12 @@ path:
   type: str
   sample: /home/admin/llm/benchmarks/big1/20261126T220804Z.json
 compared_with:
-  description: The file of the previous result; null where there is none.
+  description: The file of the previous result; null if there is none.
   returned: with O(results_dir)
   type: str
   sample: null
 regressions:
-  description: What is worse than in the previous result by more than O(threshold).
+  description: The figures that are worse than in the previous result by more than O(threshold).
   returned: with O(results_dir)
   type: list
   elements: dict

@@ -11,18 +11,18 @@ module: model_build
 short_description: Build a custom model on an Ollama server
 version_added: 1.0.0
 description:
-  - Creates a model from an installed one or from files, with template, system prompt, parameters and more, as
-    C(ollama create) does with a Modelfile.
+  - Creates a model from an installed model or from files, with template, system prompt, parameters and more, like
+    C(ollama create) with a Modelfile.
   - The module is idempotent on all versions of the server. A second run with the same recipe sends no file and builds
     nothing.
-  - Servers 0.30 to 0.33 rewrite the weights that they import, and newer ones may convert them when they load the model
-    for the first time, so that an installed model does not show its origin. The module therefore records the digest of
-    the recipe, and the digest of the resulting manifest, in O(state_dir) outside the model store.
+  - Servers 0.30 to 0.33 rewrite the weights that they import, and newer servers may convert them when they load the
+    model for the first time, so that an installed model does not show its origin. The module therefore records the
+    digest of the recipe, and the digest of the resulting manifest, in O(state_dir) outside the model store.
   - The digest of the recipe covers the digests of all files, the digest of the manifest of O(from), and all texts,
     parameters and messages. A new version of the base model therefore leads to a new build.
   - A model that was changed manually is detected by its manifest, and is built again.
-  - A model without a record is compared with the description that the server returns. Where that proves the recipe, the
-    model counts as built. Otherwise it is built again, which counts as a change only if the result differs.
+  - A model without a record is compared with the description that the server returns. If the description matches the
+    recipe, the model is treated as built. Otherwise it is built again, which is a change only if the result differs.
 author:
   - kaido.ollama contributors (@kaido)
 extends_documentation_fragment:
@@ -34,8 +34,8 @@ attributes:
   check_mode:
     support: full
     details:
-      - Where O(from) is not installed yet, the prediction assumes that it will be.
-      - A model without a record, which the server's description does not prove, counts as one that would change.
+      - If O(from) is not installed yet, the prediction assumes that it will be installed.
+      - A model without a record that does not match the description of the server is predicted to change.
   diff_mode:
     support: full
   idempotent:
@@ -53,13 +53,13 @@ options:
   from:
     description:
       - The installed model to start from, or the absolute path of a GGUF file.
-      - A model that is not installed is a failure, as the server would pull it without verification.
+      - The module fails if it is not installed, because the server would pull it without verification.
     type: str
   files:
     description:
       - Paths of the files to start from, instead of O(from), for example a GGUF file and its projector, or all files of
         a safetensors model.
-      - They have to be on the host that the module runs on. They are hashed again only after they changed, and sent
+      - They must be on the host on which the module runs. They are hashed again only after they changed, and sent
         only if the server does not have them.
     type: list
     elements: path
@@ -71,11 +71,11 @@ options:
     default: []
   template:
     description:
-      - The prompt template in the syntax of Go. That of O(from), or one that the server chooses, by default.
-      - Mark the value as C(!unsafe), or read it from a file, as Ansible would evaluate its braces.
+      - The prompt template in the syntax of Go. By default the template of O(from), or one that the server selects.
+      - Mark the value as C(!unsafe), or read it from a file, because Ansible would evaluate its braces.
     type: str
   system:
-    description: The system prompt. That of O(from) by default.
+    description: The system prompt, by default that of O(from).
     type: str
   parameters:
     description:
@@ -83,13 +83,13 @@ options:
       - They override those of O(from).
     type: dict
   messages:
-    description: Messages at the beginning of each conversation, as mappings with C(role) and C(content). Those of
-      O(from) by default.
+    description: Messages at the beginning of each conversation, as mappings with C(role) and C(content), by default
+      those of O(from).
     type: list
     elements: dict
     default: []
   license:
-    description: The texts of the licenses. Those of O(from) by default.
+    description: The texts of the licenses, by default those of O(from).
     type: list
     elements: str
     default: []
@@ -99,13 +99,13 @@ options:
       - From server 0.34 on only for safetensors, as V(nvfp4), V(mxfp8), V(mxfp4), V(int4) or V(int8).
     type: str
   renderer:
-    description: The server's built-in renderer for prompts of this model.
+    description: The built-in renderer of the server for prompts of this model.
     type: str
   parser:
-    description: The server's built-in parser for answers of this model.
+    description: The built-in parser of the server for answers of this model.
     type: str
   timeout:
-    description: Seconds that the server may be silent while it builds, plus the time to read the files.
+    description: Seconds without output of the server after which the build fails. The time to read the files is added.
     type: float
     default: 600.0
   startup_timeout:
@@ -116,8 +116,8 @@ notes:
   - With O(ignore:exclusive) of M(kaido.ollama.model), list the built models in its O(ignore:keep).
   - 'Failures have a stable RV(ignore:failure.code). About input: V(name_invalid), V(model_in_cloud), V(value_invalid),
     V(url_invalid), V(file_unreadable), V(model_missing) for a base that is not installed, V(quantize_unsupported).
-    About the build: V(build_failed) with the message of the server, V(digest_mismatch) where a file changed while it
-    was sent, V(model_damaged) where blobs of the base are. About the host: V(server_unreachable), V(disk_full),
+    About the build: V(build_failed) with the message of the server, V(digest_mismatch) if a file changed while it was
+    sent, V(model_damaged) if blobs of the base are damaged. About the host: V(server_unreachable), V(disk_full),
     V(lock_held), V(store_unreadable), V(store_unwritable), V(connection_lost), V(connection_stalled), V(tls_failed),
     V(redirect_refused), V(response_invalid), V(server_error).'
 seealso:
@@ -171,17 +171,17 @@ recipe:
   type: str
   sample: sha256:589bfb3991943dc28d7a2ceb2aba288808e8f2da4f8ab34c05de32290d1f45f8
 digest_before:
-  description: The digest of the manifest at the start or null.
+  description: The digest of the manifest at the start, or null.
   returned: success
   type: str
   sample: null
 digest_after:
-  description: The digest at the end. Null where there is none, and where check mode cannot predict it.
+  description: The digest at the end. Null if there is none, or if check mode cannot predict it.
   returned: success
   type: str
   sample: sha256:f7bebb19d331efee7817f3f04fb00d41aa5434cb1c5874748067b91e43db144f
 actions:
-  description: What was done, or in check mode would be done.
+  description: The actions that were performed, or in check mode would be performed.
   returned: success
   type: list
   elements: str
@@ -192,7 +192,7 @@ bytes_uploaded:
   type: int
   sample: 0
 server_version:
-  description: The version of the server or null in check mode without a server.
+  description: The version of the server, or null in check mode without a server.
   returned: success
   type: str
   sample: 0.35.1

@@ -11,8 +11,8 @@ module: model_export
 short_description: Export models to a bundle for offline transfer
 version_added: 1.0.0
 description:
-  - Writes a bundle, a directory or tar with the manifests and blobs of the selected models, optionally with release
-    archives of Ollama, and with C(SHA256SUMS) of all files, which C(sha256sum --check) reads.
+  - Writes a bundle, which is a directory or tar archive with the manifests and blobs of the selected models, optionally
+    with release archives of Ollama, and with C(SHA256SUMS) of all files, which C(sha256sum --check) reads.
   - Reads only the model store, as its owner; no running server is needed. Every file is compared with its digest while
     it is copied, and the bundle gets its name when it is complete. Concurrent runs with one O(dest) are serialized.
   - The files of a bundle have mode C(0600), and its directories C(0700).
@@ -34,7 +34,7 @@ attributes:
     support: full
 options:
   models:
-    description: The models. By default all models of the store.
+    description: The models, by default all models of the store.
     type: list
     elements: str
     default: []
@@ -47,16 +47,16 @@ options:
         type: str
         required: true
       path:
-        description: The directory on this host with its archives, under their upstream names.
+        description: The directory on this host with its archives, under their official names.
         type: path
         required: true
       checksums:
-        description: The name and sha256 of each archive. Nothing is written if a checksum differs.
+        description: The name and SHA-256 checksum of each archive. Nothing is written if a checksum differs.
         type: dict
         required: true
   dest:
     description:
-      - The path of the bundle. If it ends in V(.tar), a tar is written, otherwise a directory.
+      - The path of the bundle. If it ends in V(.tar), a tar archive is written, otherwise a directory.
       - An existing bundle is replaced. Anything else at that path, also a symbolic link, is an error.
     type: path
     required: true
@@ -111,7 +111,7 @@ dest:
   type: str
   sample: /media/usb/models.tar
 checksum:
-  description: The sha256 of its C(SHA256SUMS), which covers the complete bundle. Pass it to
+  description: The SHA-256 checksum of its C(SHA256SUMS), which covers the complete bundle. Pass it to
     M(kaido.ollama.model_import).
   returned: success
   type: str

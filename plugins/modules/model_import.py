@@ -35,13 +35,13 @@ attributes:
     support: full
 options:
   src:
-    description: The bundle on this host, a directory or a tar, but not a symbolic link.
+    description: The bundle on this host, a directory or a tar archive, but not a symbolic link.
     type: path
     required: true
   checksum:
-    description: The sha256 that the bundle's C(SHA256SUMS) must have, as M(kaido.ollama.model_export) returned it.
-      Without it, the bundle is compared with its own checksums only, which detects accidental but no
-      deliberate changes.
+    description: The SHA-256 checksum of the C(SHA256SUMS) of the bundle, as returned by M(kaido.ollama.model_export).
+      Without it, the bundle is compared only with its own checksums, which detects accidental but not deliberate
+      changes.
     type: str
 notes:
   - 'Values of RV(ignore:failure.code): V(bundle_unreadable), V(bundle_incomplete), V(bundle_tampered), V(disk_full),
@@ -115,13 +115,13 @@ bytes_copied:
   type: int
   sample: 2019393189
 checksum:
-  description: The sha256 of the bundle's C(SHA256SUMS).
+  description: The SHA-256 checksum of the C(SHA256SUMS) of the bundle.
   returned: success
   type: str
   sample: sha256:96f05d637fd8c39b511c784876176ff8efcd6c4b5027a3ea8a0e2b1fdec84524
 releases:
   description: Release archives in the bundle, as paths below it. The role ollama installs them from
-    C(file:///bundle/releases), or C(file:///bundle.tar/releases) for a tar.
+    C(file:///bundle/releases), or C(file:///bundle.tar/releases) for a tar archive.
   returned: success
   type: list
   elements: str

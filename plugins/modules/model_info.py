@@ -11,9 +11,9 @@ module: model_info
 short_description: Gather information about the models of an Ollama server
 version_added: 1.0.0
 description:
-  - Lists the installed models with digest, size and kind, and for loaded ones how long they stay loaded and how much of
-    them is in GPU memory.
-  - Only uses the API of the server, so that it works without C(become) and for a server on another host.
+  - Lists the installed models with digest, size and kind, and for loaded models the time at which they will be unloaded
+    and the share that is in GPU memory.
+  - Only uses the API of the server, so it works without C(become) and for a server on another host.
 author:
   - kaido.ollama contributors (@kaido)
 extends_documentation_fragment:
@@ -23,12 +23,12 @@ extends_documentation_fragment:
   - kaido.ollama._attributes.action_group
 options:
   names:
-    description: Only these models. All by default. A name that is not installed is not in the result.
+    description: The models to list, by default all models. A name that is not installed is not in the result.
     type: list
     elements: str
     default: []
   fail_when_down:
-    description: Fail when the server does not answer. Otherwise RV(can_talk_to_ollama) is V(false) and the list is
+    description: Fail if the server does not answer. Otherwise RV(can_talk_to_ollama) is V(false) and the list is
       empty.
     type: bool
     default: true
@@ -68,7 +68,7 @@ can_talk_to_ollama:
   type: bool
   sample: true
 version:
-  description: The server's version or null.
+  description: The version of the server, or null.
   returned: always
   type: str
   sample: 0.35.1
@@ -91,7 +91,7 @@ models:
       type: int
       returned: always
     modified_at:
-      description: When the tag was last written.
+      description: The time at which the tag was last written.
       type: str
       returned: always
     format:
@@ -121,11 +121,11 @@ models:
       elements: str
       returned: always
     context_length:
-      description: The context length that the model was trained for or null.
+      description: The context length that the model was trained for, or null.
       type: int
       returned: always
     remote_host:
-      description: Where a cloud model runs or null. Prompts to such a model leave the host.
+      description: The host that a cloud model runs on, or null. Prompts to such a model leave the host.
       type: str
       returned: always
     loaded:
@@ -133,11 +133,11 @@ models:
       type: bool
       returned: always
     loaded_until:
-      description: When it will be unloaded or null.
+      description: The time at which it will be unloaded, or null.
       type: str
       returned: always
     vram_share:
-      description: Which part of the loaded model is in GPU memory, V(0.0) to V(1.0), or null where it is not loaded.
+      description: The share of the loaded model that is in GPU memory, V(0.0) to V(1.0), or null if it is not loaded.
       type: float
       returned: always
   sample:

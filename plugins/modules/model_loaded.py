@@ -11,9 +11,10 @@ module: model_loaded
 short_description: Load models of an Ollama server into memory, or unload them
 version_added: 1.0.0
 description:
-  - Loads models, so that the first request does not wait for that, and sets how long they stay loaded; or unloads them.
+  - Loads models, so that the first request does not wait for this, and sets how long they stay loaded, or unloads
+    models.
   - Works for models that generate text and for embedding models.
-  - Only uses the API of the server, so that it works without C(become) and for a server on another host.
+  - Only uses the API of the server, so it works without C(become) and for a server on another host.
 author:
   - kaido.ollama contributors (@kaido)
 extends_documentation_fragment:
@@ -24,7 +25,7 @@ attributes:
   check_mode:
     support: full
     details:
-      - Without a server, or for a model that is not installed, the prediction assumes that they will be there.
+      - Without a server, or for a model that is not installed, the prediction assumes that they will be available.
   diff_mode:
     support: full
   idempotent:
@@ -40,20 +41,21 @@ options:
   state:
     description:
       - V(loaded) loads the models and keeps them for O(keep_alive).
-      - V(unloaded) unloads them. A request that a model is processing ends first.
+      - V(unloaded) unloads the models. A request in progress is completed first.
     type: str
     choices: [loaded, unloaded]
     default: loaded
   keep_alive:
     description:
-      - How long the models stay after their last use, V(forever), as seconds, or as a duration such as V(1h30m).
-      - A later request may have a C(keep_alive) of its own, which replaces this one until the next run.
-      - The server only reports when it will unload a model. A timer that starts again is therefore no change; one that
-        ends earlier than before is a change, and so is the transition from or to V(forever).
+      - The time that the models stay loaded after their last use, V(forever), in seconds, or as a duration such as
+        V(1h30m).
+      - A later request can contain another C(keep_alive), which replaces this value until the next run.
+      - The server only reports when it will unload a model. A timer that is restarted is therefore not a change. An
+        earlier end of the timer and the transition from or to V(forever) are changes.
     type: str
     default: forever
   timeout:
-    description: Seconds that loading or unloading one model may take.
+    description: Timeout of loading or unloading one model in seconds.
     type: float
     default: 300.0
   startup_timeout:
@@ -61,12 +63,12 @@ options:
     type: float
     default: 30.0
 notes:
-  - Names that share a manifest share their place in memory, and so do models that were built on the same weights. The
-    server lists such a place under the name that was loaded first.
+  - Names that share a manifest, and models that were built on the same weights, are loaded only once. The server lists
+    them under the name that was loaded first.
   - 'Failures have a stable RV(ignore:failure.code): V(name_invalid), V(model_in_cloud), V(value_invalid),
-    V(url_invalid), V(server_unreachable), V(model_missing) for a model that is not installed, V(server_busy) where the
-    server''s queue is full, V(load_failed) with the message of the server where it cannot load a model,
-    V(model_evicted) where it unloaded one to make room for the next, V(model_still_loaded), V(tls_failed),
+    V(url_invalid), V(server_unreachable), V(model_missing) for a model that is not installed, V(server_busy) if the
+    queue of the server is full, V(load_failed) with the message of the server if it cannot load a model,
+    V(model_evicted) if it unloaded a model to load the next one, V(model_still_loaded), V(tls_failed),
     V(redirect_refused), V(connection_stalled), V(connection_lost), V(response_invalid).'
 seealso:
   - module: kaido.ollama.model
@@ -115,11 +117,11 @@ models:
       returned: always
       type: bool
     expires_at:
-      description: When it will be unloaded or null.
+      description: The time at which it will be unloaded, or null.
       returned: always
       type: str
     size:
-      description: Bytes of memory that it takes.
+      description: Bytes of memory that it uses.
       returned: always
       type: int
     size_vram:
@@ -127,7 +129,7 @@ models:
       returned: always
       type: int
     vram_share:
-      description: Which part of it is in GPU memory or null.
+      description: The share of it that is in GPU memory, or null.
       returned: always
       type: float
     context_length:
@@ -135,7 +137,7 @@ models:
       returned: always
       type: int
     changed:
-      description: Whether the state differs from the one before.
+      description: Whether the state has changed.
       returned: always
       type: bool
   sample:

@@ -15,11 +15,11 @@ description:
     the digest, size and date of each tag. All hosts get the same models until the file is written again. No model is
     pulled.
   - Runs on the controller, where the inventory is, without a connection to any host.
-  - The file has the digest of the manifest that registries serve to servers before 0.40. For some tags, registries
-    serve a list of variants to newer servers, which choose the same manifest from it. If a registry serves another
-    manifest to them, the module warns.
+  - The file contains the digest of the manifest that registries serve to servers before 0.40. For some tags, registries
+    serve a list of variants to newer servers, which select the same manifest from it. If a registry serves another
+    manifest to newer servers, the module warns.
   - An entry whose digest did not change keeps its date, and a file without changes is not written.
-  - Names are compared without regard to case, as servers do.
+  - Names are compared case-insensitively, as in Ollama.
 author:
   - kaido.ollama contributors (@kaido)
 extends_documentation_fragment:
@@ -42,11 +42,11 @@ options:
     type: list
     elements: raw
   hosts:
-    description: The models by host, as O(models). Messages name the host and the index of a declaration.
+    description: The models by host, as O(models). Messages contain the host and the index of a declaration.
     type: dict
   only_new:
-    description: Add entries for new models and keep the digests of the others, also if their tags have moved. RV(held)
-      reports these.
+    description: Add entries for new models and keep the digests of all other models, even if their tags have moved.
+      RV(held) contains these models.
     type: bool
     default: false
   path:
@@ -54,7 +54,7 @@ options:
     type: path
     required: true
   mirrors:
-    description: Base URLs of registries to use, with a warning, if the public one cannot be reached. See
+    description: Base URLs of registries to use, with a warning, if the public registry cannot be reached. See
       O(mirrors_trusted).
     type: list
     elements: str
@@ -71,7 +71,7 @@ notes:
   - 'Failures have a stable RV(ignore:failure.code): V(lockfile_invalid) for a damaged file, V(lockfile_unwritable),
     V(model_invalid), V(name_invalid), V(digest_invalid), V(url_invalid), V(tag_missing), V(tag_refused),
     V(digest_not_offered), V(mirror_unverified), V(registry_unreachable), V(registry_refused), V(registry_unsuitable),
-    V(manifest_invalid), V(value_invalid), V(tls_failed), V(internal_error). The file is not changed then.'
+    V(manifest_invalid), V(value_invalid), V(tls_failed), V(internal_error). After a failure the file is unchanged.'
 seealso:
   - module: kaido.ollama.model
   - plugin: kaido.ollama.models_lock
@@ -91,7 +91,7 @@ EXAMPLES = r"""
     path: "{{ inventory_dir }}/models.lock.yml"
   run_once: true
 
-- name: Add new models and keep the digests of the others
+- name: Add new models and keep the digests of all other models
   kaido.ollama.model_lock:
     models: "{{ ollama_models }}"
     only_new: true
@@ -123,14 +123,14 @@ models:
       size: 2019393189
       date: '2026-11-26'
 moves:
-  description: The changes of the file as sentences.
+  description: The changes of the file, one sentence each.
   returned: success
   type: list
   elements: str
   sample: []
 held:
-  description: The models whose tags have moved but whose entries were kept, with the hosts that declare them, as
-    sentences.
+  description: The models whose tags have moved but whose entries were kept, with the hosts that declare them, one
+    sentence each.
   returned: success
   type: list
   elements: str

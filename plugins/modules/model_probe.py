@@ -11,9 +11,9 @@ module: model_probe
 short_description: Test the inference of a model and measure its throughput
 version_added: 1.0.0
 description:
-  - Loads a model, sends a prompt, and reports how long that took and how much of the model is in GPU memory.
-  - Ollama lists models that it cannot load, and computes on the CPU without an error where it finds no usable GPU, so
-    that only a test of inference shows what works.
+  - Loads a model, sends a prompt, and returns the durations and the share of the model that is in GPU memory.
+  - Ollama lists models that it cannot load, and computes on the CPU without an error if it finds no usable GPU. Only a
+    test of inference detects both.
   - An embedding model embeds the prompt.
   - Afterwards the model is loaded or unloaded as before, see O(keep_alive). The server may unload other models to load
     it, as for any request.
@@ -29,10 +29,10 @@ attributes:
     details: Checks the options and tests no model, see RV(probed).
   diff_mode:
     support: N/A
-    details: This module never changes anything that lasts.
+    details: This module makes no permanent changes.
   idempotent:
     support: full
-    details: This module never changes anything that lasts.
+    details: This module makes no permanent changes.
 options:
   name:
     description: The model. Mutually exclusive with O(models).
@@ -40,7 +40,7 @@ options:
   models:
     description:
       - Several models. The first one that generates text or embeddings is tested, see RV(name); an image model is
-        tested only where there is no other.
+        tested only if there is no other model.
     type: list
     elements: str
   prompt:
@@ -52,15 +52,15 @@ options:
     type: int
     default: 32
   seed:
-    description: The seed of the answer. With it and a temperature of 0, which is always used, the answer is the same
-      each time on the same hardware.
+    description: The seed of the answer. With it and a temperature of 0, which is always used, the answer is always the
+      same on the same hardware.
     type: int
     default: 42
   require_gpu:
     description:
       - Fail unless the model is completely in GPU memory.
-      - With O(unit), the server's journal and C(nvidia-smi) have to confirm that, and the failure names the problem
-        with the host's GPUs.
+      - With O(unit), the journal of the server and C(nvidia-smi) must confirm this, and the failure describes the
+        problem with the GPUs of the host.
     type: bool
     default: false
   gpu_settings:
@@ -69,24 +69,25 @@ options:
     default: {}
   prefer_gpu:
     description:
-      - Warn where O(require_gpu) would fail, and where the model cannot be loaded or does not answer, as the GPU may be
-        in use by other programs. Needs O(unit).
+      - Warn if O(require_gpu) would fail, and if the model cannot be loaded or does not answer, because other programs
+        may use the GPU. Requires O(unit).
     type: bool
     default: false
   min_tokens_per_second:
-    description: Fail if the answer is slower; for an embedding model, if it reads the prompt slower. V(0) means no
-      limit.
+    description: Fail if the answer is generated more slowly; for an embedding model, if the prompt is read more slowly.
+      V(0) means no limit.
     type: float
     default: 0.0
   keep_alive:
     description:
-      - How long the model stays in memory afterwards, V(forever), as seconds, or as a duration such as V(1h30m); V(0)
-        unloads it.
-      - By default a model that was in memory stays there as long as it would have, and one that was not is unloaded.
+      - The time that the model stays in memory afterwards, V(forever), in seconds, or as a duration such as V(1h30m);
+        V(0) unloads it.
+      - By default a model that was in memory stays there for its remaining time, and a model that was not in memory is
+        unloaded.
     type: str
   timeout:
     description:
-      - How long loading the model, and then answering, may take, as seconds or as a duration such as V(30m).
+      - Timeout of loading the model, and of the answer, in seconds or as a duration such as V(30m).
       - V(0) means a day, as the setting E(OLLAMA_LOAD_TIMEOUT) without a limit does.
     type: str
     default: 5m
@@ -96,17 +97,18 @@ options:
     default: 30.0
   unit:
     description:
-      - The systemd unit of the server, on the host that the module runs on. Its journal shows what the server
-        computes on, see RV(compute).
+      - The systemd unit of the server, on the host on which the module runs. Its journal contains the devices that the
+        server computes on, see RV(compute).
     type: str
 notes:
   - 'Failures have a stable RV(ignore:failure.code): V(name_invalid), V(model_in_cloud), V(value_invalid),
-    V(url_invalid), V(server_unreachable), V(model_missing) for a model that is not installed, V(server_busy) where the
-    server''s queue is full, V(load_failed) with the message of the server where it cannot load the model,
-    V(server_error) where the answer is an error, V(runner_failed) where it breaks off (with O(unit), followed by the
-    last lines of the journal), V(response_empty), V(model_on_cpu), V(model_partly_on_cpu) and V(gpu_use_unconfirmed)
-    about O(require_gpu), V(model_too_slow) about O(min_tokens_per_second), V(model_still_loaded), V(tls_failed),
-    V(redirect_refused), V(connection_stalled), V(connection_lost), V(response_invalid).'
+    V(url_invalid), V(server_unreachable), V(model_missing) for a model that is not installed, V(server_busy) if the
+    queue of the server is full, V(load_failed) with the message of the server if it cannot load the model,
+    V(server_error) if the answer is an error, V(runner_failed) if the answer is incomplete (with O(unit), followed by
+    the last lines of the journal), V(response_empty), V(model_on_cpu), V(model_partly_on_cpu) and
+    V(gpu_use_unconfirmed) about O(require_gpu), V(model_too_slow) about O(min_tokens_per_second),
+    V(model_still_loaded), V(tls_failed), V(redirect_refused), V(connection_stalled), V(connection_lost),
+    V(response_invalid).'
   - After an answer, a failure has the same return values as a success.
 seealso:
   - module: kaido.ollama.model_loaded
@@ -146,7 +148,7 @@ EXAMPLES = r"""
 
 RETURN = r"""
 probed:
-  description: Whether the model was tested; V(false) in check mode, and with O(prefer_gpu) for one that cannot run.
+  description: Whether the model was tested; V(false) in check mode, and with O(prefer_gpu) for a model that cannot run.
   returned: success
   type: bool
   sample: true
@@ -166,13 +168,13 @@ was_loaded:
   type: bool
   sample: false
 load_seconds:
-  description: How long loading took.
+  description: The time to load the model in seconds.
   returned: when probed
   type: float
   sample: 1.214
 prompt_tokens_per_second:
-  description: The rate at which the prompt was read, or null where the server does not report it, as for a prompt that
-    it has cached.
+  description: The rate at which the prompt was read, or null if the server does not report it, for example for a cached
+    prompt.
   returned: when probed
   type: float
   sample: 2904.2
@@ -182,7 +184,7 @@ answer_tokens_per_second:
   type: float
   sample: 148.1
 response:
-  description: The beginning of the answer or null for an embedding model.
+  description: The beginning of the answer, or null for an embedding model.
   returned: when probed
   type: str
   sample: Red, green and blue.
@@ -192,12 +194,12 @@ image:
   type: bool
   sample: false
 dimensions:
-  description: Length of the embedding or null for other models.
+  description: Length of the embedding, or null for other models.
   returned: when probed
   type: int
   sample: null
 size:
-  description: Bytes of memory that the model takes.
+  description: Bytes of memory that the model uses.
   returned: when probed
   type: int
   sample: 3187671040
@@ -207,7 +209,7 @@ size_vram:
   type: int
   sample: 3187671040
 vram_share:
-  description: Which part of the model is in GPU memory, V(0.0) to V(1.0).
+  description: The share of the model that is in GPU memory, V(0.0) to V(1.0).
   returned: when probed
   type: float
   sample: 1.0
@@ -218,7 +220,7 @@ context_length:
   sample: 4096
 compute:
   description:
-    - The devices that the server found when it started, as its journal lists them, with V(library), V(name), V(total)
+    - The devices that the server found when it started, as listed in its journal, with V(library), V(name), V(total)
       and more. A single C(cpu) means that it found no usable GPU.
     - Empty unless O(unit) is given.
   returned: when probed
@@ -231,7 +233,7 @@ compute:
       driver: '13.0'
       total: 23.5 GiB
 gpu_memory:
-  description: The estimated GPU memory of the model beside the memory that the server and NVIDIA's driver report.
+  description: The estimated GPU memory of the model, and the memory that the server and the NVIDIA driver report.
   returned: with O(unit), if the model is in GPU memory
   type: dict
   contains:
@@ -259,8 +261,8 @@ gpu_memory:
     estimate_error: -0.046
 gpu_problem:
   description:
-    - Why the model is not completely on a GPU, or what contradicts the server's report that it is; null where all
-      agree.
+    - The reason why the model is not completely on a GPU, or the contradiction to the report of the server that it is;
+      null if all sources agree.
     - Always null unless O(unit) is given.
   returned: when probed and answered
   type: str

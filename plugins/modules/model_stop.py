@@ -11,10 +11,10 @@ module: model_stop
 short_description: Stop running pulls and builds of models
 version_added: 1.0.0
 description:
-  - Ends the processes of M(kaido.ollama.model), M(kaido.ollama.model_build), M(kaido.ollama.model_import),
+  - Stops the processes of M(kaido.ollama.model), M(kaido.ollama.model_build), M(kaido.ollama.model_import),
     M(kaido.ollama.model_verify) and M(kaido.ollama.release) that work on a model store or a release, or wait for it,
-    whichever controller started them.
-  - Downloads stop; what was fetched is kept, and the next run resumes them. Models that are installed stay.
+    regardless of the controller that started them.
+  - Downloads stop. Downloaded data is kept, and the next run resumes the downloads. Installed models stay.
   - Also removes the files of jobs that have ended without a controller.
 author:
   - kaido.ollama contributors (@kaido)
@@ -30,15 +30,15 @@ attributes:
     support: full
 options:
   timeout:
-    description: Seconds that the runs may take to end.
+    description: Seconds to wait until the processes have stopped.
     type: float
     default: 30.0
   install_dir:
-    description: The directory of the releases, as in M(kaido.ollama.release), whose downloads are stopped, too.
+    description: The directory of the releases, as in M(kaido.ollama.release), whose downloads are also stopped.
     type: path
     default: /opt/ollama
 notes:
-  - 'Failures have a stable RV(ignore:failure.code): V(job_running) for a run that does not end, V(value_invalid).'
+  - 'Failures have a stable RV(ignore:failure.code): V(job_running) for a process that does not stop, V(value_invalid).'
 seealso:
   - module: kaido.ollama.model
 """
@@ -67,7 +67,7 @@ EXAMPLES = r"""
 
 RETURN = r"""
 stopped:
-  description: The process IDs of the runs that were ended, or in check mode would be ended.
+  description: The IDs of the processes that were stopped, or in check mode would be stopped.
   returned: success
   type: list
   elements: int

@@ -11,12 +11,12 @@ module: model_verify
 short_description: Audit an Ollama model store, and repair it on request
 version_added: 1.0.0
 description:
-  - Compares every manifest and blob of the chosen models with its size and SHA-256 digest, from the disk alone. No
-    server is needed.
-  - Ollama itself never does that. It lists and runs a model whose weights are damaged, and a pull reports success
-    without repairing it.
-  - Also reports files that no model needs, and unfinished downloads. A single unreadable manifest stops Ollama's own
-    cleaning.
+  - Compares every manifest and blob of the selected models with its size and SHA-256 digest. Reads only the disk and
+    needs no server.
+  - Ollama itself never verifies its store. It lists and runs a model with damaged weights, and a pull reports success
+    without repairing the model.
+  - Also reports files that no model needs, and unfinished downloads. A single unreadable manifest prevents the cleanup
+    by Ollama itself.
 author:
   - kaido.ollama contributors (@kaido)
 extends_documentation_fragment:
@@ -28,20 +28,20 @@ extends_documentation_fragment:
 attributes:
   check_mode:
     support: full
-    details: Audits the store, and predicts what O(repair) would do.
+    details: Audits the store, and predicts the changes of O(repair).
   diff_mode:
     support: full
   idempotent:
     support: full
 options:
   names:
-    description: The models to audit. All of the store by default.
+    description: The models to audit, by default all models of the store.
     type: list
     elements: str
     default: []
   declared:
-    description: The declared models, as in O(kaido.ollama.model#module:models). A model or an alias of them that is
-      missing in the store is a finding like damage, for example because its disk is not mounted.
+    description: The declared models, as in O(kaido.ollama.model#module:models). A declared model or alias that is
+      missing in the store is a finding, for example because its disk is not mounted.
     type: list
     elements: raw
     default: []
@@ -49,16 +49,16 @@ options:
     description:
       - V(changed) hashes the blobs whose files have changed (size, times, inode, device) since they were last found
         intact.
-      - V(full) hashes all, in as many threads as there are processors.
+      - V(full) hashes all blobs, with one thread for each processor.
     type: str
     choices: [changed, full]
     default: changed
   repair:
-    description: Remove damaged blobs and pull their models again. The server has to run for that.
+    description: Remove damaged blobs and pull their models again. This requires a running server.
     type: bool
     default: false
   mirrors:
-    description: Where O(repair) pulls from, as in M(kaido.ollama.model).
+    description: The registries from which O(repair) pulls, as in M(kaido.ollama.model).
     type: list
     elements: str
     default: []
@@ -74,7 +74,8 @@ options:
     description: A file to write the report to, as JSON.
     type: path
   fail_on:
-    description: The kinds of findings that make the module fail if they remain at the end. An empty list only reports.
+    description: The kinds of findings that make the module fail if they remain at the end. With an empty list the
+      module only reports.
     type: list
     elements: str
     choices: [damage, orphans, partials]
@@ -132,7 +133,7 @@ models:
       type: str
       returned: always
     digest:
-      description: Digest of the manifest that the server runs or null.
+      description: Digest of the manifest that the server runs, or null.
       type: str
       returned: always
     size:
@@ -140,11 +141,11 @@ models:
       type: int
       returned: always
     verified_at:
-      description: When all its blobs had been hashed and were intact, in seconds since the epoch, or null.
+      description: The time at which all its blobs had been hashed and were intact, in seconds since the epoch, or null.
       type: int
       returned: always
     problems:
-      description: The problems as sentences.
+      description: The problems, one sentence each.
       type: list
       elements: str
       returned: always
@@ -167,13 +168,13 @@ damaged:
   elements: str
   sample: []
 repaired:
-  description: Names of the models that were repaired or in check mode would be.
+  description: Names of the models that were repaired, or in check mode would be repaired.
   returned: always
   type: list
   elements: str
   sample: []
 orphans:
-  description: Files among the blobs that no model needs with size.
+  description: Files among the blobs that no model needs, with their sizes.
   returned: always
   type: list
   elements: dict
@@ -191,17 +192,17 @@ partials:
       disk_bytes: 4096
       age_seconds: 0.2
 blobs:
-  description: How many blobs the chosen models have.
+  description: Number of blobs of the selected models.
   returned: always
   type: int
   sample: 6
 hashed_blobs:
-  description: How many of them were read.
+  description: Number of blobs that were read.
   returned: always
   type: int
   sample: 6
 hashed_bytes:
-  description: How many bytes were read.
+  description: Number of bytes that were read.
   returned: always
   type: int
   sample: 2019393189

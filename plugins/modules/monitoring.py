@@ -13,9 +13,9 @@ version_added: 1.0.0
 description:
   - Used by the role P(kaido.ollama.ollama_monitoring#role).
   - Writes a program that collects metrics for Prometheus and verifies the model store, its configuration and its
-    systemd units, and links the metrics into the directory of node_exporter's textfile collector. The program consists
-    of the code of this collection and needs only the Python of the host.
-  - Records when the host was converged and what was changed. That record does not count as a change.
+    systemd units, and creates a link to the metrics in the directory of the textfile collector of node_exporter. The
+    program consists of the code of this collection and needs only the Python of the host.
+  - Records the time of the converge and the number of changes. Writing this record is not a change.
 author:
   - kaido.ollama contributors (@kaido)
 extends_documentation_fragment:
@@ -25,7 +25,7 @@ attributes:
     support: full
   diff_mode:
     support: full
-    details: Of the program only its path and size are shown.
+    details: Only the path and the size of the program are shown.
   idempotent:
     support: full
 options:
@@ -35,7 +35,7 @@ options:
     choices: [present, absent]
     default: present
   files:
-    description: The configuration and the units, path to content, as a JSON text.
+    description: The configuration and the units as a JSON text, contents by path.
     type: str
     default: "{}"
   user:
@@ -49,24 +49,24 @@ options:
   exporter_package:
     description:
       - The package of node_exporter, for a host where O(textfile_directory) is missing.
-      - Without it such a host is a failure.
+      - Without it the module fails on such a host.
     type: str
   installed_package:
-    description: The package that the role has just installed. It is returned when the monitoring is removed.
+    description: The package that the role has installed in this run. It is returned when the monitoring is removed.
     type: str
   changes:
     description: Number of changes of this converge by part, for the metrics.
     type: dict
     default: {}
   required:
-    description: Whether a host that cannot be monitored is a failure. Otherwise it is a warning.
+    description: Fail if the host cannot be monitored. V(false) makes this a warning.
     type: bool
     default: true
 notes:
   - The codes in RV(failure.code) are C(root_required), C(textfile_directory_missing), C(textfile_taken),
     C(unit_failed), C(metrics_failed), C(store_unreadable) and C(install_failed).
   - The findings of the scheduled verification are written by an unprivileged account. They are reported, but never
-    count as a proof that a blob is intact.
+    accepted as evidence that a blob is intact.
 seealso:
   - module: kaido.ollama.model_verify
 """
@@ -99,7 +99,7 @@ EXAMPLES = r"""
 
 RETURN = r"""
 missing:
-  description: What has to be brought before the units can run. Run the module again afterwards.
+  description: The requirements that have to be installed before the units can run. Run the module again afterwards.
   returned: O(state=present)
   type: list
   elements: str
@@ -121,7 +121,7 @@ damaged:
   type: dict
   sample: {"tiny:latest": ["model sha256:a909f554de2d has wrong content"]}
 failure:
-  description: Why it failed, or with O(required=false) why the host is not monitored.
+  description: The failure, or with O(required=false) the reason why the host is not monitored.
   returned: failure
   type: dict
   contains:

@@ -11,10 +11,10 @@ module: preflight
 short_description: Validate the variables of an Ollama server and determine pending changes
 version_added: 1.0.0
 description:
-  - The first step of the role P(kaido.ollama.ollama#role). It changes nothing, and needs neither gathered facts nor
+  - The first step of the role P(kaido.ollama.ollama#role). It changes nothing, and requires neither gathered facts nor
     programs other than Python.
-  - Fails before anything changes, in one line with the variable of the role, its value and the expected one, where the
-    host cannot reach the requested state.
+  - If the host cannot reach the requested state, the module fails before anything changes, with one line that contains
+    the variable of the role, its value and the expected value.
   - Returns the pending steps of this host. The other tasks of the role run only for these steps.
 author:
   - kaido.ollama contributors (@kaido)
@@ -41,7 +41,7 @@ options:
     type: dict
     default: {}
   known_checksums:
-    description: Known checksums of all releases, by version and archive. With them the module refuses an
+    description: Known checksums of all releases, by version and archive. If they are given, the module refuses an
       O(checksum) that belongs to another release.
     type: dict
     default: {}
@@ -66,8 +66,8 @@ options:
     choices: [required, preferred, 'off']
     default: 'off'
   driver_pending:
-    description: Whether the driver of the GPU is only predicted, as in check mode, so that O(gpu=required)
-      accepts a GPU that cannot be used yet.
+    description: Whether the GPU driver is only predicted, as in check mode. O(gpu=required) then accepts a GPU that
+      cannot be used yet.
     type: bool
     default: false
   ca_path:
@@ -129,10 +129,10 @@ options:
     default: []
   look_up_models:
     description:
-      - Whether to ask the sources of declared models that are not on the host, or have another digest than their pin,
-        for the manifest. A model that no source has is a failure before anything changes.
-      - A source that cannot be reached proves nothing. All requests together take at most about 10 seconds. Nothing is
-        asked if all models are on the host.
+      - Whether to request the manifests of declared models that are not on the host, or have another digest than their
+        pin, from their sources. The module fails before anything changes if a model is in no source.
+      - A source that cannot be reached is not an error. All requests together take at most about 10 seconds. No request
+        is sent if all models are on the host.
     type: bool
     default: false
   model:
@@ -153,7 +153,8 @@ options:
     type: bool
     default: false
   accept_store_migration:
-    description: Whether crossing 0.40 with models in the store is allowed, C(ollama_accept_store_migration).
+    description: Whether an upgrade or downgrade across 0.40 with models in the store is allowed,
+      C(ollama_accept_store_migration).
     type: bool
     default: false
 notes:
@@ -205,7 +206,7 @@ EXAMPLES = r"""
     gpu: preferred
   become: true
 
-- name: Fetch the checksum of a release that the collection does not know
+- name: Fetch the checksum of a release that is not in the collection
   kaido.ollama.preflight:
     version: 0.40.14
     unit: "{{ lookup('ansible.builtin.template', 'ollama.service.j2') }}"
@@ -224,7 +225,7 @@ todo:
   elements: str
   sample: [release, service]
 reasons:
-  description: Why each of them is needed.
+  description: The reason for each step.
   returned: success
   type: dict
   sample:
@@ -233,17 +234,17 @@ reasons:
         0.35.1
     service: the server runs another release
 address:
-  description: Where the server is to listen.
+  description: The listen address of the server.
   returned: success
   type: str
   sample: 127.0.0.1:11434
 api_url:
-  description: Where programs on the host itself reach the server.
+  description: The base URL of the server for programs on the host itself.
   returned: success
   type: str
   sample: http://127.0.0.1:11434
 environment:
-  description: The variables that O(settings) become. Those of O(environment) are not shown.
+  description: The environment variables of O(settings). Those of O(environment) are not shown.
   returned: success
   type: dict
   sample:
@@ -261,11 +262,11 @@ release:
   type: dict
   contains:
     checksums:
-      description: The checksums of its archives, by name, the base one first.
+      description: The checksums of its archives by name, beginning with the base archive.
       type: dict
       returned: always
     missing:
-      description: Those of them that are to be unpacked; none when the release is on the host.
+      description: The archives that have to be unpacked; empty if the release is on the host.
       type: list
       returned: always
     version:
@@ -273,7 +274,7 @@ release:
       type: str
       returned: always
     before:
-      description: The release in use, that of the vendor included; V(null) when there is none.
+      description: The release in use, including an installation by Ollama's install script; V(null) if there is none.
       type: str
       returned: always
   sample:
@@ -298,7 +299,7 @@ move:
       type: str
       returned: always
     switched:
-      description: Whether only the files of the previous directory remain to be removed.
+      description: Whether only the files of the previous directory have to be removed.
       type: bool
       returned: always
     files:
@@ -319,7 +320,7 @@ move:
       returned: always
   sample: null
 adopts:
-  description: What the vendor's script installed here and this run takes over; V(null) when there is nothing.
+  description: The installation by Ollama's install script that this run adopts; V(null) if there is none.
   returned: success
   type: dict
   contains:
@@ -337,7 +338,7 @@ adopts:
       elements: str
       returned: always
     dropped:
-      description: The variables that it was given and that will not apply any more.
+      description: The variables that were set for it and that will no longer apply.
       type: list
       elements: str
       returned: always
@@ -350,23 +351,24 @@ directories:
   elements: str
   sample: [/usr/share/ollama/.ollama/models]
 unit:
-  description: The text of the unit for this host. Directories to which an administrator's links in the store lead are
-    added to O(unit).
+  description: The text of the unit for this host. Targets of links in the store that belong to root are added to
+    O(unit).
   returned: success
   type: str
   sample: "# Managed by kaido.ollama\n[Service]\nExecStart=/opt/ollama/current/bin/ollama serve\n"
 account_exists:
-  description: Whether there is the account. An existing one is used as it is; only groups of GPU devices are added.
+  description: Whether the account exists. An existing account is used unchanged, except that it is added to the groups
+    of the GPU devices.
   returned: success
   type: bool
   sample: true
 former_user:
-  description: The account of the server that is taken over, if it is another one; else empty.
+  description: The account of the adopted server, if it is another account; otherwise empty.
   returned: success
   type: str
   sample: ''
 platform:
-  description: What is particular to this system, out of O(platforms).
+  description: The properties of this system, from O(platforms).
   returned: success
   type: dict
   sample:
@@ -374,10 +376,10 @@ platform:
       - zstd
 gpu:
   description:
-    - This host's GPUs; empty with O(gpu=off).
+    - The GPUs of this host; empty with O(gpu=off).
     - RV(ignore:count), RV(ignore:usable), RV(ignore:summary), RV(ignore:vram) in bytes and RV(ignore:variant), as in
-      M(kaido.ollama.gpu_info); RV(ignore:problem), why no GPU can be used; RV(ignore:settings), the variables of the
-      server that determine the memory of models.
+      M(kaido.ollama.gpu_info); RV(ignore:problem), the reason why no GPU can be used; RV(ignore:settings), the
+      variables of the server that determine the memory of models.
   returned: success
   type: dict
   sample:
@@ -388,7 +390,7 @@ gpu:
     variant: ''
     settings: {}
 groups:
-  description: The groups that the account is to be in, for the GPU devices.
+  description: The groups that the account needs for the GPU devices.
   returned: success
   type: list
   elements: str
@@ -405,7 +407,7 @@ running:
   type: bool
   sample: true
 services:
-  description: The services of this collection of which anything is on the host beside the server, as in
+  description: The services of this collection, apart from the server, that are at least partly on the host, as in
     M(kaido.ollama.service_info).
   returned: success
   type: list

@@ -13,10 +13,10 @@ version_added: 1.0.0
 description:
   - Downloads the archives of a release, verifies their checksums, unpacks them beside the release in use, checks that
     the result is complete and runs its C(ollama --version). Only then the link C(current) is switched, atomically.
-  - A failure leaves the release in use as it was. The next run resumes an interrupted download.
-  - A rollback to a release that was kept downloads nothing.
-  - An installation of Ollama's own script in the parent directory of O(bin_dir) is taken over. It becomes a release
-    that is kept, and its libraries are removed from their directory. Models are not changed.
+  - After a failure the release in use is unchanged. The next run resumes an interrupted download.
+  - A rollback to a kept release downloads nothing.
+  - An installation by Ollama's install script in the parent directory of O(bin_dir) is adopted. It becomes a kept
+    release, and its libraries are removed from their directory. Models are not changed.
   - A running server is not affected; restart it afterwards.
 author:
   - kaido.ollama contributors (@kaido)
@@ -54,7 +54,7 @@ options:
     default: []
   base_url:
     description:
-      - Base URL of the archives; below it the layout is that of upstream, C(v<version>/<archive>).
+      - Base URL of the archives; below it the layout is that of the official site, C(v<version>/<archive>).
       - With C(file:///), a directory on the host, or the directory C(releases) in a bundle that
         M(kaido.ollama.model_export) wrote, for example V(file:///media/usb/llm.tar/releases). An archive that a user
         other than root can change is copied to O(install_dir) first.
@@ -129,12 +129,12 @@ EXAMPLES = r"""
     activate: false
   become: true
 
-- name: Roll back to a release that was kept
+- name: Roll back to a kept release
   kaido.ollama.release:
     version: 0.34.4
   become: true
 
-- name: Install it with the libraries for AMD GPUs, from files on the host
+- name: Install a release with the libraries for AMD GPUs, from files on the host
   kaido.ollama.release:
     version: 0.35.1
     variants: [rocm]
@@ -158,7 +158,7 @@ version:
   type: str
   sample: 0.35.1
 version_before:
-  description: Version of the release in use before; V(null) where there was none.
+  description: Version of the release in use before; V(null) if there was none.
   returned: success
   type: str
   sample: 0.34.4

@@ -8,19 +8,19 @@ from __future__ import annotations
 
 DOCUMENTATION = r"""
 module: report
-short_description: Report what was observed on each host of the play
+short_description: Report the observed state of each host of the play
 version_added: 1.0.0
 description:
   - Prints one table for all hosts of the play, and optionally writes an HTML page and JSON. Every value was observed on
     the host, by the roles of this collection or by M(kaido.ollama.host_info) if its result is registered as
     C(ollama_host_info).
   - C(VERIFICATION) is V(verified) with the time since the contents of all blobs were last compared with their digests,
-    V(damaged), V(missing) or V(not checked). C(LISTENS ON) has the sockets of all services of this collection.
-    C(SOURCE) is where a model was downloaded from in this run.
-  - A host that failed or did not answer has a row and its reason. Below the table are repairs and removals, models that
-    are not declared, leftovers, unfinished downloads and, in check mode, the changes that the next run would make.
+    V(damaged), V(missing) or V(not checked). C(LISTENS ON) contains the sockets of all services of this collection.
+    C(SOURCE) is the source from which a model was downloaded in this run.
+  - A host that failed or did not answer has a row with the reason. Below the table are repairs and removals, models
+    that are not declared, leftovers, unfinished downloads and, in check mode, the changes that the next run would make.
   - Runs on the controller without a connection to any host. Use it with C(run_once).
-  - With a stdout callback that has a format of its own, for example JSON, the table is printed on stderr.
+  - With a stdout callback that writes another format, for example JSON, the table is printed on stderr.
 author:
   - kaido.ollama contributors (@kaido)
 extends_documentation_fragment:
@@ -29,8 +29,9 @@ extends_documentation_fragment:
 options:
   file:
     description:
-      - An HTML file on the controller for the report. It is one file without scripts, for screens, phones and print.
-      - A file of the same name with V(.json) has the facts of the report, as C(docs/report.schema.json) describes them.
+      - An HTML file on the controller for the report. It is a single file without scripts, for screens, phones and
+        print.
+      - A file of the same name with V(.json) contains the facts of the report, see C(docs/report.schema.json).
     type: path
   benchmarks:
     description: The directory on the controller with the results of M(kaido.ollama.model_benchmark). The page plots the
@@ -69,7 +70,7 @@ EXAMPLES = r"""
   become: true
   register: ollama_host_info
 
-- name: Report what was observed, also where this play runs in check mode
+- name: Report the observed state, even if this play runs in check mode
   kaido.ollama.report:
     predicted: false
   run_once: true
@@ -86,7 +87,7 @@ lines:
     - HOST  OLLAMA  LISTENS ON       COMPUTES ON  MODEL        DIGEST        VERIFIED    SIZE
     - big1  0.35.1  127.0.0.1:11434  CUDA         llama3.2:3b  a80c4f17acd5  yes       2.0 GB
 report:
-  description: The facts of the report, as C(docs/report.schema.json) describes them.
+  description: The facts of the report, see C(docs/report.schema.json).
   returned: success
   type: dict
   sample: {schema: 1, hosts: []}

@@ -11,10 +11,10 @@ module: server_info
 short_description: Check an Ollama server and gather information about it
 version_added: 1.0.0
 description:
-  - Waits until a server answers, compares its version and its listening address with the expected ones, and returns
-    what it computes on.
-  - With O(address) or O(unit) the module has to run on the host of the server, usually with C(become). Otherwise it
-    only uses the API.
+  - Waits until a server answers, compares its version and its listening address with the expected ones, and returns the
+    devices that it computes on.
+  - With O(address) or O(unit) the module must run on the host of the server, usually with C(become). Otherwise it only
+    uses the API.
 author:
   - kaido.ollama contributors (@kaido)
 extends_documentation_fragment:
@@ -31,11 +31,12 @@ options:
     description: Fail unless the server has this version, for example V(0.35.1). Check mode does not compare.
     type: str
   address:
-    description: Fail unless the server listens on this address, for example V(127.0.0.1:11434), and nowhere else that
-      is not loopback.
+    description: Fail unless the server listens on this address, for example V(127.0.0.1:11434), and on no other address
+      except loopback.
     type: str
   unit:
-    description: The systemd unit of the server. Its journal shows what the server computes on, see RV(compute).
+    description: The systemd unit of the server. Its journal contains the devices that the server computes on, see
+      RV(compute).
     type: str
 notes:
   - 'Failures have a stable RV(ignore:failure.code): V(server_unreachable), V(version_mismatch), V(address_mismatch),
@@ -83,7 +84,7 @@ server_version:
   sample: 0.35.1
 compute:
   description:
-    - The devices that the server found when it started, as its journal lists them, with V(library), V(name), V(total)
+    - The devices that the server found when it started, as listed in its journal, with V(library), V(name), V(total)
       and more. A single C(cpu) means that it found no usable GPU.
     - Empty unless O(unit) is given.
   returned: success

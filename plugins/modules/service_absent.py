@@ -31,8 +31,8 @@ options:
   names:
     description:
       - The services to remove.
-      - V(gateway) includes the key and the certificate of the private authority. V(client) is the description of the
-        endpoint in C(/etc/kaido-ollama), with its keys.
+      - V(gateway) includes the key and the certificate of the private authority. V(client) is the endpoint description
+        in C(/etc/kaido-ollama), with its keys.
     type: list
     elements: str
     choices: [mirror, balancer, gateway, forwarder, client]
@@ -56,16 +56,16 @@ EXAMPLES = r"""
   become: true
   register: mirror
 
-- name: Show what stays, and why
+- name: Show what was kept, and the reasons
   ansible.builtin.debug:
     var: mirror.kept
 
-- name: Remove the description of the endpoint and the forwarder from a client
+- name: Remove the endpoint description and the forwarder from a client
   kaido.ollama.service_absent:
     names: [forwarder, client]
   become: true
 
-- name: Show what the removal of all services would do
+- name: Predict the removal of all services
   kaido.ollama.service_absent:
     names: [mirror, balancer, gateway, forwarder, client]
   check_mode: true
@@ -74,13 +74,13 @@ EXAMPLES = r"""
 
 RETURN = r"""
 actions:
-  description: What was done, or would be done in check mode, in order.
+  description: The actions that were performed, or in check mode would be performed, in order.
   returned: success
   type: list
   elements: str
   sample: [stop and disable ollama-mirror.service, remove /etc/ollama-mirror/tls.key]
 kept:
-  description: What stays, and why.
+  description: The paths that were kept, and the reasons.
   returned: success
   type: dict
   sample:
@@ -92,7 +92,7 @@ services:
   elements: str
   sample: [mirror]
 ansible_facts:
-  description: What the table of module M(kaido.ollama.report) shows.
+  description: The facts for the table of the module M(kaido.ollama.report).
   returned: success
   type: dict
   contains:

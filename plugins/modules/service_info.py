@@ -2,19 +2,19 @@
 # Copyright (c) 2026, kaido.ollama contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Gather what a service of this collection lacks on its host."""
+"""Gather the state and the pending steps of a service of this collection."""
 
 from __future__ import annotations
 
 DOCUMENTATION = r"""
 module: service_info
-short_description: Gather what a service of this collection lacks on its host
+short_description: Gather the state and the pending steps of a service of this collection
 version_added: 1.0.0
 description:
   - The first step of the roles P(kaido.ollama.ollama_mirror#role), P(kaido.ollama.ollama_gateway#role) and
-    P(kaido.ollama.ollama_client#role). It changes nothing and needs no gathered facts.
-  - Compares a service with the host and returns the steps that are needed, so that later tasks run only where
-    something differs. A service consists of a program of the distribution, files owned by root, and one unit.
+    P(kaido.ollama.ollama_client#role). It changes nothing and requires no gathered facts.
+  - Compares a service with the host and returns the steps that are needed, so that later tasks run only if something
+    differs. A service consists of a program of the distribution, files owned by root, and one unit.
 author:
   - kaido.ollama contributors (@kaido)
 extends_documentation_fragment:
@@ -22,15 +22,15 @@ extends_documentation_fragment:
   - kaido.ollama._attributes.info_module
 options:
   unit:
-    description: The name of the unit. O(files) has to contain it, as C(/etc/systemd/system/NAME). Without a unit, only
+    description: The name of the unit. O(files) must contain it, as C(/etc/systemd/system/NAME). Without a unit, only
       files are compared.
     type: str
   user:
     description: The account of the service.
     type: str
   programs:
-    description: The required programs. C(@nginx@) and C(@haproxy@) stand for the paths of the system. A restart is
-      needed if one of them, or a library that a process of the unit uses, was replaced after the start, for example
+    description: The required programs. C(@nginx@) and C(@haproxy@) are replaced by the paths of the system. A restart
+      is needed if one of them, or a library that a process of the unit uses, was replaced after the start, for example
       by a security update.
     type: list
     elements: path
@@ -41,7 +41,7 @@ options:
         RV(ignore:group) with the default V(root), by path. The owner is root.
       - RV(ignore:source) instead of a content is the path of another file on the host, of which this file is a copy.
       - A content of V(null) without a source means that the file or directory must not exist.
-      - C(@nginx@), C(@haproxy@) and C(@ca_bundle@) in a content stand for the paths of the system.
+      - C(@nginx@), C(@haproxy@) and C(@ca_bundle@) in a content are replaced by the paths of the system.
       - The type is a string because Ansible masks the values of secret options wherever they occur, and the complete
         JSON text occurs nowhere else.
     type: str
@@ -54,7 +54,7 @@ options:
     default: []
   listen:
     description: The listen addresses of the service, for example V(127.0.0.1:11480). Another program on one of them, or
-      an address that this host does not have, is an error. A restart is needed if the unit listens on others.
+      an address that this host does not have, is an error. A restart is needed if the unit listens on other addresses.
     type: list
     elements: str
     default: []
@@ -73,9 +73,9 @@ options:
     default: {}
   endpoint:
     description:
-      - The path of a description of an endpoint in O(files). The module checks that the endpoint answers, accepts the
+      - The path of an endpoint description in O(files). The module checks that the endpoint answers, accepts the
         token, and has the models.
-      - An endpoint that does not answer is a warning. Everything else is an error, in check mode a warning.
+      - An endpoint that does not answer is a warning. All other findings are errors, or warnings in check mode.
     type: path
 notes:
   - The codes in RV(failure.code) are C(root_required), C(port_taken), C(address_unavailable), C(file_unreadable) and
@@ -85,7 +85,7 @@ seealso:
 """
 
 EXAMPLES = r"""
-- name: Determine what the mirror lacks
+- name: Determine the pending steps of the mirror
   kaido.ollama.service_info:
     unit: ollama-mirror.service
     user: ollama-mirror
@@ -100,7 +100,7 @@ EXAMPLES = r"""
   become: true
   register: host
 
-- name: Show them
+- name: Show the services
   ansible.builtin.debug:
     var: host.services
 
@@ -138,7 +138,7 @@ files:
   sample: [/etc/ollama-gateway/tokens.conf]
 services:
   description: The services of this collection that are at least partly on the host, out of mirror, balancer, gateway,
-    forwarder and client. Units without the marker of this collection do not count.
+    forwarder and client. Units without the marker of this collection are ignored.
   returned: success
   type: list
   elements: str
@@ -153,7 +153,7 @@ paths:
     haproxy: /usr/sbin/haproxy
     ca_bundle: /etc/ssl/certs/ca-certificates.crt
 ansible_facts:
-  description: The facts for the table of module M(kaido.ollama.report).
+  description: The facts for the table of the module M(kaido.ollama.report).
   returned: success
   type: dict
   contains:

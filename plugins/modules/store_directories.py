@@ -11,8 +11,8 @@ module: store_directories
 short_description: Set the owner of an Ollama model store
 version_added: 1.0.0
 description:
-  - Creates the home of the service account and the directory of the models, and gives parts of a model store that
-    belong to other accounts to the service account.
+  - Creates the home of the service account and the directory of the models, and changes the owner of parts of a model
+    store that belong to other accounts to the service account.
   - Only directories and files with the names of parts of a store get another owner, and only if they belong to root, to
     O(former_user), or to a user that does not exist. Files with several hard links are refused.
   - Symbolic links are followed only if they belong to root.
@@ -30,11 +30,11 @@ attributes:
     support: full
 options:
   former_user:
-    description: Account that ran the server before. Its files in the store are given to O(user).
+    description: Account that ran the server before. The owner of its files in the store is changed to O(user).
     type: str
     default: ""
   shared:
-    description: Whether the group is to read the store, for the mirror, C(ollama_mirror_enabled).
+    description: Whether the group can read the store, for the mirror, C(ollama_mirror_enabled).
     type: bool
     default: false
 notes:
@@ -73,7 +73,7 @@ EXAMPLES = r"""
 
 RETURN = r"""
 paths:
-  description: What was, or in check mode would be, created or given to the account.
+  description: The paths that were created or whose owner was changed, or in check mode would be.
   returned: success
   type: list
   elements: str

@@ -12,10 +12,10 @@ short_description: Move an Ollama model store to another directory, or back up i
 version_added: 1.0.0
 description:
   - Internal to the role P(kaido.ollama.ollama#role), which uses it if C(ollama_models_dir) of a server changes.
-  - Moves all models of the store, declared or not. On the same file system hard links are created, so that no data is
-    copied; on another file system the blobs are copied and verified by their digests.
+  - Moves all models of the store, including undeclared ones. On the same file system hard links are created, so that no
+    data is copied; on another file system the blobs are copied and verified by their digests.
   - Before servers convert manifests, the role backs them up with the step V(backup).
-  - An interrupted step is continued by the next run. Nothing is removed from O(source) before the server serves from
+  - An interrupted step is continued by the next run. Nothing is removed from O(source) before the server uses
     O(target).
 author:
   - kaido.ollama contributors (@kaido)
@@ -40,8 +40,9 @@ options:
     required: true
   step:
     description:
-      - V(fill) creates the files while the server goes on using O(source).
-      - V(switch) creates what was added meanwhile, with the server stopped, and records that O(target) is complete.
+      - V(fill) creates the files while the server continues to use O(source).
+      - V(switch) creates the files that were added meanwhile, with the server stopped, and records that O(target) is
+        complete.
       - V(finish) removes the files of O(source), after the server was started with O(target).
       - V(backup) copies the manifests to O(target), and moves nothing.
     type: str

@@ -11,15 +11,15 @@ module: uninstall
 short_description: Uninstall an Ollama server
 version_added: 1.0.0
 description:
-  - Removes what the role P(kaido.ollama.ollama#role) made, the service, its unit and settings, the releases, the link,
-    the account, and the state of the modules.
-  - Removes the mirror, gateway, balancer and forwarder of this collection too, with their tokens, keys and accounts.
+  - Removes everything that the role P(kaido.ollama.ollama#role) created, which is the service, its unit and settings,
+    the releases, the link, the account, and the state of the modules.
+  - Also removes the mirror, gateway, balancer and forwarder of this collection with their tokens, keys and accounts.
     A unit that this collection did not write is kept.
   - Models stay unless O(remove_models) is set. Then only files of the model store are removed.
   - The account is removed only if it is a system account with O(home) and without a login shell.
-  - Remaining files are given to root, so that none belongs to a removed account.
+  - The owner of remaining files is changed to root, so that no file belongs to a removed account.
   - Follows no symbolic link in the home of the account and in the store, unless it belongs to root.
-  - Reports what it kept, and why.
+  - Returns the paths that were kept, and the reasons.
 author:
   - kaido.ollama contributors (@kaido)
 extends_documentation_fragment:
@@ -59,7 +59,7 @@ EXAMPLES = r"""
     remove_models: true
   become: true
 
-- name: Uninstall a server with directories of its own
+- name: Uninstall a server with other directories
   kaido.ollama.uninstall:
     models_dir: /srv/models
     install_dir: /srv/ollama
@@ -75,13 +75,13 @@ EXAMPLES = r"""
 
 RETURN = r"""
 actions:
-  description: What was, or in check mode would be, done.
+  description: The actions that were performed, or in check mode would be performed.
   returned: success
   type: list
   elements: str
   sample: [stop and disable ollama.service, remove /etc/systemd/system/ollama.service]
 kept:
-  description: What was kept, and why.
+  description: The paths that were kept, and the reasons.
   returned: success
   type: dict
   sample:
