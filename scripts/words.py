@@ -52,6 +52,16 @@ WORDS = {
     r"\bnot right after all was done\b": "did not reach the desired state",
     r"\b(?:say|says|said) so\b": "report",
     r"\bon (?:its|their) way\b": "in progress",
+    r"\bin small letters\b": "in lower case",
+    r"\bin capitals\b": "in upper case",
+    r"\band friends\b": "and others",
+    r"\b(?:has|have|had) their turn\b": "are processed",
+    r"\b(?:a|the) way back\b": "rollback, downgrade",
+    r"\bgo(?:es)? on [a-z]+ing\b": "continue to",
+    r"\bspreads? requests\b": "distribute requests",
+    r"\bcame out\b": "resulting, was released",
+    r"\bgives? up (?:its|the) (?:place|rights)\b": "leaves the queue, drops privileges",
+    r"\bwhatever the\b": "regardless of the",
     r"\b(?:[Hh]old|holds) \S+ to its\b": "verify",
 }
 # First words that names of plays, tasks, blocks and handlers may not have.

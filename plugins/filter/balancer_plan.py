@@ -103,7 +103,7 @@ def plan(pool: t.Sequence[str], hostvars: t.Mapping[str, Variables], me: str) ->
 
 
 def spellings(model: Name) -> list[str]:
-    """Return all ways to write a name, in small letters."""
+    """Return all spellings of a name, in lower case."""
     paths = [f"{model.host}/{model.namespace}/{model.model}"]
     if model.host == DEFAULT_HOST:
         paths += [f"ollama.com/{model.namespace}/{model.model}", f"{model.namespace}/{model.model}"]

@@ -25,7 +25,7 @@ ROLES = os.path.join(os.path.dirname(__file__), "..", "..", "roles")
 # The role whose argument specification has an entry point for each playbook.
 PLAYBOOK_ROLE = "ollama"
 PREFIXES = ("ollama_", "gpu_driver_")
-# The prefix of other software, not a misspelt one.
+# The prefix of other software, not a misspelled one.
 _OTHERS = "llama_"
 IGNORED = "ollama_ignored_variables"
 # Variables that the roles and playbooks set themselves, and that a fact cache may keep.
@@ -87,7 +87,7 @@ def known_variables() -> set[str]:
 def unknown_variables(names: t.Iterable[str], ignored: t.Collection[str] = ()) -> dict[str, str | None]:
     """Return the variables with a prefix of this collection that no role has, each with the most similar known one.
 
-    A name with a misspelt prefix is one of them if it is very similar to a known variable.
+    A name with a misspelled prefix is one of them if it is very similar to a known variable.
     """
     known = known_variables()
     internal = tuple({f"{role}__" for role in specifications()} | {"ollama_bundle__", "ollama_update__"})
@@ -95,12 +95,12 @@ def unknown_variables(names: t.Iterable[str], ignored: t.Collection[str] = ()) -
     for name in sorted(set(names) - known - RESULTS - set(ignored)):
         if name.startswith(PREFIXES) and not name.startswith(internal):
             found[name] = _similar(name, known, 0.75)
-        elif _has_misspelt_prefix(name) and (similar := _similar(name, known, 0.9)):
+        elif _has_misspelled_prefix(name) and (similar := _similar(name, known, 0.9)):
             found[name] = similar
     return found
 
 
-def _has_misspelt_prefix(name: str) -> bool:
+def _has_misspelled_prefix(name: str) -> bool:
     heads = (name.partition("_")[0] + "_", name[: len("gpu_driver_")])
     return not name.startswith((*PREFIXES, _OTHERS)) and any(
         difflib.SequenceMatcher(None, head.lower(), prefix).ratio() >= 0.8
@@ -137,7 +137,7 @@ def check_names(hosts: t.Mapping[str, t.Iterable[str]], ignored: t.Collection[st
 
 
 def check_tags(names: t.Iterable[str]) -> None:
-    """Refuse misspelt tags, with which a run would do nothing, or what it was to skip; raises ``tag_unknown``."""
+    """Refuse misspelled tags, with which a run would do nothing, or what it was to skip; raises ``tag_unknown``."""
     for name in names:
         similar = next(iter(difflib.get_close_matches(name.lower(), sorted(TAGS), n=1, cutoff=0.8)), None)
         if name not in TAGS and (similar or name.startswith(PREFIXES)):

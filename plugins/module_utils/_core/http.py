@@ -66,7 +66,7 @@ def parse_json(body: str | bytes) -> t.Any:
     try:
         return jsonlib.loads(body, parse_constant=refuse)
     except RecursionError:
-        raise ValueError("it is nested too deep") from None
+        raise ValueError("it is nested too deeply") from None
 
 
 class Stream:

@@ -42,7 +42,7 @@ def parse_environment(values: t.Mapping[str, t.Any], *, what: str) -> dict[str, 
                 "value_invalid",
                 f"{what}: invalid variable {str(name)[:40]!r}; expected texts for {', '.join(VARIABLES)}",
             )
-        # Go reads the name in capitals first.
+        # Go reads the name in upper case first.
         if value and (name == key or not values.get(key)):
             result[key] = value
     for key in ("HTTP_PROXY", "HTTPS_PROXY"):

@@ -344,7 +344,7 @@ def _parse_smi(host: GpuHost, output: str) -> None:
         if len(values) != 7:
             continue
         _index, _uuid, name, place, _driver, mebibytes, capability = values
-        # 00000000:01:00.0 with a domain of eight digits, in capitals
+        # 00000000:01:00.0 with a domain of eight digits, in upper case
         address = place.lower()[-12:]
         for gpu in host.gpus:
             if gpu.vendor == "nvidia" and gpu.pci_address in (address, None):

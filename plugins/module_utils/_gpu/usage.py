@@ -80,7 +80,7 @@ def _nvidia(run: Run) -> list[Usage]:
         values = [value.strip() for value in line.split(",")]
         if len(values) != len(_SMI.split(",")):
             continue
-        # 00000000:01:00.0 has a domain of eight digits, in capitals. A figure that a card does not have is [N/A].
+        # 00000000:01:00.0 has a domain of eight digits, in upper case. A figure that a card does not have is [N/A].
         row = Usage(values[0].lower()[-12:])
         for (name, unit), text in zip(_NVIDIA, values[1:6]):
             value = _float(text)

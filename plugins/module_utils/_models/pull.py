@@ -118,7 +118,7 @@ class Puller:
         def watch(digest: str, count: int) -> None:
             if time.monotonic() > session.deadline:
                 raise OllamaError(
-                    "deadline_exceeded", f"{name}: the deadline is over; complete blobs are kept for the next run"
+                    "deadline_exceeded", f"{name}: the deadline has passed; complete blobs are kept for the next run"
                 )
             event = {"status": f"copying {digest[7:19]}", "digest": digest, "completed": count}
             session.progress.update(str(name), candidate.size, event)
@@ -333,7 +333,7 @@ class _RegistryPull:
 
 
 class _Watch:
-    """Raise when a pull's bytes stop growing, or when the deadline is over."""
+    """Raise when a pull's bytes stop growing, or when the deadline has passed."""
 
     def __init__(self, stall_timeout: float, deadline: float, what: str) -> None:
         self.stall_timeout = stall_timeout
@@ -352,7 +352,7 @@ class _Watch:
         if now > self.deadline:
             raise OllamaError(
                 "deadline_exceeded",
-                f"{self.what}: the deadline is over; what was fetched is kept and resumed in the next run",
+                f"{self.what}: the deadline has passed; downloaded data is kept for the next run",
             )
         if now - self.moved > self.stall_timeout:
             raise OllamaError("connection_stalled", f"{self.what}: no byte for {self.stall_timeout:g} s")

@@ -198,7 +198,7 @@ class _Question:
         if exc.code in ("redirect_refused", "response_invalid"):
             return OllamaError("registry_unsuitable", f"{self.what}: {exc.message}", url=url)
         if time.monotonic() >= self.until:
-            return OllamaError("deadline_exceeded", f"{self.what}: the deadline is over: {exc.message}", url=url)
+            return OllamaError("deadline_exceeded", f"{self.what}: the deadline has passed: {exc.message}", url=url)
         if exc.code == "tls_failed":
             hint = "set ollama_settings.ssl_cert_file (SSL_CERT_FILE of registry_environment) for a private authority"
             return OllamaError("tls_failed", f"{self.what}: {exc.message}; {hint}", url=url)

@@ -1,7 +1,7 @@
 # Copyright (c) 2026, kaido.ollama contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Move a model store to another directory, with all of its models, while the server goes on using the first one.
+"""Move a model store to another directory, with all of its models, while the server continues to use the first one.
 
 `find` determines whether a host has a store to move. `fill` creates hard links of its files in the new directory, or
 verified copies on another file system; it can be repeated and continues after an interruption. `switch` records that
@@ -198,7 +198,7 @@ def finish(source: str, target: str, root: str = "/") -> tuple[int, list[str]]:
     recorded = _recorded(root)
     if recorded is None or (recorded["source"], recorded["target"]) != (source, target):
         raise OllamaError(
-            "store_move_incomplete", f"{target} is not known to hold the models of {source}; nothing was removed"
+            "store_move_incomplete", f"{target} is not known to contain the models of {source}; nothing was removed"
         )
     removed, kept = 0, []
     here = _at(root, source)

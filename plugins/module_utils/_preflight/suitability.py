@@ -68,7 +68,7 @@ def check_host(
         )
     if host.service.masked:
         raise OllamaError(
-            "unit_masked", f"{UNIT} is masked; if the server is to run here: systemctl unmask {UNIT}", unit=UNIT
+            "unit_masked", f"{UNIT} is masked; to run the server on this host: systemctl unmask {UNIT}", unit=UNIT
         )
     release = release_module.ReleaseRequest(
         version=request.version,

@@ -64,7 +64,7 @@ def check_owner(path: str) -> None:
 
 @contextlib.contextmanager
 def readable_by_all() -> t.Iterator[None]:
-    """Create files that the service account can read, whatever the umask of root is."""
+    """Create files that the service account can read, regardless of the umask of root."""
     before = os.umask(0o022)
     try:
         yield

@@ -270,7 +270,7 @@ def client_version(program: str) -> str:
 
 
 def _with_rights_of(program: str) -> list[str]:
-    """Return the command that gives up the rights of root to run a program that another account can change."""
+    """Return the command that drops the privileges of root to run a program that another account can change."""
     identity = replaceable_by(os.path.abspath(program)) if os.geteuid() == 0 else None
     if identity is None:
         return []

@@ -336,7 +336,7 @@ class Store:
                     raise OllamaError("manifest_invalid", "unreadable manifest: a list inside a list")
                 chosen = manifest
         if chosen is None:
-            raise OllamaError("manifest_invalid", "unreadable manifest: none of its variants is here")
+            raise OllamaError("manifest_invalid", "unreadable manifest: none of its variants is on this host")
         return chosen
 
     @_as_owner

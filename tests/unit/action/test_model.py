@@ -155,7 +155,7 @@ def test_a_failing_pull_fails_the_task_with_its_code(slow_play: Play) -> None:
     code, output = slow_play(deadline=1)
     assert code == 2, output
     assert re.search(r'"?code"?: "?deadline', output), output
-    assert "the deadline is over" in " ".join(output.split())
+    assert "the deadline has passed" in " ".join(output.split())
 
 
 def test_a_warning_does_not_stop_a_pull(play: Play, monkeypatch: pytest.MonkeyPatch) -> None:

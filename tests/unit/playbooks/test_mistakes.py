@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Each playbook refuses misspelt variables and inventories without its hosts, and each of its plays has tags."""
+"""Each playbook refuses misspelled variables and inventories without its hosts, and each of its plays has tags."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ def test_each_play_takes_its_hosts_from_groups(playbook: str) -> None:
 
 
 @each
-def test_misspelt_variables_are_refused_in_one_line(tmp_path: Path, playbook: str) -> None:
+def test_misspelled_variables_are_refused_in_one_line(tmp_path: Path, playbook: str) -> None:
     code, lines = run(tmp_path, playbook, "-e", "ollama_verison=1")
     assert code != 0
     [line] = [line for line in lines if "ollama_verison" in line]
@@ -59,7 +59,7 @@ def test_misspelt_variables_are_refused_in_one_line(tmp_path: Path, playbook: st
 
 
 @each
-def test_misspelt_tags_are_refused_in_one_line(tmp_path: Path, playbook: str) -> None:
+def test_misspelled_tags_are_refused_in_one_line(tmp_path: Path, playbook: str) -> None:
     code, lines = run(tmp_path, playbook, "--skip-tags", "ollama_model")
     assert code != 0
     assert len([line for line in lines if "ollama_model: unknown tag; did you mean ollama_models?" in line]) == 1, lines

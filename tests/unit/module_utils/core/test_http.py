@@ -120,7 +120,7 @@ LINES = b'{"status":"pulling manifest"}\n{"status":"verifying sha256 digest"}\n{
 
 
 def stream_of(body: bytes) -> bytes:
-    """Return a chunked answer that ends properly, whatever the body is."""
+    """Return a chunked answer that ends properly, regardless of the body."""
     return (
         b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"
         + (f"{len(body):x}\r\n".encode() + body + b"\r\n" if body else b"")

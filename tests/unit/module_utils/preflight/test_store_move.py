@@ -130,7 +130,7 @@ def test_a_backup_has_nothing_but_manifests(linked: Stores, public_path: Path, m
 def test_all_files_move_and_the_source_goes(stores: Stores) -> None:
     before = stores.names(stores.source)
     stores.fill()
-    assert stores.names(stores.source) == before, "the server goes on using it"
+    assert stores.names(stores.source) == before, "the server continues to use it"
     filled = stores.fill(partial=True)
     assert filled.files == 0
     store_move.switch(str(stores.source), str(stores.target), filled.damaged)

@@ -239,7 +239,7 @@ def test_a_host_without_zstd_unpacks_with_the_library(host: Host) -> None:
 
 
 def test_zstd_outside_of_the_path_of_the_task_is_found(host: Host, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Preflight and the installation search the same directories, whatever the PATH of the task is."""
+    """Preflight and the installation search the same directories, regardless of the PATH of the task."""
     monkeypatch.setattr(unpack_module, "_load_library", lambda: None)
     monkeypatch.setenv("PATH", "/nonexistent")
     assert unpack_module.has_zstd()
