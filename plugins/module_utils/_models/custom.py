@@ -4,8 +4,8 @@
 """Custom models: build them, and detect whether the installed one was built by its recipe.
 
 The server does not report how a model was made: servers 0.30 to 0.33 rewrite the weights that they import,
-and newer ones may convert them at the first load. Therefore the state file of the store records the digest of the recipe
-with the digest of the resulting manifest.
+and newer ones may convert them at the first load. Therefore the state file of the store records the digest of the
+recipe with the digest of the resulting manifest.
 
 PRIVATE to the collection: it may change at any time.
 """
