@@ -45,7 +45,7 @@ def test_a_change_is_left_to_the_module(world: World, case: str) -> None:
     world.run(models=["a", "b:1b"])
     if case == "damaged":
         damage(world.blob("model"), "flip_bit")
-    params: dict[str, t.Any] = {
+    cases: dict[str, dict[str, t.Any]] = {
         "missing": {"models": ["a", "kaido/c:q8"]},
         "alias": {"models": [{"name": "a", "aliases": ["other"]}]},
         "absent": {"models": [{"name": "a", "state": "absent"}]},
@@ -55,7 +55,8 @@ def test_a_change_is_left_to_the_module(world: World, case: str) -> None:
         "pin": {"models": [{"name": "a", "digest": "sha256:" + 64 * "0"}]},
         "invalid": {"models": [{"nam": "a"}]},
         "option": {"models": ["a"], "parallel": "x"},
-    }.get(case, {"models": ["a", "b:1b"]})
+    }
+    params = cases.get(case, {"models": ["a", "b:1b"]})
     before, tags = tree(world), world.tags()
     with exclusive(memory_path(Store(str(world.models_dir)), str(world.state_dir)), seconds=0) as alone:
         assert alone
