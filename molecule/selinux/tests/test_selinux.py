@@ -38,7 +38,7 @@ def test_files_have_the_types_of_the_policy(host: t.Any, path: str) -> None:
 
 def test_the_release_has_the_types_of_programs(host: t.Any) -> None:
     assert host.check_output("restorecon -n -v -R -F /opt/ollama/releases/0.35.1") == ""
-    assert ":bin_t:" in host.check_output("stat --format %%C /opt/ollama/releases/0.35.1/bin/ollama")
+    assert ":bin_t:" in host.check_output("stat --format %C /opt/ollama/releases/0.35.1/bin/ollama")
 
 
 def test_neither_the_server_nor_ansible_is_denied_anything(host: t.Any) -> None:
