@@ -43,7 +43,7 @@ clean: ## remove the output of make: labs, .venv, .cache, dist, test output
 
 ##@ Check a change
 .PHONY: check test lint report-page units $(CHECK) test-gpu docs execution-environment sanity importer matrix molecule platforms
-check: $(READY) ## lint, unit tests that start no Ansible, and conformance tests
+check: $(READY) ## lint, quick unit tests, and conformance tests
 	@$(PYTHON_BIN) -m scripts.run_parts --jobs 2 $(CHECK)
 
 test: $(READY) ## all tests, with a table of the results
@@ -73,9 +73,9 @@ changelog: $(READY)
 words: $(READY) ## words that are not standard English of the field
 	$(PYTHON_BIN) -m scripts.words
 
-units quick-units: $(READY) $(PROMTOOL) ## unit tests; quick-units skips those that start Ansible
+units quick-units: $(READY) $(PROMTOOL) ## unit tests; quick-units skips those that start Ansible or build an environment
 	$(PYTHON_BIN) -m pytest --quiet --numprocesses 3 --dist worksteal --ignore tests/conformance --ignore tests/bench \
-	  $(if $(filter quick-%,$@),--no-ansible)
+	  $(if $(filter quick-%,$@),--quick)
 
 conformance: $(READY) ## conformance tests of the stand-in; URL=http://host:port for a real server
 	$(PYTHON_BIN) -m pytest --quiet tests/conformance $(if $(URL),--url $(URL))

@@ -18,7 +18,7 @@ sys.path.insert(0, str(ROOT / ".cache"))
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    parser.addoption("--no-ansible", action="store_true", help="skip tests that start programs of ansible-core")
+    parser.addoption("--quick", action="store_true", help="skip tests that start ansible-core or build an environment")
 
 
 def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:

@@ -36,7 +36,7 @@ RunModule = t.Callable[..., dict[str, t.Any]]
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    playbook.skipped = config.getoption("--no-ansible")
+    playbook.skipped = config.getoption("--quick")
 
 
 @pytest.fixture

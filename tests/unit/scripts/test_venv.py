@@ -16,7 +16,9 @@ from tests.conftest import ROOT
 
 
 @pytest.fixture
-def checkout(tmp_path: Path) -> Path:
+def checkout(tmp_path: Path, request: pytest.FixtureRequest) -> Path:
+    if request.config.getoption("--quick"):
+        pytest.skip("the test builds a Python environment")
     path = tmp_path / "checkout"
     (path / "requirements").mkdir(parents=True)
     (path / "requirements" / "dev.txt").write_text("")
