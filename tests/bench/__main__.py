@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """`make bench`: run the benchmarks that are named, or all, and print one table.
 
-python -m tests.bench [verify] [models] [pull] [resume] [converge] [fleet] [balance]
+python -m tests.bench [verify] [models] [pull] [resume] [converge] [hosts] [fleet] [balance]
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ BENCHES: dict[str, t.Callable[[], t.Iterator[tuple[str, str]]]] = {
     "pull": modules.pull,
     "resume": modules.resume,
     "converge": converge.converge,
+    "hosts": converge.hosts,
     "fleet": fleet.fleet,
     "balance": balance.balance,
 }
