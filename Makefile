@@ -11,7 +11,8 @@ LINK := .cache/ansible_collections/kaido/ollama
 READY := .venv/.stamp $(LINK)
 PROMTOOL := .cache/promtool/usr/bin/promtool
 # `make platforms` runs scenario platform, once for each system; most systems come from an image registry.
-# `make molecule-rpm` takes several minutes; -vm and -selinux emulate a machine where KVM is not available.
+# `make molecule-rpm` takes several minutes; -vm and -selinux emulate a machine where KVM is not available. With -vm,
+# `make test` takes 40 minutes instead of 24 on two cores; the workflow in .github runs all three.
 NOT_IN_TEST := molecule-platform molecule-rpm molecule-vm molecule-selinux
 SCENARIOS := $(filter-out $(NOT_IN_TEST),$(patsubst molecule/%/molecule.yml,molecule-%,$(wildcard molecule/*/molecule.yml)))
 LINT := ruff mypy yamllint ansible-lint changelog words
