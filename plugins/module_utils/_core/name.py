@@ -108,11 +108,11 @@ def parse(text: t.Any, *, allow_cloud: bool = False, what: str = "name") -> Name
     if len(parts) == 1 and re.fullmatch(r"[0-9a-f]{64}", model):
         raise invalid("Ollama 0.40 and newer read 64 hexadecimal digits as a digest")
     if tag.lower() == "local":
-        raise invalid("the tag 'local' is reserved, Ollama drops it")
+        raise invalid("the tag 'local' is reserved, and Ollama removes it")
     if name.is_cloud and not allow_cloud:
         raise OllamaError(
             "model_in_cloud",
-            f"{what}: {text!r} runs in the cloud: prompts would leave this host; allow_cloud: true permits that",
+            f"{what}: {text!r} runs in the cloud: prompts would leave this host; set allow_cloud: true to permit it",
             name=text,
         )
     # Both are the public registry; stores of 0.40 and newer contain the second one.

@@ -88,7 +88,7 @@ def lock(install_dir: str, *, seconds: float = 0, progress: Progress | None = No
                 break
             except OSError:
                 if time.monotonic() >= end:
-                    raise OllamaError("lock_held", f"{install_dir}: another run changes it") from None
+                    raise OllamaError("lock_held", f"{install_dir}: another run is changing it") from None
             if progress:
                 progress.note(WAITING)
             time.sleep(_POLL)

@@ -196,7 +196,7 @@ class Download:
                 if failures >= self.release.retries:
                     raise OllamaError(
                         exc.code,
-                        f"{exc.message}; stopped after {failures} attempts, the next run resumes the download"
+                        f"{exc.message}; stopped after {failures} attempts; the next run resumes the download"
                         f"{_options(exc)}",
                         **exc.details,
                     ) from exc

@@ -195,7 +195,7 @@ class Store:
                 if name.is_valid:
                     found[name.key] = self._entry(name, path, budget)
                 else:
-                    problem = f"its name is invalid, which stops Ollama's own cleaning; remove {printable(path)}"
+                    problem = f"its name is invalid, which stops Ollama's own cleanup; remove {printable(path)}"
                     found[name.key] = Entry(name, path, problem=problem)
         return [found[key] for key in sorted(found)]
 
