@@ -1,7 +1,7 @@
 # Copyright (c) 2026, kaido.ollama contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The grammar of model names, as Ollama's types/model/name.go and internal/modelref have it. Pure.
+"""The grammar of model names, as Ollama's types/model/name.go and internal/modelref define it. Pure.
 
 PRIVATE to the collection: it may change at any time.
 """
@@ -39,7 +39,7 @@ class Name:
     tag: str
 
     def __str__(self) -> str:
-        """Return the name as Ollama displays it: defaults dropped, tag always shown."""
+        """Return the name as Ollama displays it: without defaults, always with the tag."""
         path = f"{self.namespace}/{self.model}:{self.tag}"
         if self.host != DEFAULT_HOST:
             return f"{self.host}/{path}"
@@ -58,7 +58,7 @@ class Name:
 
     @property
     def is_valid(self) -> bool:
-        """Whether each part is one that Ollama accepts; a name from a disk may have any characters."""
+        """Whether Ollama accepts each part; a name that was read from a disk may contain any characters."""
         return all(grammar.match(getattr(self, part)) for part, grammar in _GRAMMAR.items())
 
     def at(self, host: str) -> Name:
@@ -72,7 +72,7 @@ def _shown(value: t.Any) -> str:
 
 
 def parse(text: t.Any, *, allow_cloud: bool = False, what: str = "name") -> Name:
-    """Return the fully qualified name that Ollama makes of a text.
+    """Return the fully qualified name that Ollama derives from a text.
 
     :param allow_cloud: accept tags that run in the cloud (``cloud``, ``…-cloud``).
     :param what: the name of the value in messages.
