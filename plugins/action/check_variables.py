@@ -92,7 +92,7 @@ class ActionModule(CollectionAction):
     def _check_names(self, hosts: t.Sequence[str], task_vars: t.Mapping[str, t.Any]) -> None:
         ignored = self.value(IGNORED, task_vars.get(IGNORED)) or []
         if not isinstance(ignored, list):
-            raise OllamaError("value_invalid", f"{IGNORED}: invalid value {ignored!r}; expected a list of texts")
+            raise OllamaError("value_invalid", f"{IGNORED}: invalid value {ignored!r}; expected a list of strings")
         check_names({host: list(task_vars["hostvars"].raw_get(host)) for host in hosts}, ignored)
 
     def _host_errors(

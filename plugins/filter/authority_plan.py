@@ -67,8 +67,8 @@ def plan(results: t.Sequence[t.Mapping[str, t.Any]], first: str, chosen: str, re
         return {"host": next(iter(holders)), "create": False, "problem": ""}
     if silent and (chosen or not renew):
         return _problem(
-            f"{', '.join(silent)} cannot be reached, and may have the key of the private authority; run again when it "
-            "is back, or set ollama_gateway_authority_host to the host that keeps the authority"
+            f"{', '.join(silent)} cannot be reached, and may have the key of the private authority; run again when "
+            "they are reachable, or set ollama_gateway_authority_host to the host that keeps the authority"
         )
     if failed:
         if renew and failed[0].get("failure", {}).get("code") in ("authority_damaged", "authority_expired"):

@@ -65,7 +65,7 @@ def token_errors(rows: t.Sequence[t.Mapping[str, t.Any]]) -> list[str]:
             continue
         name, token = (_text(row.get(key)) for key in ("name", "token"))
         if not _NAME.match(name):
-            expected = "letters, digits and . _ @ -, the first a letter or digit, 64 at most"
+            expected = "at most 64 letters, digits and . _ @ -, beginning with a letter or digit"
             # With name and token interchanged, this is the token.
             found.append(f"{_VARIABLE}: row {index + 1}: invalid name (not shown); expected {expected}")
             name = f"row {index + 1}"

@@ -191,7 +191,8 @@ def _too_late(server: str, wanted: str, wait: float, result: dict[str, t.Any]) -
         )
     return OllamaError(
         "requests_running",
-        f"{server}: {result['sessions']} requests are still in progress after {wait:g} s; it gets no new ones",
+        f"{server}: {result['sessions']} requests are still in progress after {wait:g} s; the server receives no new"
+        " requests",
         result=result,
     )
 

@@ -150,7 +150,7 @@ reason:
   description: The reason why the certificate was or has to be replaced; empty if it is valid.
   returned: success
   type: str
-  sample: it ends soon
+  sample: it expires soon
 failure:
   description: The failure in machine-readable form.
   returned: failure
@@ -182,7 +182,7 @@ PENDING = "tls.key.pending"
 def run(params: t.Mapping[str, t.Any], check_mode: bool) -> dict[str, t.Any]:
     """Bring certificate and authority to the desired state; returns the result of the module."""
     if os.geteuid() != 0:
-        raise OllamaError("root_required", "certificates are kept by root; set become: true")
+        raise OllamaError("root_required", "managing certificates requires root; set become: true")
     names = certificates.check_names(params["names"], "ollama_gateway_names")
     directory = Directory(params["directory"], check_mode)
     result: dict[str, t.Any] = {

@@ -79,7 +79,7 @@ options:
     type: str
   parameters:
     description:
-      - Parameters such as C(num_ctx) or C(temperature), numbers or booleans; C(stop) takes a list of texts.
+      - Parameters such as C(num_ctx) or C(temperature), numbers or booleans; C(stop) takes a list of strings.
       - They override those of O(from).
     type: dict
   messages:

@@ -317,7 +317,7 @@ def run(params: t.Mapping[str, t.Any], check_mode: bool) -> dict[str, t.Any]:
         if params[option] < least:
             raise OllamaError("value_invalid", f"{option}: invalid value {params[option]}; expected {least} or more")
     if not params["prompt"].strip():
-        raise OllamaError("value_invalid", "prompt: invalid value ''; expected a text")
+        raise OllamaError("value_invalid", "prompt: invalid value ''; expected a string")
     if params["models"] is not None and not params["models"]:
         raise OllamaError("value_invalid", "models: invalid value []; expected at least one model")
     timeout = parse_timeout(params["timeout"])

@@ -454,7 +454,7 @@ def run(params: t.Mapping[str, t.Any], check_mode: bool) -> dict[str, t.Any]:
     request = host_request.from_options(params)
     valid = host_request.validate(request)
     if os.geteuid() != 0:
-        raise OllamaError("root_required", "a server is installed as root; set become: true")
+        raise OllamaError("root_required", "installing a server requires root; set become: true")
     host = host_facts.gather(request, valid.address.port)
     request = replace(request, unit=unit_file.unit_with_targets(request.unit, host.directories.targets))
     _check_gpu(params["gpu"], gpu, params["driver_pending"])

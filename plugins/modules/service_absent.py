@@ -144,7 +144,7 @@ from ..module_utils._service.removal import Removal
 def run(params: t.Mapping[str, t.Any], check_mode: bool) -> dict[str, t.Any]:
     """Remove, or predict the removal; returns the module's result."""
     if os.geteuid() != 0:
-        raise OllamaError("root_required", "a service is removed as root; set become: true")
+        raise OllamaError("root_required", "removing a service requires root; set become: true")
     removal = Removal(params["names"], check_mode=check_mode)
     removal.apply()
     return {

@@ -219,7 +219,7 @@ _PATHS = {
 def run(params: t.Mapping[str, t.Any], check_mode: bool) -> dict[str, t.Any]:
     """Compare the service with the host; returns the module's result."""
     if os.geteuid() != 0:
-        raise OllamaError("root_required", "a service is installed as root; set become: true")
+        raise OllamaError("root_required", "installing a service requires root; set become: true")
     paths = _paths(params["platforms"])
     files = {path: _file(path, row, paths) for path, row in json_object(params["files"], "files").items()}
     spec = ServiceSpec(
@@ -276,7 +276,7 @@ def _file(path: str, row: t.Any, paths: t.Mapping[str, str]) -> ManagedFile:
     known = {field.name for field in fields(ManagedFile)}
     valid = isinstance(row, dict) and set(row) <= known
     if not valid or not all(isinstance(value, (str, type(None))) for value in row.values()):
-        expected = f"texts for {', '.join(sorted(known))}"
+        expected = f"strings for {', '.join(sorted(known))}"
         raise OllamaError("value_invalid", f"files.{path}: invalid value (hidden); expected {expected}")
     file = ManagedFile(**row)
     content = file.content

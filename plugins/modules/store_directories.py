@@ -108,7 +108,7 @@ from ..module_utils._server.argspec import SERVER, finish
 def run(params: t.Mapping[str, t.Any], check_mode: bool) -> dict[str, t.Any]:
     """Inspect and change; returns the module's result."""
     if os.geteuid() != 0:
-        raise OllamaError("root_required", "the owner of files is changed as root; set become: true")
+        raise OllamaError("root_required", "changing the owner of files requires root; set become: true")
     home, models_dir = (normal(params[name]) for name in ("home", "models_dir"))
     owner = ownership.Owner(
         account=_identity(params["user"], params["group"], check_mode),

@@ -135,7 +135,7 @@ from ..module_utils._preflight.paths import normal
 def run(params: t.Mapping[str, t.Any], check_mode: bool) -> dict[str, t.Any]:
     """Carry out a step and return the module's result."""
     if os.geteuid() != 0:
-        raise OllamaError("root_required", "a store is moved as root; set become: true")
+        raise OllamaError("root_required", "moving a store requires root; set become: true")
     source, target = normal(params["source"]), normal(params["target"])
     if check_mode:
         return {"changed": True}

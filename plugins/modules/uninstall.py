@@ -113,7 +113,7 @@ from ..module_utils._server.argspec import INSTALLATION, SERVER, finish
 def run(params: t.Mapping[str, t.Any], check_mode: bool) -> dict[str, t.Any]:
     """Survey, plan and remove; returns the result of the module."""
     if os.geteuid() != 0:
-        raise OllamaError("root_required", "a server is removed as root; set become: true")
+        raise OllamaError("root_required", "removing a server requires root; set become: true")
     paths = {name: normal(params[name]) for name in ("models_dir", "install_dir", "bin_dir", "home")}
     request = uninstall.UninstallRequest(**{**params, **paths})
     check_paths(request.models_dir, request.install_dir, request.home)

@@ -281,7 +281,7 @@ class JobAction(CollectionAction):
             if time.monotonic() >= end:
                 raise attempt.error
             if not named:
-                self._print(f"the connection is lost, trying again: {attempt.error}")
+                self._print(f"the connection was lost; retrying: {attempt.error}")
             named = True
             time.sleep(_RECONNECT)
 

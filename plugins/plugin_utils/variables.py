@@ -236,7 +236,7 @@ _WORDS = {
     "raw": "a value",
     "str": "text that is not empty",
 }
-_NAMES = {"raw": "values", "str": "texts", "path": "paths", "int": "whole numbers", "dict": "mappings"}
+_NAMES = {"raw": "values", "str": "strings", "path": "paths", "int": "whole numbers", "dict": "mappings"}
 
 
 # A pattern and what it expects, for values that a type does not describe.

@@ -1,7 +1,7 @@
 # Copyright (c) 2026, kaido.ollama contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The benchmark of a server: measures each model, and leaves the models in memory as they were.
+"""The benchmark of a server: measures each model, and restores the models in memory.
 
 PRIVATE to the collection: it may change at any time.
 """

@@ -56,7 +56,7 @@ def search_path() -> str:
 
 
 def find(program: str) -> str | None:
-    """Return the path of a program, None where it is not installed."""
+    """Return the path of a program, None if it is not installed."""
     return shutil.which(program, path=search_path())
 
 
@@ -68,10 +68,10 @@ def run(
     stdin: str = "",
     environment: t.Mapping[str, str] | None = None,
 ) -> Result:
-    """Run a program to its end, in the C locale and without a terminal, whatever its exit status.
+    """Run a program to its end, in the C locale and without a terminal, regardless of its exit status.
 
     :param timeout: seconds after which the program and what it has started are killed.
-    :param limit: bytes of standard output that are kept; the rest is read and dropped.
+    :param limit: bytes of standard output that are kept; the rest is read and discarded.
     :param stdin: what the program reads; nothing by default.
     :param environment: the variables of the program in place of those of this process; ``PATH`` and ``LC_ALL`` are set.
     :raises OllamaError: ``program_missing``, ``command_failed`` where the system cannot start it, ``command_timeout``.
@@ -133,7 +133,7 @@ def stream(
 ) -> t.Iterator[Stream]:
     """Start a program and yield its output while it runs; at the end of the context it is killed if it still runs.
 
-    :param stdin: an open file that the program reads from its present position.
+    :param stdin: an open file that the program reads from its current position.
     :param timeout: seconds after which the program is killed, which ends its output; None for no limit.
     :raises OllamaError: ``program_missing``, or ``command_failed`` where the system cannot start it.
     """
@@ -182,7 +182,7 @@ def _started(
 
 
 def _end(process: subprocess.Popen[bytes]) -> None:
-    """Kill what still runs. A process that the kernel does not release (a broken GPU) is not waited for."""
+    """Kill a program that still runs. A process that the kernel does not release (a broken GPU) is not waited for."""
     if process.poll() is None:
         with contextlib.suppress(ProcessLookupError, PermissionError):
             os.killpg(process.pid, signal.SIGKILL)

@@ -32,7 +32,7 @@ class Limits:
     """The time limits of the socket of one request.
 
     :ivar timeout: seconds that a single read or write may take.
-    :ivar until: when, on the monotonic clock, the present part of the answer has to be complete.
+    :ivar until: when, on the monotonic clock, the current part of the answer has to be complete.
     """
 
     def __init__(self, timeout: float, deadline: float) -> None:
@@ -199,7 +199,7 @@ def _context(ca_path: str | None, cert_file: str, cert_dir: str) -> ssl.SSLConte
         context.load_verify_locations(cafile=cert_file)
     for directory in filter(os.path.isdir, cert_dir.split(":")):
         for name in sorted(os.listdir(directory)):
-            # Go skips what is no certificate, too.
+            # Go also skips files that are not certificates.
             with contextlib.suppress(OSError, ssl.SSLError):
                 context.load_verify_locations(cafile=os.path.join(directory, name))
     return context

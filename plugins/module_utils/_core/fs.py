@@ -21,7 +21,7 @@ CHUNK = 1 << 20
 
 
 def read_text(path: str) -> str | None:
-    """Return the text of a file, None where it does not exist; bytes that are not UTF-8 are replaced."""
+    """Return the text of a file, None if it does not exist; bytes that are not UTF-8 are replaced."""
     try:
         with open(path, encoding="utf-8", errors="replace") as file:
             return file.read()
@@ -30,7 +30,7 @@ def read_text(path: str) -> str | None:
 
 
 def readable_text(path: str) -> str:
-    """Return the text of a file, nothing where it cannot be read: for files in ``/proc`` that may vanish."""
+    """Return the text of a file, an empty string if it cannot be read: for files in ``/proc`` that may vanish."""
     try:
         return read_text(path) or ""
     except OSError:
@@ -38,7 +38,7 @@ def readable_text(path: str) -> str:
 
 
 def list_directory(path: str) -> list[str]:
-    """Return the sorted names in a directory, none where it does not exist."""
+    """Return the sorted names in a directory, none if it does not exist."""
     try:
         return sorted(os.listdir(path))
     except (FileNotFoundError, NotADirectoryError):
@@ -46,7 +46,7 @@ def list_directory(path: str) -> list[str]:
 
 
 def read_link(path: str) -> str | None:
-    """Return the target of a symbolic link; ``""`` for anything else, None where nothing exists."""
+    """Return the target of a symbolic link; ``""`` for anything else, None if nothing exists."""
     try:
         return os.readlink(path)
     except (FileNotFoundError, NotADirectoryError):

@@ -18,7 +18,7 @@ from . import fs
 
 
 def os_release(root: str = "/") -> dict[str, str]:
-    """Return the variables of the host's os-release file, without quotes; nothing where there is no such file."""
+    """Return the variables of the host's os-release file, without quotes; empty if there is no such file."""
     for name in ("etc/os-release", "usr/lib/os-release"):
         text = fs.read_text(os.path.join(root, name))
         if text is not None:
@@ -44,7 +44,7 @@ def platform_of(os_release: str, platforms: t.Container[str]) -> str:
 
 
 def find_user(name: str) -> pwd.struct_passwd | None:
-    """Return an account, None where it does not exist."""
+    """Return an account, None if it does not exist."""
     try:
         return pwd.getpwnam(name)
     except KeyError:
@@ -52,7 +52,7 @@ def find_user(name: str) -> pwd.struct_passwd | None:
 
 
 def find_group(name: str) -> grp.struct_group | None:
-    """Return a group, None where it does not exist."""
+    """Return a group, None if it does not exist."""
     try:
         return grp.getgrnam(name)
     except KeyError:
@@ -60,7 +60,7 @@ def find_group(name: str) -> grp.struct_group | None:
 
 
 def user_name(uid: int) -> str | None:
-    """Return the name of a user ID, None where no account has it."""
+    """Return the name of a user ID, None if no account has it."""
     try:
         return pwd.getpwuid(uid).pw_name
     except KeyError:

@@ -48,7 +48,7 @@ class Response:
         except ValueError:
             raise OllamaError(
                 "response_invalid",
-                f"{self.url} answered {self.status} with something that is not JSON: {self.text(80)!r}",
+                f"{self.url} answered {self.status} with content that is not JSON: {self.text(80)!r}",
                 url=self.url,
             ) from None
 
@@ -208,7 +208,7 @@ def open_stream(
             target = _redirect(here, stream.headers.get("location", ""))
         hops += 1
         if hops > _MAX_REDIRECTS:
-            raise OllamaError("redirect_refused", f"{url} leads to more than {_MAX_REDIRECTS} redirects", url=url)
+            raise OllamaError("redirect_refused", f"{url} redirects more than {_MAX_REDIRECTS} times", url=url)
         _check_tls(tls_only, target)
         if origin(target) != origin(first):
             all_headers = {key: value for key, value in all_headers.items() if key.lower() not in _SECRET_HEADERS}
@@ -229,7 +229,11 @@ def _parse_url(url: str) -> SplitResult:
 
 def _check_tls(tls_only: bool, url: SplitResult) -> None:
     if tls_only and url.scheme != "https":
-        raise OllamaError("redirect_refused", f"{url.geturl()} is not https, and every hop has to be", url=url.geturl())
+        raise OllamaError(
+            "redirect_refused",
+            f"{url.geturl()} does not use https; expected https for every redirect",
+            url=url.geturl(),
+        )
 
 
 def _redirect(here: SplitResult, location: str) -> SplitResult:
@@ -253,9 +257,9 @@ def _redirect(here: SplitResult, location: str) -> SplitResult:
     same_port = origin(here)[2] == origin(there)[2] or here.scheme != there.scheme
     if not (same_host and same_port):
         if there.scheme != "https":
-            raise refused("another host is only followed over https")
+            raise refused("redirects to another host are followed only over https")
         if proxy_module.is_internal(there.hostname or "") and not proxy_module.is_internal(here.hostname or ""):
-            raise refused("an address of this host or its link is not followed")
+            raise refused("redirects to an address of this host or its link are not followed")
     return there
 
 

@@ -24,7 +24,7 @@ _MISSING = re.compile(r"(python[0-9.]*|platform-python): (command )?not found|py
 
 
 def check_core(version: str) -> None:
-    """Refuse an ansible-core that is too old: about a collection, it only warns of that.
+    """Refuse an ansible-core that is too old: for a collection, ansible-core itself only prints a warning.
 
     :raises OllamaError: ``ansible_unsupported``.
     """

@@ -1,7 +1,7 @@
 # Copyright (c) 2026, kaido.ollama contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The grammar of model names, as Ollama's types/model/name.go and internal/modelref have it. Pure.
+"""The grammar of model names, as Ollama's types/model/name.go and internal/modelref define it. Pure.
 
 PRIVATE to the collection: it may change at any time.
 """
@@ -39,7 +39,7 @@ class Name:
     tag: str
 
     def __str__(self) -> str:
-        """Return the name as Ollama displays it: defaults dropped, tag always shown."""
+        """Return the name as Ollama displays it: without defaults, always with the tag."""
         path = f"{self.namespace}/{self.model}:{self.tag}"
         if self.host != DEFAULT_HOST:
             return f"{self.host}/{path}"
@@ -58,7 +58,7 @@ class Name:
 
     @property
     def is_valid(self) -> bool:
-        """Whether each part is one that Ollama accepts; a name from a disk may have any characters."""
+        """Whether Ollama accepts each part; a name that was read from a disk may contain any characters."""
         return all(grammar.match(getattr(self, part)) for part, grammar in _GRAMMAR.items())
 
     def at(self, host: str) -> Name:
@@ -72,7 +72,7 @@ def _shown(value: t.Any) -> str:
 
 
 def parse(text: t.Any, *, allow_cloud: bool = False, what: str = "name") -> Name:
-    """Return the fully qualified name that Ollama makes of a text.
+    """Return the fully qualified name that Ollama derives from a text.
 
     :param allow_cloud: accept tags that run in the cloud (``cloud``, ``…-cloud``).
     :param what: the name of the value in messages.
@@ -108,11 +108,11 @@ def parse(text: t.Any, *, allow_cloud: bool = False, what: str = "name") -> Name
     if len(parts) == 1 and re.fullmatch(r"[0-9a-f]{64}", model):
         raise invalid("Ollama 0.40 and newer read 64 hexadecimal digits as a digest")
     if tag.lower() == "local":
-        raise invalid("the tag 'local' is reserved, Ollama drops it")
+        raise invalid("the tag 'local' is reserved, and Ollama removes it")
     if name.is_cloud and not allow_cloud:
         raise OllamaError(
             "model_in_cloud",
-            f"{what}: {text!r} runs in the cloud: prompts would leave this host; allow_cloud: true permits that",
+            f"{what}: {text!r} runs in the cloud: prompts would leave this host; set allow_cloud: true to permit it",
             name=text,
         )
     # Both are the public registry; stores of 0.40 and newer contain the second one.

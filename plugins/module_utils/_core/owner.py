@@ -5,7 +5,7 @@
 
 The owner of a directory can replace anything in it by a symbolic link, a FIFO or a hard link between two system calls
 of root. Checks before an access cannot prevent that. Therefore work in such a directory is done as its owner: a link
-then leads only where its owner could go without our help.
+then gives access only to files that its owner can access anyway.
 
 PRIVATE to the collection: it may change at any time.
 """

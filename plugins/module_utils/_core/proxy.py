@@ -40,7 +40,7 @@ def parse_environment(values: t.Mapping[str, t.Any], *, what: str) -> dict[str, 
         if not known or not isinstance(value, str):
             raise OllamaError(
                 "value_invalid",
-                f"{what}: invalid variable {str(name)[:40]!r}; expected texts for {', '.join(VARIABLES)}",
+                f"{what}: invalid variable {str(name)[:40]!r}; expected strings for {', '.join(VARIABLES)}",
             )
         # Go reads the name in upper case first.
         if value and (name == key or not values.get(key)):

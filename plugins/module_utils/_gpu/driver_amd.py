@@ -43,21 +43,21 @@ def plan(request: Request, target: Target, system: System, cards: t.Sequence[Car
     if all(card.integrated for card in cards):
         raise refuse(
             "amdgpu_integrated_unsupported",
-            f"gpu_driver_amdgpu_dkms: invalid value {request.amdgpu_dkms!r}; expected an empty text, as AMD supports "
+            f"gpu_driver_amdgpu_dkms: invalid value {request.amdgpu_dkms!r}; expected an empty string, as AMD supports "
             "integrated "
             "GPUs with the kernel's own driver only",
         )
     if target.machine != "x86_64" or system.amdgpu is None:
         raise refuse(
             "amdgpu_system_unsupported",
-            f"gpu_driver_amdgpu_dkms: invalid value {request.amdgpu_dkms!r}; expected an empty text, as AMD has no "
+            f"gpu_driver_amdgpu_dkms: invalid value {request.amdgpu_dkms!r}; expected an empty string, as AMD has no "
             "repository "
             f"for {system.label} on {target.machine}",
         )
     if request.amdgpu_dkms.startswith("30.") and numbers(result.kernel) >= _CHANGED_KERNEL:
         raise refuse(
             "amdgpu_kernel_unsupported",
-            f"gpu_driver_amdgpu_dkms: invalid value {request.amdgpu_dkms!r}; expected an empty text or one of "
+            f"gpu_driver_amdgpu_dkms: invalid value {request.amdgpu_dkms!r}; expected an empty string or one of "
             f"{', '.join(version for version in AMDGPU_VERSIONS if not version.startswith('30.'))}, as it does not "
             "build on "
             f"kernel {result.kernel}",

@@ -50,7 +50,8 @@ def _range(cards: t.Sequence[Card]) -> _Range:
     if not modules or (newest is not None and newest < oldest):
         each = "; ".join(f"{card} ({need.generation}) requires {_requirement(need)}" for card, need in needs)
         raise refuse(
-            "cards_conflict", f"no driver runs all of these: {each}. Options: remove one of them; bind one to vfio-pci"
+            "cards_conflict",
+            f"no driver supports all of these GPUs: {each}. Options: remove one of them; bind one to vfio-pci",
         )
     return _Range(oldest, newest, modules)
 

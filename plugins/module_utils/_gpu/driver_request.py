@@ -170,7 +170,7 @@ def validate(request: Request) -> None:
                 "PCI IDs of GPUs of NVIDIA (10de), AMD (1002) or Intel (8086), such as 10de:2684",
             )
     if request.amdgpu_dkms and request.amdgpu_dkms not in AMDGPU_VERSIONS:
-        expected = f"an empty text for the kernel's own driver, or one of {', '.join(AMDGPU_VERSIONS)}, in quotes"
+        expected = f"an empty string for the kernel's own driver, or one of {', '.join(AMDGPU_VERSIONS)}, in quotes"
         raise _invalid("amdgpu_version_unknown", "amdgpu_dkms", request.amdgpu_dkms, expected)
     if request.key_fingerprint and not _FINGERPRINT.fullmatch(request.fingerprint):
         raise _invalid("key_fingerprint_invalid", "key_fingerprint", request.key_fingerprint, "40 hexadecimal digits")

@@ -142,10 +142,10 @@ class Builder:
         elif record and record.get("recipe") != digest:
             why = "built again: the recipe has changed"
         elif record:
-            why = "" if record.get("manifest") in self._known_as(name, made) else "built again: it was changed by hand"
+            why = "" if record.get("manifest") in self._known_as(name, made) else "built again: it was changed manually"
         else:
             adopted = bool(made) and not (recipe.base and not base) and is_made_by(recipe, t.cast(Shown, made), base)
-            why = "" if adopted else "built again: how it was made is not recorded"
+            why = "" if adopted else "built again: its recipe is not recorded"
 
         after = before
         if why and not check_mode:
@@ -224,9 +224,7 @@ class Builder:
             raise OllamaError("build_failed", f"{name}: the server reported success, but has no such model")
         left = self._damage(name)
         if left:
-            raise OllamaError(
-                "model_damaged", f"{name}: built, but {left[0]}; the server reuses whatever file is there"
-            )
+            raise OllamaError("model_damaged", f"{name}: built, but {left[0]}; the server reuses the existing file")
 
     def _upload(self, client: Client, file: File) -> None:
         """Send a file unless the store has it; the server only checks whether a file of that name exists."""

@@ -175,7 +175,7 @@ class LoadedModels:
         body = {"model": str(name), "prompt": prompt, "keep_alive": _duration(keep), "options": dict(options)}
         answer = self._request(self.client.generate, body, "server_error")
         if answer.get("done") is False:
-            raise OllamaError("runner_failed", f"{name}: the runner gave up in mid-answer")
+            raise OllamaError("runner_failed", f"{name}: the runner ended before the answer was complete")
         return answer
 
     def embed(self, name: Name, text: str, keep: float) -> Row:
@@ -240,7 +240,7 @@ def keep_loaded(
     if gone and not failure:
         failure = OllamaError(
             "model_evicted",
-            f"{', '.join(gone)}: loaded, but unloaded again to make room: the server keeps fewer models at a time"
+            f"{', '.join(gone)}: loaded, but unloaded again to free memory: the server keeps fewer models at a time"
             " (memory, max_loaded_models)",
             evicted=gone,
         )

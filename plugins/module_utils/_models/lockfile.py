@@ -81,7 +81,7 @@ def _parse_lock(data: t.Any, what: str) -> Lock:
             shown = reprlib.repr(sorted(row, key=str) if isinstance(row, dict) else row)
             raise invalid(where, f"invalid value {shown}; expected exactly the keys {', '.join(_KEYS)}")
         if not isinstance(row["digest"], str):
-            raise invalid(where, f"invalid digest {reprlib.repr(row['digest'])}; expected a text")
+            raise invalid(where, f"invalid digest {reprlib.repr(row['digest'])}; expected a string")
         try:
             digest = parse_digest(row["digest"], what=f"{text}.digest")
         except OllamaError as exc:

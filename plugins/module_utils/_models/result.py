@@ -27,7 +27,7 @@ def predicted_outcome(plan: Plan) -> Outcome:
             first = step.candidates[0]
             size = human(first.size) if first.offer else "unknown size"
             if plan.is_undecided:
-                outcome.actions.append(f"would be updated from {first.source} if that has another version")
+                outcome.actions.append(f"would be updated from {first.source} if this source has another version")
             else:
                 outcome.actions.append(f"would be {step.reason.value} from {first.source}, {size}")
             outcome.source = str(first.source)

@@ -1,7 +1,7 @@
 # Copyright (c) 2026, kaido.ollama contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What all steps of one call share: the options, the server, its store and what is known about it.
+"""The state that all steps of one call share: the options, the server, its store and the facts about it.
 
 PRIVATE to the collection: it may change at any time.
 """

@@ -59,7 +59,7 @@ def check_adoption(request: HostRequest, host: HostFacts) -> None:
             way = f"expected {store}, or move them first"
         else:
             way = (
-                f"they are in {store!r}, a path that units of systemd cannot hold; make another path for it with "
+                f"they are in {store!r}, a path that units of systemd cannot hold; create another path for it with "
                 f"{bind_mount(store, '/srv/ollama-models')} (and in /etc/fstab), then set "
                 "ollama_models_dir: /srv/ollama-models"
             )
@@ -82,7 +82,7 @@ def _check_install_dir(request: HostRequest, host: HostFacts) -> None:
             "install_dir_changed",
             f"ollama_install_dir: invalid value {request.install_dir!r}; expected {found[1]!r}, where the releases of "
             f"this host are; to move them, run playbook kaido.ollama.uninstall with ollama_install_dir: {found[1]} "
-            "(models stay), then this one again",
+            "(models stay), then run this playbook again",
             variable="ollama_install_dir",
         )
 

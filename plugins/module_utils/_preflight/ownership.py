@@ -266,7 +266,7 @@ def _create(path: str, account: Identity, root: str) -> bool:
             opened.enter(name, here)
             info = os.fstat(opened.handle)
             if info.st_uid != os.geteuid() or os.listdir(opened.handle):
-                raise Unsafe(here, "was exchanged while it was created")
+                raise Unsafe(here, "was replaced while it was created")
             os.fchmod(opened.handle, 0o750 if last else 0o755)
             if last:
                 os.fchown(opened.handle, account.uid, account.gid)
@@ -281,7 +281,7 @@ def _give(entry: Entry, owner: Owner, account: Identity) -> None:
     try:
         info = os.fstat(handle)
         if not stat.S_ISREG(info.st_mode) or _in_the_way(Entry(entry.path, info, None, entry.parent), owner):
-            raise Unsafe(entry.path, "was exchanged while its owner was set")
+            raise Unsafe(entry.path, "was replaced while its owner was set")
         _set(handle, entry, owner, account)
     finally:
         os.close(handle)

@@ -86,7 +86,7 @@ def _malformed(path: str, variable: str) -> str | None:
         return "expected a path without .."
     if not PATH.match(path) and path != "/":
         return (
-            "expected a path of letters, digits and /._+:@- (units of systemd treat others specially); make another "
+            "expected a path of letters, digits and /._+:@- (units of systemd treat others specially); create another "
             f"path for it, for example with: {bind_mount(path, '/srv/' + variable.replace('_', '-'))}"
         )
     return None

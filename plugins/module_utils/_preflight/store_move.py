@@ -198,7 +198,7 @@ def finish(source: str, target: str, root: str = "/") -> tuple[int, list[str]]:
     recorded = _recorded(root)
     if recorded is None or (recorded["source"], recorded["target"]) != (source, target):
         raise OllamaError(
-            "store_move_incomplete", f"{target} is not known to contain the models of {source}; nothing was removed"
+            "store_move_incomplete", f"{target} is not recorded as a complete copy of {source}; nothing was removed"
         )
     removed, kept = 0, []
     here = _at(root, source)

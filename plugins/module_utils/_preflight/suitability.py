@@ -103,7 +103,7 @@ def check_host(
         )
     for listener in host.listeners:
         if sockets.overlap(listener.address, valid.address) and not _is_ours(listener, host):
-            holder = f"{listener.program} (pid {listener.pid})" if listener.program else "a program that cannot be seen"
+            holder = f"{listener.program} (pid {listener.pid})" if listener.program else "a program that is not visible"
             raise OllamaError(
                 "port_taken",
                 f"ollama_settings.host: {str(valid.address)!r} is in use: "
@@ -181,7 +181,7 @@ def _check_unit_account(request: HostRequest, host: HostFacts) -> None:
         if not is_foreign(host.unit) and before.get(key, name) != name:
             raise OllamaError(
                 "account_changed",
-                f"{variable}: invalid value {name!r}; expected {before[key]!r}, as which the server on this host runs; "
+                f"{variable}: invalid value {name!r}; expected {before[key]!r}, which the server on this host uses; "
                 f"to change it, run playbook kaido.ollama.uninstall with {variable}: {before[key]} (models stay), then "
                 "this one again",
                 variable=variable,

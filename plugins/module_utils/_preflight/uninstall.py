@@ -172,11 +172,11 @@ def plan(host: InstalledFacts, request: UninstallRequest) -> UninstallPlan:
         return UninstallPlan({name: text for name, (_needed, text) in others.items()}, dict(host.staying))
     kept: dict[str, str] = {}
     if host.drop_ins:
-        kept[host.drop_ins] = "drop-ins are the user's"
+        kept[host.drop_ins] = "drop-ins belong to the user"
     kept.update(host.staying)
     kept.update(host.unsafe)
     if host.link is not None and not own_link:
-        kept[os.path.join(request.bin_dir, "ollama")] = "this collection did not make it"
+        kept[os.path.join(request.bin_dir, "ollama")] = "this collection did not create it"
     if host.store and not request.remove_models:
         kept[request.models_dir] = f"models, {human(host.store_bytes)}; ollama_remove_models: true removes them"
     if host.user is not None and not removable:
@@ -283,7 +283,7 @@ class Removal:
         if find_group(self.request.group):
             self.execute("groupdel", self.request.group, check=False)
             if find_group(self.request.group):
-                self.kept[f"group {self.request.group}"] = "it is another account's main group"
+                self.kept[f"group {self.request.group}"] = "it is the primary group of another account"
 
     def _remove_home(self) -> None:
         home = self.at(self.request.home)
@@ -325,7 +325,7 @@ def _staying(at: t.Callable[[str], str]) -> t.Iterator[tuple[str, str]]:
         if os.path.lexists(at(unit)) and not _is_of_ours(name, at):
             yield unit, "this collection did not write it"
         if os.path.lexists(at(unit + ".d")):
-            yield unit + ".d", "drop-ins are the user's"
+            yield unit + ".d", "drop-ins belong to the user"
     for path in _CLIENT_FILES:
         if os.path.lexists(at(path)):
             yield path, "settings and keys of clients on this host, written by role ollama_client"

@@ -1,7 +1,7 @@
 # Copyright (c) 2026, kaido.ollama contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Take over an installation of Ollama's own script: its release is kept, its files leave their places.
+"""Take over an installation of Ollama's own script: its release is kept, its files are removed.
 
 PRIVATE to the collection: it may change at any time.
 """

@@ -1,7 +1,7 @@
 # Copyright (c) 2026, kaido.ollama contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The directories of releases on the disk: what root changes in them, one run at a time and atomically.
+"""The directories of releases on the disk: the changes that root makes to them, one run at a time and atomically.
 
 PRIVATE to the collection: it may change at any time.
 """
@@ -88,7 +88,7 @@ def lock(install_dir: str, *, seconds: float = 0, progress: Progress | None = No
                 break
             except OSError:
                 if time.monotonic() >= end:
-                    raise OllamaError("lock_held", f"{install_dir}: another run changes it") from None
+                    raise OllamaError("lock_held", f"{install_dir}: another run is changing it") from None
             if progress:
                 progress.note(WAITING)
             time.sleep(_POLL)
@@ -125,7 +125,7 @@ def unpack_path(request: ReleaseRequest, version: str) -> str:
 
 
 def switch_link(target: str, path: str) -> None:
-    """Create or replace a symbolic link atomically; owner and mode of its directory stay as they are."""
+    """Create or replace a symbolic link atomically; owner and mode of its directory do not change."""
     directory, name = os.path.split(path)
     os.makedirs(directory, exist_ok=True)
     beside = os.path.join(directory, f".{name}.new")
@@ -161,7 +161,7 @@ def clone(source: str, target: str) -> None:
 
 
 def link_or_copy(source: str, target: str) -> None:
-    """Create a hard link to a file that only root can change, otherwise a copy of root; skip what is no file.
+    """Create a hard link to a file that only root can change, otherwise a copy of root; skip other entries.
 
     An account that can put a link in the place of the file or of a directory above it gets nothing that it cannot read.
     """

@@ -1,7 +1,7 @@
 # Copyright (c) 2026, kaido.ollama contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Download the archives of a release: resumable, with a known checksum, and only where the disk has room for them.
+"""Download the archives of a release: resumable, with a known checksum, and only if the disk has enough space.
 
 PRIVATE to the collection: it may change at any time.
 """
@@ -196,7 +196,7 @@ class Download:
                 if failures >= self.release.retries:
                     raise OllamaError(
                         exc.code,
-                        f"{exc.message}; stopped after {failures} attempts, the next run resumes the download"
+                        f"{exc.message}; stopped after {failures} attempts; the next run resumes the download"
                         f"{_options(exc)}",
                         **exc.details,
                     ) from exc

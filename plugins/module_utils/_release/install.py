@@ -131,7 +131,7 @@ def _install(state: State, request: ReleaseRequest) -> int:
 
 
 def _prepare(request: ReleaseRequest, files: list[Archive], archives: t.Mapping[str, str], *, extends: bool) -> str:
-    """Unpack and check a release in a directory of its own, and return that directory; a failure removes it.
+    """Unpack and check a release in a separate directory, and return that directory; a failure removes it.
 
     :param extends: whether the archives are added to the installed release of the same version.
     """

@@ -158,7 +158,7 @@ class State:
 
 
 def read_state(install_dir: str, bin_dir: str) -> State:
-    """Return the releases on this host; a directory without a marker is none."""
+    """Return the releases on this host; a directory without a marker does not count."""
     found: list[tuple[float, str, dict[str, str]]] = []
     releases = os.path.join(install_dir, "releases")
     for version in list_directory(releases):
@@ -242,7 +242,7 @@ def plan(state: State, request: ReleaseRequest) -> dict[str, str]:
 
 
 def surplus(state: State, request: ReleaseRequest) -> list[str]:
-    """Return the versions to remove: never the requested one; the one in use so far is the last to go."""
+    """Return the versions to remove: never the requested one; the release in use so far is removed last."""
     known = state.known if request.activate else list(state.releases)
     protected = {request.version} if request.activate or state.current is None else {request.version, state.current}
     others = sorted((version for version in known if version not in protected), key=lambda v: v != state.used)

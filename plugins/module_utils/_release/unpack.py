@@ -109,7 +109,7 @@ class _Chunks:
         self._chunks = chunks
 
     def read(self, size: int) -> bytes:
-        """Return the next chunk, whatever its size."""
+        """Return the next chunk, regardless of its size."""
         return next(self._chunks, b"")
 
 

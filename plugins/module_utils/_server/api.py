@@ -103,7 +103,7 @@ _LARGEST = (1 << 63) - 1
 def check(value: t.Any, shape: Shape, what: str) -> t.Any:
     """Return a parsed response reduced to its shape; objects and lists are returned without null values.
 
-    :param what: what is answered, for messages: ``/api/tags`` or a part of it.
+    :param what: the name of the response in messages: ``/api/tags`` or a part of it.
     :raises OllamaError: ``response_invalid`` where a value has another type, or a number is negative or beyond 63 bits.
     """
     if shape is None:
@@ -274,7 +274,7 @@ class Client:
         return rows
 
     def show(self, name: Name) -> dict[str, t.Any] | None:
-        """Return the details of a model, None where it does not exist."""
+        """Return the details of a model, None if it does not exist."""
         answer = self._call("POST", "/api/show", {"model": str(name)}, ok=(200, 404))
         return self._read(answer, _SHOW, "/api/show") if answer.status == 200 else None
 
@@ -283,7 +283,7 @@ class Client:
         self._call("POST", "/api/copy", {"source": str(source), "destination": str(destination)})
 
     def delete(self, name: Name) -> bool:
-        """Remove a name and the blobs of no other model; return False where it did not exist."""
+        """Remove a name and the blobs of no other model; return False if it did not exist."""
         return self._call("DELETE", "/api/delete", {"model": str(name)}, ok=(200, 404)).status == 200
 
     def generate(self, body: dict[str, t.Any], *, timeout: float) -> dict[str, t.Any]:

@@ -303,7 +303,7 @@ def _unknown(key: t.Any) -> OllamaError:
 def merge(
     settings: t.Mapping[str, t.Any], raw: t.Mapping[str, t.Any], models_dir: str
 ) -> tuple[dict[str, str], dict[str, str]]:
-    """Return the content of the environment file: the variables made of settings, and the raw ones.
+    """Return the content of the environment file: the variables of the settings, and the raw ones.
 
     :param raw: ollama_environment; may hold secrets, so no message shows its values.
     :raises OllamaError: ``setting_unknown``, ``setting_invalid`` or ``environment_invalid``.

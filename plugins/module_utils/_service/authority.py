@@ -157,8 +157,8 @@ def adopt(directory: Directory, authority: str, renew: bool) -> tuple[str, str, 
             raise OllamaError(
                 "authority_changed",
                 f"{directory.path}/ca.crt: this gateway has another private authority than the host that signs, and "
-                "clients trust it; set ollama_gateway_authority_host to the host that keeps the right one, or "
-                "ollama_gateway_renew_authority: true to take over the other one",
+                "clients trust it; set ollama_gateway_authority_host to the host whose authority is to be kept, or "
+                "ollama_gateway_renew_authority: true to use the other authority",
             )
         _keep(directory)
         directory.remove("ca.key")

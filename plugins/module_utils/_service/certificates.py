@@ -278,7 +278,7 @@ def why_not(certificate: str, key: str, names: t.Sequence[str], authority: str, 
     if sorted(found.names) != sorted(names):
         return f"it is for {', '.join(sorted(found.names))}"
     if found.ends < now + RENEW_DAYS * DAY:
-        return "it ends soon"
+        return "it expires soon"
     if not authority:
         return "no private authority is known here"
     return None if is_signed_by(certificate, authority) else "another authority signed it"

@@ -69,7 +69,7 @@ class Removal:
         for service in self.services:
             if service.unit_path:
                 if os.path.isdir(self._at(service.unit_path + ".d")):
-                    self.kept[service.unit_path + ".d"] = "drop-ins are the user's"
+                    self.kept[service.unit_path + ".d"] = "drop-ins belong to the user"
                 self._delete(service.unit_path)
         if any(service.unit for service in self.services) and not self.check_mode:
             self.execute("systemctl", "daemon-reload")

@@ -20,7 +20,7 @@ from .store import Store
 
 @dataclass
 class Audit:
-    """The outcome of `audit`: damage by digest, and what the looking cost."""
+    """The result of `audit`: damage by digest, and the amount of data that was read."""
 
     damage: dict[str, Damage]
     hashed_blobs: int = 0
@@ -32,9 +32,9 @@ def audit(
 ) -> Audit:
     """Compare blobs with their names.
 
-    :param mode: ``none`` checks only existence and size; ``changed`` also hashes what was not yet seen right in its
-        present state (size, mtime, inode, device, ctime); ``full`` hashes everything.
-    :param threads: hashing threads; the number of processors by default. hashlib lets them run side by side.
+    :param mode: ``none`` checks only existence and size; ``changed`` also hashes files that were not yet verified in
+        their current state (size, mtime, inode, device, ctime); ``full`` hashes everything.
+    :param threads: hashing threads; the number of processors by default. hashlib lets them run in parallel.
     """
     result = Audit({})
     todo: list[Blob] = []
@@ -58,7 +58,7 @@ def audit(
             memory.record_verified(blob.digest, seen)
         else:
             memory.verified.pop(blob.digest, None)
-            # During a pull the server removes what it finds wrong.
+            # During a pull the server removes blobs that do not match their digests.
             gone = not digest and store.blob_info(blob.digest) is None
             result.damage[blob.digest] = Damage(blob, "missing" if gone else "content" if digest else "unreadable")
     return result

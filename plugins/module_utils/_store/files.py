@@ -68,7 +68,7 @@ def in_the_way(path: str) -> OllamaError:
 
 
 def list_directory(path: str, budget: Budget, *, follow: bool = False) -> list[str]:
-    """Return the sorted names in a directory; none for what is missing or a file.
+    """Return the sorted names in a directory; none for a missing directory or a file.
 
     :param follow: accept a symbolic link to a directory; otherwise it raises ``store_unsafe``.
     """
@@ -113,7 +113,7 @@ def remove(path: str) -> None:
 
 
 def fingerprint(info: os.stat_result) -> list[int]:
-    """Return what changes with a file's content, without reading it."""
+    """Return the attributes that change with a file's content, without reading it."""
     return [info.st_size, info.st_mtime_ns, info.st_ino, info.st_dev, info.st_ctime_ns]
 
 

@@ -29,7 +29,7 @@ from .store import Store
 DEFAULT_PATH = "/var/lib/kaido-ollama-monitoring/verification/findings.json"
 SCHEMA = 1
 _LIMIT = 16 << 20
-# Of the damaged models so many are reported, each with so many problems.
+# Limits for the reported damaged models, and for the problems of each.
 _MAX_MODELS, _MAX_PROBLEMS = 200, 10
 _LATEST = float(1 << 40)
 
@@ -88,7 +88,7 @@ class Findings:
     def state(self, store: Store, blob: Blob) -> tuple[str, float]:
         """Return verified, damaged or unverified, and when the blob was last read or else last changed.
 
-        Reads no content: what is missing or has another size is damaged in any case.
+        Reads no content: a blob that is missing or has another size is damaged in any case.
         """
         try:
             info = os.stat(store.blob_path(blob.digest))
@@ -130,7 +130,7 @@ class Findings:
 
 
 def _time(value: t.Any) -> float:
-    """Return a time; raises ValueError for what is none, such as infinity."""
+    """Return a time; raises ValueError for an invalid one, such as infinity."""
     seconds = float(value)
     if not 0 <= seconds < _LATEST:
         raise ValueError("no time")

@@ -43,7 +43,7 @@ class Blob:
 
 @dataclass(frozen=True)
 class Manifest:
-    """What one variant of a model is made of."""
+    """The content of one variant of a model."""
 
     digest: str
     blobs: tuple[Blob, ...]
@@ -66,7 +66,7 @@ class Variant:
 def parse_manifest(body: bytes) -> Manifest | tuple[Variant, ...]:
     """Read a manifest, or the children of a manifest list in the order of the server's preference.
 
-    :raises OllamaError: ``manifest_invalid``, saying what is wrong.
+    :raises OllamaError: ``manifest_invalid`` with the reason.
     """
     try:
         data = json.loads(body)

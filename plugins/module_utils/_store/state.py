@@ -1,7 +1,7 @@
 # Copyright (c) 2026, kaido.ollama contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What the modules remember about a store between runs, and the lock that lets one run at a time work on it.
+"""The records of the modules about a store between runs, and the lock that permits one run at a time.
 
 PRIVATE to the collection: it may change at any time.
 """
@@ -36,9 +36,9 @@ def _mapping(value: t.Any) -> t.Iterable[tuple[str, t.Any]]:
 
 @dataclass
 class Memory:
-    """What the modules remember about a store between runs, in a file that only they may write.
+    """The records of the modules about a store between runs, in a file that only they may write.
 
-    :ivar verified: digest -> fingerprint of the file whose content was found right.
+    :ivar verified: digest -> fingerprint of the file whose content was verified.
     :ivar verified_at: digest -> when its content was hashed last, in seconds since the epoch.
     :ivar origins: model key -> what was pulled: the registry's digest of the tag and the variant chosen then. A server
         of 0.40 may later replace the tag by a list of its own making, whose digest no registry knows.
@@ -66,7 +66,7 @@ class Memory:
 
     @classmethod
     def load(cls, path: str) -> Memory:
-        """Load a memory from its file; otherwise as `of`."""
+        """Load the records from their file; otherwise as `of`."""
         memory = cls(path)
         try:
             with os.fdopen(open_regular(path), "rb") as file:
@@ -100,7 +100,7 @@ class Memory:
         return memory
 
     def save_verified(self, *, seconds: float) -> None:
-        """Write what was learned of blobs, and nothing else, into what other runs have written since `of`.
+        """Merge only the new records about blobs into the file that other runs may have written since `of`.
 
         :param seconds: how long to wait for another run; after that the file stays as it is, which costs a re-hash.
         """

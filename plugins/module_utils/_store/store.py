@@ -65,7 +65,7 @@ def _as_owner(method: _M) -> _M:
 
 
 def _has_progress(path: str) -> bool:
-    """Return whether a server can read the recorded progress of a part; a file that has just gone is none of ours."""
+    """Return whether a server can read the recorded progress of a part, also if the file was just removed."""
     try:
         return isinstance(json.loads(read_regular(path, 1 << 16)), dict)
     except (ValueError, RecursionError):
@@ -131,7 +131,7 @@ class Store:
 
     @_as_owner
     def blob_info(self, digest: str) -> os.stat_result | None:
-        """Return what the file system has under the name of a blob, links not followed, or None."""
+        """Return the lstat of the file with the name of a blob, or None."""
         try:
             return os.lstat(self.blob_path(digest))
         except OSError:
@@ -163,7 +163,7 @@ class Store:
 
     @_as_owner
     def remove_blob(self, digest: str) -> None:
-        """Remove what has the name of a blob; links are not followed.
+        """Remove the file with the name of a blob; links are not followed.
 
         :raises OllamaError: ``store_unwritable``.
         """
@@ -195,7 +195,7 @@ class Store:
                 if name.is_valid:
                     found[name.key] = self._entry(name, path, budget)
                 else:
-                    problem = f"its name is invalid, which stops Ollama's own cleaning; remove {printable(path)}"
+                    problem = f"its name is invalid, which stops Ollama's own cleanup; remove {printable(path)}"
                     found[name.key] = Entry(name, path, problem=problem)
         return [found[key] for key in sorted(found)]
 
@@ -341,7 +341,7 @@ class Store:
 
     @_as_owner
     def partials(self) -> list[dict[str, t.Any]]:
-        """Return what interrupted downloads left: path, digest, bytes completed, bytes on disk, age in seconds."""
+        """Return the files of interrupted downloads: path, digest, bytes completed, bytes on disk, age in seconds."""
         found: dict[str, dict[str, t.Any]] = {}
         now = time.time()
         for item, info in self._blob_files():
@@ -383,7 +383,7 @@ class Store:
         return sorted({wanted[name] for name in broken})
 
     def _blob_files(self) -> t.Iterator[tuple[str, os.stat_result]]:
-        """Yield what is in ``blobs`` with its lstat, sorted by name."""
+        """Yield the entries of ``blobs`` with their lstat, sorted by name."""
         folder = os.path.join(self.root, "blobs")
         for item in list_directory(folder, Budget(), follow=True):
             with contextlib.suppress(OSError):

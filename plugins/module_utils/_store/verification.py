@@ -1,7 +1,7 @@
 # Copyright (c) 2026, kaido.ollama contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Audit a model store from the disk alone, and say what is wrong with it.
+"""Audit a model store from the disk alone, and return the findings.
 
 PRIVATE to the collection: it may change at any time.
 """
@@ -56,7 +56,7 @@ def verify(store: Store, memory: Memory, names: t.Sequence[Name], *, mode: str, 
     """Audit some models, or all if no names are given.
 
     :param mode: ``changed`` or ``full``, as for the store's audit.
-    :raises OllamaError: ``model_missing`` for a name that the store has not, ``store_unreadable``.
+    :raises OllamaError: ``model_missing`` for a name that the store does not contain, ``store_unreadable``.
     """
     if not store.readable:
         raise OllamaError(

@@ -26,7 +26,8 @@ _STAGE = ".kaido-import-"
 class StoreWriter:
     """Places files in a store under their final names when they are complete. Use it as a context manager.
 
-    Everything is created by the store's owner, so a planted link leads only where that account can write itself.
+    Everything is created by the store's owner, so a planted link gives access only to places where that account can
+    write itself.
 
     :raises OllamaError: ``store_unwritable`` where the store cannot be written to.
     """
@@ -54,7 +55,7 @@ class StoreWriter:
         self.close()
 
     def close(self) -> None:
-        """Remove what is incomplete."""
+        """Remove incomplete files."""
         with self.store.acting():
             for base, stage in self._stages.items():
                 os.close(stage)

@@ -317,7 +317,7 @@ def test_a_lost_connection_is_named_once_and_tried_again(monkeypatch: pytest.Mon
         return {"stdout": "x"}
 
     assert printed.plugin._patiently(call) == {"stdout": "x"}
-    assert printed.lines == ["h1: the connection is lost, trying again: broken pipe"]
+    assert printed.lines == ["h1: the connection was lost; retrying: broken pipe"]
 
 
 def test_output_that_blocks_does_not_stop_the_run(monkeypatch: pytest.MonkeyPatch) -> None:

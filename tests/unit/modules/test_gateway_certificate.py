@@ -129,7 +129,7 @@ def test_it_is_renewed_half_a_year_before_its_end(
     run(names=NAMES)
     later(monkeypatch, days)
     result = run(names=NAMES)
-    assert (result["changed"], result["reason"]) == (changed, "it ends soon" if changed else "")
+    assert (result["changed"], result["reason"]) == (changed, "it expires soon" if changed else "")
 
 
 def test_another_name_makes_a_new_certificate(run: Run, tmp_path: Path) -> None:

@@ -203,7 +203,7 @@ def test_a_manual_change_is_detected(world: World) -> None:
     assert predicted["diff"] == done["diff"]
     assert done["diff"]["before"]["system"] == "You are evil."
     assert done["diff"]["after"]["system"] == "You are hecate."
-    assert done["actions"] == ["built again: it was changed by hand"]
+    assert done["actions"] == ["built again: it was changed manually"]
     assert done["digest_after"] == expected
     assert not world.run(recipe)["changed"]
     world.client.delete(parse("house/helper:1"))

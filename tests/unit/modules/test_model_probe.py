@@ -179,7 +179,7 @@ def test_a_runner_that_fails_in_mid_answer_is_named(start: Start, monkeypatch: t
     result = world.run(name="a", unit=unit)
     assert result["failure"]["code"] == "runner_failed"
     journal = "; the last lines of its journal: llama-server: invalid UTF-8 | exit status 1" if unit else ""
-    assert result["msg"] == f"a:latest: the runner gave up in mid-answer{journal}"
+    assert result["msg"] == f"a:latest: the runner ended before the answer was complete{journal}"
     assert world.ps() == {}
 
 

@@ -238,7 +238,7 @@ def test_the_account_of_the_vendor_is_removed(host: Host) -> None:
 def test_a_group_that_is_needed_stays(host: Host, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(host, "run", lambda *_command, check=True: None)
     _plan, kept = host.uninstall()
-    assert kept["group ollama"] == "it is another account's main group"
+    assert kept["group ollama"] == "it is the primary group of another account"
 
 
 def test_a_foreign_installation_is_not_changed(host: Host) -> None:

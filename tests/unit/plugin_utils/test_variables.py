@@ -121,12 +121,12 @@ BAD: list[tuple[str, dict[str, t.Any], str]] = [
     (
         "export",
         {"ollama_bundle": "/a", "ollama_bundle_models": "tiny"},
-        "ollama_bundle_models: invalid value 'tiny'; expected a list of texts",
+        "ollama_bundle_models: invalid value 'tiny'; expected a list of strings",
     ),
     (
         "export",
         {"ollama_bundle": "/a", "ollama_bundle_models": [{}]},
-        "ollama_bundle_models: invalid value [{}]; expected a list of texts",
+        "ollama_bundle_models: invalid value [{}]; expected a list of strings",
     ),
     (
         "export",
@@ -151,11 +151,15 @@ BAD: list[tuple[str, dict[str, t.Any], str]] = [
     ("update", {"ollama_update_drain": -1}, "ollama_update_drain: invalid value -1; expected a number of 0 or more"),
     ("update", {"ollama_update_drain": "nan"}, "ollama_update_drain: invalid value 'nan'; expected a number"),
     ("update", {"ollama_update_drain": True}, "ollama_update_drain: invalid value True; expected a number"),
-    ("update", {"ollama_update_probe": "tiny"}, "ollama_update_probe: invalid value 'tiny'; expected a list of texts"),
     (
         "update",
         {"ollama_update_probe": "tiny"},
-        "ollama_update_probe: invalid value 'tiny'; expected a list of texts; on the command line use "
+        "ollama_update_probe: invalid value 'tiny'; expected a list of strings",
+    ),
+    (
+        "update",
+        {"ollama_update_probe": "tiny"},
+        "ollama_update_probe: invalid value 'tiny'; expected a list of strings; on the command line use "
         "-e '{\"ollama_update_probe\": [...]}'",
     ),
 ]

@@ -214,7 +214,7 @@ def test_files_of_others_stay_and_are_named(tmp_path: Path) -> None:
     }
     assert removal.kept == {
         "/etc/ollama-gateway": "it contains mine.pem",
-        "/etc/systemd/system/ollama-gateway.service.d": "drop-ins are the user's",
+        "/etc/systemd/system/ollama-gateway.service.d": "drop-ins belong to the user",
     }
 
 

@@ -41,13 +41,13 @@ from tests.unit.modules.preflight.hosts import CONVERGED, FRESH, MODELS, SUM, WA
             ["ollama_settings.host", "'127.0.0.1:11434'", "nginx (pid 77)", "11434"],
         ),
         (replace(FRESH, listeners=(PortListener("0.0.0.0", 0, 77, "nginx"),)), "port_taken", ["nginx"]),
-        (replace(FRESH, listeners=(PortListener("::", 0),)), "port_taken", ["cannot be seen"]),
+        (replace(FRESH, listeners=(PortListener("::", 0),)), "port_taken", ["that is not visible"]),
         # A manually started server is not the unit, although the account is the same.
         (replace(CONVERGED, listeners=(PortListener("127.0.0.1", 997, 78, "ollama"),)), "port_taken", ["pid 78"]),
         (
             replace(CONVERGED, service=ServerFacts(), listeners=(PortListener("127.0.0.1", 997),)),
             "port_taken",
-            ["cannot be seen"],
+            ["that is not visible"],
         ),
     ],
 )

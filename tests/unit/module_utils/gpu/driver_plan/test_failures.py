@@ -110,7 +110,7 @@ REFUSALS: list[tuple[Target, dict[str, t.Any], str, str]] = [
         on(UBUNTU, V100, RTX5090),
         {},
         "cards_conflict",
-        "no driver runs all of these: 10de:1db4 (Volta) requires branch 550",
+        "no driver supports all of these GPUs: 10de:1db4 (Volta) requires branch 550",
     ),
     (on(UBUNTU, P40, RTX5090), {}, "cards_conflict", "Options: remove one of them; bind one to vfio-pci"),
     # modules
@@ -210,7 +210,7 @@ REFUSALS: list[tuple[Target, dict[str, t.Any], str, str]] = [
         on(DEBIAN13, MI300),
         {"amdgpu_dkms": "7.2"},
         "amdgpu_version_unknown",
-        "invalid value '7.2'; expected an empty text",
+        "invalid value '7.2'; expected an empty string",
     ),
     (
         on(UBUNTU26, STRIX),
