@@ -139,7 +139,7 @@ options:
     description:
       - Options of M(kaido.ollama.model). If the server has no pending step, its models are compared with O(models) and
         O(lock) in the same call, and RV(models) is the result of that module if nothing has to change.
-      - The options that this module has, too, and those that follow from its own ones, such as O(model.server), are
+      - The options that this module has, too, and those that follow from its own ones, such as C(server), are
         not to be set.
     type: dict
     default: {}
