@@ -22,6 +22,7 @@ import stat
 import time
 import typing as t
 
+from .._core import fs
 from .._core.errors import OllamaError
 from .._core.name import DEFAULT_HOST, Name
 from .._core.owner import Identity, acting_as, open_regular, owner_of, read_regular
@@ -229,12 +230,14 @@ class Store:
     def _top(self, tree: str) -> str:
         """Return the path of a tree of manifests, which may be a link to a directory of the store's owner."""
         path = os.path.join(self.root, tree)
-        if os.path.islink(path):
+        # Read at once: the account of the store may exchange the link at any time.
+        target = fs.read_link(path)
+        if target:
             with contextlib.suppress(FileNotFoundError):
                 if os.stat(path).st_uid not in (self.identity.uid, os.stat(self.root).st_uid):
                     raise OllamaError(
                         "store_unsafe",
-                        f"{path} is a symbolic link to {printable(os.readlink(path))}, which belongs to another account"
+                        f"{path} is a symbolic link to {printable(target)}, which belongs to another account"
                         " than the model store; remove the link, or change the owner of that directory",
                         path=path,
                     )
@@ -257,9 +260,10 @@ class Store:
 
     def _linked(self, path: str) -> str:
         """Return the digest that a tag of the newer tree links to, empty where it is a file."""
-        if not os.path.islink(path) or not os.path.relpath(path, self.root).startswith("manifests-v2" + os.sep):
+        target = fs.read_link(path)
+        if not target or not os.path.relpath(path, self.root).startswith("manifests-v2" + os.sep):
             return ""
-        folder, file = os.path.split(os.readlink(path))
+        folder, file = os.path.split(target)
         blobs = os.path.join(self.root, "blobs")
         if not BLOB_FILE.match(file) or os.path.realpath(
             os.path.join(os.path.dirname(path), folder)

@@ -80,8 +80,9 @@ def test_links_that_are_swapped_in_during_the_copy(host: Host) -> None:
     with meanwhile(swap):
         results = []
         for _time in range(8):
-            shutil.rmtree(host.there)
-            host.there.mkdir(mode=0o750)
+            # The other thread may remove a file at that moment.
+            shutil.rmtree(host.there, ignore_errors=True)
+            host.there.mkdir(mode=0o750, exist_ok=True)
             give(host.there)
             results.append(host.import_from("bundle.tar"))
             host.untouched()
