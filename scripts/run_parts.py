@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Run make targets, continue after failures, and print a table of durations and results.
 
-`--jobs N` runs N at a time, in their order; the output of each target is printed when the target has ended.
+`--jobs N` runs N at a time, in their order; the output of each target is printed when the target has ended, and the end
+of what failed once more after the table: a server of continuous integration may show only the last lines.
 """
 
 from __future__ import annotations
@@ -12,22 +13,35 @@ import subprocess
 import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
+from typing import NamedTuple
+
+LAST_LINES = 20
+"""How many lines of a failed part are printed again."""
 
 
-def table(results: list[tuple[str, float, int]], took: float) -> str:
-    """Return the table: duration and result of each part, then the total."""
-    width = max(len(name) for name, _seconds, _code in results)
-    failed = sum(code != 0 for _name, _seconds, code in results)
+class Result(NamedTuple):
+    """One part that ran: seconds, exit status, and its output as text if it was kept."""
+
+    name: str
+    seconds: float
+    code: int
+    output: str = ""
+
+
+def table(results: list[Result], took: float) -> str:
+    """Return the table: duration and result of each part, then the total with the names of what failed."""
+    width = max(len(result.name) for result in results)
+    failed = [result.name for result in results if result.code]
     rows = [
         f"{name:<{width}}  {seconds:7.1f} s  {'pass' if code == 0 else f'FAIL (exit {code})'}"
-        for name, seconds, code in results
+        for name, seconds, code, _output in results
     ]
-    verdict = f"{failed} of {len(results)} failed" if failed else f"all {len(results)} passed"
+    verdict = f"{len(failed)} of {len(results)} failed: {' '.join(failed)}" if failed else f"all {len(results)} passed"
     return "\n".join([*rows, f"{'total':<{width}}  {took:7.1f} s  {verdict}"])
 
 
-def run(part: str, alone: bool) -> tuple[str, float, int]:
-    """Run one part; return its name, seconds and exit status."""
+def run(part: str, alone: bool) -> Result:
+    """Run one part; its output is kept unless it runs `alone` and prints as it goes."""
     started = time.monotonic()
     print(f"\n=== {part}{'' if alone else ': begins'}", flush=True)
     done = subprocess.run(
@@ -38,11 +52,12 @@ def run(part: str, alone: bool) -> tuple[str, float, int]:
         check=False,
     )
     seconds = time.monotonic() - started
+    output = "" if alone else done.stdout.decode(errors="replace")
     if not alone:
         end = f"=== {part}: {'passed' if done.returncode == 0 else 'FAILED'} after {seconds:.0f} s\n"
-        sys.stdout.write(f"\n=== {part}\n{done.stdout.decode(errors='replace')}{end}")
+        sys.stdout.write(f"\n=== {part}\n{output}{end}")
         sys.stdout.flush()
-    return part, seconds, done.returncode
+    return Result(part, seconds, done.returncode, output)
 
 
 def main(arguments: list[str]) -> int:
@@ -55,7 +70,11 @@ def main(arguments: list[str]) -> int:
     with ThreadPoolExecutor(wanted.jobs) as pool:
         results = list(pool.map(lambda part: run(part, wanted.jobs == 1), wanted.parts))
     print(f"\n{table(results, time.monotonic() - started)}", flush=True)
-    return int(any(code for _name, _seconds, code in results))
+    for result in results:
+        if result.code and result.output:
+            print(f"\n=== {result.name}: its last lines")
+            print("\n".join(result.output.splitlines()[-LAST_LINES:]), flush=True)
+    return int(any(result.code for result in results))
 
 
 if __name__ == "__main__":

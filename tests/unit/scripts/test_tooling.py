@@ -16,6 +16,7 @@ from tests.conftest import ROOT
 from tests.unit.conftest import RunModule
 
 FAKE_MAKE = """#!/bin/sh
+seq 1 30
 echo "ran $2"
 [ "$2" != bad ]
 """
@@ -53,7 +54,7 @@ def test_run_parts_goes_on_after_a_failure_and_fails(tmp_path: Path) -> None:
     rows = done.stdout.splitlines()[-4:]
     assert [row.split()[0] for row in rows] == ["good", "bad", "last", "total"]
     assert rows[1].endswith("FAIL (exit 1)")
-    assert rows[3].endswith("1 of 3 failed")
+    assert rows[3].endswith("1 of 3 failed: bad")
 
 
 def test_run_parts_passes_when_all_pass(tmp_path: Path) -> None:
@@ -66,8 +67,15 @@ def test_run_parts_keeps_apart_what_runs_at_once(tmp_path: Path) -> None:
     done = run_parts(tmp_path, "--jobs", "2", "good", "bad", "last")
     assert done.returncode == 1
     for part, result in (("good", "passed"), ("bad", "FAILED"), ("last", "passed")):
-        assert f"=== {part}\nran {part}\n=== {part}: {result} after" in done.stdout
-    assert [row.split()[0] for row in done.stdout.splitlines()[-4:]] == ["good", "bad", "last", "total"]
+        numbers = "".join(f"{number}\n" for number in range(1, 31))
+        assert f"=== {part}\n{numbers}ran {part}\n=== {part}: {result} after" in done.stdout
+
+
+def test_run_parts_repeats_the_end_of_what_failed_after_the_table(tmp_path: Path) -> None:
+    done = run_parts(tmp_path, "--jobs", "2", "good", "bad", "last")
+    before, _total, after = done.stdout.rpartition("1 of 3 failed: bad\n")
+    assert [row.split()[0] for row in before.splitlines()[-4:]] == ["good", "bad", "last", "total"]
+    assert after.splitlines()[1:] == ["=== bad: its last lines", *map(str, range(12, 31)), "ran bad"]
 
 
 def test_run_parts_refuses_to_run_nothing(tmp_path: Path) -> None:
