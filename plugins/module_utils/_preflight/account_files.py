@@ -17,7 +17,7 @@ import typing as t
 from .._core.errors import OllamaError
 from .._core.owner import acting_as, owner_of
 from . import ownership
-from .opened import Opened, Unsafe
+from .opened import Opened, Unsafe, link_at
 
 _MAX_DEPTH = 64
 
@@ -110,15 +110,14 @@ class AccountFiles:
             info = None if handle is None else _lstat(name, handle)
             if handle is None or info is None:
                 return 0
-            if stat.S_ISLNK(info.st_mode):
-                target = os.readlink(name, dir_fd=handle)
-                self.unsafe[target] = f"only the link {parent}/{name} to it and the store's files in it are removed"
-            if dry:
-                return 1
+            # The account can exchange the entry meanwhile; what is no link any more is left where it is.
             with contextlib.suppress(OSError):
                 if stat.S_ISLNK(info.st_mode):
-                    os.unlink(name, dir_fd=handle)
-                else:
+                    _info, target = link_at(name, handle)
+                    self.unsafe[target] = f"only the link {parent}/{name} to it and the store's files in it are removed"
+                    if not dry:
+                        os.unlink(name, dir_fd=handle)
+                elif not dry:
                     os.rmdir(name, dir_fd=handle)
                 return 1
         return 0

@@ -107,7 +107,7 @@ class Opened:
                 raise Unsafe(here, f"cannot be read: {exc.strerror}") from None
             if stat.S_ISLNK(info.st_mode):
                 links += 1
-                target = self._target(part, here, info, links)
+                target = self._target(part, here, links)
                 if target.startswith("/"):
                     while self._names:
                         self._names.pop()
@@ -118,11 +118,11 @@ class Opened:
                 continue
             self.enter(part, here)
 
-    def _target(self, part: str, here: str, info: os.stat_result, links: int) -> str:
+    def _target(self, part: str, here: str, links: int) -> str:
         if links > _MAX_LINKS:
             raise Unsafe(here, "is one of too many symbolic links")
         try:
-            target = os.readlink(part, dir_fd=self.handle)
+            info, target = link_at(part, self.handle)
         except OSError as exc:
             raise Unsafe(here, f"cannot be read: {exc.strerror}") from None
         if info.st_uid != 0 or info.st_nlink != 1:
@@ -154,6 +154,19 @@ def open_directory(name: str, parent: int) -> int:
         info = os.stat(name, dir_fd=parent, follow_symlinks=False)
         with acting_as(Identity(info.st_uid, info.st_gid)):
             return os.open(name, _DIRECTORY, dir_fd=parent)
+
+
+def link_at(name: str, parent: int) -> tuple[os.stat_result, str]:
+    """Return the status and the target of one symbolic link, even if its entry is exchanged meanwhile.
+
+    :param parent: the descriptor of its directory.
+    :raises OSError: where there is no link.
+    """
+    handle = os.open(name, os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=parent)
+    try:
+        return os.fstat(handle), os.readlink("", dir_fd=handle)
+    finally:
+        os.close(handle)
 
 
 def shown(path: str) -> str:

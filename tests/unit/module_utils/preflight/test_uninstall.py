@@ -3,6 +3,9 @@
 
 from __future__ import annotations
 
+import os
+import typing as t
+
 import pytest
 from ansible_collections.kaido.ollama.plugins.module_utils._core.owner import Identity
 
@@ -64,3 +67,55 @@ def test_uninstalling_empties_the_target_of_an_administrators_link(tree: Tree) -
     assert list(kept) == ["/data/blobs"]
     assert list(tree.at("/data").rglob("*")) == [tree.at("/data/blobs")]
     assert not tree.at(HOME).exists()
+
+
+def exchange_before_reading(
+    tree: Tree, monkeypatch: pytest.MonkeyPatch, path: str, put: t.Callable[[], None], reading: int = 1
+) -> list[str]:
+    """Let the account exchange an entry right before the n-th link is read; return the links that were read."""
+    read, done = os.readlink, []
+
+    def readlink(name: str, *, dir_fd: int | None = None) -> str:
+        done.append(name)
+        if len(done) == reading:
+            tree.at(path).unlink()
+            put()
+        return read(name, dir_fd=dir_fd)
+
+    monkeypatch.setattr(os, "readlink", readlink)
+    return done
+
+
+def test_a_link_that_the_account_exchanges_is_not_followed(tree: Tree, monkeypatch: pytest.MonkeyPatch) -> None:
+    tree.directory("/data", owner=Identity(0, 0), mode=0o755)
+    tree.at(f"{MODELS}/blobs").rename(tree.at("/data/blobs"))
+    tree.link(f"{MODELS}/blobs", "/data/blobs", Identity(0, 0))
+    tree.at("/srv/victim/sub").chmod(0o755)
+    before = tree.victims()
+    exchanged = exchange_before_reading(
+        tree, monkeypatch, f"{MODELS}/blobs", lambda: tree.link(f"{MODELS}/blobs", "/srv/victim")
+    )
+    tree.mend()
+    assert exchanged
+    assert tree.victims() == before
+
+
+@pytest.mark.parametrize("reading", range(1, 9))
+@pytest.mark.parametrize("kind", ["directory", "nothing"])
+def test_an_entry_that_the_account_exchanges_is_left(
+    tree: Tree, monkeypatch: pytest.MonkeyPatch, kind: str, reading: int
+) -> None:
+    tree.directory("/data", owner=Identity(0, 0), mode=0o755)
+    tree.at(f"{MODELS}/blobs").rename(tree.at("/data/blobs"))
+    tree.link(f"{MODELS}/blobs", "/data/blobs", Identity(0, 0))
+    before = tree.victims()
+    read = exchange_before_reading(
+        tree,
+        monkeypatch,
+        f"{MODELS}/blobs",
+        lambda: None if kind == "nothing" else tree.at(f"{MODELS}/blobs").mkdir(),
+        reading,
+    )
+    tree.uninstall()
+    assert len(read) >= reading
+    assert tree.victims() == before
