@@ -92,12 +92,29 @@ def test_run_parts_refuses_to_run_nothing(tmp_path: Path) -> None:
     ],
 )
 def test_pytest_fails_a_run_without_executed_tests(tmp_path: Path, body: str, status: pytest.ExitCode) -> None:
-    (tmp_path / "test_x.py").write_text(body)
-    command = [sys.executable, "-m", "pytest", "-p", "tests.conftest", "-c", os.devnull, "--rootdir", str(tmp_path)]
-    done = subprocess.run(
-        [*command, "-p", "no:cacheprovider", str(tmp_path)], cwd=ROOT, capture_output=True, check=False
+    assert run_pytest(tmp_path, body).returncode == status
+
+
+@pytest.mark.parametrize("passes", [True, False])
+def test_a_run_has_its_own_directory_which_is_kept_after_a_failure(tmp_path: Path, passes: bool) -> None:
+    body = f"def test_x(tmp_path): (tmp_path / 'file').write_text(''); assert {passes}"
+    run_pytest(tmp_path, body, TMPDIR=str(tmp_path))
+    kept = [path.parts for path in tmp_path.glob("pytest-kaido-*/run/test_x0/file")]
+    assert len(kept) == (not passes)
+    assert not list(tmp_path.glob("pytest-of-*"))
+
+
+def run_pytest(folder: Path, body: str, **environment: str) -> subprocess.CompletedProcess[bytes]:
+    """Run one file of tests with the settings of this project."""
+    (folder / "test_x.py").write_text(body)
+    command = [sys.executable, "-m", "pytest", "-p", "tests.conftest", "-c", os.devnull, "--rootdir", str(folder)]
+    return subprocess.run(
+        [*command, "-p", "no:cacheprovider", str(folder / "test_x.py")],
+        cwd=ROOT,
+        env={**os.environ, **environment},
+        capture_output=True,
+        check=False,
     )
-    assert done.returncode == status
 
 
 @pytest.fixture
