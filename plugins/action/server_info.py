@@ -17,8 +17,4 @@ class ActionModule(CollectionAction):
 
     def perform(self, task_vars: dict[str, t.Any]) -> dict[str, t.Any]:
         """Run the module as ansible-core does without an action plugin."""
-        wrap_async = bool(self._task.async_val and not self._connection.has_native_async)
-        done = self.module(None, None, task_vars, wrap_async=wrap_async)
-        if not wrap_async:
-            self._remove_tmp_path(self._connection._shell.tmpdir)
-        return done
+        return self.module_of_task(task_vars)

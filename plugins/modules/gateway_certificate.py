@@ -164,124 +164,15 @@ failure:
     code: program_missing
 """
 
-import os
-import time
-import typing as t
-
 from ansible.module_utils.basic import AnsibleModule
 
-from ..module_utils._core.errors import OllamaError, finish
-from ..module_utils._service import authority as authority_module
-from ..module_utils._service import certificates
-from ..module_utils._service.authority import Directory
-
-# The key of a certificate whose request is not answered yet.
-PENDING = "tls.key.pending"
-
-
-def run(params: t.Mapping[str, t.Any], check_mode: bool) -> dict[str, t.Any]:
-    """Bring certificate and authority to the desired state; returns the result of the module."""
-    if os.geteuid() != 0:
-        raise OllamaError("root_required", "managing certificates requires root; set become: true")
-    names = certificates.check_names(params["names"], "ollama_gateway_names")
-    directory = Directory(params["directory"], check_mode)
-    result: dict[str, t.Any] = {
-        "authority": "",
-        "holds": False,
-        "names": names,
-        "request": "",
-        "signed": "",
-        "reason": "",
-    }
-    if params["certificate"] or params["key"]:
-        # Clients use the first name; the others may be for other purposes.
-        own = certificates.check_names(params["names"][:1], "ollama_gateway_url")
-        result["warnings"] = _take_over(params["certificate"], params["key"], own, directory)
-        return {"changed": directory.changed, **result}
-    if params["sign"]:
-        authority, key = authority_module.complete(directory)
-        if not authority and not key:
-            raise OllamaError("authority_missing", f"{params['directory']}: there is no private authority")
-        warnings = certificates.judge_authority(authority, key, params["directory"], time.time())
-        result.update(authority=authority, holds=True, warnings=warnings)
-        result["signed"] = certificates.sign(params["sign"], names, authority, key)
-        return {"changed": directory.changed, **result}
-    renew = params["renew_authority"]
-    if params["authority"]:
-        authority, key, warnings = authority_module.adopt(directory, params["authority"], renew)
-    else:
-        authority, key, warnings = authority_module.ensure(directory, params["create"], renew)
-    result.update(authority=authority, holds=bool(key), warnings=warnings)
-    if names:
-        result.update(_issue(directory, names, authority, key, params["signed"]))
-    return {"changed": directory.changed, **result}
-
-
-def _take_over(certificate: str | None, key: str | None, names: list[str], directory: Directory) -> list[str]:
-    texts = []
-    for variable, path in (("ollama_gateway_tls_certificate", certificate), ("ollama_gateway_tls_key", key)):
-        if not path:
-            raise OllamaError("value_invalid", f"{variable}: is empty; a certificate and its key belong together")
-        try:
-            with open(path, encoding="utf-8", errors="surrogateescape") as file:
-                texts.append(file.read())
-        except OSError as exc:
-            raise OllamaError("certificate_unreadable", f"{variable}: {path}: {exc.strerror}") from None
-    what = f"ollama_gateway_tls_certificate: {certificate}"
-    found = certificates.read(texts[0], what)
-    warnings = certificates.judge(found, texts[1], names, what, time.time())
-    directory.write("tls.key", texts[1], 0o600)
-    directory.write("tls.crt", texts[0], 0o644)
-    return warnings
-
-
-def _issue(directory: Directory, names: list[str], authority: str, authority_key: str, signed: str) -> dict[str, t.Any]:
-    """Issue or request a certificate; a valid one stays in use until the new one is installed.
-
-    :param authority_key: the key of the authority; '' if another host has it, which then signs a request.
-    """
-    certificate, key = directory.read("tls.crt"), directory.read("tls.key")
-    request, why = "", certificates.why_not(certificate, key, names, authority, time.time())
-    if why is None:
-        return {"reason": "", "serves": True}
-    serves = certificates.serves(certificate, key, authority, time.time())
-    if signed:
-        certificate, key = signed, directory.read(PENDING)
-        wrong = certificates.why_not(certificate, key, names, authority, time.time())
-        if wrong:
-            raise OllamaError("openssl_failed", f"the certificate that the authority signed is not valid: {wrong}")
-    else:
-        # The same key for each request, until one of them is answered.
-        key = "" if authority_key else directory.read(PENDING)
-        if not certificates.is_key(key):
-            key = certificates.new_key()
-        request = certificates.new_request(key, names[0])
-        certificate = certificates.sign(request, names, authority, authority_key) if authority_key else ""
-    if certificate:
-        directory.write("tls.key", key, 0o600)
-        directory.write("tls.crt", certificate, 0o644)
-        directory.remove(PENDING)
-        return {"reason": why, "serves": True}
-    directory.write(PENDING, key, 0o600)
-    return {"reason": why, "request": request, "serves": serves}
+from ..module_utils._core.errors import finish
+from ..module_utils._service.certificate_call import SPEC, run
 
 
 def main() -> None:
     """Run the module."""
-    module = AnsibleModule(
-        argument_spec={
-            "directory": {"type": "path", "default": "/etc/ollama-gateway"},
-            "names": {"type": "list", "elements": "str", "default": []},
-            "certificate": {"type": "path"},
-            "key": {"type": "path", "no_log": False},
-            "authority": {"type": "str", "default": ""},
-            "signed": {"type": "str", "default": ""},
-            "sign": {"type": "str", "default": ""},
-            "create": {"type": "bool", "default": True},
-            "renew_authority": {"type": "bool", "default": False},
-        },
-        supports_check_mode=True,
-    )
+    module = AnsibleModule(argument_spec=SPEC, supports_check_mode=True)
     finish(module, run)
 
 

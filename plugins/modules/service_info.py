@@ -77,6 +77,10 @@ options:
         token, and has the models.
       - An endpoint that does not answer is a warning. All other findings are errors, or warnings in check mode.
     type: path
+  certificate:
+    description: Options of M(kaido.ollama.gateway_certificate). RV(certificate) is the result of that module if nothing
+      has to change.
+    type: dict
 notes:
   - The codes in RV(failure.code) are C(root_required), C(port_taken), C(address_unavailable), C(file_unreadable) and
     C(endpoint_invalid).
@@ -152,6 +156,16 @@ paths:
     nginx: /usr/sbin/nginx
     haproxy: /usr/sbin/haproxy
     ca_bundle: /etc/ssl/certs/ca-certificates.crt
+certificate:
+  description: With O(certificate), the result of M(kaido.ollama.gateway_certificate) if it changes nothing, in check
+    mode also if it would change something; V(null) if that module has to be called.
+  returned: success
+  type: dict
+  sample:
+    changed: false
+    holds: true
+    reason: ""
+    request: ""
 ansible_facts:
   description: The facts for the table of the module M(kaido.ollama.report).
   returned: success
@@ -203,7 +217,7 @@ from ..module_utils._core.address import Address
 from ..module_utils._core.errors import OllamaError, finish, json_object
 from ..module_utils._core.host import platform_of
 from ..module_utils._server import settings
-from ..module_utils._service import units
+from ..module_utils._service import certificate_call, units
 from ..module_utils._service.endpoint_check import check
 from ..module_utils._service.pending import ManagedFile, ServiceSpec, check_listeners, pending_steps
 from ..module_utils._service.survey import check_addresses, survey
@@ -242,6 +256,7 @@ def run(params: t.Mapping[str, t.Any], check_mode: bool) -> dict[str, t.Any]:
         "files": list(state.differing),
         "services": units.found(),
         "paths": paths,
+        "certificate": certificate_call.unchanged(params["certificate"], check_mode) if params["certificate"] else None,
         "warnings": _endpoint_warnings(params["endpoint"], files, check_mode),
         "ansible_facts": {"ollama_listening": units.listening()},
     }
@@ -322,6 +337,7 @@ def main() -> None:
             "health": {"type": "str"},
             "platforms": {"type": "dict", "default": {}},
             "endpoint": {"type": "path"},
+            "certificate": {"type": "dict"},
         },
         supports_check_mode=True,
     )

@@ -30,6 +30,8 @@ except ImportError:
 
 # With this variable of a play an unreachable host counts as failed, so that its tasks under `always` run.
 UNREACHABLE_FAILS = "ollama__unreachable_fails"
+# A variable of the task names the result of an earlier task that may have done the work of this one, see `earlier`.
+EARLIER = "ollama__earlier_result"
 # The verbosity from which on tracebacks and sources are shown.
 _VERBOSE = 3
 
@@ -77,6 +79,19 @@ class CollectionAction(ActionBase):
         if problem:
             raise problem
         return done
+
+    def module_of_task(self, task_vars: dict[str, t.Any]) -> dict[str, t.Any]:
+        """Run the module of the task as ansible-core does without an action plugin."""
+        wrap_async = bool(self._task.async_val and not self._connection.has_native_async)
+        done = self.module(None, None, task_vars, wrap_async=wrap_async)
+        if not wrap_async:
+            self._remove_tmp_path(self._connection._shell.tmpdir)
+        return done
+
+    def earlier(self, key: str, task_vars: dict[str, t.Any]) -> dict[str, t.Any] | None:
+        """Return the result that an earlier task has under `key`, None if this task has to call its module."""
+        result = task_vars.get(str(task_vars.get(EARLIER))) or {}
+        return dict(result[key]) if result.get(key) else None
 
     def value(self, name: str, raw: t.Any) -> t.Any:
         """Return the value of a variable; raises ``value_invalid`` if its template cannot be resolved."""

@@ -28,8 +28,6 @@ from ..module_utils._core.text import message
 from . import output
 from .action import CollectionAction
 
-# A variable of the task names the result of an earlier task, which has `returns` if it has called the module already.
-EARLIER = "ollama__earlier_result"
 # Seconds. A pull of hundreds of GB over a slow line takes days; the module's own deadline is the user's limit.
 _JOB_LIMIT = 7 * 24 * 3600
 _FIRST_READ, _EVERY = 0.5, 2.0
@@ -128,9 +126,9 @@ class JobAction(CollectionAction):
     def perform(self, task_vars: dict[str, t.Any]) -> dict[str, t.Any]:
         """Run the module; follow it if the work takes long."""
         self._host = str(task_vars.get("inventory_hostname", ""))
-        earlier = task_vars.get(str(task_vars.get(EARLIER))) or {}
-        if earlier.get(self.returns):
-            final = dict(earlier[self.returns])
+        earlier = self.earlier(self.returns, task_vars)
+        if earlier:
+            final = earlier
         elif self._task.check_mode or self._task.async_val:
             final = self._call({}, task_vars, wrap_async=self._task.async_val)
         else:

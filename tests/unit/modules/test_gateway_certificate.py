@@ -17,6 +17,7 @@ from ansible_collections.kaido.ollama.plugins.module_utils._core.errors import O
 from ansible_collections.kaido.ollama.plugins.module_utils._service import authority as authority_module
 from ansible_collections.kaido.ollama.plugins.module_utils._service import certificates
 from ansible_collections.kaido.ollama.plugins.modules import gateway_certificate as module
+from ansible_collections.kaido.ollama.plugins.modules import service_info
 
 from tests.unit.conftest import RunModule
 
@@ -340,3 +341,29 @@ def test_openssl_that_is_missing_is_named(monkeypatch: pytest.MonkeyPatch) -> No
     with pytest.raises(OllamaError) as caught:
         certificates.new_key()
     assert caught.value.code == "program_missing"
+
+
+def test_service_info_returns_the_result_of_a_call_that_changes_nothing(
+    run: Run, run_module: RunModule, tmp_path: Path
+) -> None:
+    options = {"directory": str(tmp_path / "gateway"), "names": NAMES, "certificate": "", "key": "", "create": True}
+
+    def seen(*, check: bool = False, **changes: t.Any) -> t.Any:
+        return run_module(service_info, {"certificate": {**options, **changes}}, check=check)["certificate"]
+
+    assert seen() is None
+    assert seen(check=True)["changed"]
+    assert not (tmp_path / "gateway").exists()
+    run(names=NAMES)
+    before = {path: path.stat() for path in (tmp_path / "gateway").iterdir()}
+    called = {key: value for key, value in run(names=NAMES).items() if key not in ("failed", "invocation")}
+    assert called.items() >= {"changed": False, "holds": True, "request": ""}.items()
+    assert seen() == seen(check=True) == called
+    # What would change, what would fail, and what would be requested of another host.
+    assert seen(names=["other.lan"]) is None
+    assert seen(names=["*"]) is None
+    assert seen(names="{}", renew="x") is None
+    assert seen(certificate=str(tmp_path / "none.crt"), key=str(tmp_path / "none.key")) is None
+    assert seen(directory=str(tmp_path / "elsewhere"), create=False) is None
+    assert seen(certificate="", key="", names=NAMES) == called
+    assert before == {path: path.stat() for path in (tmp_path / "gateway").iterdir()}
