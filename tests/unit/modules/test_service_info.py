@@ -60,7 +60,7 @@ DONE = ServiceState(
         (replace(DONE, changed={UNIT: NOW - 30, CONF: NOW - 50}), ["restart"]),
         (replace(DONE, changed={UNIT: NOW - 50, CONF: NOW - 30}, reloaded=NOW - 20), []),
         # A clock that was set back
-        (replace(DONE, changed={UNIT: NOW + 500, CONF: NOW + 500}), []),
+        (replace(DONE, changed={UNIT: NOW + 86400, CONF: NOW + 86400}), []),
     ],
 )
 def test_only_what_is_missing_is_to_be_done(host: ServiceState, steps: list[str]) -> None:
