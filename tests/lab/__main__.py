@@ -87,7 +87,7 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def run_on_engine(arguments: argparse.Namespace) -> int:
-    from . import demo, lab, vm
+    from . import checkout, demo, lab, vm
 
     if arguments.command == "demo":
         return demo.run(arguments.name)
@@ -107,9 +107,9 @@ def run_on_engine(arguments: argparse.Namespace) -> int:
     elif arguments.command == "down":
         lab.Lab(arguments.name).down()
     elif arguments.command == "clean":
-        lab.clean()
+        checkout.clean()
     else:
-        lab.status()
+        checkout.status()
     return 0
 
 

@@ -345,11 +345,6 @@ def shown(path: Path) -> str:
     return str(path).removeprefix(f"{PROJECT}/")
 
 
-def all_containers(client: docker.DockerClient) -> list[Container]:
-    """Those of this checkout's labs, and of checkouts that no longer exist."""
-    return [c for c in client.containers.list(all=True, filters={"label": LABEL}) if ours(c.labels.get(ROOT_LABEL, ""))]
-
-
 def ours(root: str) -> bool:
     return root == str(PROJECT) or not Path(root).is_dir()
 
@@ -358,47 +353,3 @@ def build(system: str) -> None:
     CACHE.mkdir(parents=True, exist_ok=True)
     with engine.lock():
         images.ensure(connect(), system)
-
-
-def status() -> None:
-    seen = engine.ask(engine.SOCKET)
-    started = engine.our_daemon()
-    say(f"engine: {seen}" + (f"; dockerd {started} was started by the lab" if started else ""))
-    if seen != "answers":
-        return
-    for container in sorted(all_containers(connect()), key=lambda c: str(c.name)):
-        networks = container.attrs["NetworkSettings"]["Networks"].values()
-        address = " ".join(network["IPAddress"] for network in networks)
-        say(f"{container.labels[LABEL]:20} {container.name:40} {container.status:10} {address}")
-
-
-def clean() -> None:
-    """Remove what labs of this checkout made: containers, networks, images, .cache/lab, the dockerd they started."""
-    if engine.ask(engine.SOCKET) == "silent" and CACHE.is_dir() and shutil.which("dockerd", path=engine.SEARCH):
-        say("clean: no engine answers, but labs may have left images with one; starting it to remove them")
-        engine.ensure()
-    state = engine.read_state()
-    for machine in [found for lab in CACHE.glob("*/") for found in vm.machines(lab)]:
-        machine.stop()
-    if engine.ask(engine.SOCKET) == "answers":
-        client = connect()
-        for container in all_containers(client):
-            container.remove(force=True, v=True)
-            say(f"clean: removed container {container.name}")
-        for network in client.networks.list(filters={"label": LABEL}):
-            if ours((network.attrs["Labels"] or {}).get(ROOT_LABEL, "")):
-                network.remove()
-                say(f"clean: removed network {network.name}")
-        if client.containers.list(all=True, filters={"label": LABEL}):
-            say("clean: the images stay, since labs of another checkout use them")
-        else:
-            images.remove_all(client)
-        others = [container.name for container in client.containers.list()]
-        if not others:
-            engine.stop_daemon()
-        elif engine.our_daemon():
-            say(f"clean: dockerd stays, since containers that no lab made run on it: {', '.join(map(str, others))}")
-    shutil.rmtree(CACHE, ignore_errors=True)
-    if state.get("installed"):
-        packages = " ".join(state["installed"])
-        say(f"clean: Debian packages installed for the lab stay; to remove them: apt-get autoremove --purge {packages}")

@@ -194,3 +194,9 @@ def vendor(host: Host, version: str = "0.34.4") -> Path:
     (lib / "llama-server").write_bytes(b"vendor's")
     (lib / "libggml-base.so").symlink_to("libggml-base.so.0")
     return lib
+
+
+def is_right(host: Host) -> bool:
+    """Return whether the libraries of the current release are those of the published archive."""
+    lib = host.opt / "current/lib/ollama"
+    return not (lib / "evil").exists() and (lib / "padding").read_bytes() == PADDING

@@ -15,7 +15,7 @@ from pathlib import Path
 from ansible_collections.kaido.ollama.plugins.module_utils._core.owner import Identity, acting_as
 
 from tests.unit.conftest import RunModule
-from tests.unit.module_utils.models.test_bundle import World
+from tests.unit.module_utils.models.bundle.world import World
 
 SERVICE = Identity(64101, 64101)
 

@@ -16,8 +16,8 @@ from ansible_collections.kaido.ollama.plugins.module_utils._core.owner import ac
 from ansible_collections.kaido.ollama.plugins.module_utils._models import bundle_writer
 from ansible_collections.kaido.ollama.plugins.module_utils._store.store import Store
 
+from tests.unit.module_utils.models.bundle.world import resum
 from tests.unit.module_utils.models.bundle_attacks.host import PLACES, SECRET, SERVICE, Host, give, meanwhile, refused
-from tests.unit.module_utils.models.test_bundle import resum
 
 
 @pytest.mark.parametrize("dest", ["out/bundle", "out/bundle.tar"])

@@ -12,8 +12,8 @@ import pytest
 from ansible_collections.kaido.ollama.plugins.module_utils._core.owner import acting_as
 
 from tests import standin
+from tests.unit.module_utils.models.bundle.world import TINY
 from tests.unit.module_utils.models.bundle_attacks.host import PLACES, SERVICE, Host, give, meanwhile, refused
-from tests.unit.module_utils.models.test_bundle import TINY
 
 NEWER = [
     "manifests-v2",
