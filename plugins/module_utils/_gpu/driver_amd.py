@@ -32,8 +32,7 @@ def plan(request: Request, target: Target, system: System, cards: t.Sequence[Car
             raise refuse(
                 "firmware_too_old",
                 f"{', '.join(new)} requires a newer kernel and firmware than those of Debian 12. Options: Debian 13; "
-                "both from "
-                "bookworm-backports with gpu_driver_vendor: none",
+                "both from bookworm-backports with gpu_driver_vendor: none",
             )
     result.source, result.packages = "distribution", [system.amd_firmware]
     result.experimental = True
@@ -44,32 +43,27 @@ def plan(request: Request, target: Target, system: System, cards: t.Sequence[Car
         raise refuse(
             "amdgpu_integrated_unsupported",
             f"gpu_driver_amdgpu_dkms: invalid value {request.amdgpu_dkms!r}; expected an empty string, as AMD supports "
-            "integrated "
-            "GPUs with the kernel's own driver only",
+            "integrated GPUs with the kernel's own driver only",
         )
     if target.machine != "x86_64" or system.amdgpu is None:
         raise refuse(
             "amdgpu_system_unsupported",
             f"gpu_driver_amdgpu_dkms: invalid value {request.amdgpu_dkms!r}; expected an empty string, as AMD has no "
-            "repository "
-            f"for {system.label} on {target.machine}",
+            f"repository for {system.label} on {target.machine}",
         )
     if request.amdgpu_dkms.startswith("30.") and numbers(result.kernel) >= _CHANGED_KERNEL:
         raise refuse(
             "amdgpu_kernel_unsupported",
             f"gpu_driver_amdgpu_dkms: invalid value {request.amdgpu_dkms!r}; expected an empty string or one of "
             f"{', '.join(version for version in AMDGPU_VERSIONS if not version.startswith('30.'))}, as it does not "
-            "build on "
-            f"kernel {result.kernel}",
+            f"build on kernel {result.kernel}",
         )
     if target.secure_boot and not target.key_enrolled and not request.accept_mok:
         raise refuse(
             "secure_boot_key_missing",
-            f"gpu_driver_amdgpu_dkms: {request.amdgpu_dkms} builds its module on the host, and Secure Boot rejects "
-            "it until the "
-            "host's key is enrolled at the console. Options: gpu_driver_accept_mok: true; an empty text for the "
-            "kernel's "
-            "own driver",
+            f"gpu_driver_amdgpu_dkms: {request.amdgpu_dkms} builds its module on the host, and Secure Boot rejects it "
+            "until the host's key is enrolled at the console. Options: gpu_driver_accept_mok: true; an empty text for "
+            "the kernel's own driver",
         )
     result.source, result.dkms = "amd", True
     result.headers = required_headers(target, system, result.kernel)

@@ -80,8 +80,7 @@ def plan(request: Request, target: Target, system: System, cards: t.Sequence[Car
             "repository_conflict",
             f"{', '.join(target.foreign)} configures another source of NVIDIA's driver, and mixed sources result in "
             "versions that do not match. Options: remove that source; set gpu_driver_vendor: none and manage the "
-            "driver "
-            "yourself",
+            "driver yourself",
         )
     offer, branch, modules = _choose(request, target, system, fits, result.kernel)
     result.source, result.branch, result.modules = offer.source, branch, modules
@@ -107,8 +106,7 @@ def plan(request: Request, target: Target, system: System, cards: t.Sequence[Car
     if target.secure_boot and not offer.signed and not target.key_enrolled:
         result.notes.append(
             f"Secure Boot is on: after this run `mokutil --import {target.mok_certificate}`, reboot, and confirm the "
-            "key "
-            "at the console"
+            "key at the console"
         )
     return result
 
@@ -136,9 +134,8 @@ def required_headers(target: Target, system: System, kernel: str) -> list[str]:
     raise refuse(
         "kernel_headers_unknown",
         f"kernel {kernel} is not one of {system.label}, so the package with its headers is unknown. Options: install "
-        "its "
-        f"headers from the source of that kernel, so that /lib/modules/{kernel}/build exists; boot a kernel of "
-        "the distribution; set gpu_driver_vendor: none",
+        f"its headers from the source of that kernel, so that /lib/modules/{kernel}/build exists; boot a kernel of the "
+        "distribution; set gpu_driver_vendor: none",
     )
 
 

@@ -40,8 +40,7 @@ def plan(request: Request, target: Target) -> DriverPlan:
         raise refuse(
             "package_held",
             f"gpu_driver_hold: invalid value true; expected false for {system.label}, where the repository file pins "
-            "the "
-            "branch",
+            "the branch",
         )
     mine = [card for card in cards if card.vendor == vendor]
     planner = driver_amd if vendor == "amd" else driver_nvidia
@@ -63,9 +62,8 @@ def _vendor(request: Request, cards: t.Sequence[Card]) -> tuple[str, list[str]]:
             has = ", ".join(str(card) for card in cards) or "no GPU"
             raise refuse(
                 "vendor_missing",
-                f"gpu_driver_vendor: invalid value {request.vendor!r}; expected auto or none, as this host has "
-                f"{has}. Options: "
-                "set gpu_driver_cards to plan for another host",
+                f"gpu_driver_vendor: invalid value {request.vendor!r}; expected auto or none, as this host has {has}. "
+                "Options: set gpu_driver_cards to plan for another host",
             )
         return request.vendor, []
     for vendor in ("nvidia", "amd"):

@@ -188,8 +188,7 @@ def _not_loaded(host: GpuHost, gpu: Gpu) -> _Finding:
             return _Finding(
                 "installed_not_loaded",
                 "NVIDIA's driver is installed but not loaded; Secure Boot is on, and the firmware rejects keys that "
-                "are "
-                f"not enrolled: mokutil --import {host.mok_certificate}, reboot, and confirm at the console",
+                f"are not enrolled: mokutil --import {host.mok_certificate}, reboot, and confirm at the console",
             )
         return _Finding("installed_not_loaded", "NVIDIA's driver is installed, but not loaded: modprobe nvidia")
     if driver.built_for:
