@@ -1,7 +1,7 @@
 # Copyright (c) 2026, kaido.ollama contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The plan for AMD's driver: firmware for the kernel's own driver, or AMD's own kernel driver. Pure.
+"""The plan for AMD's driver: firmware for the driver of the kernel, or AMD's out-of-tree driver with DKMS. Pure.
 
 PRIVATE to the collection: it may change at any time.
 """
@@ -17,14 +17,16 @@ from .driver_request import AMDGPU_VERSIONS, Card, DriverPlan, Request, Target, 
 from .driver_systems import System
 from .support import numbers
 
-# Kernel 6.12.97 changed pci_resize_resource, which amdgpu 30.30 calls.
+# Kernel 6.12.97 changed the function pci_resize_resource, which amdgpu 30.30 calls.
 _CHANGED_KERNEL = (6, 12, 97)
 
 
 def plan(request: Request, target: Target, system: System, cards: t.Sequence[Card], result: DriverPlan) -> DriverPlan:
-    """Complete the plan of a host with GPUs of AMD.
+    """Complete and return the plan of a host with AMD GPUs.
 
-    The driver is part of the kernel, and ROCm of Ollama, so usually only firmware is missing.
+    The driver is part of the kernel, and ROCm is part of Ollama, so usually only firmware is missing.
+
+    :raises OllamaError: if no driver is suitable, with the options.
     """
     if system.name == "debian12" and not request.amdgpu_dkms:
         new = [str(card) for card in cards if card.device in cards_module.NEW_AMD]
@@ -62,8 +64,8 @@ def plan(request: Request, target: Target, system: System, cards: t.Sequence[Car
         raise refuse(
             "secure_boot_key_missing",
             f"gpu_driver_amdgpu_dkms: {request.amdgpu_dkms} builds its module on the host, and Secure Boot rejects it "
-            "until the host's key is enrolled at the console. Options: gpu_driver_accept_mok: true; an empty text for "
-            "the kernel's own driver",
+            "until the host's key is enrolled at the console. Options: gpu_driver_accept_mok: true; an empty string "
+            "for the kernel's own driver",
         )
     result.source, result.dkms = "amd", True
     result.headers = required_headers(target, system, result.kernel)

@@ -1,9 +1,9 @@
 # Copyright (c) 2026, kaido.ollama contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The files of a driver's installation beside its packages: sources, pins, module options, boot. Pure.
+"""The files of a driver installation other than its packages: sources, pins, module options, boot. Pure.
 
-All of them belong to the role: files of packages and of administrators are not edited.
+The role creates all of them. It edits no file of a package or of an administrator.
 
 PRIVATE to the collection: it may change at any time.
 """
@@ -45,7 +45,7 @@ class Key(t.NamedTuple):
 
 
 class AptSource(t.NamedTuple):
-    """One entry of apt's sources."""
+    """An entry in the package sources of apt."""
 
     uri: str
     suite: str
@@ -66,12 +66,12 @@ def key(system: System, machine: str, fingerprint: str) -> Key:
 
 
 def amd_key(system: System, fingerprint: str) -> Key:
-    """Return the key of AMD's repository, by default with the fingerprint that this release knows."""
+    """Return the key of AMD's repository. An empty fingerprint means the one that this release contains."""
     return Key(f"{_AMD_SITE}/rocm/rocm.gpg.key", fingerprint or _AMD_FINGERPRINT, KEYS[system.family])
 
 
 def _nvidia_url(system: System, machine: str) -> str:
-    # The directory for servers on 64-bit Arm is sbsa; arm64 is for Jetsons.
+    # The directory for 64-bit Arm servers is sbsa; arm64 is for Jetson devices.
     return f"{_NVIDIA_SITE}/{system.folder}/{'sbsa' if machine == 'aarch64' else machine}/"
 
 
@@ -110,7 +110,8 @@ def _deb822(repositories: t.Sequence[_Repository], signed_by: str) -> DriverFile
 def components(system: System, archive: t.Sequence[AptSource], wanted: t.Sequence[str]) -> list[DriverFile]:
     """Return the file that adds the missing components of Debian's archive.
 
-    URI, suite and key are those of the host's own entry: apt reads no source if two entries of a suite have other keys.
+    URI, suite and key are those of the host's own entry: apt reads no source if two entries of a suite have different
+    keys.
     """
     if not system.name.startswith("debian"):
         return []
@@ -132,7 +133,7 @@ def components(system: System, archive: t.Sequence[AptSource], wanted: t.Sequenc
 
 def _rpm_repository(system: System, url: str, branch: int, modules: str) -> list[DriverFile]:
     streams = system.name in ("el8", "el9")
-    # Without streams the repository file excludes other branches.
+    # Where the repository has no module streams, the repository file excludes other branches.
     only = "" if streams else f"includepkgs=*-{branch}.* *:{branch}.*\n"
     repository = (
         f"{HEAD}[kaido-gpu-driver]\nname=NVIDIA's driver\nbaseurl={url}\nenabled=1\ngpgcheck=1\n"
@@ -141,14 +142,14 @@ def _rpm_repository(system: System, url: str, branch: int, modules: str) -> list
     files = [DriverFile(YUM_REPOSITORY, repository)]
     if streams:
         stream = f"{branch}-{'open' if modules == 'open' else 'dkms'}"
-        # `dnf module enable` writes the same.
+        # `dnf module enable` writes the same file.
         module = f"[nvidia-driver]\nname=nvidia-driver\nstream={stream}\nprofiles=\nstate=enabled\n"
         files.append(DriverFile("/etc/dnf/modules.d/nvidia-driver.module", module))
     return files
 
 
 def amd_repository(system: System, version: str) -> list[DriverFile]:
-    """Return AMD's repository; for Debian it contains packages of an Ubuntu release."""
+    """Return AMD's repository. On Debian it is the one of an Ubuntu release."""
     base = f"{_AMD_SITE}/amdgpu/{version}"
     if system.family == "rpm":
         repository = (
@@ -157,12 +158,12 @@ def amd_repository(system: System, version: str) -> list[DriverFile]:
         )
         return [DriverFile(YUM_REPOSITORY, repository)]
     own = _deb822([_Repository(f"{base}/ubuntu", str(system.amdgpu), "main")], KEYS["deb"])
-    # A file of its own beside the one that adds Debian's components.
+    # Another file adds components of Debian's archive, so this one has a different name.
     return [own._replace(path="/etc/apt/sources.list.d/kaido-gpu-driver-amd.sources")]
 
 
 def nouveau(system: System, offer: Offer) -> list[DriverFile]:
-    """Return the file that blacklists nouveau; Debian's own packages contain one."""
+    """Return the file that blacklists nouveau; none for Debian's own packages, which contain one."""
     if system.name.startswith("debian") and offer.source == "distribution":
         return []
     return [DriverFile(NOUVEAU, f"{HEAD}blacklist nouveau\nblacklist nova_core\noptions nouveau modeset=0\n")]

@@ -1,7 +1,7 @@
 # Copyright (c) 2026, kaido.ollama contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The plan for NVIDIA's driver: branch, source and kernel modules that run all cards of a host. Pure.
+"""The plan for NVIDIA's driver: the branch, source and kernel modules that support all GPUs of a host. Pure.
 
 PRIVATE to the collection: it may change at any time.
 """
@@ -17,9 +17,9 @@ from .driver_request import Card, DriverPlan, Request, Target, refuse
 from .driver_systems import Offer, System
 from .support import numbers
 
-# The long-term branches in the order of their support, then the production branch, then what else a source offers.
+# Order of preference: long-term branches in the order of their support, the production branch, then all others.
 _PREFERRED = (580, 620, 595, 570, 550, 615, 610, 590, 575, 565, 560, 555)
-# From 615 on NVIDIA's packages contain open kernel modules only.
+# Since branch 615, NVIDIA's packages contain open kernel modules only.
 _NEWEST_PROPRIETARY = 610
 _KINDS = ("open", "proprietary")
 
@@ -35,7 +35,7 @@ class _Range:
 
 
 def _range(cards: t.Sequence[Card]) -> _Range:
-    """Return the branches and modules that run all of the cards."""
+    """Return the branches and kinds of modules that support all GPUs."""
     needs = [(card, cards_module.nvidia(card.device)) for card in cards]
     for card, need in needs:
         if not need.modules:
@@ -62,7 +62,10 @@ def _requirement(need: cards_module.Need) -> str:
 
 
 def plan(request: Request, target: Target, system: System, cards: t.Sequence[Card], result: DriverPlan) -> DriverPlan:
-    """Complete the plan of a host with GPUs of NVIDIA."""
+    """Complete and return the plan of a host with NVIDIA GPUs.
+
+    :raises OllamaError: if no driver is suitable, with the options.
+    """
     fits = _range(cards)
     if target.works and request.is_default and not target.ours and not request.cards:
         result.source, result.family = "present", system.family
@@ -123,9 +126,12 @@ def _hold(result: DriverPlan, driver: t.Sequence[str]) -> None:
 
 
 def required_headers(target: Target, system: System, kernel: str) -> list[str]:
-    """Return the header packages of a kernel.
+    """Return the packages with the headers of a kernel.
 
-    The packages of another vendor's kernel are unknown, so its headers must be installed already.
+    The packages of another vendor's kernel are unknown, so its headers must be installed already; the list is then
+    empty.
+
+    :raises OllamaError: ``gpu_kernel_headers_unknown``.
     """
     if kernels.is_known(system, kernel):
         return kernels.headers(system, kernel, target.packages)
@@ -133,14 +139,17 @@ def required_headers(target: Target, system: System, kernel: str) -> list[str]:
         return []
     raise refuse(
         "kernel_headers_unknown",
-        f"kernel {kernel} is not one of {system.label}, so the package with its headers is unknown. Options: install "
-        f"its headers from the source of that kernel, so that /lib/modules/{kernel}/build exists; boot a kernel of the "
-        "distribution; set gpu_driver_vendor: none",
+        f"kernel {kernel} is not a kernel of {system.label}, so the package with its headers is unknown. Options: "
+        f"install its headers from the source of that kernel, so that /lib/modules/{kernel}/build exists; boot a "
+        "kernel of the distribution; set gpu_driver_vendor: none",
     )
 
 
 def add_repositories(target: Target, system: System, result: DriverPlan) -> None:
-    """Plan the repositories of the distribution and EPEL, which dkms requires."""
+    """Add to the plan the repositories that dkms requires: those of the distribution, and EPEL.
+
+    :raises OllamaError: ``gpu_epel_missing`` on RHEL, which has no package that configures EPEL.
+    """
     result.enablerepo = list(system.enablerepo)
     if "epel" not in result.enablerepo or target.epel:
         return
@@ -188,14 +197,14 @@ def _choose(request: Request, target: Target, system: System, fits: _Range, kern
 def _suitable(
     request: Request, target: Target, system: System, offer: Offer, fits: _Range, kernel: str
 ) -> tuple[int, str] | str:
-    """Return the branch and the modules of an offer, or why it has none for the host, as a clause."""
+    """Return the branch and kind of modules of an offer for the host, or the reason why it has none, as a clause."""
     branches = _branches(request, offer, fits)
     if isinstance(branches, str):
         return branches
     if target.nvswitches and system.name.startswith("debian") and offer.source == "distribution":
         return "has no nvidia-fabricmanager, which the NVSwitches of this machine require"
     if offer.signed and not kernels.is_known(system, kernel):
-        return f"has modules for kernels of {system.label} only, and this is {kernel}"
+        return f"has modules for kernels of {system.label} only, and the kernel is {kernel}"
     found = [(branch, _modules(request, offer, fits, branch, kernel)) for branch in branches]
     branch, modules = next((row for row in found if row[1] in _KINDS), found[0])
     if modules not in _KINDS:
@@ -225,7 +234,7 @@ def _options(request: Request, fits: _Range) -> list[str]:
 
 
 def _branches(request: Request, offer: Offer, fits: _Range) -> list[int] | str:
-    """Return the branches of an offer in the order of preference, or why none is suitable, as a clause."""
+    """Return the suitable branches of an offer by preference, or the reason why there is none, as a clause."""
     has = offer.branches
     shown = f"has {'only ' if len(has) == 1 else ''}{', '.join(str(branch) for branch in has)}"
     good = [branch for branch in _PREFERRED if branch in has and fits.holds(branch)]
@@ -241,7 +250,7 @@ def _branches(request: Request, offer: Offer, fits: _Range) -> list[int] | str:
 
 
 def _modules(request: Request, offer: Offer, fits: _Range, branch: int, kernel: str) -> str:
-    """Return open or proprietary, or why neither is suitable, as a clause."""
+    """Return open or proprietary, or the reason why neither is suitable, as a clause."""
     good = [kind for kind in offer.modules if kind in fits.modules]
     if branch > _NEWEST_PROPRIETARY:
         good = [kind for kind in good if kind == "open"]

@@ -1,7 +1,7 @@
 # Copyright (c) 2026, kaido.ollama contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The driver that a host requires and its source, or why there is none and what the options are. Pure.
+"""The driver that a host requires and its source, or the reason why there is none, with the options. Pure.
 
 PRIVATE to the collection: it may change at any time.
 """
@@ -75,8 +75,7 @@ def _vendor(request: Request, cards: t.Sequence[Card]) -> tuple[str, list[str]]:
 
 _PLATFORMS = {
     "container": "a container uses the driver of its host: run this role on the host, and install in the container "
-    "only "
-    "NVIDIA's libraries of exactly the same version",
+    "only NVIDIA's libraries of exactly the same version",
     "wsl2": "WSL2 uses the driver of Windows, and a Linux driver would break it",
     "jetson": "the driver of a Jetson is part of its Linux (L4T)",
     "dgx": "DGX OS contains and manages its driver",

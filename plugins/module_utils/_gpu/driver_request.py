@@ -1,7 +1,7 @@
 # Copyright (c) 2026, kaido.ollama contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What a driver is requested and planned for: the role's variables, a host, and the plan. Pure.
+"""The input and the result of a driver plan: the role's variables, a host, and the driver. Pure.
 
 PRIVATE to the collection: it may change at any time.
 """
@@ -44,18 +44,18 @@ class Request:
 
     @property
     def is_default(self) -> bool:
-        """Whether source, branch and modules are left to the role."""
+        """Whether the role selects source, branch and modules."""
         return (self.source, self.branch, self.modules) == ("auto", "auto", "auto")
 
     @property
     def fingerprint(self) -> str:
-        """The fingerprint of the repository's key in its canonical form."""
+        """The fingerprint of the repository's key in canonical form."""
         return self.key_fingerprint.replace(" ", "").upper()
 
 
 @dataclass(frozen=True)
 class Card:
-    """A GPU as the planner needs it."""
+    """The properties of a GPU on which a plan depends."""
 
     vendor: str
     pci_id: str
@@ -71,13 +71,13 @@ class Card:
 
 
 def card(pci_id: str) -> Card:
-    """Return the GPU of a valid PCI ID."""
+    """Return the GPU with a valid PCI ID, such as 10de:2684."""
     return Card(_VENDORS[pci_id[:4].lower()], pci_id.lower())
 
 
 @dataclass(frozen=True)
 class Target:
-    """The host that the plan is for."""
+    """The properties of a host on which a plan depends."""
 
     os_id: str
     os_version: str
@@ -91,21 +91,21 @@ class Target:
     mok_certificate: str = "/var/lib/dkms/mok.pub"
     cards: tuple[Card, ...] = ()
     works: bool = False
-    """Whether all its NVIDIA GPUs are usable already."""
+    """Whether all NVIDIA GPUs of the host are usable already."""
     ours: bool = False
-    """Whether this collection has installed its driver."""
+    """Whether this collection has installed the driver."""
     installer: bool = False
     nvswitches: int = 0
     foreign: tuple[str, ...] = ()
     """Files that configure another source of NVIDIA's drivers."""
     archive: tuple[driver_files.AptSource, ...] = ()
-    """The distribution's own entries in apt's sources."""
+    """The distribution's own entries in the package sources of apt."""
     packages: frozenset[str] = frozenset()
-    """Names of installed packages, which show the series of kernels of this host."""
+    """Names of installed packages, which indicate the kernel series of the host."""
     with_headers: frozenset[str] = frozenset()
     """The kernels whose headers are installed, from any source."""
     epel: bool = False
-    """Whether EPEL is among dnf's repositories."""
+    """Whether EPEL is among the repositories of dnf."""
 
 
 @dataclass
@@ -130,14 +130,14 @@ class DriverPlan:
     """The packages that configure missing repositories, installed before the others."""
     services: list[str] = field(default_factory=list)
     image: bool = False
-    """Whether the plan is for a system that does not run now, so that nothing can be loaded or started."""
+    """Whether the plan is for a system image that is not running, so that nothing can be loaded or started."""
     experimental: bool = False
     """Whether no test of this collection has installed this driver on this system."""
     notes: list[str] = field(default_factory=list)
 
 
 def refuse(code: str, message: str, **details: t.Any) -> OllamaError:
-    """Return a refusal, which is raised before anything changes."""
+    """Return an error that is raised before anything changes; its code begins with ``gpu_``."""
     return OllamaError(f"gpu_{code}", message, **details)
 
 

@@ -1,7 +1,7 @@
 # Copyright (c) 2026, kaido.ollama contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The steps between a host and its driver plan: files, packages, a built module, enabled services.
+"""The steps that implement a driver plan on a host: files, packages, a built module, enabled services.
 
 PRIVATE to the collection: it may change at any time.
 """
@@ -28,7 +28,7 @@ _SOURCES = ("etc/apt/sources.list", "etc/apt/sources.list.d/*.list", "etc/apt/so
 
 
 def packages(tree: Tree, family: str, names: t.Sequence[str], run: Run) -> dict[str, str]:
-    """Return the installed packages with dpkg's status; with rpm, only those of `names`."""
+    """Return packages with their dpkg status; with rpm, the installed packages among `names`."""
     if family == "rpm":
         answers = {name: run(["rpm", "--query", name]) for name in names}
         return {name: "install ok installed" for name, answer in answers.items() if answer and answer[0] == 0}
@@ -37,7 +37,7 @@ def packages(tree: Tree, family: str, names: t.Sequence[str], run: Run) -> dict[
 
 
 def record(tree: Tree) -> dict[str, t.Any]:
-    """Return the state file: what earlier runs of the role have changed; {} if there is none."""
+    """Return the content of the state file, the changes of earlier runs of the role; {} if there is none."""
     try:
         return dict(json.loads(tree.text(RECORD) or "{}"))
     except ValueError:
@@ -45,7 +45,7 @@ def record(tree: Tree) -> dict[str, t.Any]:
 
 
 def target(tree: Tree, host: GpuHost, verdicts: t.Sequence[Verdict]) -> Target:
-    """Return the host as the planner needs it."""
+    """Return the properties of the host on which a plan depends."""
     available = [verdict for verdict in verdicts if verdict.gpu.pci_id and verdict.state != "reserved_for_passthrough"]
     nvidia = [verdict for verdict in available if verdict.gpu.vendor == "nvidia"]
     gpus = [verdict.gpu for verdict in available]
@@ -86,7 +86,7 @@ def _foreign(tree: Tree) -> t.Iterator[str]:
 
 
 def _archive(tree: Tree, codename: str) -> t.Iterator[driver_files.AptSource]:
-    """Yield Debian's own entries in apt's sources, both formats."""
+    """Yield Debian's own entries in the package sources of apt, in both formats."""
     suites = {f"{name}{suffix}" for name in (codename, "stable") for suffix in ("", "-updates", "-security")}
     for source in _apt_sources(tree):
         if _DEBIAN_URI.search(source.uri) and source.suite in suites:
@@ -113,7 +113,7 @@ def _apt_sources(tree: Tree) -> t.Iterator[driver_files.AptSource]:
 
 
 def differing(tree: Tree, plan: DriverPlan) -> list[driver_files.DriverFile]:
-    """Return the files that are missing or differ."""
+    """Return the files of the plan that are missing or different."""
     return [file for file in plan.files if not _is_there(tree, file)]
 
 
@@ -172,14 +172,14 @@ def released(plan: DriverPlan, done: t.Mapping[str, t.Any]) -> list[str]:
 
 
 def new_packages(tree: Tree, plan: DriverPlan, run: Run) -> list[str]:
-    """Return the packages of the plan that are not on the host, in any state."""
+    """Return the packages of the plan that the host does not have in any state."""
     names = [*plan.repository_packages, *plan.packages]
     installed = packages(tree, plan.family, names, run)
     return [name for name in names if name not in installed]
 
 
 def next_record(plan: DriverPlan, done: t.Mapping[str, t.Any], new: t.Sequence[str]) -> dict[str, t.Any]:
-    """Return the state file for this plan, which is what removal undoes."""
+    """Return the content of the state file for this plan: the changes that removal reverts."""
     earlier = done.get("packages", [])
     keys = {*done.get("keys", []), *([plan.key.fingerprint] if plan.key else [])}
     return {
@@ -192,6 +192,6 @@ def next_record(plan: DriverPlan, done: t.Mapping[str, t.Any], new: t.Sequence[s
 
 
 def _is_built(tree: Tree, host: GpuHost, plan: DriverPlan) -> bool:
-    """Return whether the module is on disk, and reported as installed if DKMS builds it."""
+    """Return whether the module exists, and, if DKMS builds it, whether DKMS reports it as installed."""
     listed = any(f", {plan.kernel}, " in line and line.endswith(": installed") for line in host.nvidia.dkms)
     return module_path(tree.root, plan.kernel) is not None and (listed or not plan.dkms)

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from . import kernels
 
 Broken = t.Callable[[str, "tuple[int, ...]"], "str | None"]
-"""Returns why modules of that kind do not build on that kernel, as a clause, or None."""
+"""Returns the reason why a kind of modules does not build on a kernel, as a clause, or None."""
 
 
 def _never_broken(kind: str, kernel: tuple[int, ...]) -> str | None:
@@ -22,7 +22,7 @@ def _never_broken(kind: str, kernel: tuple[int, ...]) -> str | None:
 
 
 def _debian_550(kind: str, kernel: tuple[int, ...]) -> str | None:
-    """As tested with Debian's archive of November 2026."""
+    """Return why branch 550 of Debian does not build; tested with Debian's archive of November 2026."""
     if kind == "open" and kernel >= (6, 12, 97):
         return "does not build with open modules on kernel 6.12.97 and later"
     if kernel[:2] > (6, 12):
@@ -39,9 +39,9 @@ class Offer:
     branches: tuple[int, ...]
     modules: tuple[str, ...]
     signed: bool = False
-    """The modules are prebuilt, and signed for Secure Boot."""
+    """Whether the modules are prebuilt and signed for Secure Boot."""
     experimental: bool = True
-    """No test of this collection has installed it."""
+    """Whether no test of this collection has installed it."""
     broken: Broken = _never_broken
 
 
@@ -54,15 +54,15 @@ class System:
     family: str
     offers: tuple[Offer, ...]
     folder: str
-    """Its directory in NVIDIA's repository."""
+    """The directory of the system in NVIDIA's repository."""
     key: str
-    """The file name of the key there."""
+    """The file name of the signing key in that directory."""
     fingerprint: str
     amd_firmware: str
     enablerepo: tuple[str, ...] = ()
     """Disabled repositories of the distribution that dkms requires."""
     amdgpu: str | None = None
-    """The directory of AMD's own driver for it, relative to that of a version."""
+    """The directory of AMD's own driver for the system, relative to that of a version; None if there is none."""
 
 
 _OPEN, _BOTH = ("open",), ("open", "proprietary")
@@ -83,7 +83,7 @@ def _ubuntu(number: str, codename: str, key: str, fingerprint: str) -> System:
         name,
         f"Ubuntu {number}",
         "deb",
-        # 570 is now a transitional package to 580, without signed modules.
+        # 570 is a transitional package to 580 without signed modules.
         (Offer("distribution", _ARCHIVE, (580, 595), _BOTH, signed=True), _nvidia((580, 590, 595, 610, 615, 620))),
         name,
         key,
@@ -99,13 +99,13 @@ def _el(number: str, key: str, fingerprint: str, builder: str, amdgpu: str | Non
         f"el{number}",
         f"RHEL {number} and derivatives",
         "rpm",
-        # The streams of 8 and 9 are named after branch and kind; proprietary modules for 10 are unconfirmed.
+        # The module streams of 8 and 9 are named after branch and kind. Proprietary modules for 10 are unconfirmed.
         (_nvidia(modules=_BOTH if number != "10" else _OPEN),),
         f"rhel{number}",
         key,
         fingerprint,
         firmware,
-        # RHEL has another name for the builder's repository; dnf ignores missing ones.
+        # RHEL has a different name for the builder repository; dnf ignores missing repositories.
         ("epel", builder, f"codeready-builder-for-rhel-{number}-*64-rpms"),
         amdgpu,
     )
@@ -166,7 +166,7 @@ _SYSTEMS = {
 
 
 def find(os_id: str, os_like: t.Sequence[str], os_version: str) -> System | None:
-    """Return the system of an os-release; derivatives of RHEL count as RHEL."""
+    """Return the system with these values of os-release, or None. Derivatives of RHEL count as RHEL."""
     major = os_version.split(".")[0]
     if os_id in ("debian", "fedora"):
         return _SYSTEMS.get(f"{os_id}{major}")
@@ -176,17 +176,17 @@ def find(os_id: str, os_like: t.Sequence[str], os_version: str) -> System | None
 
 
 def names() -> str:
-    """Return the supported systems."""
+    """Return the labels of the supported systems in one line."""
     return ", ".join(system.label for system in _SYSTEMS.values())
 
 
 def packages(
     system: System, offer: Offer, branch: int, modules: str, kernel: str, installed: t.Collection[str]
 ) -> list[str]:
-    """Return the packages for computing only, without X11 and GL."""
+    """Return the packages of the driver for computing, without X11 and OpenGL."""
     is_open = modules == "open"
     if system.family == "rpm":
-        # Package names of the streams of 8 and 9 call proprietary modules latest.
+        # In the module streams of 8 and 9, the name of the package with proprietary modules contains "latest".
         return ["nvidia-driver-cuda", "kmod-nvidia-open-dkms" if is_open else "kmod-nvidia-latest-dkms"]
     if system.name.startswith("ubuntu"):
         return _ubuntu_packages(offer, branch, is_open, kernel, kernels.series(system, kernel, installed))
@@ -199,7 +199,7 @@ def packages(
 def _ubuntu_packages(offer: Offer, branch: int, is_open: bool, kernel: str, series: str) -> list[str]:
     suffix = "-open" if is_open else ""
     if offer.source == "nvidia":
-        # NVIDIA's package names contain the branch up to 580.
+        # Up to branch 580, the names of NVIDIA's packages contain the branch.
         if branch < 590:
             return [f"libnvidia-compute-{branch}", f"nvidia-dkms-{branch}{suffix}", f"nvidia-utils-{branch}"]
         return ["libnvidia-compute", f"nvidia-dkms{suffix}", "nvidia-utils"]
@@ -212,7 +212,7 @@ def _ubuntu_packages(offer: Offer, branch: int, is_open: bool, kernel: str, seri
 
 
 def fabric_manager(system: System, offer: Offer, branch: int) -> str:
-    """Return the package for NVSwitches, whose version must equal the driver's."""
-    # Package names of Ubuntu's own archive always contain the branch.
+    """Return the name of the package for NVSwitches, whose version must equal that of the driver."""
+    # The names of packages in Ubuntu's own archive always contain the branch.
     named = system.family == "deb" and (branch < 590 or offer.source == "distribution")
     return f"nvidia-fabricmanager-{branch}" if named else "nvidia-fabricmanager"

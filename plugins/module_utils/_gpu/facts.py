@@ -1,7 +1,7 @@
 # Copyright (c) 2026, kaido.ollama contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The GPUs of a host and their drivers, as sysfs, procfs and the vendors' programs report them.
+"""The GPUs of a host and their drivers, as reported by sysfs, procfs and the vendors' programs.
 
 `gather` reads the host and changes nothing. `support` decides which GPUs a version of Ollama can use.
 
@@ -58,7 +58,9 @@ class Gpu:
     compute_capability: str | None = None
     gfx_target: str | None = None
     vram: int | None = None
+    """Bytes; for an integrated GPU, the shared memory that it can use."""
     nodes: list[str] = field(default_factory=list)
+    """The paths of the device nodes that the server opens."""
 
 
 @dataclass
@@ -67,7 +69,7 @@ class Nvidia:
 
     loaded: str | None = None
     installed: str | None = None
-    """The version of libcuda.so.1, which must equal the loaded one."""
+    """The version of libcuda.so.1, which must equal that of the loaded module."""
     modules: str | None = None
     """The kind of the loaded modules, open or proprietary."""
     uvm: bool = False
@@ -79,7 +81,7 @@ class Nvidia:
     nvswitches: int = 0
     fabric_manager: bool = False
     installer: bool = False
-    """Installed by NVIDIA's .run file, without the package manager."""
+    """Whether NVIDIA's .run file has installed the driver, without the package manager."""
 
 
 @dataclass
@@ -111,8 +113,9 @@ class GpuHost:
 def gather(root: str = "/", run: Run = no_program, machine: str | None = None) -> GpuHost:
     """Read the GPUs of a host.
 
-    :param root: the root of the host's file system; below any other than /, a copy of a host's files.
+    :param root: the root of the host's file system, or of a copy of a host's files.
     :param run: runs nvidia-smi and rocm-smi if a GPU is found.
+    :param machine: the architecture, such as x86_64; that of this host if None.
     """
     tree = Tree(root)
     release = dict(line.split("=", 1) for line in tree.text("etc/os-release").splitlines() if "=" in line)
@@ -244,7 +247,7 @@ def _describe_amd(tree: Tree, gpu: Gpu, folder: str, node: t.Mapping[str, int]) 
 
 
 def _kfd(tree: Tree) -> dict[str, dict[str, int]]:
-    """Return the properties of each GPU's compute node by PCI address; masked nodes cannot be read."""
+    """Return the properties of the compute node of each GPU by PCI address; masked nodes cannot be read."""
     nodes = {}
     for path in tree.find("sys/class/kfd/kfd/topology/nodes/*/properties"):
         pairs = (line.split() for line in tree.text(path).splitlines())
@@ -275,7 +278,7 @@ def _nvidia(tree: Tree) -> Nvidia:
 
 
 def _dkms(tree: Tree) -> t.Iterator[str]:
-    """Yield the lines of `dkms status`, which itself takes more than a second."""
+    """Yield the lines that `dkms status` prints; the program itself takes more than a second."""
     for path in tree.find("var/lib/dkms/nvidia*/[0-9]*"):
         name, version = path.split("/")[3:]
         built = tree.find(f"{path}/*/*/module")
@@ -289,7 +292,7 @@ def _dkms(tree: Tree) -> t.Iterator[str]:
 
 
 def module_path(root: str, kernel: str) -> str | None:
-    """Return the path of NVIDIA's module for a kernel; Debian calls it nvidia-current."""
+    """Return the path of NVIDIA's module for a kernel, or None; in Debian its name is nvidia-current."""
     tree = Tree(root)
     for folder in _MODULE_FOLDERS:
         for name in ("nvidia", "nvidia-current"):
@@ -344,7 +347,7 @@ def _parse_smi(host: GpuHost, output: str) -> None:
         if len(values) != 7:
             continue
         _index, _uuid, name, place, _driver, mebibytes, capability = values
-        # 00000000:01:00.0 with a domain of eight digits, in upper case
+        # nvidia-smi prints 00000000:01:00.0: a domain of eight digits, in upper case.
         address = place.lower()[-12:]
         for gpu in host.gpus:
             if gpu.vendor == "nvidia" and gpu.pci_address in (address, None):
@@ -353,7 +356,7 @@ def _parse_smi(host: GpuHost, output: str) -> None:
 
 
 def _add_names(host: GpuHost, tree: Tree) -> None:
-    """Add missing names from the PCI database, if it is installed."""
+    """Add missing names from the database of PCI IDs, if it is installed."""
     nameless = {gpu.pci_id: gpu for gpu in host.gpus if not gpu.name and gpu.pci_id}
     path = next((p for p in ("usr/share/misc/pci.ids", "usr/share/hwdata/pci.ids") if tree.has(p)), None)
     if not nameless or path is None:

@@ -1,7 +1,7 @@
 # Copyright (c) 2026, kaido.ollama contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The packages of a kernel's headers, and the series of kernels that a host follows. Pure.
+"""The packages with the headers of a kernel, and the kernel series that a host follows. Pure.
 
 PRIVATE to the collection: it may change at any time.
 """
@@ -18,19 +18,19 @@ if t.TYPE_CHECKING:
 
 _DEBIAN = re.compile(r"\d+(?:\.\d+)+(?:-\d|\+deb|\+bpo)[0-9a-z.+~]*(?:-cloud|-rt)?-(?:amd64|arm64|arm64-16k)")
 _PROXMOX = re.compile(r"\d+(?:\.\d+)+-\d+(?:-bpo\d+)?-pve")
-# Mainline builds have an ABI of six digits, and other vendors their own flavours.
+# Mainline builds have an ABI number of six digits, and other vendors have their own flavours.
 _UBUNTU = re.compile(
     r"\d+(?:\.\d+)+-\d{1,4}-(?:generic|lowlatency|realtime|aws|azure|gcp|gke|gkeop|ibm|intel|kvm|nvidia|oem|oracle|raspi)"
     r"(?:-[a-z0-9-]+)?"
 )
 _RPM = re.compile(r"[\d.]+-[\d.]+\.(?:el\d+|fc\d+)\w*\.(?:x86_64|aarch64)(?:\+64k)?")
 _PROXMOX_SERIES = re.compile(r"proxmox-kernel-\d+\.\d+")
-# Up to 6.2 the packages of Proxmox VE had another prefix.
+# Up to kernel 6.2, the packages of Proxmox VE have a different prefix.
 _PROXMOX_RENAMED = (6, 5)
 
 
 def is_known(system: System, kernel: str) -> bool:
-    """Return whether a kernel is one of the distribution's or of Proxmox VE, so that its header packages are known."""
+    """Return whether a kernel is from the distribution or Proxmox VE, so that its header packages are known."""
     if system.family == "rpm":
         return _RPM.fullmatch(kernel) is not None
     if system.name.startswith("debian"):
@@ -39,7 +39,7 @@ def is_known(system: System, kernel: str) -> bool:
 
 
 def series(system: System, kernel: str, packages: t.Collection[str]) -> str:
-    """Return the series of kernels that a host follows: amd64, cloud-amd64, generic, generic-hwe-24.04, aws."""
+    """Return the kernel series that a host follows, such as amd64, cloud-amd64, generic, generic-hwe-24.04 or aws."""
     if system.name.startswith("debian"):
         tail = "arm64-16k" if kernel.endswith("-arm64-16k") else kernel.rsplit("-", 1)[-1]
         return next((f"{kind}-{tail}" for kind in ("cloud", "rt") if f"-{kind}-" in kernel), tail)
@@ -49,7 +49,7 @@ def series(system: System, kernel: str, packages: t.Collection[str]) -> str:
 
 
 def headers(system: System, kernel: str, packages: t.Collection[str]) -> list[str]:
-    """Return the packages with the headers of a known kernel and of the kernels that replace it."""
+    """Return the packages with the headers of a known kernel and of its successors."""
     if kernel.endswith("-pve"):
         return _proxmox(kernel, packages)
     if system.family == "deb":
@@ -58,7 +58,7 @@ def headers(system: System, kernel: str, packages: t.Collection[str]) -> list[st
         return [f"kernel-uek-devel-{kernel}"]
     version, _plus, flavour = kernel.partition("+")
     name = f"kernel-{flavour}-devel" if flavour else "kernel-devel"
-    # The first one is for this kernel, which often is not the newest one; the second follows new kernels.
+    # The first package is for this kernel, which often is not the newest one; the second one follows new kernels.
     matched = [] if system.name == "el8" else [f"{name}-matched"]
     return [f"{name}-{version}", *matched, "kernel-headers"]
 
@@ -68,7 +68,7 @@ def _proxmox(kernel: str, packages: t.Collection[str]) -> list[str]:
         return [f"pve-headers-{kernel}", "pve-headers"]
     number = ".".join(kernel.split(".")[:2])
     followed = {name for name in packages if _PROXMOX_SERIES.fullmatch(name)}
-    # The default kernel depends on one series; a second one is an administrator's choice.
+    # The package of the default kernel depends on one series; an administrator has chosen any other.
     chosen = len(followed) > 1 or "proxmox-default-kernel" not in packages
     if f"proxmox-kernel-{number}" in followed and chosen:
         return [f"proxmox-headers-{kernel}", f"proxmox-headers-{number}"]

@@ -3,7 +3,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """An estimate of the GPU memory of a model: weights, KV cache and overhead. Pure, except that `read_gguf` reads a file.
 
-The memory that `/api/ps` reports is no basis for it: it can be less than what the runner allocates (ollama#17251).
+The memory that `/api/ps` reports is not a basis for it: it can be less than the runner allocates (ollama#17251).
 
 PRIVATE to the collection: it may change at any time.
 """
@@ -16,12 +16,12 @@ from dataclasses import dataclass
 
 from .._core.progress import human
 
-# Bytes of a block of the cache, and the number of values in it.
+# The size of a block of the cache in bytes, and the number of values in it.
 CACHE_TYPES = {"f32": (4, 1), "f16": (2, 1), "bf16": (2, 1), "q8_0": (34, 32), "q4_0": (18, 32)}
 # The runner's default number of tokens in a batch, which determines the size of its buffers.
 _BATCH = 512
 _FLOAT = 4
-# Ollama's default context by the total GPU memory in GiB.
+# Ollama's default context length in tokens by the total GPU memory in GiB.
 _DEFAULT_CONTEXTS = ((47, 262144), (23, 32768), (0, 4096))
 # Without a known architecture, context and buffers are assumed to be this share of the weights.
 _UNKNOWN_SHARE = 0.1
@@ -29,7 +29,7 @@ _VARIABLES = ("OLLAMA_CONTEXT_LENGTH", "OLLAMA_NUM_PARALLEL", "OLLAMA_KV_CACHE_T
 _MAGIC = b"GGUF"
 _STRING, _ARRAY = 8, 9
 _SCALARS = {0: "B", 1: "b", 2: "H", 3: "h", 4: "I", 5: "i", 6: "f", 7: "?", 10: "Q", 11: "q", 12: "d"}
-# Metadata that is longer is not read: a file of somebody else could be arbitrarily large.
+# Longer metadata is not read, as a file of another origin could be arbitrarily large.
 _MOST_KEYS, _LONGEST_TEXT, _LONGEST_ARRAY, _MOST_BYTES = 4096, 1 << 20, 1 << 21, 1 << 28
 
 
@@ -40,7 +40,7 @@ class Architecture:
     values_per_token: int
     """The number of keys and values that the cache stores for a token, in all layers."""
     context_length: int
-    """The longest context that the model supports; 0 if unknown."""
+    """The longest context that the model supports, in tokens; 0 if unknown."""
     width: int
     """The number of values in the largest buffers for a token: vocabulary, feed-forward and embedding."""
 
@@ -50,7 +50,7 @@ class Settings:
     """The server's settings that determine the memory of a model."""
 
     context_length: int = 0
-    """0 for the default, which depends on the GPU memory."""
+    """Tokens; 0 for the default, which depends on the GPU memory."""
     parallel: int = 1
     cache_type: str = "f16"
     overhead: int = 0
@@ -92,10 +92,10 @@ def settings(environment: t.Mapping[str, t.Any]) -> Settings:
 
 
 def architecture(metadata: t.Mapping[str, t.Any]) -> Architecture | None:
-    """Return a model's architecture from its GGUF metadata, or from `model_info` of /api/show; None if it is unknown.
+    """Return a model's architecture from its GGUF metadata or from `model_info` of /api/show; None if it is unknown.
 
-    The server omits arrays from `model_info`. Without the number of KV heads, that of all heads is assumed, which is
-    the upper bound. So is the full cache of layers with a sliding window, which Ollama can allocate in part.
+    The server omits arrays from `model_info`. Where values are missing, the upper bound is assumed: all heads instead
+    of the KV heads, and the full cache for layers with a sliding window, of which Ollama can allocate less.
     """
     prefix = str(metadata.get("general.architecture") or "")
 
@@ -124,11 +124,11 @@ def architecture(metadata: t.Mapping[str, t.Any]) -> Architecture | None:
 
 
 def estimate(weights: int, model: Architecture | None, server: Settings, vram: int) -> Estimate:
-    """Return the estimated memory of a model.
+    """Return the estimated GPU memory of a model.
 
     :param weights: the size of its weights in bytes.
     :param model: its architecture, None if it is unknown.
-    :param vram: the GPU memory of the host, which determines the default context.
+    :param vram: the GPU memory of the host in bytes, which determines the default context.
     """
     if model is None:
         return Estimate(weights, round(weights * _UNKNOWN_SHARE), server.overhead)
@@ -139,14 +139,20 @@ def estimate(weights: int, model: Architecture | None, server: Settings, vram: i
 
 
 def context(model: Architecture, server: Settings, vram: int) -> int:
-    """Return the context length of a request, which the model's own limits."""
+    """Return the context length of a request in tokens, at most that of the model.
+
+    :param vram: the GPU memory of the host in bytes.
+    """
     default = next(length for least, length in _DEFAULT_CONTEXTS if vram >= least << 30)
     wanted = server.context_length or default
     return min(wanted, model.context_length) if model.context_length else wanted
 
 
 def shortage(name: str, needed: Estimate, vram: int) -> str | None:
-    """Return a warning about a model that does not fit into the GPU memory; None if it fits, or nothing is known."""
+    """Return a warning about a model that does not fit into the GPU memory; None if it fits or a size is unknown.
+
+    :param vram: the GPU memory of the host in bytes.
+    """
     if not vram or not needed.weights or needed.total <= vram:
         return None
     share = 100 * (1 - vram / needed.total)
@@ -158,9 +164,10 @@ def shortage(name: str, needed: Estimate, vram: int) -> str | None:
 
 
 def compare(needed: Estimate, reported: int, used: int | None) -> dict[str, t.Any]:
-    """Return an estimate beside the memory that the server reports and the memory that the driver reports.
+    """Return an estimate together with the memory that the server and the driver report.
 
-    :param used: the GPU memory of the server's processes; None if the driver does not report it.
+    :param reported: the GPU memory that the server reports, in bytes.
+    :param used: the GPU memory of the server's processes in bytes; None if the driver does not report it.
     """
     return {
         "estimated": needed.total,
@@ -174,7 +181,7 @@ def compare(needed: Estimate, reported: int, used: int | None) -> dict[str, t.An
 
 
 def read_gguf(file: t.BinaryIO) -> dict[str, t.Any]:
-    """Return the metadata of a GGUF file, arrays of numbers and texts as lists; {} if it is none or is damaged."""
+    """Return the metadata of a GGUF file, with arrays as lists; {} for any other or a damaged file."""
     try:
         reader = _Reader(file)
         if reader.take(4) != _MAGIC or reader.number("I") not in (2, 3):

@@ -1,12 +1,12 @@
 # Copyright (c) 2026, kaido.ollama contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Read OpenPGP public key files without GnuPG: only the pinned key of a repository is trusted. Pure.
+"""Read files with OpenPGP public keys without GnuPG: only the pinned key of a repository is trusted. Pure.
 
-A pin holds only if this module sees exactly the keys that apt, rpm and GnuPG see. OpenPGP readers are tolerant, each in
-its own way: they skip text, accept variants of the armor lines and concatenate blocks. This parser does not imitate
-them. It accepts one form, refuses everything else, and what is installed is the text that it writes itself from the
-bytes that it has checked.
+A pin is effective only if this module reads exactly the keys that apt, rpm and GnuPG read. OpenPGP readers tolerate
+different deviations: they skip text, accept variants of the armor lines and concatenate blocks. This parser does not
+imitate them. It accepts one form and rejects everything else. The installed file is written from the bytes that it has
+checked.
 
 PRIVATE to the collection: it may change at any time.
 """
@@ -17,7 +17,7 @@ import base64
 import hashlib
 import re
 
-# One armored block and nothing else: headers, an empty line, base64, the optional checksum of RFC 4880, 6.1.
+# One armored block and nothing else: headers, an empty line, base64, and the optional checksum (RFC 4880, section 6.1).
 _ARMOR = re.compile(
     r"-----BEGIN PGP PUBLIC KEY BLOCK-----\n"
     r"(?:(?:Version|Comment|MessageID|Charset): [ -~]*\n)*\n"
@@ -31,19 +31,19 @@ _ALLOWED = (_SIGNATURE, _USER_ID, _PUBLIC_SUBKEY, _USER_ATTRIBUTE)
 
 
 def fingerprints(data: bytes) -> list[str]:
-    """Return the fingerprint of the one primary key in a key file; [] for anything else than a single clean key.
+    """Return the fingerprint of the primary key in a file; [] unless the file contains exactly one well-formed key.
 
     The file is one armored block without other text, or one binary key. The key is of version 4, and consists of a
-    primary key, user IDs, subkeys and signatures. Subkeys are bound to it by signatures and need no pin of their own.
+    primary key, user IDs, subkeys and signatures. Signatures bind the subkeys to it, so they need no separate pin.
     """
     body = _key(data)
     return [_fingerprint(body)] if body else []
 
 
 def canonical(data: bytes) -> str:
-    """Return a key file in the only form that is installed: an armored block of the bytes that `fingerprints` reads.
+    """Return the key in the form that is installed: an armored block of the bytes that `fingerprints` reads.
 
-    Empty where there is no single clean key.
+    Empty unless the file contains exactly one well-formed key.
     """
     body = _key(data)
     if not body:
@@ -56,7 +56,7 @@ def canonical(data: bytes) -> str:
 
 
 def _key(data: bytes) -> bytes:
-    """Return the packets of a key file that holds exactly one key, else nothing."""
+    """Return the packets of a file that contains exactly one key; empty for any other file."""
     if len(data) > _SIZE_LIMIT:
         return b""
     try:
@@ -93,14 +93,17 @@ def _fingerprint(body: bytes) -> str:
     """Return the fingerprint of the first packet, empty for versions other than 4."""
     _tag, start, end = _packet(body, 0)
     key = body[start:end]
-    # What a fingerprint of version 4 is: RFC 4880, 12.2.
+    # The fingerprint of a version 4 key: RFC 4880, section 12.2.
     if key[:1] != b"\4" or len(key) > 0xFFFF:
         return ""
     return hashlib.sha1(b"\x99" + len(key).to_bytes(2, "big") + key).hexdigest().upper()
 
 
 def _tags(data: bytes) -> list[int]:
-    """Return the tags of all packets; raises ``ValueError`` unless they fill the data exactly."""
+    """Return the tags of all packets.
+
+    :raises ValueError: unless the packets fill the data exactly.
+    """
     found = []
     position = 0
     while position < len(data):
@@ -110,7 +113,7 @@ def _tags(data: bytes) -> list[int]:
 
 
 def _packet(data: bytes, position: int) -> tuple[int, int, int]:
-    """Return a packet's tag, and where its body starts and ends."""
+    """Return the tag of a packet, and the start and end of its body."""
     head = data[position]
     if not head & 0x80:
         raise ValueError("it is not a packet")
@@ -123,15 +126,15 @@ def _packet(data: bytes, position: int) -> tuple[int, int, int]:
         tag, start = head >> 2 & 15, position + 1 + width
         size = int.from_bytes(data[position + 1 : start], "big")
     if start + size > len(data):
-        raise ValueError("it is cut off")
+        raise ValueError("it is truncated")
     return tag, start, start + size
 
 
 def _new_length(data: bytes, position: int) -> tuple[int, int]:
-    """Return where a body starts, and its size."""
+    """Return the start and the size of a body."""
     first, rest = data[position : position + 1], data[position + 1 : position + 5]
     if not first or 224 <= first[0] < 255:
-        # A part of a body: keys have none.
+        # A partial body, which keys do not have.
         raise ValueError("its length is not known")
     if first[0] < 192:
         return position + 1, first[0]

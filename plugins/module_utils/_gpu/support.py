@@ -1,7 +1,7 @@
 # Copyright (c) 2026, kaido.ollama contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Which GPUs a version of Ollama can use, and why not the others: a state and a sentence for each.
+"""Which GPUs a version of Ollama can use, and why it cannot use the others: a state and a reason for each.
 
 `assess` is pure; `examine` reads a host first.
 
@@ -18,23 +18,23 @@ from . import cards, facts
 from .facts import Gpu, GpuHost
 from .tree import Account, Run, denied, run_program
 
-# Ollama checks the version of NVIDIA's driver since 0.30; its documentation required 531 before.
+# Ollama checks the version of NVIDIA's driver since 0.30. The documentation of earlier versions requires 531.
 FIRST_WITH_FLOORS = (0, 30)
 FLOOR, FLOOR_BEFORE, FLOOR_OLD_CARDS = 550, 531, 570
 # The kernel driver of ROCm 6.4, the oldest that works with the ROCm 7 of Ollama.
 OLDEST_AMDGPU = (6, 12)
-# The oldest kernel whose own driver supports the target; kernels of RHEL contain newer drivers than their version says.
+# The oldest kernel whose driver supports the target. Kernels of RHEL contain newer drivers than their version suggests.
 OLDEST_KERNEL = {"gfx11": (6, 1), "gfx12": (6, 12)}
-# States in which a server without this GPU works as intended: no fault of the host, and nothing to repair.
+# States in which a server without this GPU works as intended, so that nothing on the host needs repair.
 _NOT_EXPECTED = ("integrated", "reserved_for_passthrough", "unsupported_target", "no_vulkan", "not_passed_in")
 
 Denied = t.Callable[[str], bool]
-"""Whether a device node exists and the server's account cannot open it."""
+"""Returns whether a device node exists and the server's account cannot open it."""
 
 
 @dataclass(frozen=True)
 class Verdict:
-    """What a version of Ollama can do with one GPU."""
+    """Whether a version of Ollama can use a GPU, and with which library."""
 
     gpu: Gpu
     library: str
@@ -50,8 +50,8 @@ class Verdict:
 
     @property
     def expected(self) -> bool:
-        """Whether a server without this GPU has a fault that can be repaired."""
-        # The driver radeon is for GPUs that are too old for Ollama.
+        """Whether a server that does not use this GPU has a fault that can be repaired."""
+        # GPUs with the driver radeon are too old for Ollama.
         ignored = self.gpu.integrated or self.gpu.driver == "radeon" or self.state in _NOT_EXPECTED
         return self.usable or not ignored
 
@@ -81,12 +81,15 @@ _OK = _Finding()
 
 
 def numbers(text: str) -> tuple[int, ...]:
-    """Return the numbers that a version begins with."""
+    """Return the numbers at the beginning of a version; a suffix after - or + is ignored."""
     return tuple(int(part) for part in re.findall(r"\d+", text.split("-")[0].split("+")[0]))
 
 
 def floor(ollama: str, capability: str | None) -> int:
-    """Return the oldest branch of NVIDIA's driver with which a version of Ollama uses a card."""
+    """Return the oldest branch of NVIDIA's driver with which a version of Ollama uses a GPU.
+
+    :param capability: the compute capability of the GPU, such as 8.6; None if unknown.
+    """
     if numbers(ollama) < FIRST_WITH_FLOORS:
         return FLOOR_BEFORE
     return FLOOR_OLD_CARDS if capability and numbers(capability) < (7, 0) else FLOOR
@@ -95,7 +98,12 @@ def floor(ollama: str, capability: str | None) -> int:
 def examine(
     ollama: str, account: Account | None, root: str = "/", run: Run = run_program
 ) -> tuple[GpuHost, list[Verdict]]:
-    """Read the GPUs of a host and assess them for a version of Ollama whose server runs as that account."""
+    """Read the GPUs of a host and assess them for a version of Ollama.
+
+    :param account: the account of the server, which must be able to open the device nodes; None if unknown.
+    :param root: the root of the host's file system.
+    :param run: runs the vendors' programs.
+    """
     host = facts.gather(root, run)
     return host, assess(host, ollama, lambda path: denied(root, account, path))
 
@@ -173,7 +181,7 @@ def _completeness(host: GpuHost) -> _Finding:
 
 
 def _can_load(host: GpuHost) -> bool:
-    """Return whether loading the module is enough; taking the console from nouveau is not safe."""
+    """Return whether loading the module is sufficient; replacing nouveau while it has the console is not safe."""
     return host.kernel in host.nvidia.built_for and not host.nouveau and (not host.secure_boot or host.key_enrolled)
 
 
@@ -264,7 +272,7 @@ _VENDORS: dict[str, t.Callable[[GpuHost, Gpu, str], _Finding]] = {
 
 
 def reboot_reasons(verdicts: t.Sequence[Verdict]) -> list[str]:
-    """Return why a reboot is required before GPUs can be used; empty if none is."""
+    """Return the reasons why a reboot is required before GPUs can be used; empty if none is required."""
     return sorted({f"{verdict.label}: {verdict.reason}" for verdict in verdicts if verdict.reboot})
 
 
@@ -281,7 +289,7 @@ def variant(host: GpuHost, verdicts: t.Sequence[Verdict]) -> str:
 
 
 def summary(verdicts: t.Sequence[Verdict]) -> str:
-    """Return one human-readable line."""
+    """Return the verdicts in one human-readable line."""
     if not verdicts:
         return "no GPU"
     return "; ".join(

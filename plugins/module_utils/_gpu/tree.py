@@ -1,7 +1,7 @@
 # Copyright (c) 2026, kaido.ollama contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""A host's files below a root directory, its programs, and what an account may open.
+"""The files of a host below a root directory, its programs, and the access rights of accounts.
 
 PRIVATE to the collection: it may change at any time.
 """
@@ -24,20 +24,20 @@ Run = t.Callable[[t.Sequence[str]], "tuple[int, str] | None"]
 
 @dataclass(frozen=True)
 class Account:
-    """The account that opens the device nodes."""
+    """An account that opens device nodes."""
 
     name: str
     uid: int
     gids: frozenset[int]
 
     def may_open(self, mode: int, uid: int, gid: int) -> bool:
-        """Return whether it can read and write a file of that mode and owner."""
+        """Return whether the account can read and write a file with this mode and owner."""
         shift = 6 if uid == self.uid else 3 if gid in self.gids else 0
         return self.uid == 0 or (mode >> shift) & 6 == 6
 
 
 def account(user: str | None) -> Account | None:
-    """Return a user with its groups, or None for an unknown user; without a name, the account of this process."""
+    """Return a user with its groups; None for an unknown user, the account of this process for no name."""
     if user is None:
         return Account(str(os.geteuid()), os.geteuid(), frozenset([*os.getgroups(), os.getegid()]))
     try:
@@ -57,7 +57,7 @@ def run_program(argv: t.Sequence[str]) -> tuple[int, str] | None:
 
 
 def no_program(argv: t.Sequence[str]) -> None:
-    """Run nothing, for the files of another host."""
+    """Run no program, for the files of another host."""
 
 
 class Tree:
@@ -83,7 +83,7 @@ class Tree:
         return os.path.exists(self.at(path))
 
     def resolves(self, path: str) -> bool:
-        """Return whether a path exists, with an absolute link taken as relative to the root."""
+        """Return whether a path exists; an absolute link is resolved relative to the root."""
         if not os.path.islink(self.at(path)):
             return self.has(path)
         target = os.readlink(self.at(path))
@@ -101,7 +101,7 @@ class Tree:
 
 
 def denied(root: str, opener: Account | None, path: str) -> bool:
-    """Return whether a device node exists and that account cannot open it; an unknown account is not denied."""
+    """Return whether a device node exists and the account cannot open it; false for an unknown account."""
     if opener is None:
         return False
     try:

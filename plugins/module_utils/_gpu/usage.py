@@ -1,7 +1,7 @@
 # Copyright (c) 2026, kaido.ollama contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""How much of each GPU is in use, as its driver reports it: utilization, memory, temperature, power, ECC errors.
+"""The metrics of each GPU, as its driver reports them: utilization, memory, temperature, power, ECC errors.
 
 PRIVATE to the collection: it may change at any time.
 """
@@ -22,7 +22,7 @@ _SMI = (
     "pci.bus_id,utilization.gpu,memory.used,memory.total,temperature.gpu,power.draw,"
     "ecc.errors.corrected.volatile.total,ecc.errors.uncorrected.volatile.total"
 )
-# Figure -> unit of nvidia-smi in the unit of the figure, in the order of _SMI.
+# Metric and factor from the unit of nvidia-smi, in the order of _SMI.
 _NVIDIA = (
     ("utilization_ratio", 0.01),
     ("memory_used_bytes", 1 << 20),
@@ -30,7 +30,7 @@ _NVIDIA = (
     ("temperature_celsius", 1),
     ("power_watts", 1),
 )
-# Figure -> file of the kernel's driver, so that no tool is needed, and its unit. The last file that exists counts.
+# Metric, file of the kernel driver, so that no tool is required, and factor. The last file that exists counts.
 _AMD = (
     ("utilization_ratio", "gpu_busy_percent", 1e-2),
     ("memory_used_bytes", "mem_info_vram_used", 1),
@@ -43,11 +43,11 @@ _AMD = (
 
 @dataclass
 class Usage:
-    """The figures of one GPU; those that it does not have are missing.
+    """The metrics of one GPU; those that it does not provide are missing.
 
-    :ivar gpu: its PCI address.
+    :ivar gpu: PCI address.
     :ivar figures: utilization_ratio, memory_used_bytes, memory_size_bytes, temperature_celsius, power_watts.
-    :ivar ecc_errors: corrected and uncorrected, since the driver was loaded.
+    :ivar ecc_errors: numbers of corrected and uncorrected errors since the driver was loaded.
     """
 
     gpu: str
@@ -56,10 +56,10 @@ class Usage:
 
 
 def read(gpus: t.Iterable[Gpu], root: str, run: Run) -> list[Usage]:
-    """Return the usage of GPUs of NVIDIA, by nvidia-smi, and of AMD, from sysfs.
+    """Return the metrics of NVIDIA GPUs, from nvidia-smi, and of AMD GPUs, from sysfs.
 
     :param root: the root of the host's file system.
-    :raises OllamaError: ``nvidia_smi_failed``.
+    :raises OllamaError: ``nvidia_smi_failed`` if the program fails.
     """
     found = list(gpus)
     rows = _nvidia(run) if any(gpu.vendor == "nvidia" for gpu in found) else []
@@ -80,7 +80,7 @@ def _nvidia(run: Run) -> list[Usage]:
         values = [value.strip() for value in line.split(",")]
         if len(values) != len(_SMI.split(",")):
             continue
-        # 00000000:01:00.0 has a domain of eight digits, in upper case. A figure that a card does not have is [N/A].
+        # nvidia-smi prints 00000000:01:00.0: a domain of eight digits, in upper case. A missing metric is [N/A].
         row = Usage(values[0].lower()[-12:])
         for (name, unit), text in zip(_NVIDIA, values[1:6]):
             value = _float(text)

@@ -1,7 +1,7 @@
 # Copyright (c) 2026, kaido.ollama contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Whether a model runs on a GPU: the server, its journal and nvidia-smi must agree.
+"""Verification that a model runs on a GPU: the server, its journal and nvidia-smi must agree.
 
 PRIVATE to the collection: it may change at any time.
 """
@@ -32,7 +32,7 @@ class Server:
 
 
 def find_server(unit: str, root: str = "/") -> Server:
-    """Return a unit's processes by their control group, its runners included."""
+    """Return the processes of a unit, including its runners, by their control group."""
     proc = os.path.join(root, "proc")
     pids = [int(name) for name in os.listdir(proc) if name.isdigit()]
     own = frozenset(pid for pid in pids if systemd.unit_of(pid, root) == unit)
@@ -47,7 +47,7 @@ def find_server(unit: str, root: str = "/") -> Server:
 
 
 class Evidence(t.NamedTuple):
-    """What nvidia-smi reports about a server while a model is loaded; None for unknown."""
+    """What nvidia-smi reports about a server while a model is loaded; None if unknown."""
 
     listed: bool | None = None
     memory: int | None = None
@@ -70,7 +70,7 @@ def evidence(server: Server, run: Run) -> Evidence:
 def problem(
     result: t.Mapping[str, t.Any], compute: t.Sequence[t.Mapping[str, t.Any]], listed: bool | None
 ) -> str | None:
-    """Return what is wrong with a tested model, as a clause; None if all of it runs on a GPU. Pure.
+    """Return the problem of a tested model, as a clause; None if all of it runs on a GPU. Pure.
 
     :param compute: the devices in the server's journal.
     :param listed: whether nvidia-smi lists the server. That is evidence only about models on CUDA: a process that uses
@@ -91,7 +91,7 @@ def problem(
 
 
 def why(verdicts: t.Sequence[support.Verdict], uses_cpu: bool) -> str:
-    """Return how the host's GPUs explain a problem. Pure."""
+    """Return an explanation of a problem from the state of the host's GPUs. Pure."""
     if not verdicts:
         return "this host has no GPU"
     if any(verdict.usable for verdict in verdicts):
@@ -107,19 +107,24 @@ def explain(
     server: Server,
     version: str,
 ) -> str | None:
-    """Return `problem` and how this host's GPUs explain it."""
+    """Return the problem of a tested model with an explanation, or None.
+
+    :param result: the sizes that the server reports.
+    :param compute: the devices in the server's journal.
+    :param listed: whether nvidia-smi lists the server; None if unknown.
+    """
     if problem(result, compute, listed) is None:
         return None
     _host, verdicts = support.examine(version, server.account)
     if not compute and any(verdict.usable and verdict.library != "cuda" for verdict in verdicts):
-        # Without the journal it is unknown which GPU computes, and nvidia-smi lists only some.
+        # Without the journal it is unknown which GPU computes, and nvidia-smi lists only GPUs of NVIDIA.
         listed = None
     clause = problem(result, compute, listed)
     return clause and f"{clause}; {why(verdicts, uses_cpu=result['size_vram'] == 0)}"
 
 
 def overview(version: str, user: str) -> dict[str, t.Any]:
-    """Return what role ollama needs to know about this host's GPUs before the server is installed."""
+    """Return the facts about this host's GPUs that the role ollama requires before it installs the server."""
     host, verdicts = support.examine(version, account(user))
     usable = support.prospective(verdicts)
     faults = [] if usable else [f"{verdict.label}: {verdict.reason}" for verdict in verdicts if verdict.expected]

@@ -223,7 +223,7 @@ REFUSALS: list[tuple[Target, dict[str, t.Any], str, str]] = [
         on(DEBIAN13, MI300, **SB),
         {"amdgpu_dkms": "31.50"},
         "secure_boot_key_missing",
-        "Options: gpu_driver_accept_mok: true; an empty text",
+        "Options: gpu_driver_accept_mok: true; an empty string",
     ),
 ]
 

@@ -96,7 +96,7 @@ def test_a_kernel_of_another_vendor_requires_installed_headers(target: Target, k
     with pytest.raises(OllamaError) as caught:
         plan(Request(source="nvidia"), other)
     assert caught.value.code == "gpu_kernel_headers_unknown"
-    assert caught.value.message.startswith(f"kernel {kernel} is not one of ")
+    assert caught.value.message.startswith(f"kernel {kernel} is not a kernel of ")
     assert f"/lib/modules/{kernel}/build exists" in caught.value.message
     result = plan(Request(), replace(other, with_headers=frozenset({kernel})))
     assert (result.headers, result.dkms) == ([], True)
