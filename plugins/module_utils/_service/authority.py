@@ -1,7 +1,7 @@
 # Copyright (c) 2026, kaido.ollama contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The private authority of a gateway in its directory: create, renew, adopt.
+"""The private certificate authority in the directory of a gateway: create, renew and adopt it.
 
 PRIVATE to the collection: it may change at any time.
 """
@@ -16,12 +16,12 @@ import time
 from .._core.errors import OllamaError
 from . import certificates
 
-# The key of an authority whose certificate is being written.
+# The key of a new authority until its certificate is written.
 PENDING = "ca.key.pending"
 
 
 class Directory:
-    """The files of a gateway; check mode reads them and only reports whether a file would change."""
+    """The directory with the files of a gateway. In check mode, `changed` is set but nothing is written."""
 
     def __init__(self, path: str, check_mode: bool) -> None:
         self.path = path
@@ -29,7 +29,10 @@ class Directory:
         self.changed = False
 
     def read(self, name: str) -> str:
-        """Return the content, '' where there is none; raises ``certificate_unreadable``."""
+        """Return the content of a file, or '' if it does not exist.
+
+        :raises OllamaError: ``certificate_unreadable``.
+        """
         path = os.path.join(self.path, name)
         try:
             with open(path, encoding="utf-8", errors="surrogateescape") as file:
@@ -40,7 +43,10 @@ class Directory:
             raise OllamaError("certificate_unreadable", f"{path}: {exc.strerror}") from None
 
     def write(self, name: str, content: str, mode: int) -> None:
-        """Replace the file atomically if it differs; raises ``file_unwritable``."""
+        """Replace a file atomically if its content or mode differs.
+
+        :raises OllamaError: ``file_unwritable``.
+        """
         path = os.path.join(self.path, name)
         if self.read(name) == content and os.stat(path).st_mode & 0o7777 == mode:
             return
@@ -60,7 +66,10 @@ class Directory:
             raise OllamaError("file_unwritable", f"{path}: cannot be written: {exc.strerror}") from None
 
     def remove(self, name: str) -> None:
-        """Remove the file if it exists; raises ``file_unwritable``."""
+        """Remove a file if it exists.
+
+        :raises OllamaError: ``file_unwritable``.
+        """
         path = os.path.join(self.path, name)
         if self.check_mode or not os.path.lexists(path):
             return
@@ -71,9 +80,10 @@ class Directory:
 
 
 def complete(directory: Directory) -> tuple[str, str]:
-    """Return certificate and key of the authority of this host, '' for a missing one.
+    """Complete an interrupted change, and return the certificate and the key of this host's authority.
 
-    The key is in place last: where its certificate alone was replaced, an earlier run was interrupted between the two.
+    Either is '' if it is missing. The key is written last: if only the certificate is new, an earlier run was
+    interrupted between the two.
     """
     authority, key, pending = (directory.read(name) for name in ("ca.crt", "ca.key", PENDING))
     if authority and pending:
@@ -87,11 +97,11 @@ def complete(directory: Directory) -> tuple[str, str]:
 
 
 def ensure(directory: Directory, create: bool, renew: bool) -> tuple[str, str, list[str]]:
-    """Return certificate, key and warnings of this host's authority; the key is '' where another host has it.
+    """Return the certificate, the key and the warnings of this host's authority; the key is '' if another host has it.
 
-    :param create: whether this host creates one where none has existed.
-    :param renew: whether one that is damaged, expired or expires soon is replaced.
-    :raises OllamaError: ``authority_damaged`` or ``authority_expired``; nothing has been written then.
+    :param create: whether this host creates an authority if none has existed.
+    :param renew: whether an authority is replaced that is damaged, has expired or expires soon.
+    :raises OllamaError: ``authority_damaged`` or ``authority_expired``, before anything is written.
     """
     authority, key = complete(directory)
     if not authority and not key:
@@ -99,7 +109,7 @@ def ensure(directory: Directory, create: bool, renew: bool) -> tuple[str, str, l
             return "", "", []
         certificate = directory.read("tls.crt")
         if certificate and not renew and _is_private(certificate):
-            # An authority that does not exist any more signed the certificate, and clients trust that one.
+            # The authority that signed the certificate no longer exists, but clients trust it.
             raise certificates.lost(f"{directory.path}/ca.key is missing")
         return (*_new(directory), [])
     try:
@@ -125,7 +135,7 @@ def _is_private(certificate: str) -> bool:
 
 
 def _new(directory: Directory) -> tuple[str, str]:
-    """Create an authority; the files of an older one are kept beside it."""
+    """Create an authority, and keep the files of an earlier one under other names."""
     _keep(directory)
     key = certificates.new_key()
     authority = certificates.new_authority(key, f"{certificates.AUTHORITY}{platform.node()}")
@@ -144,7 +154,7 @@ def _keep(directory: Directory) -> None:
 
 
 def adopt(directory: Directory, authority: str, renew: bool) -> tuple[str, str, list[str]]:
-    """Adopt the authority of another host; one that differs from it is replaced only with `renew`.
+    """Adopt the authority of another host. A different authority on this host is replaced only with `renew`.
 
     :raises OllamaError: ``authority_changed`` or ``authority_expired``.
     """
@@ -156,9 +166,9 @@ def adopt(directory: Directory, authority: str, renew: bool) -> tuple[str, str, 
         if not renew:
             raise OllamaError(
                 "authority_changed",
-                f"{directory.path}/ca.crt: this gateway has another private authority than the host that signs, and "
-                "clients trust it; set ollama_gateway_authority_host to the host whose authority is to be kept, or "
-                "ollama_gateway_renew_authority: true to use the other authority",
+                f"{directory.path}/ca.crt: the private authority of this gateway differs from that of the signing "
+                "host, and clients trust it; set ollama_gateway_authority_host to the host whose authority clients "
+                "trust, or ollama_gateway_renew_authority: true to use the authority of the signing host",
             )
         _keep(directory)
         directory.remove("ca.key")

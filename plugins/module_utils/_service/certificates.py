@@ -1,10 +1,10 @@
 # Copyright (c) 2026, kaido.ollama contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Certificates of the gateway: a private authority, what it signs, and the judgement of certificates of others.
+"""Certificates of the gateway: a private authority, the certificates that it signs, and checks of provided ones.
 
-All cryptography is openssl's. Authorities have what Python 3.13 requires of RFC 5280: key identifiers and
-critical constraints.
+All cryptography is done by openssl. Authorities have the extensions of RFC 5280 that Python 3.13 requires: key
+identifiers and critical constraints.
 
 PRIVATE to the collection: it may change at any time.
 """
@@ -24,11 +24,11 @@ from .._core import command
 from .._core.errors import OllamaError
 
 DAY = 86400
-# 825 days is the most that Apple's clients accept.
+# Apple's clients accept at most 825 days.
 DAYS, RENEW_DAYS, AUTHORITY_DAYS = 825, 180, 3650
 WARN_DAYS = 21
 AUTHORITY = "kaido.ollama on "
-"""How the names of private authorities begin; the name of the host follows."""
+"""The prefix of the names of private authorities; the name of the host follows."""
 
 _LABEL = r"[A-Za-z0-9_]([A-Za-z0-9_-]{0,61}[A-Za-z0-9_])?"
 _NAME = re.compile(rf"(?=.{{1,253}}\Z)(\*\.)?{_LABEL}(\.{_LABEL})*\Z")
@@ -60,23 +60,24 @@ class Certificate:
     """The content of a certificate."""
 
     names: frozenset[str]
-    """Lower case; addresses in their shortest form."""
+    """In lower case; addresses in their shortest form."""
     begins: float
     ends: float
     """Seconds since the epoch."""
     public_key: str
     issuer: str = ""
-    """The name of the authority that signed it, as openssl writes it."""
+    """The name of the authority that signed the certificate, in the notation of openssl."""
 
     @property
     def is_private(self) -> bool:
-        """Whether a private authority of this collection signed it. Anybody may choose that name."""
+        """Whether the issuer has the name of a private authority of this collection. The name is not a proof."""
         return f"CN={AUTHORITY}" in self.issuer.replace(" = ", "=")
 
 
 def check_names(names: t.Iterable[str], variable: str) -> list[str]:
-    """Return the names of a certificate in the form in which they are compared.
+    """Return the names for a certificate in canonical form.
 
+    :param variable: the variable with the names, for errors.
     :raises OllamaError: ``value_invalid``.
     """
     found = []
@@ -92,8 +93,10 @@ def check_names(names: t.Iterable[str], variable: str) -> list[str]:
 
 
 def read(text: str, what: str) -> Certificate:
-    """Return what a certificate, the first of a chain, says.
+    """Return the content of a certificate, which is the first one of a chain.
 
+    :param text: PEM.
+    :param what: the name of the file or variable, for errors.
     :raises OllamaError: ``certificate_unreadable``.
     """
     try:
@@ -121,19 +124,21 @@ def _is_address(name: str) -> bool:
 
 
 def covers(certificate: Certificate, name: str) -> bool:
-    """Return whether a client that asked for the name accepts the certificate. Pure."""
+    """Return whether the certificate is valid for a name that a client requests. Pure."""
     if name in certificate.names:
         return True
     _host, dot, domain = name.partition(".")
-    # OpenSSL takes no wildcard right below the top.
+    # OpenSSL accepts no wildcard directly below a top-level domain.
     return bool(dot) and "." in domain and f"*.{domain}" in certificate.names and not _is_address(name)
 
 
 def judge(certificate: Certificate, key: str, names: t.Sequence[str], what: str, now: float) -> list[str]:
-    """Refuse a certificate that clients would not accept; returns what to warn of.
+    """Refuse a certificate that clients would not accept; return the warnings.
 
     :param key: its private key, PEM.
     :param names: the names that clients use.
+    :param what: the name of the file or variable, for errors.
+    :param now: seconds since the epoch.
     :raises OllamaError: ``certificate_expired``, ``certificate_not_yet_valid``, ``certificate_key_mismatch`` or
         ``certificate_name_mismatch``.
     """
@@ -159,9 +164,9 @@ def judge(certificate: Certificate, key: str, names: t.Sequence[str], what: str,
 
 
 def public_key_of(key: str, what: str) -> str:
-    """Return the public half of a private key, PEM.
+    """Return the public key of a private key, PEM.
 
-    :raises OllamaError: ``certificate_key_mismatch``; nothing of the key is in it.
+    :raises OllamaError: ``certificate_key_mismatch``; the message contains no part of the key.
     """
     try:
         return _public_key(_openssl("pkey", "-pubout", "-passin", "pass:", stdin=key))
@@ -181,7 +186,7 @@ def new_key() -> str:
 
 
 def new_authority(key: str, name: str) -> str:
-    """Return the certificate of a new private authority with that key, PEM."""
+    """Return the certificate of a new private authority, PEM."""
     files = {"key": key, "config": _REQUEST.format(name=name[:64])}
     return _openssl(
         "req", "-x509", "-new", "-sha256", "-key", "{key}", "-config", "{config}", "-days", str(AUTHORITY_DAYS), **files
@@ -189,11 +194,11 @@ def new_authority(key: str, name: str) -> str:
 
 
 def judge_authority(authority: str, key: str, what: str, now: float) -> list[str]:
-    """Refuse a private authority that cannot sign any more; returns the warnings.
+    """Refuse a private authority that can no longer sign; return the warnings.
 
-    :param authority: its certificate, PEM; '' where it is missing.
-    :param key: its private key, PEM; '' where it is missing.
-    :param what: its directory.
+    :param authority: its certificate, PEM; '' if it is missing.
+    :param key: its private key, PEM; '' if it is missing.
+    :param what: its directory, for errors.
     :param now: seconds since the epoch.
     :raises OllamaError: ``authority_damaged`` or ``authority_expired``.
     """
@@ -213,7 +218,7 @@ def judge_authority(authority: str, key: str, what: str, now: float) -> list[str
 
 
 def judge_end(authority: Certificate, what: str, now: float) -> list[str]:
-    """Refuse an authority that has expired; returns a warning in its last 180 days.
+    """Refuse an authority that has expired; return a warning in its last 180 days.
 
     :raises OllamaError: ``authority_expired``.
     """
@@ -234,21 +239,21 @@ _RENEW = (
 
 
 def lost(why: str) -> OllamaError:
-    """Return the failure of an authority that clients trust and that cannot sign any more."""
-    return OllamaError("authority_damaged", f"{why}: the private authority is lost; restore it from a copy, {_RENEW}")
+    """Return the error of an authority that clients trust and that can no longer sign."""
+    return OllamaError("authority_damaged", f"{why}: the private authority is lost; restore it from a backup, {_RENEW}")
 
 
 def new_request(key: str, name: str) -> str:
-    """Return a request for a certificate, PEM. The names are for the authority to say."""
+    """Return a certificate signing request, PEM. The authority determines the names of the certificate."""
     return _openssl(
         "req", "-new", "-key", "{key}", "-config", "{config}", key=key, config=_REQUEST.format(name=name[:64])
     )
 
 
 def sign(request: str, names: t.Iterable[str], authority: str, key: str) -> str:
-    """Return a certificate for the key that made the request, and for these names; PEM.
+    """Return a certificate for the key of a request and for the names, PEM.
 
-    :raises OllamaError: ``openssl_failed`` where the request is none.
+    :raises OllamaError: ``openssl_failed`` if the request is invalid.
     """
     alternatives = ", ".join(("IP:" if _is_address(name) else "DNS:") + name for name in names)
     files = {"ca": authority, "key": key, "extensions": _LEAF.format(names=alternatives)}
@@ -258,7 +263,7 @@ def sign(request: str, names: t.Iterable[str], authority: str, key: str) -> str:
 
 
 def is_signed_by(certificate: str, authority: str) -> bool:
-    """Return whether the authority's key signed the certificate, and both are valid now."""
+    """Return whether the key of the authority signed the certificate, and both are valid now."""
     try:
         _openssl("verify", "-x509_strict", "-CAfile", "{ca}", "{certificate}", ca=authority, certificate=certificate)
     except OllamaError:
@@ -267,7 +272,7 @@ def is_signed_by(certificate: str, authority: str) -> bool:
 
 
 def why_not(certificate: str, key: str, names: t.Sequence[str], authority: str, now: float) -> str | None:
-    """Return why a certificate of the private authority has to be made again; None when it is good."""
+    """Return why a certificate of the private authority must be issued again; None if it need not be."""
     if not certificate or not key:
         return "there is none"
     try:
@@ -285,7 +290,7 @@ def why_not(certificate: str, key: str, names: t.Sequence[str], authority: str, 
 
 
 def serves(certificate: str, key: str, authority: str, now: float) -> bool:
-    """Return whether clients of the authority accept the certificate now, for the names that it has."""
+    """Return whether clients that trust the authority accept the certificate now, for the names in it."""
     try:
         judge(read(certificate, "certificate"), key, (), "it", now)
     except OllamaError:
@@ -294,7 +299,7 @@ def serves(certificate: str, key: str, authority: str, now: float) -> bool:
 
 
 def is_key(key: str) -> bool:
-    """Return whether the text is a private key."""
+    """Return whether the text is a private key in PEM form without a password."""
     try:
         return bool(public_key_of(key, "it"))
     except OllamaError:
@@ -302,9 +307,9 @@ def is_key(key: str) -> bool:
 
 
 def _openssl(*arguments: str, stdin: str = "", **files: str) -> str:
-    """Run openssl with files of these contents in place of their names in braces.
+    """Run openssl. An argument {NAME} is replaced by the path of a temporary file with the content of that parameter.
 
-    :raises OllamaError: ``openssl_failed``, and as `command.run`.
+    :raises OllamaError: ``openssl_failed``, and the errors of `command.run`.
     """
     with tempfile.TemporaryDirectory() as directory:
         for name, content in files.items():
@@ -314,6 +319,6 @@ def _openssl(*arguments: str, stdin: str = "", **files: str) -> str:
         argv = ["openssl", *(argument.format(**places) for argument in arguments)]
         done = command.run(argv, stdin=stdin.encode("utf-8", "replace").decode(), timeout=60)
     if done.status:
-        lines = done.stderr.strip().splitlines() or ["no reason given"]
+        lines = done.stderr.strip().splitlines() or ["no error message"]
         raise OllamaError("openssl_failed", f"openssl {arguments[0]} failed: {lines[0]}")
     return done.stdout

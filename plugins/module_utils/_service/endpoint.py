@@ -1,9 +1,9 @@
 # Copyright (c) 2026, kaido.ollama contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The endpoint description for services: the variables of role ollama_client, validated, and the files with it. Pure.
+"""The endpoint description for services: validated variables of the role ollama_client, and its files. Pure.
 
-docs/endpoint.md is the contract with the services that read the files.
+docs/endpoint.md specifies the files for the services that read them.
 
 PRIVATE to the collection: it may change at any time.
 """
@@ -23,21 +23,21 @@ DIRECTORY = "/etc/kaido-ollama"
 PROFILE = "/etc/profile.d/kaido-ollama.sh"
 VERSION = 1
 
-# Values are in the environment file as they are: no characters that sh, systemd or Docker interpret.
+# Values are written to the environment file without quoting, so sh, systemd and Docker must not interpret a character.
 _URL = re.compile(r"https?://[A-Za-z0-9.:\[\]_-]+(/[A-Za-z0-9._/-]*)?")
 _MODEL = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:/@-]*")
-# RFC 6750. Other characters could end a header, a line or a quoted string.
+# The b64token of RFC 6750. Other characters could end a header, a line or a quoted string.
 _TOKEN = re.compile(r"[A-Za-z0-9._~+/-]+=*")
 
 
 @dataclass(frozen=True)
 class Provider:
-    """The properties of a provider that no variable changes."""
+    """The constant properties of a provider."""
 
     api: str
-    """The protocol at its base URL."""
+    """The protocol at the base URL: ollama, openai, anthropic or google."""
     url: str
-    """Its base URL; empty if it comes from the inventory."""
+    """The base URL; empty if it comes from the inventory."""
     openai_path: str
     """The path of the OpenAI-compatible API below the base URL."""
     needs_key: bool = True
@@ -54,7 +54,7 @@ PROVIDERS = {
 
 @dataclass(frozen=True)
 class EndpointSpec:
-    """The variables of the role, and what the inventory defines."""
+    """The variables of the role, and values from the inventory."""
 
     provider: str
     fallback: str = ""
@@ -62,18 +62,18 @@ class EndpointSpec:
     keys: t.Mapping[str, t.Any] = field(default_factory=dict)
     group: str = "kaido-ollama"
     forwarder: str = ""
-    """Where the forwarder listens, address and port; empty where none is spec."""
+    """The address and port on which the forwarder listens; empty without a forwarder."""
     local_url: str = ""
     gateway_url: str = ""
     """The URL of the gateway in the inventory; empty without a gateway."""
     gateway_has_ca: bool = False
-    """Whether its certificate is from a private authority."""
+    """Whether a private authority signs the certificate of the gateway."""
     gateway_ca: str = ""
-    """The certificate of that authority; empty before it was fetched."""
+    """The certificate of that authority; empty until it is fetched."""
 
     @property
     def used(self) -> list[str]:
-        """The providers that are described."""
+        """The names of the provider and of its fallback, if there is one."""
         return [name for name in (self.provider, self.fallback) if name in PROVIDERS and self.provider in PROVIDERS]
 
     def own(self, name: str, option: str) -> str:
@@ -81,12 +81,12 @@ class EndpointSpec:
         return str((self.providers.get(name) or {}).get(option) or "")
 
     def has_gateways_ca(self, name: str) -> bool:
-        """Return whether this is the inventory's gateway, to be trusted by its own authority."""
+        """Return whether the provider is the gateway of the inventory with a certificate of a private authority."""
         return name == "gateway" and self.gateway_has_ca and not self.own(name, "url") and not self.own(name, "ca")
 
 
 def plan(spec: EndpointSpec) -> dict[str, t.Any]:
-    """Validate everything, and return the files.
+    """Validate the variables and return the description and its files.
 
     :raises OllamaError: ``endpoint_invalid``.
     """
@@ -111,7 +111,7 @@ def plan(spec: EndpointSpec) -> dict[str, t.Any]:
     if described:
         fallback = {**described[1], "fallback": None} if described[1:] else None
         endpoint = {"version": VERSION, **described[0], "fallback": fallback}
-        # The descriptions come after the files that they name.
+        # The descriptions are written after the files to which they refer.
         files[f"{DIRECTORY}/endpoint.env"] = {"content": environment(endpoint)}
         files[f"{DIRECTORY}/endpoint.json"] = {"content": json.dumps(endpoint, indent=2) + "\n"}
     else:
@@ -125,7 +125,7 @@ def plan(spec: EndpointSpec) -> dict[str, t.Any]:
 
 
 def describe(spec: EndpointSpec, name: str) -> dict[str, str | None]:
-    """Return one provider as services see it, without version and fallback.
+    """Return the description of one provider, without version and fallback.
 
     :raises OllamaError: ``endpoint_invalid``.
     """
@@ -152,7 +152,7 @@ def describe(spec: EndpointSpec, name: str) -> dict[str, str | None]:
 
 
 def environment(endpoint: t.Mapping[str, t.Any], prefix: str = "KAIDO_OLLAMA_") -> str:
-    """Return the description as lines for sh and systemd alike; what is null is empty."""
+    """Return the description as lines that sh and systemd can read; null becomes an empty value."""
     lines = [
         f"{prefix}{name.upper()}={'' if value is None else value}\n"
         for name, value in endpoint.items()
@@ -217,7 +217,7 @@ def _is_loopback(host: str) -> bool:
 
 
 def _check_key(keys: t.Mapping[str, t.Any], name: str) -> None:
-    """Refuse an invalid bearer token, without showing it."""
+    """Refuse an invalid bearer token; the error does not contain it."""
     key = keys.get(name)
     if not key:
         raise _bad(f"ollama_client_keys.{name}: missing; the provider {name} requires a key")

@@ -1,7 +1,7 @@
 # Copyright (c) 2026, kaido.ollama contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Checks of the endpoint that services of a host will use: it answers, accepts the token, and has the models.
+"""Checks of the endpoint that the services of a host use: it answers, accepts the token and has the models.
 
 PRIVATE to the collection: it may change at any time.
 """
@@ -27,9 +27,9 @@ _UNAVAILABLE = (500, 502, 503, 504)
 
 @dataclass(frozen=True)
 class Finding:
-    """What is wrong with an endpoint, in one line.
+    """A problem of an endpoint, in one line.
 
-    :ivar certain: whether the description is wrong; otherwise the endpoint may only be down at the moment.
+    :ivar certain: whether the description is wrong; otherwise the endpoint may be temporarily unavailable.
     """
 
     text: str
@@ -37,10 +37,10 @@ class Finding:
 
 
 def check(described: t.Mapping[str, t.Any], files: t.Mapping[str, str | None]) -> list[Finding]:
-    """Return what is wrong with a description and its fallback.
+    """Return the problems of a description and of its fallback.
 
     :param described: the content of endpoint.json.
-    :param files: the contents of its keys and certificates by path; they need not be on the host yet.
+    :param files: the contents of its keys and certificates by path; the files need not exist yet.
     """
     found = []
     for endpoint in (described, described.get("fallback")):
@@ -73,7 +73,7 @@ def _check(endpoint: t.Mapping[str, t.Any], files: t.Mapping[str, str | None]) -
     if status in _UNAVAILABLE or status == 429:
         return Finding(f"provider {provider}: {url} answers with status {status}", certain=False)
     if not ollama:
-        # Compatible servers need not have this route.
+        # Servers with a compatible API need not have this route.
         missing = f"provider {provider}: {url} does not list the model {endpoint['model']}"
         return Finding(missing, certain=False) if status == 404 else None
     return _check_models(endpoint, files, status, body)
@@ -94,10 +94,10 @@ def _headers(endpoint: t.Mapping[str, t.Any], files: t.Mapping[str, str | None])
 
 
 def _get(url: str, headers: t.Mapping[str, str], ca: str | None, data: bytes | None = None) -> tuple[int, bytes]:
-    """Return status and body; the certificate is verified, and a redirect carries the token nowhere.
+    """Return the status and the body of a response. The certificate is verified, and redirects are not followed.
 
-    :param ca: the authority to trust instead of those of the system, PEM.
-    :raises OllamaError: as `request`.
+    :param ca: the only trusted authority, PEM; None for those of the system.
+    :raises OllamaError: as `request` does.
     """
     with contextlib.ExitStack() as stack:
         path = None
@@ -144,7 +144,7 @@ def _check_models(
 
 
 def _shows(endpoint: t.Mapping[str, t.Any], files: t.Mapping[str, str | None], model: str) -> bool:
-    """Return whether the endpoint knows a model: a gateway of several servers lists the models of one of them."""
+    """Return whether the endpoint can show a model: a gateway of several servers lists the models of one server."""
     data = json.dumps({"model": model}).encode()
     try:
         ca = files.get(endpoint["ca_file"] or "")

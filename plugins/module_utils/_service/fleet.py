@@ -1,7 +1,7 @@
 # Copyright (c) 2026, kaido.ollama contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What an inventory defines: which hosts are servers, gateways and mirrors, and at which URLs. Pure.
+"""The servers, gateways and mirrors that an inventory defines, and their URLs. Pure.
 
 PRIVATE to the collection: it may change at any time.
 """
@@ -33,9 +33,9 @@ T = t.TypeVar("T")
 
 
 class Fleet:
-    """The hosts of an inventory as their variables define them; no host is contacted.
+    """The hosts of an inventory according to their variables; no host is contacted.
 
-    Reading the variables of another host is slow, so that each of them is read once.
+    Reading the variables of another host is slow, so each is read once.
 
     :param groups: the variable ``groups``: the hosts of each group in the order of the inventory.
     :param hostvars: the variable ``hostvars``: the variables of each host.
@@ -49,7 +49,7 @@ class Fleet:
         self._gateways: list[str] | None = None
 
     def record(self) -> dict[str, t.Any]:
-        """Return what the roles need to know of all hosts, with one line in ``errors`` for each host with a mistake."""
+        """Return the facts that the roles require about all hosts; ``errors`` has a line for each invalid host."""
         errors: list[str] = []
 
         def read(method: t.Callable[[str], T], names: t.Iterable[str]) -> dict[str, T]:
@@ -83,7 +83,7 @@ class Fleet:
         return list(dict.fromkeys(name for group in groups for name in self.groups.get(group) or ()))
 
     def is_enabled(self, name: str, variable: str) -> bool:
-        """Return a boolean variable of a host, false where it is not set."""
+        """Return a boolean variable of a host; false if it is not set."""
         variables = self._of(name)
         if variable not in variables:
             return False
@@ -110,7 +110,7 @@ class Fleet:
         return text
 
     def server(self, name: str) -> Address:
-        """Return where the Ollama server of a host listens."""
+        """Return the listen address of the Ollama server of a host."""
         chosen = self._of(name).get("ollama_settings") or {}
         if not isinstance(chosen, t.Mapping):
             raise self._invalid(name, "ollama_settings", chosen, "a mapping")
@@ -145,7 +145,7 @@ class Fleet:
         return not self._of(name).get("ollama_gateway_tls_certificate")
 
     def _chosen(self, name: str) -> list[str]:
-        """Return the servers that a host's gateway was given; empty where the inventory decides."""
+        """Return the configured servers of a host's gateway; empty if the inventory determines them."""
         chosen = self._of(name).get("ollama_gateway_servers")
         if chosen is None:
             return []
@@ -157,7 +157,12 @@ class Fleet:
         return list(chosen)
 
     def _url(self, name: str, prefix: str, schemes: t.Sequence[str], default: int) -> str:
-        """Return the URL that a host is given for others, or that of its address and port, with the first scheme."""
+        """Return the public URL of a service on a host.
+
+        :param prefix: the prefix of its variables; ``PREFIX_url`` has precedence over address and port.
+        :param schemes: the valid schemes; the first one is the default.
+        :param default: the default port.
+        """
         url = self._of(name).get(f"{prefix}_url")
         if url:
             try:
@@ -182,7 +187,7 @@ class Fleet:
         return self._variables[name]
 
     def _invalid(self, name: str, variable: str, value: t.Any, expected: str) -> OllamaError:
-        """Return the error of a variable; the value None is not shown, as it may contain credentials."""
+        """Return the error of a variable. A value that may contain credentials is passed as None and not shown."""
         shown = "invalid value" if value is None else f"invalid value {value!r}"
         return OllamaError(
             "value_invalid",
@@ -198,10 +203,10 @@ def _expected(error: ValueError) -> str:
 
 
 def member(record: t.Mapping[str, t.Any], name: str, servers: t.Sequence[str] | None = None) -> dict[str, t.Any]:
-    """Return the part of one host in a fleet. Pure.
+    """Return the facts of one host in a fleet. Pure.
 
-    :param record: of ``Fleet.record``.
-    :param servers: the host's own choice of servers for its gateway; where it is empty, the record decides.
+    :param record: the result of ``Fleet.record``.
+    :param servers: the configured servers of the host's gateway; if empty, the record determines them.
     """
     gateways = record["gateways"] if name in record["gateways"] else [*record["gateways"], name]
     is_server = set(record["servers"])
@@ -211,7 +216,7 @@ def member(record: t.Mapping[str, t.Any], name: str, servers: t.Sequence[str] | 
         return list(chosen or record["pools"].get(gateway) or default or [gateway])
 
     pool = pool_of(name, servers)
-    # The default pool is the same for all gateways, so that this takes linear time.
+    # The default pool is the same for all gateways, so the time is linear in the number of hosts.
     return {
         "gateways": gateways,
         "pool": pool,
@@ -222,9 +227,9 @@ def member(record: t.Mapping[str, t.Any], name: str, servers: t.Sequence[str] | 
 
 
 def _mirrors_of(mirrors: t.Mapping[str, str], name: str) -> list[str]:
-    """Return the mirrors that a host uses, in its order: each host begins with another one, to share the load.
+    """Return the mirrors that a host uses, in order: the first mirror varies between hosts, to distribute the load.
 
-    A mirror itself uses none: it pulls from the registry.
+    A mirror uses no mirror: it pulls from the registry.
     """
     if name in mirrors:
         return []

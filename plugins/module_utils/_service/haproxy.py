@@ -1,7 +1,7 @@
 # Copyright (c) 2026, kaido.ollama contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The admin socket of HAProxy, 2.6 and newer: one server in all backends that have it.
+"""The admin socket of HAProxy 2.6 and newer: the state of one server in all backends that contain it.
 
 PRIVATE to the collection: it may change at any time.
 """
@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from .._core.errors import OllamaError
 
 _TIMEOUT = 10.0
-# Bytes; the table of a fleet with a hundred servers has about 100 kB.
+# Bytes. The table of a fleet with a hundred servers has about 100 kB.
 _LIMIT = 16 << 20
 # Bits of srv_admin_state: forced, inherited, configured and unresolved maintenance; forced and inherited drain.
 _MAINTENANCE = 0x01 | 0x02 | 0x04 | 0x20
@@ -35,7 +35,7 @@ class Row:
     up: bool
     sessions: int
     follows: bool
-    """Whether its state is that of another backend's server."""
+    """Whether HAProxy takes its state from the server of another backend."""
 
     def is_as(self, wanted: str) -> bool:
         return (self.state == "ready") == (wanted == "ready")
@@ -48,7 +48,10 @@ class Socket:
         self._path = path
 
     def ask(self, command: str) -> str:
-        """Return the answer; raises ``haproxy_unreachable``."""
+        """Send a command and return the answer.
+
+        :raises OllamaError: ``haproxy_unreachable``.
+        """
         answer = b""
         end = time.monotonic() + _TIMEOUT
         try:
@@ -57,7 +60,7 @@ class Socket:
                 connection.connect(self._path)
                 connection.sendall(command.encode() + b"\n")
                 while True:
-                    # Whatever runs under the account of HAProxy is behind the socket.
+                    # Any program with the account of HAProxy could answer, so size and time are limited.
                     if len(answer) > _LIMIT or time.monotonic() > end:
                         raise OSError(errno.EMSGSIZE, "its answer is too long, or takes too long")
                     data = connection.recv(65536)
@@ -72,19 +75,25 @@ class Socket:
             ) from exc
 
     def table(self, command: str, separator: str) -> list[dict[str, str]]:
-        """Return the rows of a table under the names of its columns; raises ``response_invalid``."""
+        """Return the rows of a table by column name.
+
+        :raises OllamaError: ``response_invalid``, and the error of `ask`.
+        """
         answer = self.ask(command)
         lines = [line for line in answer.splitlines() if line]
         heads = [number for number, line in enumerate(lines) if line.startswith("# ")]
         if not heads:
             raise OllamaError("response_invalid", f"socket: HAProxy answered {command!r} with {answer.strip()[:200]!r}")
         names = lines[heads[0]][2:].split(separator)
-        # The statistics end in a separator, and may have quoted texts.
+        # Lines of the statistics end with a separator and may contain quoted values.
         rows = csv.reader(lines[heads[0] + 1 :], delimiter=separator)
         return [dict(zip(names, row)) for row in rows]
 
     def rows(self, server: str) -> list[Row]:
-        """Return the server in each of its backends; raises ``server_unknown`` or ``response_invalid``."""
+        """Return the server in each of its backends.
+
+        :raises OllamaError: ``server_unknown``, ``response_invalid``, and the error of `ask`.
+        """
         try:
             rows = self._rows(server)
         except (KeyError, ValueError, csv.Error) as exc:
@@ -108,7 +117,10 @@ class Socket:
         ]
 
     def set(self, row: Row, server: str, state: str) -> None:
-        """Change one; raises ``haproxy_refused``."""
+        """Set the state of the server in one backend.
+
+        :raises OllamaError: ``haproxy_refused``, and the error of `ask`.
+        """
         answer = self.ask(f"set server {row.name}/{server} state {state}").strip()
         if answer:
             raise OllamaError("haproxy_refused", f"server: HAProxy refused {state} for {row.name}/{server}: {answer}")
@@ -121,7 +133,12 @@ def _state(flags: int) -> str:
 
 
 def change(balancer: Socket, server: str, wanted: str, rows: list[Row]) -> list[Row]:
-    """Bring all to a state. Those that follow others are changed only if that did not change them."""
+    """Set the server to a state in all backends, and return the new rows.
+
+    A row that follows another one is set only if the change of the other one has no effect on it.
+
+    :raises OllamaError: the errors of `Socket`.
+    """
     for _attempt in range(len(rows)):
         wrong = sorted((row for row in rows if not row.is_as(wanted)), key=lambda row: row.follows)
         if not wrong:
@@ -132,7 +149,7 @@ def change(balancer: Socket, server: str, wanted: str, rows: list[Row]) -> list[
 
 
 def is_done(rows: t.Sequence[Row], wanted: str) -> bool:
-    """Whether nothing is left to wait for."""
+    """Return whether the change is complete: the server is up, or has no more sessions."""
     if wanted == "ready":
         return all(row.up for row in rows)
     return not any(row.sessions for row in rows)

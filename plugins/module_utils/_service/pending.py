@@ -1,7 +1,7 @@
 # Copyright (c) 2026, kaido.ollama contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What a service is made of, what a host has of it, and the steps that are missing. Pure.
+"""The parts of a service, its state on a host, and the pending steps. Pure.
 
 PRIVATE to the collection: it may change at any time.
 """
@@ -20,30 +20,30 @@ from .units import UNIT_DIRECTORY
 
 @dataclass(frozen=True)
 class ManagedFile:
-    """A file that is owned by root."""
+    """A file with the owner root."""
 
     content: str | None = None
-    """None without a source: the file must not exist."""
+    """None, if there is no source either: the file must not exist."""
     mode: str = "0644"
     group: str = "root"
     source: str | None = None
-    """The file of the host of which this one is a copy, instead of a content."""
+    """The path of the file on the host that is copied, instead of a content."""
 
 
 @dataclass(frozen=True)
 class ServiceSpec:
-    """The wanted parts of a service."""
+    """The requested parts of a service."""
 
     unit: str | None = None
-    """Name of the unit; its text is among the files."""
+    """The name of the unit; the unit file is one of the files."""
     user: str | None = None
     programs: t.Sequence[str] = ()
     files: t.Mapping[str, ManagedFile] = field(default_factory=dict)
     reads: t.Sequence[str] = ()
-    """Files that the service reads and others write: a newer one requires a reload."""
+    """Files that the service reads and another program writes: a newer file requires a reload."""
     listen: t.Sequence[Address] = ()
     health: str | None = None
-    """A URL on this host that answers with status 200. Its certificate is for other names and is not verified."""
+    """A URL on this host that must answer with status 200. Its certificate is for other names and is not verified."""
 
     @property
     def unit_path(self) -> str | None:
@@ -52,7 +52,7 @@ class ServiceSpec:
 
 @dataclass(frozen=True)
 class Listener:
-    """Another program on an address of the service."""
+    """A program other than the service that listens on an address of the service."""
 
     address: Address
     program: str | None
@@ -69,19 +69,19 @@ class ServiceState:
     differing: tuple[str, ...] = ()
     """The files that are missing, obsolete, or differ in content, owner, group or mode."""
     changed: t.Mapping[str, float] = field(default_factory=dict)
-    """When each of the files was last changed, seconds since the epoch."""
+    """The time of the last change of each file, in seconds since the epoch."""
     active: bool = False
     enabled: bool = False
     started: float = 0.0
     reloaded: float = 0.0
-    """When the service was started, and when it was last started or reloaded; seconds since the epoch."""
+    """The time of the start, and of the last start or reload, in seconds since the epoch; 0 if unknown."""
     listeners: tuple[Listener, ...] = ()
     replaced: str | None = None
-    """Which file of the running program was replaced, as a sentence."""
+    """The replaced file of the running program, as a sentence."""
     sockets: tuple[Socket, ...] = ()
-    """Where the unit accepts connections; empty also if that cannot be determined."""
+    """The sockets on which the unit accepts connections; also empty if they cannot be determined."""
     unhealthy: str | None = None
-    """Why the health check fails."""
+    """The reason why the health check fails."""
 
 
 def check_listeners(state: ServiceState, variable: str) -> None:
@@ -101,7 +101,7 @@ def check_listeners(state: ServiceState, variable: str) -> None:
 
 
 def pending_steps(spec: ServiceSpec, state: ServiceState) -> dict[str, str]:
-    """Return the steps that are missing, in order, each with its reason. Pure."""
+    """Return the pending steps in order, each with its reason. Pure."""
     steps: dict[str, str] = {}
     if state.missing:
         steps["packages"] = f"{', '.join(state.missing)}: not installed"
@@ -131,12 +131,12 @@ def _restart_reason(spec: ServiceSpec, state: ServiceState, steps: t.Mapping[str
         return f"the program, account or unit of {spec.unit} changes"
     if state.started < state.changed.get(unit, 0.0) < time.time():
         return f"{spec.unit} was changed after its start"
-    # A pending configuration may repair it, and a restart reads it as well.
+    # A pending configuration can remove these causes; a restart reads the configuration as well.
     return state.replaced or _wrong_sockets(spec, state) or state.unhealthy
 
 
 def _wrong_sockets(spec: ServiceSpec, state: ServiceState) -> str | None:
-    """Return why the sockets require a restart: nginx cannot change from 0.0.0.0 to one address by a reload."""
+    """Return why the sockets require a restart: a reload of nginx cannot change 0.0.0.0 to a single address."""
     wanted = {str(address.ip): address for address in spec.listen}
     if not state.sockets or "None" in wanted:
         return None

@@ -22,14 +22,14 @@ _SYSTEM_UIDS = range(1, 1000)
 
 
 class Removal:
-    """Stops and disables services of this collection and removes their files and accounts.
+    """Stop and disable services of this collection, and remove their files and accounts.
 
-    The unit files are removed last, so that a run after an interrupted one finds them.
+    Unit files are removed last, so that the run after an interrupted one finds the services.
 
-    :param names: of SERVICES; those of which nothing is on the host are ignored.
-    :param check_mode: only predict.
+    :param names: names in SERVICES; services without any file or process on the host are ignored.
+    :param check_mode: whether changes are only predicted.
     :param root: the directory that stands for /; only tests set it.
-    :param execute: runs a program and returns its exit status; only tests give one.
+    :param execute: runs a program and returns its exit status; only tests set it.
     """
 
     def __init__(
@@ -46,12 +46,12 @@ class Removal:
         self.services = [SERVICES[name] for name in SERVICES if name in names and name in there]
         self.others = {SERVICES[name].user for name in there if name not in names}
         self.actions: list[str] = []
-        """What was done, or would be, in order."""
+        """The changes that were made or are predicted, in order."""
         self.kept: dict[str, str] = {}
-        """What stays, and why."""
+        """The paths that are kept, with the reason."""
 
     def apply(self) -> None:
-        """Remove, or predict the removal.
+        """Remove the services, or predict the removal.
 
         :raises OllamaError: ``service_running`` if systemd does not stop a unit, ``command_failed`` if an account
             cannot be removed.
@@ -83,11 +83,11 @@ class Removal:
             return
         self.execute("systemctl", "stop", unit)
         self.execute("systemctl", "disable", unit)
-        # Otherwise systemd remembers a unit that failed.
+        # Otherwise systemd continues to list a failed unit.
         self.execute("systemctl", "reset-failed", unit)
         if processes(self.root).get(unit):
             raise OllamaError("service_running", f"{unit} does not stop; see systemctl status {unit}", unit=unit)
-        # Without a unit file systemctl disables nothing.
+        # Without a unit file, systemctl does not remove the link.
         _delete(self._at(f"{UNIT_DIRECTORY}/multi-user.target.wants/{unit}"))
 
     def _delete(self, path: str) -> None:
@@ -100,7 +100,7 @@ class Removal:
         there = self._at(path)
         if os.path.islink(there) or not os.path.isdir(there):
             return
-        # What a prediction would have removed is still there.
+        # In check mode, the files that a run would have removed still exist.
         predicted = {own for service in self.services for own in files_of(service)} if self.check_mode else set()
         left = [name for name in sorted(os.listdir(there)) if os.path.join(path, name) not in predicted]
         if left:
@@ -117,7 +117,7 @@ class Removal:
 
 
 def _is_own(user: str) -> bool:
-    """Return whether an account is as the roles of this collection create it."""
+    """Return whether an account has the properties of those that the roles of this collection create."""
     try:
         entry = pwd.getpwnam(user)
     except KeyError:

@@ -1,7 +1,7 @@
 # Copyright (c) 2026, kaido.ollama contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Checks of a server: it answers, with the expected version, at the expected address; and what it computes on.
+"""Checks of a server: it answers with the expected version at the expected address. Also its compute devices.
 
 PRIVATE to the collection: it may change at any time.
 """
@@ -20,9 +20,9 @@ from .units import listening
 
 @dataclass(frozen=True)
 class ExpectedServer:
-    """What a server has to be; None is not checked.
+    """The expected properties of a server; None means that a property is not checked.
 
-    :ivar unit: its systemd unit on this host, whose journal shows what it computes on.
+    :ivar unit: its systemd unit on this host, whose journal lists the compute devices.
     """
 
     version: str | None = None
@@ -31,9 +31,10 @@ class ExpectedServer:
 
 
 def check_server(client: Client, expected: ExpectedServer, *, wait: float, check_mode: bool) -> str | None:
-    """Wait for a server and compare it with what is expected; returns its version.
+    """Wait for a server, verify its properties and return its version.
 
-    :param check_mode: do not wait, and accept that no server or another version answers: None and that version.
+    :param wait: seconds.
+    :param check_mode: whether to skip the wait and accept no server, for which None is returned, or another version.
     :raises OllamaError: ``server_unreachable``, ``version_mismatch``, ``address_mismatch`` and those of the client.
     """
     version: str | None = None
@@ -53,7 +54,7 @@ def check_server(client: Client, expected: ExpectedServer, *, wait: float, check
 
 
 def observed(expected: ExpectedServer) -> dict[str, t.Any]:
-    """Return what a module reports about a server on its own host: its devices and the listening sockets."""
+    """Return the facts about a server on the host of the module: its compute devices and the listening sockets."""
     result: dict[str, t.Any] = {"compute": read_compute(expected.unit) if expected.unit else []}
     if expected.address:
         result["ansible_facts"] = {"ollama_listening": listening()}

@@ -1,7 +1,7 @@
 # Copyright (c) 2026, kaido.ollama contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The survey of a host for one service: programs, account, files, unit, listeners and health. It changes nothing.
+"""The state of one service on a host: programs, account, files, unit, listeners and health. It changes nothing.
 
 PRIVATE to the collection: it may change at any time.
 """
@@ -29,7 +29,7 @@ _PROPERTIES = ("ActiveState", "UnitFileState", "ExecMainStartTimestampMonotonic"
 
 
 def survey(spec: ServiceSpec) -> ServiceState:
-    """Return the state of the service on this host; changes nothing."""
+    """Return the state of the service on this host."""
     missing = tuple(path for path in spec.programs if not os.access(path, os.X_OK))
     properties = systemd.show(spec.unit, _PROPERTIES) if spec.unit else {}
     active = properties.get("ActiveState") == "active"
@@ -44,7 +44,7 @@ def survey(spec: ServiceSpec) -> ServiceState:
         active=active,
         enabled=properties.get("UnitFileState") == "enabled",
         started=started,
-        # The end of a reload changes the state of the unit.
+        # The state of the unit changes at the end of a reload.
         reloaded=systemd.since_boot(properties.get("StateChangeTimestampMonotonic")),
         listeners=tuple(_others(spec)),
         replaced=replaced(pids, spec.programs, started) if active else None,
@@ -56,7 +56,7 @@ def survey(spec: ServiceSpec) -> ServiceState:
 def check_addresses(spec: ServiceSpec, variable: str) -> None:
     """Refuse a listen address that this host does not have.
 
-    :param variable: the role variable with the port.
+    :param variable: the role variable with the port; its name ends with ``_port``.
     :raises OllamaError: ``address_unavailable``.
     """
     for address in spec.listen:
@@ -104,7 +104,7 @@ def _others(spec: ServiceSpec) -> t.Iterator[Listener]:
                 continue
             pid = sockets_module.owner(found.inode)
             if pid is None:
-                # In some containers root cannot see the files of other processes; the account decides there.
+                # In some containers root cannot see the files of other processes, so the account is compared.
                 if spec.user and found.uid in (0, _uid(spec.user)):
                     continue
             elif spec.unit and systemd.unit_of(pid) == spec.unit:
@@ -113,7 +113,10 @@ def _others(spec: ServiceSpec) -> t.Iterator[Listener]:
 
 
 def _unhealthy(url: str) -> str | None:
-    """Return why the service is not healthy. Its certificate is for the names that clients use: it is not validated."""
+    """Return why the service is not healthy, or None.
+
+    Its certificate is for the names that clients use, so it is not verified.
+    """
     parts = urlsplit(url)
     if parts.scheme == "https":
         context = ssl.create_default_context()

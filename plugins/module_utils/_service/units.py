@@ -1,7 +1,7 @@
 # Copyright (c) 2026, kaido.ollama contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The services of this collection beside the server: what belongs to them, what runs, and where it listens.
+"""The services of this collection other than the server: their files, processes and sockets.
 
 PRIVATE to the collection: it may change at any time.
 """
@@ -23,23 +23,23 @@ from .._server import settings
 
 UNIT_DIRECTORY = "/etc/systemd/system"
 MARKER = "kaido.ollama"
-"""Is in each unit file that this collection writes."""
-# Below these directories only root can create a file, so that no service account can fake a replaced library.
+"""The text that each unit file of this collection contains."""
+# Only root can create files below these directories, so no service account can pretend that a library was replaced.
 _SYSTEM_DIRECTORIES = ("/usr/", "/lib", "/bin/", "/sbin/", "/opt/")
 _DELETED = " (deleted)"
 
 
 @dataclass(frozen=True)
 class Service:
-    """What this collection creates on a host for one of its services; nothing else is removed with it."""
+    """The objects that this collection creates on a host for one of its services; only these are removed with it."""
 
     unit: str | None = None
     files: tuple[str, ...] = ()
     """Configuration and secrets, the secrets first."""
     trees: tuple[str, ...] = ()
-    """Directories that are removed with everything in them."""
+    """Directories that are removed with their content."""
     directories: tuple[str, ...] = ()
-    """Directories that are removed if nothing else is in them."""
+    """Directories that are removed if they contain nothing else."""
     user: str | None = None
 
     @property
@@ -93,7 +93,7 @@ SERVICES: dict[str, Service] = {
 
 
 def processes(root: str = "/") -> dict[str, list[int]]:
-    """Return the process IDs by unit, for the server and for each service of this collection.
+    """Return the process IDs of the server and of each service of this collection, by unit.
 
     :param root: the directory that stands for /; only tests set it.
     """
@@ -109,11 +109,11 @@ def processes(root: str = "/") -> dict[str, list[int]]:
 def replaced(
     pids: t.Iterable[int], programs: t.Iterable[str] = (), started: float = 0.0, root: str = "/"
 ) -> str | None:
-    """Return which file that running processes execute was replaced since; None if none was, or if it is unknown.
+    """Return which file was replaced after running processes had loaded it, as a sentence; None if none or unknown.
 
     :param pids: the processes of the unit, workers included.
     :param programs: the programs that the unit starts.
-    :param started: when the unit was started, in seconds since the epoch.
+    :param started: the time of the unit's start in seconds since the epoch; 0 if unknown.
     :param root: the directory that stands for /; only tests set it.
     """
     running = set()
@@ -127,7 +127,7 @@ def replaced(
             path = fields[5][: -len(_DELETED)]
             if path in programs or path.startswith(_SYSTEM_DIRECTORIES):
                 return f"{path} was replaced after process {pid} had loaded it"
-        # What another user runs, root may not see everywhere: in a container, for example.
+        # Root cannot read the processes of other users everywhere, for example not in some containers.
         with contextlib.suppress(OSError):
             status = os.stat(os.path.join(process, "exe"))
             running.add((status.st_dev, status.st_ino))
@@ -140,7 +140,7 @@ def replaced(
 
 
 def sockets_of(pids: t.Sequence[int], root: str = "/") -> list[sockets_module.Socket]:
-    """Return the listening sockets of processes: those that they hold, or else those of their users."""
+    """Return the listening sockets that processes hold or, if this cannot be determined, those of their users."""
     inodes: set[str] = set()
     uids: set[int] = set()
     for pid in pids:
@@ -156,19 +156,19 @@ def sockets_of(pids: t.Sequence[int], root: str = "/") -> list[sockets_module.So
         for descriptor in descriptors:
             try:
                 inodes.add(os.readlink(os.path.join(directory, "fd", descriptor)))
-            except PermissionError:  # as root in a container that may not trace processes
+            except PermissionError:  # For root in a container without the right to trace processes.
                 with contextlib.suppress(OSError):
                     uids.add(os.stat(directory).st_uid)
             except OSError:
                 continue
     sockets = list(sockets_module.listening(root)) if pids else []
     held = [socket for socket in sockets if f"socket:[{socket.inode}]" in inodes]
-    # A user whose processes are hidden: its sockets are known by its number, unless it is root.
+    # The sockets of a user with hidden processes are identified by the user ID, unless the user is root.
     return held or [socket for socket in sockets if socket.uid in uids - {0}]
 
 
 def listening(root: str = "/") -> list[dict[str, str]]:
-    """Return each TCP address at which the server and the services of this collection accept connections, as seen.
+    """Return each TCP address on which the server and the services of this collection are observed to listen.
 
     :param root: the directory that stands for /; only tests set it.
     :returns: rows with ``service`` (``server`` or a name of SERVICES) and ``address``.
@@ -179,7 +179,7 @@ def listening(root: str = "/") -> list[dict[str, str]]:
         sockets = sockets_of(running.get(unit or "", []), root)
         if name == "server":
             port = _server_port(root)
-            # The runners of the server listen on random ports of loopback.
+            # The runners of the server listen on random ports of the loopback interface.
             sockets = [socket for socket in sockets if socket.port == port or not socket.is_loopback]
         addresses = {(socket.port, str(socket)) for socket in sockets}
         rows += [{"service": name, "address": address} for _port, address in sorted(addresses)]
@@ -196,9 +196,9 @@ def _server_port(root: str) -> int:
 
 
 def found(root: str = "/") -> list[str]:
-    """Return the names of the services of this collection of which anything is on this host.
+    """Return the names of the services of this collection that have any file or process on this host.
 
-    A unit file of the same name without the marker of this collection belongs to somebody else, and so does the rest.
+    If a unit file of the same name lacks the marker of this collection, the unit and its files are foreign.
 
     :param root: the directory that stands for /; only tests set it.
     """
@@ -216,7 +216,7 @@ def _remains(service: Service, running: t.Mapping[str, list[int]], root: str) ->
 
 
 def files_of(service: Service) -> tuple[str, ...]:
-    """Return what is removed; an interrupted write leaves a file with the suffix .new."""
+    """Return the paths that are removed, including files with the suffix .new from an interrupted write."""
     return (*(path + suffix for path in service.files for suffix in ("", ".new")), *service.trees)
 
 

@@ -3,7 +3,8 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Validation of role variables: the types of an argument spec, then rules that a spec cannot express. Pure.
 
-Ansible converts values for its own check only: a role sees the text ``a,b`` for a list, and would iterate over letters.
+Ansible converts values only for its own check: a role receives the string ``a,b`` for a list, and would iterate over
+its characters.
 
 PRIVATE to the collection: it may change at any time.
 """
@@ -37,7 +38,7 @@ _SHOWN_LENGTH = 80
 
 
 def error(variable: str, value: t.Any, expected: str, *, secret: bool = False) -> str:
-    """Return the line for an invalid value; secrets and what may contain credentials are not shown."""
+    """Return the line for an invalid value. Secrets and values that may contain credentials are not shown."""
     shown = re.sub(r"\s+", " ", repr(value))
     if secret or "@" in shown:
         return f"{variable}: invalid value (not shown); expected {expected}"
@@ -46,7 +47,7 @@ def error(variable: str, value: t.Any, expected: str, *, secret: bool = False) -
 
 
 def spec_errors(options: t.Mapping[str, Spec], values: Values, types: t.Container[str] | None = None) -> list[str]:
-    """Return one line for each variable that is set and does not fit its option.
+    """Return one line for each variable that is set and does not match its option.
 
     :param types: the types to check; None for all.
     """
@@ -137,7 +138,7 @@ def _is_listen_address(value: t.Any) -> bool:
     text = str(value)
     inner = text[1:-1] if text.startswith("[") and text.endswith("]") else text
     ip = parse_ip(inner)
-    # nginx and certificates know no zone, such as that of fe80::1%eth0.
+    # nginx and certificates do not support zones, such as that of fe80::1%eth0.
     return ip is not None and (inner == text or ip.version == 6) and "%" not in text
 
 
@@ -146,7 +147,7 @@ def _is_network(value: t.Any) -> bool:
         ipaddress.ip_network(str(value), strict=False)
     except ValueError:
         return False
-    # nginx reads no mask such as 255.0.0.0.
+    # nginx does not support masks such as 255.0.0.0.
     return isinstance(value, str) and "%" not in value and "." not in value.partition("/")[2]
 
 
@@ -218,7 +219,7 @@ RULES: dict[str, tuple[Rule, str]] = {
     ),
     "ollama_client_group": (
         lambda value: _matches(r"[a-z_][a-z0-9_-]{0,31}")(value) and value != "root",
-        "the name of a group other than root: small letters, digits, _ and -, 32 at most",
+        "the name of a group other than root: lower-case letters, digits, _ and -, 32 characters at most",
     ),
     "ollama_client_services[]": (
         _matches(r"[A-Za-z0-9][A-Za-z0-9:_.\\@-]{0,254}"),
@@ -252,7 +253,7 @@ RULES: dict[str, tuple[Rule, str]] = {
         "a number of hosts from 1, or a percentage from 1% to 100%",
     ),
 }
-"""What a value has to fulfil, with what is expected, by variable; with [] for each element of a list."""
+"""The rule for a value and its description, by variable; the suffix [] means each element of a list."""
 
 PLAYBOOK_OPTIONS: dict[str, Spec] = {
     "ollama_update_serial": {"type": "list", "elements": "str"},
@@ -262,7 +263,7 @@ PLAYBOOK_OPTIONS: dict[str, Spec] = {
 
 
 def rule_errors(options: t.Mapping[str, Spec], values: Values) -> list[str]:
-    """Return one line for each variable that has its type, is set, and breaks its rule."""
+    """Return one line for each variable that is set, has the right type and violates its rule."""
     found = []
     for key, (valid, expected) in RULES.items():
         name = key[:-2] if key.endswith("[]") else key
@@ -279,7 +280,7 @@ def rule_errors(options: t.Mapping[str, Spec], values: Values) -> list[str]:
 
 
 def errors(options: t.Mapping[str, Spec], values: Values) -> list[str]:
-    """Return all errors of a role's variables; rules are applied to those with the right type."""
+    """Return all errors in the variables of a role. Rules are applied to values with the right type."""
     found = spec_errors(options, values)
     wrong = {re.split(r"[\[.:]", line, maxsplit=1)[0] for line in found}
     right = {name: value for name, value in values.items() if name not in wrong}
@@ -287,7 +288,7 @@ def errors(options: t.Mapping[str, Spec], values: Values) -> list[str]:
 
 
 def _pair_errors(options: t.Mapping[str, Spec], values: Values) -> list[str]:
-    """Return an error where only one of certificate and key is set."""
+    """Return an error if only one of certificate and key is set."""
     found = []
     for name in options:
         if not name.endswith("_tls_certificate"):
