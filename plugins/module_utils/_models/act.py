@@ -1,7 +1,7 @@
 # Copyright (c) 2026, kaido.ollama contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Carry out plans: removals first, then repairs and pulls, then builds.
+"""Apply plans: removals first, then repairs and pulls, then builds.
 
 PRIVATE to the collection: it may change at any time.
 """
@@ -27,7 +27,7 @@ _SPELLINGS = 4
 
 
 class Actor:
-    """Carries out the plans of one call; a failure is part of a model's outcome and does not affect the others."""
+    """Applies the plans of one call. A failure is part of the outcome of a model and does not affect other models."""
 
     def __init__(self, session: Session, plans: t.Sequence[Plan]) -> None:
         self.session = session
@@ -36,7 +36,7 @@ class Actor:
         self.outcomes = {id(plan): Outcome(failure=plan.failure) for plan in plans}
 
     def run(self, builder_for: t.Callable[[Session], Builder]) -> list[Outcome]:
-        """Carry out all plans and return an outcome for each."""
+        """Apply all plans and return an outcome for each."""
         pulls = [plan for plan in self.plans if plan.pull]
         customs = [plan for plan in self.plans if plan.model.recipe and plan.model.state != "absent"]
         sizes = [(str(p.model.name), p.pull.candidates[0].size) for p in pulls if p.pull]
@@ -66,7 +66,7 @@ class Actor:
         outcome.seconds = round(outcome.seconds + time.monotonic() - started, 3)
 
     def _apply(self, plan: Plan) -> None:
-        """Carry out the steps of a plan in their order."""
+        """Apply the steps of a plan in order."""
         outcome = self.outcomes[id(plan)]
         for step in plan.steps:
             if isinstance(step, Delete):
@@ -80,7 +80,7 @@ class Actor:
                 outcome.actions.append(f"also named {step.alias}")
 
     def _clear(self, plan: Plan) -> None:
-        """Remove what would prevent a repair, of all models before any pull: repairs may share blobs."""
+        """Remove what would prevent a repair. This precedes all pulls, as repairs can share blobs."""
         for damage in plan.before.damage:
             self.puller.remove_blob(damage.blob.digest)
         store = self.session.store
@@ -93,7 +93,7 @@ class Actor:
     def _build(self, plan: Plan, builder: Builder) -> None:
         if not plan.model.recipe:
             return
-        # Without a step as well: a base that was pulled may have another digest than its source offered.
+        # Also without a build step: the digest of a pulled base can differ from the digest that its source offered.
         built = builder.build(plan.model.recipe, check_mode=False)
         outcome = self.outcomes[id(plan)]
         outcome.damage = [damage.to_dict() for damage in plan.before.damage]
@@ -101,7 +101,7 @@ class Actor:
         self._apply(plan)
 
     def _delete(self, name: Name) -> None:
-        """Remove a model; one whose manifest the server cannot read is removed as a file."""
+        """Remove a model. If the server cannot read its manifest, the file is removed."""
         session = self.session
         try:
             session.client.delete(name)
@@ -116,7 +116,7 @@ class Actor:
                 session.store.remove_tag(entry)
 
     def remove(self, names: t.Iterable[Name]) -> dict[str, OllamaError]:
-        """Remove undeclared models, and return the failures by key."""
+        """Remove undeclared models, and return the failures by model key."""
         failures = {}
         for name in names:
             try:
@@ -126,11 +126,11 @@ class Actor:
         return failures
 
     def drop_leftovers(self, declared: t.Container[str]) -> None:
-        """Remove the temporary names that an interrupted run left; last, as blobs may depend on them."""
+        """Remove the temporary names of an interrupted run. This is the last step, as blobs may depend on them."""
         memory = self.session.memory
         for text in list(memory.pending):
             key = key_of({"name": text})
-            # A damaged state file may hold any text.
+            # A damaged state file may contain any text.
             if key and key not in declared:
                 self.session.client.delete(parse(text, allow_cloud=True))
             memory.pending.remove(text)

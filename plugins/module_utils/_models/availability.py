@@ -23,9 +23,9 @@ if t.TYPE_CHECKING:
 _Indexed = t.List[t.Tuple[int, DeclaredModel]]
 _Errors = t.List[t.Tuple[int, OllamaError]]
 
-# Seconds for all requests together: a source that does not reply proves nothing, and the next step asks it again.
+# Seconds for all requests together: a missing reply is no evidence, and the next step queries the source again.
 _LIMIT = 10.0
-# The replies after which a source is known not to have what is declared.
+# The errors that prove that a source does not have the declared model.
 _DEFINITE = ("tag_missing", "tag_refused", "digest_not_offered")
 _HINTS = {
     "tag_missing": "an existing name and tag",
@@ -43,13 +43,13 @@ def check(
     environment: t.Mapping[str, str],
     check_mode: bool,
 ) -> None:
-    """Refuse models that no source has; without a missing model no source is asked.
+    """Refuse models that no source has. If no model is missing on the host, no source is queried.
 
-    An unreachable source proves nothing: the model may exist, and the server may have another route.
+    An unreachable source is no evidence: the model may exist, and the server may have another route to the source.
 
     :param lists: whether the server reads lists of variants.
     :param environment: variables for requests to registries.
-    :param check_mode: an earlier task that is only predicted may install the base of a custom model.
+    :param check_mode: whether an earlier task, which is only predicted, may install the base of a custom model.
     :raises OllamaError: ``tag_missing``, ``tag_refused``, ``digest_not_offered`` or ``model_missing``, with one
         sentence for each model.
     """
@@ -67,7 +67,7 @@ def check(
 def _missing(
     declared: t.Sequence[DeclaredModel], store: Store, memory: Memory, *, check_mode: bool
 ) -> tuple[_Indexed, _Errors]:
-    """Return the models that have to be fetched, and an error for each custom model without a base."""
+    """Return the models that must be fetched, and an error for each custom model without a base."""
     names = {name.key for model in declared if model.state != "absent" for name in (model.name, *model.aliases)}
     missing: _Indexed = []
     errors: _Errors = []
@@ -88,7 +88,7 @@ def _missing(
                 )
                 errors.append((index, OllamaError("model_missing", text)))
         except (OllamaError, OSError):
-            # The module model reports a store that cannot be read.
+            # The module model reports an unreadable store.
             continue
     return missing, errors
 
@@ -102,8 +102,8 @@ def _unknown(
     lists: bool,
     environment: t.Mapping[str, str],
 ) -> _Errors:
-    """Ask the sources of models, and return an error for each model that none of them has."""
-    # A converged host does not need them.
+    """Query the sources of models, and return an error for each model that no source has."""
+    # Imported here, as a converged host does not need these modules.
     from .._server.api import Client
     from .session import Options, Session
     from .sources import Offers
@@ -120,7 +120,7 @@ def _unknown(
 
 
 def _refusal(offers: Offers, model: DeclaredModel) -> OllamaError | None:
-    """Return why no source has a model, or None where one has it or may have it."""
+    """Return why no source has a model, or None if a source has it or may have it."""
     pins = frozenset([model.pin] if model.pin else [])
     answers: list[Answer] = []
     for source in offers.sources(model):

@@ -1,15 +1,15 @@
 # Copyright (c) 2026, kaido.ollama contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Read a bundle: a directory or tar with blobs, manifests, release archives and their checksums.
+"""Read a bundle: a directory or tar archive with blobs, manifests, release archives and their checksums.
 
-``SHA256SUMS`` lists every file, in the format of sha256sum. Nothing is written to a store before the whole bundle was
-compared with it. A tag that is a list of variants is stored as that list, with the variants that were complete in the
-exported store; their manifests are among the blobs, as in a store of Ollama 0.40.
+``SHA256SUMS`` lists every file in the format of sha256sum. Nothing is written to a store before the complete bundle is
+verified against it. A tag that is a list of variants is stored as that list, with the variants that were complete in
+the exported store; their manifests are stored as blobs, as in a store of Ollama 0.40.
 
-A user with write access to a bundle can change it at any time. Therefore its root directory or tar is opened once,
-everything below it is opened relative to that descriptor without following links, and what is copied is hashed while it
-is copied. Bundles are read and written as root, stores as their owner.
+A user with write access to a bundle can change it at any time. Therefore its root directory or tar archive is opened
+once, everything below it is opened relative to that descriptor without following links, and data is hashed while it is
+copied. Bundles are read and written as root, stores as their owner.
 
 PRIVATE to the collection: it may change at any time.
 """
@@ -40,18 +40,18 @@ BLOB = re.compile(r"blobs/sha256-([0-9a-f]{64})\Z")
 RELEASE = re.compile(r"releases/v[0-9][0-9A-Za-z.-]*/[A-Za-z0-9][A-Za-z0-9._-]*\Z")
 _READ = 1 << 20
 DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
-# Directories below the root, as in manifests/<host>/<namespace>/<model>/<tag>; and the limit for files.
+# The depth of directories below the root, as in manifests/<host>/<namespace>/<model>/<tag>, and the limit for files.
 _DEPTH = 4
 _MAX_FILES = 100_000
 
 
 def member_of(name: Name) -> str:
-    """Return the member that holds a model's manifest."""
+    """Return the name of the member with the manifest of a model."""
     return f"manifests/{name.host}/{name.namespace}/{name.model}/{name.tag}"
 
 
 def name_of(member: str) -> Name | None:
-    """Return the model whose manifest a member is, or None if it is not a manifest."""
+    """Return the model whose manifest a member contains, or None if it is not a manifest."""
     parts = member.split("/")
     if parts[0] != "manifests" or len(parts) != 5:
         return None
@@ -63,7 +63,11 @@ def name_of(member: str) -> Name | None:
 
 
 def descend(root: int, parts: t.Iterable[str], *, create: bool = False) -> int:
-    """Open a directory below another one, without following links, and return its descriptor; raises OSError."""
+    """Open a directory below another one without following links, and return its descriptor.
+
+    :param create: whether missing directories are created.
+    :raises OSError: if a directory cannot be opened or created.
+    """
     here = os.dup(root)
     try:
         for part in parts:
@@ -80,9 +84,9 @@ def descend(root: int, parts: t.Iterable[str], *, create: bool = False) -> int:
 
 
 class Bundle:
-    """An existing bundle: its files by name. Use it as a context manager.
+    """An existing bundle, as a context manager.
 
-    :raises OllamaError: ``bundle_unreadable``; ``bundle_tampered`` for anything that is neither file nor directory.
+    :raises OllamaError: ``bundle_unreadable``; ``bundle_tampered`` for an entry that is neither file nor directory.
     """
 
     def __init__(self, path: str) -> None:
@@ -116,7 +120,7 @@ class Bundle:
 
     @contextlib.contextmanager
     def reading(self) -> t.Iterator[None]:
-        """Turn errors of the disk and of damaged tars into ``bundle_unreadable``."""
+        """Convert errors of the disk and of damaged tar archives to ``bundle_unreadable``."""
         try:
             yield
         except (OSError, *TAR_ERRORS) as exc:
@@ -127,13 +131,13 @@ class Bundle:
 
     def _list_tar(self) -> None:
         self._file = os.fdopen(open_regular(self.path), "rb")
-        self._tar = tarfile.open(fileobj=self._file, mode="r:")  # noqa: SIM115 - its file is closed on exit
+        self._tar = tarfile.open(fileobj=self._file, mode="r:")  # noqa: SIM115 - The file is closed on exit.
         for number, member in enumerate(self._tar):
             if number > _MAX_FILES:
                 raise _refuse(self, "bundle_tampered", f"too many files; expected {_MAX_FILES} or fewer")
             if not member.isdir():
                 self._members[member.name] = member
-                # A sparse member reads as more bytes than the tar has.
+                # A sparse member expands to more bytes than the archive contains.
                 self._add(member.name, member.size, member.isreg() and not member.issparse() and member.size >= 0)
 
     def _list_directory(self, folder: int, prefix: str) -> None:
@@ -159,7 +163,7 @@ class Bundle:
         self.sizes[name] = size
 
     def open(self, name: str) -> _Member:
-        """Open one file of the bundle for reading; reading raises ``bundle_unreadable``."""
+        """Open a file of the bundle; its read errors are `OllamaError` ``bundle_unreadable``."""
         with self.reading():
             if self._tar:
                 return _Member(self, t.cast("t.IO[bytes]", self._tar.extractfile(self._members[name])))
@@ -171,7 +175,10 @@ class Bundle:
                 os.close(folder)
 
     def read(self, name: str) -> bytes:
-        """Return a small file of the bundle."""
+        """Return the content of a small file of the bundle.
+
+        :raises OllamaError: ``bundle_unreadable``, or ``bundle_tampered`` if the file is too large.
+        """
         limit = 4 << 20
         with self.open(name) as file:
             body = file.read(limit + 1) if self.sizes[name] <= limit else b"x" * (limit + 1)
@@ -181,7 +188,7 @@ class Bundle:
 
 
 class _Member:
-    """A file of a bundle; read errors become `OllamaError`."""
+    """A file of a bundle; read errors are converted to `OllamaError`."""
 
     def __init__(self, bundle: Bundle, file: t.IO[bytes]) -> None:
         self._bundle = bundle
@@ -207,9 +214,9 @@ class Readable(t.Protocol):
 
 @dataclass(frozen=True)
 class BundledModel(Offer):
-    """The content of a tag in a bundle, for servers of one generation.
+    """The content of a tag in a bundle, for one generation of servers.
 
-    :ivar parts: the blobs that a store needs, including manifests of variants.
+    :ivar parts: the blobs that a store requires, including manifests of variants.
     """
 
     parts: tuple[Blob, ...] = ()
@@ -220,7 +227,7 @@ class BundledModel(Offer):
 
     @property
     def blobs(self) -> dict[str, int]:
-        """Digest and size of every blob."""
+        """The sizes of all blobs in bytes, by digest."""
         return {blob.digest: blob.size for blob in self.parts}
 
 
@@ -228,7 +235,7 @@ class BundledModel(Offer):
 class Contents:
     """The content of a complete and intact bundle.
 
-    :ivar checksum: of SHA256SUMS, which covers all files.
+    :ivar checksum: the sha256 of SHA256SUMS, which covers all files.
     :ivar lists: whether the models are for a server that reads lists of variants.
     """
 
@@ -239,12 +246,12 @@ class Contents:
 
 
 def check(bundle: Bundle, checksum: str | None = None, *, lists: bool = True, hash_all: bool = True) -> Contents:
-    """Return the content of a bundle.
+    """Verify a bundle and return its content.
 
-    :param checksum: the expected sha256 of its SHA256SUMS, or None to compare the bundle with its own checksums only.
+    :param checksum: the expected sha256 of SHA256SUMS, or None to verify the bundle by its own checksums only.
     :param lists: whether the models are for a server that reads lists of variants.
-    :param hash_all: False leaves the contents of blobs and archives unread.
-    :raises OllamaError: ``bundle_incomplete``, ``bundle_tampered``.
+    :param hash_all: whether the contents of blobs and archives are read and hashed.
+    :raises OllamaError: ``bundle_incomplete``, ``bundle_tampered``, ``bundle_unreadable``, ``manifest_invalid``.
     """
     if SUMS not in bundle.sizes:
         raise _refuse(bundle, "bundle_incomplete", f"{SUMS} is missing")
@@ -270,7 +277,7 @@ def _refuse(bundle: Bundle, code: str, why: str) -> OllamaError:
 
 
 def _parse_sums(bundle: Bundle, text: bytes) -> dict[str, str]:
-    """Return the checksums by file, after comparing their names with the files of the bundle."""
+    """Return the checksums by file, after verifying that they cover exactly the files of the bundle."""
     lines = [_SUM.match(line) for line in text.decode("utf-8", "replace").splitlines()]
     if not lines or not all(lines):
         raise _refuse(bundle, "bundle_tampered", f"its {SUMS} is not a list of checksums")
@@ -290,7 +297,7 @@ def _parse_sums(bundle: Bundle, text: bytes) -> dict[str, str]:
 
 
 def _bundled_model(bundle: Bundle, member: str, name: Name, sums: t.Mapping[str, str], lists: bool) -> BundledModel:
-    """Return the content of one tag, after verifying that it is complete."""
+    """Verify that a tag is complete, and return its content."""
     digest = f"sha256:{sums[member]}"
     parsed = _manifest(bundle, member, sums[member])
     if isinstance(parsed, Manifest):
@@ -314,7 +321,7 @@ def _bundled_model(bundle: Bundle, member: str, name: Name, sums: t.Mapping[str,
         known = tuple(manifest.digest for _variant, manifest in whole)
         unique = {blob.digest: blob for blob in parts}
         return BundledModel(digest=digest, chosen=whole[0][1], variants=known, parts=tuple(unique.values()))
-    # Older servers run the original that newer servers convert.
+    # Older servers run the original, which newer servers convert.
     chosen = next((manifest for variant, manifest in whole if variant.runner == "ggml"), whole[0][1])
     return BundledModel(digest=digest, chosen=chosen, parts=chosen.blobs)
 
@@ -339,7 +346,7 @@ def _and_more(items: t.Sequence[str]) -> str:
 
 
 def copy_hashed(source: Readable, target: t.IO[bytes] | None = None) -> str:
-    """Read a file to its end, optionally copy it to a target, and return its sha256."""
+    """Read a file to its end, optionally copy it to a target, and return its sha256 in hexadecimal."""
     hasher = hashlib.sha256()
     while True:
         data = source.read(_READ)

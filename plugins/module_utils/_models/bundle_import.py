@@ -23,12 +23,12 @@ from .._store.writer import StoreWriter
 from .bundle import Bundle, BundledModel, Contents, check, member_of
 
 Watch = t.Callable[[str, int], None]
-"""Is called with the digest of a blob and the number of bytes that have been copied."""
+"""Called with the digest of a blob and the number of bytes that have been copied."""
 
 
 @dataclass
 class MissingContent:
-    """What is missing in a store: blobs, and models whose tag is missing or differs.
+    """The content that a store lacks: blobs, and models whose tag is missing or differs.
 
     :ivar before: the digests of the models in the store, empty for missing models.
     """
@@ -39,9 +39,9 @@ class MissingContent:
 
 
 def compare(contents: Contents, store: Store, memory: Memory) -> MissingContent:
-    """Return what has to be imported; blobs of the store that changed since their verification are hashed.
+    """Return the content that must be imported. Blobs that have changed since their last verification are hashed.
 
-    A tag that the server has rewritten as another list of variants counts as imported if it contains the variant.
+    If the server has rewritten a tag as another list of variants, it counts as imported if it contains the variant.
     """
     parts = {blob.digest: blob for model in contents.models.values() for blob in model.parts}
     damage = audit(store, parts.values(), memory).damage
@@ -63,9 +63,9 @@ def import_(
     memory: Memory,
     watch: Watch = lambda digest, count: None,
 ) -> None:
-    """Copy missing content into a store, as its owner: blobs first, manifests last, each with one rename.
+    """Copy missing content into a store as its owner: blobs first, manifests last, each with one rename.
 
-    :raises OllamaError: ``disk_full``, ``bundle_tampered`` if the bundle has changed since it was verified,
+    :raises OllamaError: ``disk_full``; ``bundle_tampered`` if the bundle has changed since it was verified;
         ``store_unsafe``, ``store_unwritable``.
     """
     size, free = sum(missing.blobs.values()), store.free_bytes()
@@ -103,20 +103,20 @@ def import_(
 
 
 def record_origins(contents: Contents, memory: Memory) -> None:
-    """Record the tags of the models: older stores keep only the variant of a list, newer servers may convert it."""
+    """Record the tags of the models: older stores keep only one variant of a list, and newer servers may convert it."""
     for name, model in contents.models.items():
         memory.origins[name.key] = {"registry": model.digest, "variant": model.chosen.digest}
 
 
 class BundleSource:
-    """A bundle from which single models are imported; it is opened on first use. A context manager."""
+    """A bundle from which single models are imported, as a context manager. It is opened on first use."""
 
     def __init__(self, path: str, *, lists: bool) -> None:
         self.path = path
         self.lists = lists
         self._bundle: Bundle | None = None
         self._contents: Contents | None = None
-        # A tar has one file position, and a store one staging directory.
+        # A tar archive has one file position, and a store has one staging directory.
         self._lock = threading.Lock()
 
     def __str__(self) -> str:
@@ -130,21 +130,31 @@ class BundleSource:
             self._bundle.__exit__()
 
     def read(self, *, hash_all: bool = False) -> tuple[Bundle, Contents]:
-        """Return the bundle and its content; raises as `check`."""
+        """Return the bundle and its content.
+
+        :param hash_all: whether the contents of blobs and archives are read and hashed.
+        :raises OllamaError: the errors of `check`.
+        """
         self._bundle = self._bundle or Bundle(self.path)
         if hash_all or not self._contents:
             self._contents = check(self._bundle, lists=self.lists, hash_all=hash_all)
         return self._bundle, self._contents
 
     def offer(self, wanted: Name) -> BundledModel:
-        """Return a model of the bundle, ignoring case; raises ``tag_missing``."""
+        """Return a model of the bundle; names are compared without case.
+
+        :raises OllamaError: ``tag_missing``, and the errors of `check`.
+        """
         for name, model in self.read()[1].models.items():
             if name.key == wanted.key:
                 return model
         raise OllamaError("tag_missing", f"{wanted}: not found in the bundle {self.path}", name=str(wanted))
 
     def import_(self, wanted: Name, store: Store, memory: Memory, watch: Watch) -> int:
-        """Import one model into a store, and return the bytes that were copied; raises as `import_`."""
+        """Import one model into a store, and return the number of bytes that were copied.
+
+        :raises OllamaError: the errors of the function `import_`.
+        """
         with self._lock:
             bundle, contents = self.read()
             one = {name: model for name, model in contents.models.items() if name.key == wanted.key}

@@ -1,7 +1,7 @@
 # Copyright (c) 2026, kaido.ollama contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Write a bundle of models and a release, as `bundle` reads it.
+"""Write a bundle with models and a release in the format that `bundle` reads.
 
 PRIVATE to the collection: it may change at any time.
 """
@@ -45,7 +45,7 @@ _WAIT = 600.0
 
 
 class File(t.NamedTuple):
-    """A file to export: its path, the expected sha256, and its size in bytes."""
+    """A file to export: its path, the expected sha256 and its size in bytes."""
 
     path: str
     digest: str
@@ -54,10 +54,11 @@ class File(t.NamedTuple):
 
 @dataclass
 class Export:
-    """The content to export: the manifests of tags as bytes, everything else as files.
+    """The content to export: manifests of tags as bytes, everything else as files.
 
-    :ivar models: the digests by name, as ``/api/tags`` has them.
-    :ivar files: by member name; files below ``blobs/`` belong to the store.
+    :ivar models: the digests by name, as in ``/api/tags``.
+    :ivar manifests: the manifests by member name.
+    :ivar files: the other files by member name; those below ``blobs/`` belong to the store.
     """
 
     store: Store
@@ -67,23 +68,26 @@ class Export:
 
     @property
     def sums(self) -> bytes:
-        """The text of SHA256SUMS."""
+        """The content of SHA256SUMS."""
         rows = {member: file.digest for member, file in self.files.items()}
         rows.update((member, hashlib.sha256(body).hexdigest()) for member, body in self.manifests.items())
         return "".join(f"{rows[member]}  {member}\n" for member in sorted(rows)).encode()
 
     @property
     def checksum(self) -> str:
-        """The sha256 of SHA256SUMS."""
+        """The sha256 of SHA256SUMS in hexadecimal."""
         return "sha256:" + hashlib.sha256(self.sums).hexdigest()
 
     @property
     def size(self) -> int:
-        """Bytes of all files but manifests."""
+        """The size of all files except manifests, in bytes."""
         return sum(file.size for file in self.files.values())
 
     def open(self, member: str) -> t.IO[bytes]:
-        """Open a file to export; a file of the store is opened with the rights of the store's owner."""
+        """Open a file to export. A file of the store is opened with the rights of the store's owner.
+
+        :raises OllamaError: ``model_damaged`` if it cannot be read.
+        """
         file = self.files[member]
         try:
             if BLOB.match(member):
@@ -96,9 +100,9 @@ class Export:
 
 
 def collect(store: Store, names: t.Sequence[Name], releases: t.Mapping[str, File]) -> Export:
-    """Return the content of a bundle of some models; of a list of variants those that are complete in the store.
+    """Return the content of a bundle of models. Lists of variants contain those that are complete in the store.
 
-    :param names: empty means all.
+    :param names: the models; empty means all.
     :param releases: the archives of a release, by member name.
     :raises OllamaError: ``model_missing``, ``model_damaged``.
     """
@@ -131,9 +135,9 @@ def _entry(store: Store, name: Name) -> Entry:
 
 
 def _variants(store: Store, entry: Entry, variants: t.Iterable[Variant]) -> t.Iterator[Blob]:
-    """Yield the blobs of the variant that this host runs, and of every other variant that is complete.
+    """Yield the blobs of the variant that this host runs and of every other complete variant.
 
-    Other variants exist if a server of 0.40 has converted a model, which is pinned to the digest of the original.
+    Other variants exist if a server of 0.40 has converted a model; pins contain the digest of the original.
     """
     for variant in variants:
         if variant.digest in entry.digests:
@@ -149,7 +153,7 @@ def _variants(store: Store, entry: Entry, variants: t.Iterable[Variant]) -> t.It
 
 
 def is_written(export: Export, dest: str) -> bool:
-    """Return whether a bundle with exactly this content exists; contents of blobs are not read."""
+    """Return whether a bundle with exactly this content exists. The contents of blobs are not read."""
     if not os.path.lexists(dest):
         return False
     try:
@@ -160,11 +164,13 @@ def is_written(export: Export, dest: str) -> bool:
 
 
 def write(export: Export, dest: str, *, tar: bool, state_dir: str | None = None) -> bool:
-    """Write a bundle that only its writer can read, and return whether it was written.
+    """Write a bundle that only the current user can read, and return whether it was written.
 
-    The bundle is written in a private directory beside its destination and moved there when it is complete. Concurrent
-    runs with the same destination are serialized; the later one finds the bundle of the first.
+    The bundle is written to a private directory next to its destination and moved there when it is complete. Concurrent
+    runs with the same destination are serialized; a later run finds the bundle of the first.
 
+    :param tar: whether the bundle is a tar archive instead of a directory.
+    :param state_dir: the directory of the lock; None for the default.
     :raises OllamaError: ``model_damaged`` if a file does not match its checksum, ``dest_taken``, ``dest_unwritable``,
         ``disk_full``, ``lock_held``.
     """
@@ -216,7 +222,7 @@ def _check_dest(export: Export, dest: str, folder: str) -> None:
 
 
 def _is_replaceable(dest: str) -> bool:
-    """Return whether a path is a bundle without other files, or an empty directory."""
+    """Return whether a path is an empty directory, or a bundle without other files."""
     try:
         with Bundle(dest) as bundle:
             members = set(bundle.sizes)
@@ -227,11 +233,11 @@ def _is_replaceable(dest: str) -> bool:
 
 
 class _Stage:
-    """A private directory beside the destination of a file or directory. A context manager.
+    """A private directory next to the destination of a file or directory, as a context manager.
 
     The owner of the folder can rename its entries, so all operations use descriptors.
 
-    :param prefix: of its random name; leftovers of earlier runs with such a name are removed.
+    :param prefix: the prefix of its random name; directories that earlier runs left with such a name are removed.
     :raises OSError: if it cannot be created.
     """
 
@@ -256,7 +262,7 @@ class _Stage:
     def _remove_leftover(self, name: str) -> None:
         handle = os.open(name, DIRECTORY, dir_fd=self._folder)
         here, ours = os.fstat(handle), os.fstat(self.handle)
-        # A directory of another user is kept. Some file systems have neither owners nor modes.
+        # A directory of another user is kept. Some file systems support neither owners nor modes.
         if (here.st_uid, here.st_mode) == (ours.st_uid, ours.st_mode):
             self._remove(name, handle)
         else:
@@ -278,7 +284,7 @@ class _Stage:
         os.close(self._folder)
 
     def move_to(self, name: str) -> None:
-        """Move the complete bundle to its destination; an older bundle is removed with this directory."""
+        """Move the complete bundle to its destination. An earlier bundle is removed together with this directory."""
         with contextlib.suppress(FileNotFoundError):
             os.rename(name, "old", src_dir_fd=self._folder, dst_dir_fd=self.handle)
         os.rename("new", name, src_dir_fd=self.handle, dst_dir_fd=self._folder)
@@ -298,7 +304,7 @@ def _empty(folder: int) -> None:
 
 
 class _DirectoryWriter:
-    """Writes a bundle as the directory ``new``; only its writer can read it."""
+    """Writes a bundle as the directory ``new``, which only the current user can read."""
 
     def __init__(self, stage: int) -> None:
         self._root = descend(stage, ["new"], create=True)
@@ -310,7 +316,7 @@ class _DirectoryWriter:
         os.close(self._root)
 
     def add(self, member: str, source: _Hashing) -> None:
-        """Write one file."""
+        """Add a file."""
         *folders, item = member.split("/")
         folder = descend(self._root, folders, create=True)
         try:
@@ -321,7 +327,7 @@ class _DirectoryWriter:
 
 
 class _TarWriter:
-    """Writes a bundle as the tar ``new``; only its writer can read it."""
+    """Writes a bundle as the tar archive ``new``, which only the current user can read."""
 
     def __init__(self, stage: int) -> None:
         self._file = os.fdopen(open_regular("new", _CREATE, dir_fd=stage), "wb")
@@ -336,16 +342,17 @@ class _TarWriter:
                 self._tar.close()
 
     def add(self, member: str, source: _Hashing) -> None:
-        """Write one file, without owner and time."""
+        """Add a file without owner and time."""
         info = tarfile.TarInfo(member)
         info.size, info.mode = source.left, 0o644
         self._tar.addfile(info, t.cast("t.IO[bytes]", source))
 
 
 class _Hashing:
-    """Reads exactly the expected number of bytes of a file and hashes them; raises ``model_damaged`` for fewer.
+    """Reads exactly the expected number of bytes of a file and hashes them.
 
-    The owner of a store can truncate or extend a file while it is copied.
+    The owner of a store can truncate or extend a file while it is copied. A file that is too short raises
+    ``model_damaged``.
     """
 
     def __init__(self, source: Readable, size: int, path: str) -> None:

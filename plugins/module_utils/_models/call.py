@@ -1,7 +1,7 @@
 # Copyright (c) 2026, kaido.ollama contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""One call of the module model. `unchanged` is the call that preflight makes in its own process.
+"""A call of the module model. Preflight calls `unchanged` in its own process.
 
 PRIVATE to the collection: it may change at any time.
 """
@@ -32,7 +32,7 @@ from .job import new_progress_file, remove_ended
 from .registry import parse_mirror
 from .session import Options, Session
 
-# Seconds; a model of 400 GB over a slow line takes its time.
+# Seconds. The download of a model of 400 GB over a slow connection takes hours.
 _LONGEST_WAIT = 24 * 3600.0
 
 SPEC: dict[str, t.Any] = {
@@ -84,7 +84,10 @@ REQUIRED = [("models", "name")]
 
 
 def run(params: t.Mapping[str, t.Any], check_mode: bool) -> dict[str, t.Any]:
-    """Check the input, then survey, plan and act."""
+    """Validate the options, bring the models to their states and return the module's result.
+
+    :raises OllamaError: the errors of `converge`, and those of invalid options.
+    """
     declared, options = _parse(params)
     path = memory_path(Store(params["models_dir"]), params["state_dir"])
     if check_mode:
@@ -107,19 +110,19 @@ def run(params: t.Mapping[str, t.Any], check_mode: bool) -> dict[str, t.Any]:
 
 
 def unchanged(given: t.Mapping[str, t.Any], check_mode: bool) -> dict[str, t.Any] | None:
-    """Return the result of a call that changes nothing, or None: the call would change something, or it fails.
+    """Return the result of a call that changes nothing; None if the call would change something or fail.
 
-    What was found about files is recorded, so that the call of the module does not read them again.
+    Verified files are recorded, so that a later call of the module does not read them again.
 
-    :param given: options of the module.
-    :param check_mode: whether to return predicted changes, too.
+    :param given: the options of the module.
+    :param check_mode: whether a result with predicted changes is returned as well.
     """
     validated = ArgumentSpecValidator(SPEC, mutually_exclusive=CONFLICTS, required_one_of=REQUIRED).validate(
         dict(given)
     )
     if validated.error_messages:
         return None
-    # A server that does not answer at once is for the module to wait for.
+    # The module waits for a server that does not answer immediately.
     params = {**validated.validated_parameters, "startup_timeout": 0.0}
     try:
         declared, options = _parse(params)
@@ -134,7 +137,10 @@ def unchanged(given: t.Mapping[str, t.Any], check_mode: bool) -> dict[str, t.Any
 
 
 def _parse(params: t.Mapping[str, t.Any]) -> tuple[list[DeclaredModel], Options]:
-    """Return the declared models and how to reach their states; raises OllamaError for invalid input."""
+    """Return the declared models and the options for reaching their states.
+
+    :raises OllamaError: for invalid values.
+    """
     for option, least in (
         ("parallel", 1),
         ("stall_timeout", 1),
@@ -147,7 +153,7 @@ def _parse(params: t.Mapping[str, t.Any]) -> tuple[list[DeclaredModel], Options]
     server = params["server"] or {}
     if server.get("vram", 0) < 0:
         raise OllamaError("value_invalid", f"server.vram: invalid value {server['vram']}; expected 0 or more")
-    # A name that is empty is a mistake, not a missing option.
+    # An empty name is an error, not a missing option.
     one = {"name": params["name"] or " ", "digest": params["digest"], "aliases": params["aliases"]}
     declared = parse_models(
         [one] if params["name"] is not None else params["models"],
@@ -173,7 +179,7 @@ def _parse(params: t.Mapping[str, t.Any]) -> tuple[list[DeclaredModel], Options]
         build_timeout=params["build_timeout"],
         load_timeout=parse_timeout(params["load_timeout"], what="load_timeout"),
         unit=server.get("unit"),
-        # The call before this one has returned the warning.
+        # The previous call has returned the warning.
         vram=0 if PROGRESS_FILE in os.environ else server.get("vram", 0),
         gpu_settings=gpu_memory.settings(server.get("gpu_settings") or {}),
         environment=registry_environment(params),
@@ -223,7 +229,10 @@ def _converge(
 
 
 def _store(params: t.Mapping[str, t.Any], lists: bool, *, check_mode: bool) -> Store | None:
-    """Return the store, or None where it is not readable and need not be."""
+    """Return the store, or None if it is not readable and not required.
+
+    :raises OllamaError: ``store_unreadable`` if it is required.
+    """
     store = Store(params["models_dir"], generation=2 if lists else 1)
     if store.readable:
         return store

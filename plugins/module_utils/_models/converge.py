@@ -1,7 +1,7 @@
 # Copyright (c) 2026, kaido.ollama contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Bring declared models to their states: survey, plan, act, survey again.
+"""Bring declared models to their states: survey, plan, apply, survey again.
 
 PRIVATE to the collection: it may change at any time.
 """
@@ -43,7 +43,7 @@ from .survey import check_space, missing_bytes, survey
 
 @dataclass
 class _Situation:
-    """What is known before anything changes."""
+    """The facts and plans before any change."""
 
     listed: dict[str, dict[str, t.Any]]
     found: dict[str, Found]
@@ -57,9 +57,9 @@ class _Situation:
 
 
 def converge(session: Session, declared: t.Sequence[DeclaredModel], *, check_mode: bool) -> dict[str, t.Any]:
-    """Bring the declared models to their states and return the module's result.
+    """Bring the declared models to their states, and return the module's result.
 
-    :raises OllamaError: before anything changes for what cannot work; afterwards with ``result`` among the details.
+    :raises OllamaError: before any change if a request cannot succeed, or afterwards with ``result`` in the details.
     """
     with Offers(session) as offers:
         before = _look(session, offers, declared)
@@ -82,7 +82,7 @@ def converge(session: Session, declared: t.Sequence[DeclaredModel], *, check_mod
 
 
 def _is_pending(session: Session, before: _Situation) -> bool:
-    """Return whether the call ends here, as its options limit what it may do."""
+    """Return whether the call ends before its first step because of its options ``detach`` or ``unchanged``."""
     options, plans = session.options, before.plans
     if options.unchanged:
         concerns_memory = any(plan.model.probe or plan.model.loaded is not None for plan in plans)
@@ -100,7 +100,7 @@ def _modes(session: Session, declared: t.Iterable[DeclaredModel]) -> dict[Name, 
 
 
 def _notes(plans: t.Sequence[Plan]) -> list[str]:
-    """Return the notes of plans, in one line where only the names of the models differ."""
+    """Return the notes of plans; those that differ only in the names of models are combined into one line."""
     models: dict[str, list[str]] = {}
     for plan in plans:
         name = f"{plan.model.name}: "
@@ -140,7 +140,7 @@ def _shortage(session: Session, name: Name, size: int) -> str | None:
 
 
 def _plan(session: Session, offers: Offers, model: DeclaredModel, found: t.Mapping[str, Found]) -> Plan:
-    """Plan one model, but for the build of a custom one; queries sources only if the model may come from them."""
+    """Plan one model except for the build of a custom one. Sources are queried only if the model may come from them."""
     before = found[model.name.key]
     if model.state == "absent":
         there = before.digest or before.on_disk
@@ -172,7 +172,7 @@ def builder_for(session: Session) -> Builder:
 
 
 def _plan_builds(session: Session, before: _Situation) -> None:
-    """Add the builds to the plans of custom models, as if everything else was done."""
+    """Add the builds to the plans of custom models, assuming that all other steps succeed."""
     if not any(plan.model.recipe for plan in before.plans):
         return
     builder = builder_for(session)
@@ -209,7 +209,7 @@ def _undeclared(session: Session, names: t.Sequence[Name], before: _Situation) -
 def _carry_out(
     session: Session, declared: t.Sequence[DeclaredModel], before: _Situation, report: Report, *, check_mode: bool
 ) -> None:
-    """Carry out the plans, or in check mode predict that."""
+    """Apply the plans, or predict their results in check mode."""
     states = MemoryStates(session, declared)
     if check_mode:
         report.outcomes = [predicted_outcome(plan) for plan in before.plans]

@@ -1,11 +1,11 @@
 # Copyright (c) 2026, kaido.ollama contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Custom models: build them, and detect whether the installed one was built by its recipe.
+"""Custom models: build them, and detect whether an installed model was built from its recipe.
 
-The server does not report how a model was made: servers 0.30 to 0.33 rewrite the weights that they import,
-and newer ones may convert them at the first load. Therefore the state file of the store records the digest of the
-recipe with the digest of the resulting manifest.
+The server does not report how a model was built: servers 0.30 to 0.33 rewrite the weights that they import, and newer
+servers may convert them at the first load. Therefore the state file of the store records the digest of the recipe with
+the digest of the resulting manifest.
 
 PRIVATE to the collection: it may change at any time.
 """
@@ -28,10 +28,10 @@ from .._store.store import Store
 from .installed import list_models
 from .recipe import File, Recipe, Shown, describe, is_made_by, with_files
 
-# Servers from here on import GGUF files as they are, and quantize nothing but safetensors.
+# Since this version, servers import GGUF files unchanged and quantize safetensors only.
 _IMPORTS_AS_IS = (0, 34)
 _SAFETENSORS_TYPES = ("nvfp4", "mxfp8", "mxfp4", "int4", "int8")
-# These codes are specific; every other failure of a build is about the recipe.
+# Failures with these codes keep them; every other failure of a build is attributed to the recipe.
 _PLAIN_CODES = (
     "disk_full",
     "store_unwritable",
@@ -40,7 +40,8 @@ _PLAIN_CODES = (
     "server_unreachable",
     "tls_failed",
 )
-# Loading or creating, a server is silent while it reads and writes weights: seconds for each byte, a disk of 50 MB/s.
+# While it loads or creates a model, a server sends no data until it has read and written the weights. The value is in
+# seconds per byte, for a disk with 50 MB/s.
 _PER_BYTE = 1 / 50e6
 
 
@@ -48,7 +49,9 @@ class Builder:
     """Builds custom models on one server.
 
     :param client: None in check mode on a host that has no server yet.
-    :param store: None where the store is not accessible; then it is assumed to be intact.
+    :param version: the version of the server; None if it is unknown.
+    :param store: None if the store is not accessible; it is then assumed to be intact.
+    :param timeout: the seconds for which the server may send no data, in addition to the time for the weights.
     """
 
     def __init__(
@@ -62,7 +65,7 @@ class Builder:
         self.installed = list_models(client) if client else {}
         self.bytes_uploaded = 0
         self.expected: dict[str, str] = {}
-        """Digests by key of models that this run fetches before it builds; for predictions."""
+        """The digests of models that this run fetches before it builds, by key; for predictions."""
 
     def digest(self, name: Name) -> str | None:
         """Return the digest of the manifest that the server runs under a name."""
@@ -72,7 +75,7 @@ class Builder:
         return f"sha256:{row.get('digest')}" if row else None
 
     def _known_as(self, name: Name, shown: Shown | None) -> set[str]:
-        """Return all digests that a tag can rightly be called: a server that converts a model keeps both variants."""
+        """Return all valid digests of a tag: a server that converts a model keeps both variants."""
         if name.key in self.expected:
             return {self.expected[name.key]}
         entry = self._entry(name)
@@ -90,7 +93,7 @@ class Builder:
         except OllamaError as exc:
             if exc.details.get("status") is None:
                 raise
-            # So damaged that the server cannot describe it.
+            # The model is so damaged that the server cannot describe it.
             return None
         return Shown.of(shown) if shown else None
 
@@ -99,7 +102,7 @@ class Builder:
         return list(audit(self.store, entry.blobs, self.memory).damage.values()) if self.store and entry else []
 
     def remove(self, name: Name, *, check_mode: bool) -> dict[str, t.Any]:
-        """Remove a model that was built, or any other; returns the module's result."""
+        """Remove a custom or other model, and return the module's result."""
         before = self.digest(name)
         if not check_mode and self.client:
             if before:
@@ -116,7 +119,7 @@ class Builder:
         }
 
     def build(self, recipe: Recipe, *, check_mode: bool) -> dict[str, t.Any]:
-        """Build a model unless it is as its recipe makes it; returns the module's result.
+        """Build a model unless it matches its recipe, and return the module's result.
 
         :raises OllamaError: ``model_missing``, ``quantize_unsupported``, ``model_damaged``, ``build_failed`` and those
             of the client.
@@ -128,7 +131,7 @@ class Builder:
         made, base = self._show(name), self._show(recipe.base) if recipe.base else None
         base_digest = self.digest(recipe.base) if recipe.base else None
         if recipe.base and record.get("from") in self._known_as(recipe.base, base):
-            # The base was converted by the server since, which makes no other model of it.
+            # The server has converted the base since the build, but it is the same model.
             base_digest = str(record["from"])
         digest = recipe.digest(base_digest)
         before = self.digest(name)
@@ -176,7 +179,10 @@ class Builder:
         }
 
     def _check(self, recipe: Recipe, *, check_mode: bool) -> list[str]:
-        """Refuse what cannot work before anything is sent; the server would pull a missing base unverified."""
+        """Refuse a build that cannot succeed before anything is sent; return the warnings.
+
+        The server would pull a missing base without verification.
+        """
         if recipe.base and recipe.base.key in self.expected:
             return []
         if recipe.base and recipe.base.key not in self.installed:
@@ -205,7 +211,7 @@ class Builder:
 
     def _make(self, recipe: Recipe, damage: t.Iterable[Damage]) -> None:
         if not self.client:
-            raise OllamaError("server_unreachable", f"{recipe.name}: building needs a server")
+            raise OllamaError("server_unreachable", f"{recipe.name}: a build requires a server")
         name = recipe.name
         for item in damage:
             self._unlink(item.blob.digest)
@@ -227,7 +233,7 @@ class Builder:
             raise OllamaError("model_damaged", f"{name}: built, but {left[0]}; the server reuses the existing file")
 
     def _upload(self, client: Client, file: File) -> None:
-        """Send a file unless the store has it; the server only checks whether a file of that name exists."""
+        """Send a file unless the store has it. The server itself only checks whether a file with that name exists."""
         if self.store and audit(self.store, [Blob(file.digest, file.size)], self.memory).damage:
             self._unlink(file.digest)
         elif client.has_blob(file.digest):
@@ -259,7 +265,7 @@ class Builder:
 
 
 def _before(made: Shown | None, wanted: t.Container[str]) -> dict[str, t.Any]:
-    """Return the present state of the parts of a recipe."""
+    """Return the current state of the parts of a recipe."""
     if not made:
         return {}
     there = {

@@ -1,7 +1,7 @@
 # Copyright (c) 2026, kaido.ollama contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The list of models that a user declares: names, or mappings with everything that a model can be. Pure.
+"""The list of declared models: names, or mappings with all options of a model. Pure.
 
 PRIVATE to the collection: it may change at any time.
 """
@@ -22,13 +22,13 @@ STATES = ("present", "latest", "absent")
 VERIFY = ("changed", "full", "none")
 KEYS = ("name", "state", "digest", "aliases", "source", "verify", "loaded", "keep_alive", "probe", *RECIPE_KEYS)
 _PROBE_KEYS = ("gpu", "tokens_per_second")
-# For an absent model only these mean something.
+# The keys that are valid for an absent model.
 _ABSENT_KEYS = ("name", "state")
 
 
 @dataclass(frozen=True)
 class Demands:
-    """What a test must show; a rate of 0 demands nothing."""
+    """The requirements of a test; a rate of 0 means none."""
 
     gpu: bool = False
     tokens_per_second: float = 0.0
@@ -38,12 +38,12 @@ class Demands:
 class DeclaredModel:
     """A declared model.
 
-    :ivar pin: the manifest digest that it must have.
+    :ivar pin: the manifest digest that the model must have.
     :ivar source: the path of a bundle that replaces all registries.
-    :ivar verify: how its blobs are verified; None for the mode of the call.
-    :ivar recipe: how a custom model is built; its files are not read yet.
-    :ivar keep: seconds that it stays in memory, or None where it must not be loaded; only if `loaded` is set.
-    :ivar probe: what a test of inference must show.
+    :ivar verify: the verification mode of its blobs; None for the mode of the call.
+    :ivar recipe: the recipe of a custom model; its files have not been read yet.
+    :ivar keep: the seconds for which the model stays in memory, or None to unload it; only if `loaded` is set.
+    :ivar probe: the requirements of a test of inference.
     """
 
     name: Name
@@ -66,11 +66,12 @@ def parse_models(
     locked: t.Mapping[str, str] | None = None,
     variable: str = "models",
 ) -> list[DeclaredModel]:
-    """Read the models that a user declared: a list of names and of mappings with `KEYS`.
+    """Parse the declared models: a list of names and of mappings with `KEYS`.
 
-    :param state: the state of models that have none of their own.
-    :param locked: pins by model name; a model's own digest has precedence.
-    :param variable: the name of the list, for messages.
+    :param state: the state of models without the key ``state``.
+    :param allow_cloud: whether cloud models are valid.
+    :param locked: pins by model name; the digest of a declaration has precedence.
+    :param variable: the name of the list in messages.
     :raises OllamaError: ``name_invalid``, ``digest_invalid``, ``model_invalid``, ``value_invalid``,
         ``model_duplicate``, ``model_in_cloud``.
     """
@@ -97,7 +98,7 @@ def parse_models(
 class _Element:
     """One element of the list.
 
-    :param where: its place, for messages: ``models[3]``.
+    :param where: its place in messages, such as ``models[3]``.
     """
 
     def __init__(self, where: str, item: t.Any) -> None:
@@ -113,7 +114,10 @@ class _Element:
         self.data: dict[str, t.Any] = {key: value for key, value in data.items() if value is not None}
 
     def parse(self, state: str, allow_cloud: bool, pins: t.Mapping[str, str]) -> DeclaredModel:
-        """Return the declared model; errors as in `parse_models`."""
+        """Return the declared model.
+
+        :raises OllamaError: as `parse_models` does.
+        """
         wanted = self._choice("state", STATES) or state
         name = parse(self.data["name"], allow_cloud=allow_cloud or wanted == "absent", what=f"{self.where}.name")
         verify, source = self._choice("verify", VERIFY), self._path("source")
@@ -144,7 +148,7 @@ class _Element:
 
     def _choice(self, key: str, choices: t.Sequence[str]) -> str | None:
         value = self.data.get(key)
-        # An empty value of a mapping that a template made counts as missing.
+        # An empty value, such as one from a template, counts as missing.
         if value in (None, ""):
             return None
         if value not in choices:
@@ -171,7 +175,7 @@ class _Element:
             return None
         if not options.get("from") and not options.get("files"):
             key = next(iter(options))
-            raise self._invalid(key, options[key], "from or files beside it")
+            raise self._invalid(key, options[key], "from or files in the same element")
         for key in ("digest", "source"):
             if self.data.get(key):
                 raise self._invalid(key, self.data[key], "no such key for a custom model")
@@ -187,7 +191,7 @@ class _Element:
         if value is None:
             return loaded, FOREVER if loaded else None
         if not loaded:
-            raise self._invalid("keep_alive", value, "loaded: true beside it")
+            raise self._invalid("keep_alive", value, "loaded: true in the same element")
         keep = parse_keep_alive(value, what=f"{self.where}.keep_alive")
         if keep == 0:
             raise self._invalid("keep_alive", value, "a duration above 0; use loaded: false")

@@ -1,7 +1,7 @@
 # Copyright (c) 2026, kaido.ollama contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Durations as Ollama writes them: how long a model stays in memory, and how long a load may take. Pure.
+"""Durations in the format of Ollama, such as 1h30m, for the residency of models and for timeouts. Pure.
 
 PRIVATE to the collection: it may change at any time.
 """
@@ -14,21 +14,28 @@ import typing as t
 from .._core.errors import OllamaError
 
 FOREVER = -1.0
-# As Go reads durations.
+# The units of Go's time.ParseDuration, in seconds.
 _UNITS = {"ns": 1e-9, "us": 1e-6, "µs": 1e-6, "μs": 1e-6, "ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0}
 _PART = r"(\d+(?:\.\d*)?|\.\d+)(ns|us|µs|μs|ms|s|m|h)"
 _DURATION = re.compile(rf"(?:{_PART})+\Z")
 
 
 def parse_timeout(text: t.Any, *, what: str = "timeout") -> float:
-    """Return seconds from a number or a duration as Ollama writes it; 0, less than 0 and forever mean a day."""
+    """Return seconds from a number or a duration; 0, negative values and ``forever`` mean a day.
+
+    :raises OllamaError: ``value_invalid``.
+    """
     value = str(text).strip()
     seconds = parse_keep_alive("0" if value.startswith("-") else value[value.startswith("+") :], what=what)
     return seconds if seconds > 0 else 86400.0
 
 
 def parse_keep_alive(text: t.Any, *, what: str = "keep_alive") -> float:
-    """Return seconds, or FOREVER; raises ``value_invalid``."""
+    """Return seconds from a number or a duration, or FOREVER.
+
+    :param what: the name of the option in messages.
+    :raises OllamaError: ``value_invalid``.
+    """
     value = str(text).strip().lower()
     if value in ("forever", "-1"):
         return FOREVER

@@ -1,9 +1,9 @@
 # Copyright (c) 2026, kaido.ollama contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Observe the models of a host: those in its store, those that its server lists, and those that are declared.
+"""The models of a host: those in its store, those that its server lists and those that are declared.
 
-Reads the sizes of blobs, not their contents, and changes nothing.
+The functions read the sizes of blobs, not their contents, and change nothing.
 
 PRIVATE to the collection: it may change at any time.
 """
@@ -29,7 +29,7 @@ from .installed import list_models
 
 @dataclass
 class Served:
-    """The answers of a server: its version, its models and the loaded ones by key; ``failure`` if it did not answer."""
+    """The answers of a server: its version, its models and the loaded ones by key; or the ``failure``."""
 
     version: str | None = None
     failure: str | None = None
@@ -38,7 +38,7 @@ class Served:
 
 
 def ask(server: Client) -> Served:
-    """Return the answers of a server; it never raises `OllamaError`."""
+    """Return the answers of a server. Errors are returned in ``failure``."""
     served = Served()
     try:
         served.version = server.version()
@@ -102,7 +102,7 @@ def model_rows(
 
 
 def store_facts(store: Store) -> tuple[dict[str, t.Any], list[Entry]]:
-    """Return the state of a store and its models; a store that cannot be read has a ``failure`` and no models."""
+    """Return the state of a store and its models. An unreadable store has a ``failure`` and no models."""
     facts: dict[str, t.Any] = {"path": store.root, "failure": None, "bytes_total": None, "bytes_free": None}
     facts.update(leftovers=0, leftover_bytes=0, partials=0, partial_bytes=0)
     if not store.readable:
@@ -130,7 +130,7 @@ def store_facts(store: Store) -> tuple[dict[str, t.Any], list[Entry]]:
 
 
 def scheduled_verification(path: str = DEFAULT_PATH) -> dict[str, t.Any] | None:
-    """Return when the scheduled verification last finished and the models it found damaged, None if it never ran."""
+    """Return the time and the damaged models of the last scheduled verification, or None if there was none."""
     findings = Findings.load(path)
     if not findings.finished:
         return None

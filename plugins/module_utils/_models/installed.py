@@ -16,7 +16,7 @@ from .._server.api import Client
 
 
 def key_of(row: t.Mapping[str, t.Any]) -> str | None:
-    """Return the key of the model that a row of a server's list names, or None for an invalid name."""
+    """Return the key of the model in a row of a server's list, or None for an invalid name."""
     try:
         return parse(row.get("name") or row.get("model"), allow_cloud=True).key
     except OllamaError:
@@ -24,7 +24,10 @@ def key_of(row: t.Mapping[str, t.Any]) -> str | None:
 
 
 def list_models(client: Client) -> dict[str, dict[str, t.Any]]:
-    """Return the server's models by key; 0.40.0 lists a tag once per variant, so the server's preference counts."""
+    """Return the rows of the server's models by key.
+
+    Ollama 0.40.0 lists a tag once per variant; the variant that the server prefers is returned.
+    """
     rows: dict[str, dict[str, t.Any]] = {}
     for row in client.tags():
         key = key_of(row)

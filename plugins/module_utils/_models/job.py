@@ -1,7 +1,7 @@
 # Copyright (c) 2026, kaido.ollama contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Background jobs of module model: the channel to its action plugin, the files of a job, and how a job is stopped.
+"""Background jobs of the module model: the channel to its action plugin, the files of a job, and how a job is stopped.
 
 PRIVATE to the collection: it may change at any time.
 """
@@ -25,7 +25,7 @@ from .._core.progress import RESULT_PATH_SUFFIX
 from .._store.state import lock_users
 
 _JOB_FILE = re.compile(r"j\d+\.\d+\Z")
-# Seconds. A job writes its progress every second: a file that is older belongs to a job that has ended.
+# Seconds. A job writes its progress every second, so an older file belongs to a job that has ended.
 _ENDED = 60.0
 _POLL = 0.2
 
@@ -36,9 +36,9 @@ def new_progress_file(state_path: str) -> str:
 
 
 def remove_ended(state_path: str, seconds: float = _ENDED) -> None:
-    """Remove the files of jobs that have ended and that no controller follows any more.
+    """Remove the files of jobs that have ended.
 
-    :param seconds: the age from which on a file belongs to a job that has ended.
+    :param seconds: the minimum age of a file that belongs to a job that has ended.
     """
     for path in glob.glob(f"{glob.escape(state_path[:-5])}-*.progress"):
         with contextlib.suppress(OSError):
@@ -48,7 +48,7 @@ def remove_ended(state_path: str, seconds: float = _ENDED) -> None:
 
 
 def _remove_job_file(path: str) -> None:
-    """Remove the job file of Ansible that a file names, if it is one."""
+    """Remove the job file of Ansible to which a file refers, if it is one."""
     with contextlib.suppress(OSError, ValueError, KeyError, TypeError, RecursionError):
         job_file = read_regular(path, 4096).decode().strip()
         name = os.path.basename(job_file)
@@ -59,18 +59,19 @@ def _remove_job_file(path: str) -> None:
 
 
 def stop(lock_paths: t.Sequence[str], *, seconds: float, kill: t.Callable[[int, int], None] = os.kill) -> list[int]:
-    """End the runs that hold locks or wait for them, and return their process IDs.
+    """Stop the runs that hold locks or wait for them, and return their process IDs.
 
-    :param lock_paths: the paths of the locks, without their suffix.
-    :param seconds: how long a run may take to end.
-    :raises OllamaError: ``job_running`` where one does not end.
+    :param lock_paths: the paths of the locks without their suffix.
+    :param seconds: the time that a run has to end.
+    :param kill: sends signals; only tests set it.
+    :raises OllamaError: ``job_running`` if a run does not end.
     """
     stopped: list[int] = []
     wrappers: set[int] = set()
     end = time.monotonic() + seconds
     while True:
         left = running(lock_paths)
-        # A run that was waiting may hold the lock only now.
+        # A run that waited may have acquired the lock only now.
         for pid in [pid for pid in left if pid not in stopped]:
             wrappers.update(_wrappers(pid))
             with contextlib.suppress(ProcessLookupError):
@@ -90,7 +91,7 @@ def stop(lock_paths: t.Sequence[str], *, seconds: float, kill: t.Callable[[int, 
 
 
 def _wrappers(pid: int) -> list[int]:
-    """Return the process of Ansible that started a job, and writes the job's file when it ends."""
+    """Return the processes of Ansible that started a job and that write its job file at the end."""
     status = fs.readable_text(f"/proc/{pid}/stat").rpartition(")")[2].split()
     parent = int(status[1]) if len(status) > 1 and status[1].isdigit() else 0
     return [parent] if _is_wrapper(parent) else []

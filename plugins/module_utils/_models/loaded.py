@@ -1,7 +1,7 @@
 # Copyright (c) 2026, kaido.ollama contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Models in the memory of a server: load, keep and unload them.
+"""Models in the memory of a server: load them, keep them loaded and unload them.
 
 PRIVATE to the collection: it may change at any time.
 """
@@ -22,17 +22,23 @@ from .installed import list_models
 
 Row = t.Dict[str, t.Any]
 
-# The server keeps what it keeps forever for 292 years.
+# Seconds. The server represents forever as 292 years.
 _AGES = 50 * 365 * 86400.0
-# Seconds by which a timer has to be shorter than before, as clocks and rounding differ.
+# Seconds by which a timer must be shorter than before to count as different, as clocks and rounding differ.
 _SLACK = 2.0
-# The scheduler frees memory a moment after it reported that.
+# Seconds. The scheduler frees memory shortly after it has reported that.
 _POLL = 0.1
 
 
 @dataclass(frozen=True)
 class Residency:
-    """Whether and how a model is in the memory of the server; sizes are bytes."""
+    """The state of a model in the memory of the server.
+
+    :ivar expires: seconds since the epoch.
+    :ivar size: bytes in memory.
+    :ivar size_vram: bytes in GPU memory.
+    :ivar context_length: tokens.
+    """
 
     loaded: bool = False
     expires: float = 0.0
@@ -43,7 +49,7 @@ class Residency:
 
     @classmethod
     def of(cls, row: t.Mapping[str, t.Any]) -> Residency:
-        """Read a row of ``/api/ps``."""
+        """Return the state in a row of ``/api/ps``."""
         return cls(
             True,
             _timestamp(row.get("expires_at", "")),
@@ -55,12 +61,12 @@ class Residency:
 
     @property
     def forever(self) -> bool:
-        """Whether it stays until it is unloaded or makes room."""
+        """Whether the model stays until it is unloaded or the server needs its memory."""
         return self.loaded and self.expires - time.time() > _AGES
 
     @property
     def vram_share(self) -> float | None:
-        """Which part of it is in GPU memory."""
+        """The share of the model in GPU memory, from 0 to 1; None if it is not loaded."""
         return round(self.size_vram / (self.size or 1), 3) if self.loaded else None
 
     def __str__(self) -> str:
@@ -68,7 +74,7 @@ class Residency:
 
 
 def _timestamp(text: str) -> float:
-    """Return the seconds since 1970 of the server's time, whose fraction has more digits than Python 3.8 reads."""
+    """Return the seconds since the epoch of a time whose fraction has more digits than Python 3.8 can parse."""
     match = re.match(r"(\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d)(?:\.\d+)?(Z|[+-]\d\d:\d\d)\Z", text)
     try:
         if match:
@@ -84,7 +90,7 @@ def _timestamp(text: str) -> float:
 class LoadedModels:
     """The models in the memory of one server.
 
-    :param timeout: seconds that a load, an unload or an answer may take.
+    :param timeout: the seconds that a load, an unload or an answer may take.
     """
 
     def __init__(self, client: Client, *, timeout: float) -> None:
@@ -93,7 +99,10 @@ class LoadedModels:
         self.installed = list_models(client)
 
     def require(self, names: t.Iterable[Name]) -> None:
-        """Raise ``model_missing`` for models that are not installed."""
+        """Verify that models are installed.
+
+        :raises OllamaError: ``model_missing``.
+        """
         missing = [str(name) for name in names if name.key not in self.installed]
         if missing:
             raise OllamaError(
@@ -103,7 +112,7 @@ class LoadedModels:
             )
 
     def residency(self, name: Name) -> Residency:
-        """Return a model's place in memory; names that share a manifest share it, too."""
+        """Return the state of a model in memory. Names with the same manifest share it."""
         known = self.installed.get(name.key)
         rows = self.client.running() if known else []
         for key in ("name", "digest"):
@@ -117,12 +126,12 @@ class LoadedModels:
         try:
             capabilities = (self.client.show(name) or {}).get("capabilities") or []
         except OllamaError:
-            # So damaged that the server cannot describe it: a test shows that.
+            # The model is so damaged that the server cannot describe it; a test will show that.
             return True
         return not capabilities or bool({"completion", "embedding"} & set(capabilities))
 
     def residency_after_load(self, name: Name) -> Residency:
-        """Return what `look` does, also for another model of the same weights: the server loads these only once."""
+        """Return the state of a loaded model, or of another model with the same weights, which are loaded only once."""
         memory = self.residency(name)
         rows = [] if memory.loaded else self.client.running()
         weights = self._weights(name) if rows else ""
@@ -137,13 +146,16 @@ class LoadedModels:
         try:
             shown = self.client.show(name) or {}
         except OllamaError:
-            # It is damaged.
+            # The model is damaged.
             return ""
         found = re.search(r"^FROM (\S+)$", str(shown.get("modelfile")), re.MULTILINE)
         return found.group(1) if found else ""
 
     def unload(self, name: Name) -> None:
-        """Unload a model and wait until it is gone: a request that runs ends first."""
+        """Unload a model and wait until its memory is released. A running request ends first.
+
+        :raises OllamaError: ``model_still_loaded``.
+        """
         self.load(name, 0)
         end = time.monotonic() + self.timeout
         while self.residency(name).loaded:
@@ -154,23 +166,26 @@ class LoadedModels:
             time.sleep(_POLL)
 
     def load(self, name: Name, keep: float) -> bool:
-        """Load a model and set how long it stays, by a request without any input; returns whether it only embeds."""
+        """Load a model by a request without input, and return whether it only supports embeddings.
+
+        :param keep: the seconds for which it stays in memory.
+        """
         try:
             self._request(self.client.generate, {"model": str(name), "keep_alive": _duration(keep)}, "load_failed")
         except OllamaError as exc:
             if "does not support generate" not in exc.message:
                 raise
-            # An embedding model, or one so damaged that the server does not know what it can.
+            # It is an embedding model, or so damaged that the server does not know its capabilities.
             body = {"model": str(name), "input": "", "keep_alive": _duration(keep)}
             self._request(self.client.embed, body, "load_failed")
             return True
         return False
 
     def generate(self, name: Name, prompt: str, keep: float, options: t.Mapping[str, t.Any]) -> Row:
-        """Ask a model.
+        """Generate an answer.
 
-        :raises OllamaError: ``server_error`` for an error, ``runner_failed`` where it breaks off: status 200
-            with ``done`` false is how the server reports a runner that failed during the answer.
+        :raises OllamaError: ``server_error``, or ``runner_failed`` if the answer is incomplete: the server reports a
+            runner that fails during the answer by status 200 and ``done`` false.
         """
         body = {"model": str(name), "prompt": prompt, "keep_alive": _duration(keep), "options": dict(options)}
         answer = self._request(self.client.generate, body, "server_error")
@@ -179,12 +194,15 @@ class LoadedModels:
         return answer
 
     def embed(self, name: Name, text: str, keep: float) -> Row:
-        """Embed a text; errors as in `generate`."""
+        """Embed a text.
+
+        :raises OllamaError: as `generate` does.
+        """
         body = {"model": str(name), "input": text, "keep_alive": _duration(keep)}
         return self._request(self.client.embed, body, "server_error")
 
     def _request(self, method: t.Callable[..., Row], body: Row, code: str) -> Row:
-        """Call the server and give its errors specific codes."""
+        """Call the server, and replace the codes of its errors by specific ones."""
         try:
             answer = method(body, timeout=self.timeout)
         except OllamaError as exc:
@@ -206,10 +224,11 @@ def _duration(seconds: float) -> int | str:
 def keep_loaded(
     runs: LoadedModels | None, names: t.Sequence[Name], keep: float | None, *, check_mode: bool
 ) -> dict[str, t.Any]:
-    """Load models and keep them in memory, or with None unload them; returns the module's result.
+    """Load models and keep them in memory, or unload them, and return the module's result.
 
     :param runs: None in check mode on a host that has no server yet.
-    :raises OllamaError: what went wrong, with the ``result`` of what was done before.
+    :param keep: the seconds for which they stay in memory; None to unload them.
+    :raises OllamaError: the first failure, with the ``result`` of the changes before it in the details.
     """
     before = {name: runs.residency(name) if runs else Residency() for name in names}
     if check_mode or not runs:
@@ -228,7 +247,7 @@ def keep_loaded(
             if keep is None and before[name].loaded:
                 runs.unload(name)
             elif keep is not None and not (keep < 0 and before[name].forever):
-                # A finite timer starts again: its intended length is not visible.
+                # A finite timer is started again, as its original length is unknown.
                 runs.load(name, keep)
     except OllamaError as exc:
         failure = exc

@@ -1,7 +1,7 @@
 # Copyright (c) 2026, kaido.ollama contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The lock file: the manifest digest of each tag of the declared models, so that all hosts get the same models.
+"""The lock file: the manifest digest of each tag of the declared models, so that all hosts install the same models.
 
 PRIVATE to the collection: it may change at any time.
 """
@@ -28,15 +28,15 @@ HEADER = """\
 _KEYS = ("digest", "size", "date")
 _DATE = re.compile(r"\d{4}-\d\d-\d\d\Z")
 _AT_ONCE = 8
-# Stands for the variable in messages about one declaration, and is replaced by its place.
+# A placeholder in messages about one declaration, which is replaced by the place of the declaration.
 _ONLY = "ollama_models"
-_PROXY_HINT = "set HTTPS_PROXY of ollama_lock_registry_environment where a proxy is needed"
+_PROXY_HINT = "set HTTPS_PROXY of ollama_lock_registry_environment if a proxy is required"
 REWRITE = "rewrite it with the playbook kaido.ollama.lock"
 
 
 @dataclass(frozen=True)
 class Locked:
-    """The entry of a tag: the digest of its manifest, the bytes of the model, and the day of the first lock."""
+    """The entry of a tag: the digest of its manifest, the size of the model in bytes, and the date of its lock."""
 
     digest: str
     size: int
@@ -47,15 +47,15 @@ Lock = t.Dict[str, Locked]
 
 
 def parse_lock(data: t.Any, *, what: str) -> Lock:
-    """Return the content of a lock file, by model name as Ollama shows it.
+    """Return the entries of a lock file by model name, in the notation of Ollama.
 
-    :param what: the file, for messages.
-    :raises OllamaError: ``lockfile_invalid``, saying where and what is expected.
+    :param what: the name of the file in messages.
+    :raises OllamaError: ``lockfile_invalid``, with the place of the error and the expected content.
     """
     try:
         return _parse_lock(data, what)
     except (ValueError, TypeError, OverflowError, RecursionError):
-        # Values that cannot be shown: too deep, too long, of other types.
+        # Values that cannot be shown: they are too deep, too long or of unexpected types.
         raise OllamaError("lockfile_invalid", f"{what}: it is not a lock file; {REWRITE}") from None
 
 
@@ -77,7 +77,7 @@ def _parse_lock(data: t.Any, what: str) -> Lock:
             raise invalid("", exc.message) from None
         where = f"{name}: "
         if not isinstance(row, dict) or set(row) != set(_KEYS):
-            # YAML aliases make a small file huge if it is shown in full.
+            # YAML aliases can make the complete text of a small file huge.
             shown = reprlib.repr(sorted(row, key=str) if isinstance(row, dict) else row)
             raise invalid(where, f"invalid value {shown}; expected exactly the keys {', '.join(_KEYS)}")
         if not isinstance(row["digest"], str):
@@ -108,9 +108,9 @@ def render(lock: Lock) -> str:
 
 
 def flatten(hosts: t.Mapping[str, t.Any]) -> tuple[list[t.Any], list[str]]:
-    """Return the models that hosts declare, and for each of them its place, such as ``hecate: ollama_models[0]``.
+    """Return the models that hosts declare, and the place of each, such as ``hecate: ollama_models[0]``.
 
-    :param hosts: by host the value of ollama_models.
+    :param hosts: the value of ollama_models by host.
     :raises OllamaError: ``model_invalid`` for a value that is not a list.
     """
     items: list[t.Any] = []
@@ -127,9 +127,9 @@ def flatten(hosts: t.Mapping[str, t.Any]) -> tuple[list[t.Any], list[str]]:
 
 
 def declared(items: t.Iterable[t.Any], places: t.Sequence[str] = ()) -> dict[Name, str | None]:
-    """Return the models that hosts declare as present, each once, with the digest that a declaration itself pins.
+    """Return the models that hosts declare as present, each once, with the digest that a declaration pins.
 
-    :param places: where each of them is declared, for messages; by default its index.
+    :param places: the place of each declaration in messages; by default its index.
     """
     found: dict[str, tuple[Name, str | None]] = {}
     pinned_in: dict[str, str] = {}
@@ -153,7 +153,7 @@ def declared(items: t.Iterable[t.Any], places: t.Sequence[str] = ()) -> dict[Nam
 
 
 def _parse(item: t.Any, place: str) -> DeclaredModel:
-    """Read one declaration; messages name its place instead of the only element of a list."""
+    """Parse one declaration; errors contain its place."""
     try:
         [wanted] = parse_models([item], state="present", allow_cloud=True, variable=_ONLY)
     except OllamaError as exc:
@@ -167,7 +167,7 @@ def _is_locked(wanted: DeclaredModel) -> bool:
 
 
 def _places_of(items: t.Iterable[t.Any], places: t.Sequence[str]) -> dict[str, list[str]]:
-    """Return the places that declare a model as present, by its key."""
+    """Return the places that declare a model as present, by model key."""
     found: dict[str, list[str]] = {}
     for item, place in zip(items, places):
         wanted = _parse(item, place)
@@ -177,7 +177,10 @@ def _places_of(items: t.Iterable[t.Any], places: t.Sequence[str]) -> dict[str, l
 
 
 def digests(lock: Lock, models: t.Iterable[t.Any], *, what: str) -> dict[str, str]:
-    """Return the locked digests by name; raises ``model_not_locked`` for a model without pin and lock."""
+    """Return the locked digests by name.
+
+    :raises OllamaError: ``model_not_locked`` for a model that has neither a pin nor an entry.
+    """
     locked = set(_by_key(lock))
     missing = [str(name) for name, pin in declared(models).items() if not pin and name.key not in locked]
     if missing:
@@ -190,15 +193,15 @@ def digests(lock: Lock, models: t.Iterable[t.Any], *, what: str) -> dict[str, st
 
 
 def _by_key(lock: Lock) -> dict[str, tuple[str, Locked]]:
-    """Return the entries of a lock by the keys of their names, which have no case."""
+    """Return the entries of a lock by the keys of their names, which ignore case."""
     return {parse(name, allow_cloud=True).key: (name, row) for name, row in lock.items()}
 
 
 @dataclass
 class Relocked:
-    """The outcome of `relock`.
+    """The result of `relock`.
 
-    :ivar held: sentences about models whose tag has moved, but whose locked digest stays.
+    :ivar held: sentences about models whose tag has moved but whose locked digest is kept.
     """
 
     lock: Lock
@@ -218,17 +221,19 @@ def relock(
     places: t.Sequence[str] = (),
     environment: t.Mapping[str, str] | None = None,
 ) -> Relocked:
-    """Look up the manifests of the declared models' tags and return the new lock.
+    """Look up the manifests of the tags of declared models, and return the new lock.
 
-    The digest is that of the manifest which registries serve to servers before 0.40. They serve a list of variants for
-    some tags to newer servers, which choose the same manifest from it.
+    The digest is that of the manifest that registries serve to servers before 0.40. For some tags, they serve a list of
+    variants to newer servers, which select the same manifest from it.
 
-    :param mirrors_trusted: lock the digest that a mirror offers if the public registry cannot be reached.
-    :param only_new: keep the entries of models that are locked already.
-    :param places: where each of the items is declared, for messages.
-    :param environment: variables for the requests, instead of those of this process.
-    :raises OllamaError: if the tag of a model that has to be locked cannot be looked up; with the code of the first
-        failure and the texts of all.
+    :param mirrors_trusted: whether the digest that a mirror offers is locked if the public registry is unreachable.
+    :param insecure: whether the registry of a model may use plain HTTP.
+    :param today: the date of new entries, such as 2026-11-22.
+    :param only_new: whether the entries of models that are locked already are kept.
+    :param places: the place of each declaration in messages.
+    :param environment: environment variables for the requests, instead of those of this process.
+    :raises OllamaError: if the tag of a model cannot be looked up, with the code of the first failure and the messages
+        of all failures.
     """
     places = places or [f"ollama_models[{index}]" for index in range(len(items))]
     wanted = declared(items, places)
@@ -266,7 +271,7 @@ def _with_places(failure: OllamaError, places: t.Sequence[str]) -> OllamaError:
 
 
 def _held(name: Name, row: Locked, answer: tuple[Offer, list[str]] | OllamaError, places: t.Sequence[str]) -> list[str]:
-    """Return what keeps a locked model from its tag's present manifest."""
+    """Return why the locked digest of a model differs from the current one, in at most one sentence."""
     kept = f"{name} stays at {row.digest[:19]} of {row.date}"
     if isinstance(answer, OllamaError):
         return [f"{kept}: {answer.message} ({', '.join(places)})"]
@@ -319,7 +324,7 @@ def _ask(
 
 
 def moves(old: Lock, new: Lock) -> list[str]:
-    """Return the differences of two locks as sentences."""
+    """Return the differences between two locks as sentences."""
     olds, news = _by_key(old), _by_key(new)
     found = []
     for key in sorted({*olds, *news}):

@@ -1,7 +1,7 @@
 # Copyright (c) 2026, kaido.ollama contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The part of a declaration that is about memory and speed: models that are loaded or not, and tests of inference.
+"""The part of declarations about memory and speed: loaded and unloaded models, and tests of inference.
 
 PRIVATE to the collection: it may change at any time.
 """
@@ -17,12 +17,12 @@ from .probe import Probe, Question
 from .result import Report
 from .session import Session
 
-# A short answer: the declaration demands a rate, not a text.
+# A short answer is sufficient, as the declaration requires a rate, not a text.
 _QUESTION = Question(tokens=16)
 
 
 class MemoryStates:
-    """Loads, unloads and tests the models of a declaration that request it; the others cost nothing."""
+    """Loads, unloads and tests declared models as requested. Other models cause no request."""
 
     def __init__(self, session: Session, declared: t.Sequence[DeclaredModel]) -> None:
         self.session = session
@@ -30,7 +30,7 @@ class MemoryStates:
         self.probed = [model for model in declared if model.probe]
 
     def apply(self, report: Report, *, check_mode: bool) -> None:
-        """Bring models into or out of memory and test them; adds results and failures to the report."""
+        """Load, unload and test models; add results and failures to the report."""
         bad = report.failed
         loaded = [model for model in self.loaded if model.name.key not in bad]
         probed = [] if check_mode else [model for model in self.probed if model.name.key not in bad]

@@ -1,7 +1,7 @@
 # Copyright (c) 2026, kaido.ollama contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Decide what each declared model needs: states and offers in, typed steps out. Pure: no HTTP, no disk.
+"""Plan the steps of each declared model from its state and the offers of its sources. Pure: no HTTP, no disk.
 
 PRIVATE to the collection: it may change at any time.
 """
@@ -24,7 +24,13 @@ if t.TYPE_CHECKING:
 
 @dataclass
 class Found:
-    """A model as it is: on the server, on the disk, or nowhere."""
+    """The state of a model: on the server, on the disk, or missing.
+
+    :ivar digest: the digest of its manifest; empty if the model is missing.
+    :ivar size: bytes.
+    :ivar digests: all digests that identify it, such as those of its variants.
+    :ivar problem: why its manifest cannot be used.
+    """
 
     digest: str = ""
     size: int = 0
@@ -40,26 +46,26 @@ class Found:
 
     @property
     def state(self) -> tuple[str, bool, bool]:
-        """The part that counts as a change where it differs."""
+        """The part of the state whose difference counts as a change."""
         return self.digest, self.intact, bool(self.digest) or self.on_disk
 
 
 @dataclass(frozen=True)
 class Candidate:
-    """A source that a model can come from; the offer is None if only the server can query it."""
+    """A source that can provide a model. The offer is None if only the server can query the source."""
 
     source: ModelSource
     offer: Offer | None
 
     @property
     def size(self) -> int:
-        """Bytes of the model, 0 where they are unknown."""
+        """The size of the model in bytes; 0 if it is unknown."""
         return self.offer.chosen.size if self.offer else 0
 
 
 @dataclass(frozen=True)
 class Answer:
-    """The reply of a source about one tag."""
+    """The answer of a source about one tag: an offer or an error."""
 
     source: ModelSource
     offer: Offer | None = None
@@ -68,9 +74,9 @@ class Answer:
 
 @dataclass(frozen=True)
 class Answers:
-    """The replies about one model, mirrors first.
+    """The answers about one model, mirrors first.
 
-    :ivar confirmation: the reply of the public registry, which confirms those of mirrors; None where it is not needed.
+    :ivar confirmation: the answer of the public registry, which confirms those of mirrors; None if it is not required.
     """
 
     upstream: ModelSource
@@ -79,7 +85,7 @@ class Answers:
 
 
 class Reason(enum.Enum):
-    """Why a model is fetched; the value is what the result reports afterwards."""
+    """The reason for a pull; the value is the text in the result."""
 
     MISSING = "pulled"
     DAMAGED = "repaired"
@@ -91,7 +97,7 @@ class Reason(enum.Enum):
 class Pull:
     """Fetch a model from the first candidate that can provide it.
 
-    :ivar unverified: why mirrors are not used.
+    :ivar unverified: the error that prevents the use of mirrors.
     """
 
     reason: Reason
@@ -103,7 +109,7 @@ class Pull:
 class Build:
     """Build a custom model.
 
-    :ivar prediction: the result that is predicted.
+    :ivar prediction: the predicted result.
     """
 
     prediction: t.Mapping[str, t.Any]
@@ -111,7 +117,7 @@ class Build:
 
 @dataclass(frozen=True)
 class Copy:
-    """Give a model another name."""
+    """Copy a model to another name."""
 
     alias: Name
 
@@ -126,9 +132,9 @@ Step = t.Union[Pull, Build, Copy, Delete]
 
 @dataclass
 class Plan:
-    """The steps for one model; none where it is as declared.
+    """The steps for one model; none if it has the declared state.
 
-    :ivar failure: why nothing can be done for this model; the others are not affected.
+    :ivar failure: why there is no plan for this model; other models are not affected.
     """
 
     model: DeclaredModel
@@ -144,7 +150,7 @@ class Plan:
 
     @property
     def is_undecided(self) -> bool:
-        """Whether only the server can tell if a model that is there is the latest one."""
+        """Whether only the server can determine if an existing model is the latest one."""
         pull = self.pull
         return bool(pull and pull.reason is Reason.OUTDATED and not pull.candidates[0].offer)
 
@@ -155,7 +161,7 @@ class Plan:
 
 
 def reason_to_pull(model: DeclaredModel, before: Found) -> Reason | None:
-    """Return why a model has to be fetched, as far as its state alone shows that."""
+    """Return why a model must be fetched according to its state alone, or None."""
     if model.state == "absent" or model.recipe:
         return None
     if not before.digest and not before.on_disk:
@@ -166,18 +172,18 @@ def reason_to_pull(model: DeclaredModel, before: Found) -> Reason | None:
 
 
 def may_be_outdated(model: DeclaredModel) -> bool:
-    """Return whether only a source can tell if a model that is there is the declared one."""
+    """Return whether only a source can determine if an existing model is the declared one."""
     return model.state == "latest" and not model.pin
 
 
 def is_outdated(
     model: DeclaredModel, before: Found, answers: t.Sequence[Answer], *, trusted: bool
 ) -> tuple[bool, list[str]]:
-    """Compare a model with the first reply, the public registry first; returns notes, too.
+    """Return whether a model differs from the first offer, and notes.
 
-    :param answers: of which all but the last are errors.
-    :param trusted: whether mirrors are trusted where the public registry does not reply.
-    :raises OllamaError: where no source can be queried.
+    :param answers: the answers of the public registry and then of mirrors; all but the last are errors.
+    :param trusted: whether mirrors are trusted if the public registry does not answer.
+    :raises OllamaError: if no source can be queried.
     """
     for answer in answers:
         offer = answer.offer
@@ -187,16 +193,16 @@ def is_outdated(
     if not trusted and answers[0].source.has_mirrors:
         return False, [f"{model.name}: not updated: {unconfirmed(answers[0].source, errors[0])}"]
     if all(error.code in INDECISIVE_CODES for error in errors):
-        # The server can sign its requests and may have another route: it compares by a pull.
+        # The server can sign its requests and may have another route, so it compares the model by a pull.
         return True, []
     raise worst(errors)
 
 
 @dataclass(frozen=True)
 class Accepted:
-    """The digests that a source may offer; none means any.
+    """The digests that a source may offer; empty means any.
 
-    :ivar unverified: why mirrors must not be used.
+    :ivar unverified: the error that prevents the use of mirrors.
     """
 
     digests: frozenset[str] = frozenset()
@@ -207,10 +213,13 @@ class Accepted:
 def accepted(
     model: DeclaredModel, before: Found, reason: Reason, confirmation: Answer | None, *, trusted: bool
 ) -> Accepted:
-    """Return which digests are right for a model: its pin, or what it was before, or what the public registry has."""
+    """Return the accepted digests of a model: its pin, its digest before a repair, or that of the public registry.
+
+    :param trusted: whether mirrors are trusted if the public registry does not answer.
+    """
     if model.pin:
         return Accepted(frozenset([model.pin]))
-    # A repair restores what was there, even if the tag has moved on since.
+    # A repair restores the previous content, even if the tag has moved since.
     digests = frozenset([before.digest] if reason is Reason.DAMAGED and before.digest else [])
     if not confirmation:
         return Accepted(digests)
@@ -239,7 +248,10 @@ class _Choice:
 def plan_pull(
     model: DeclaredModel, before: Found, reason: Reason, replies: Answers, right: Accepted
 ) -> tuple[Pull, list[str]]:
-    """Return the step that fetches a model, with notes; raises OllamaError where no source has what is declared."""
+    """Return the step that fetches a model, and notes.
+
+    :raises OllamaError: if no source has the declared model.
+    """
     choice = _Choice(notes=list(right.notes))
     for answer in replies.answers:
         _consider(choice, model, reason, answer, right, is_upstream=answer.source == replies.upstream)
@@ -256,15 +268,15 @@ def plan_pull(
 def _consider(
     choice: _Choice, model: DeclaredModel, reason: Reason, answer: Answer, right: Accepted, *, is_upstream: bool
 ) -> None:
-    """Add the source of a reply to the candidates, or the reason why it is none to the failures."""
+    """Add the source of an answer to the candidates, or the reason why it is none to the failures."""
     offer = answer.offer
     if not offer:
         exc = t.cast(OllamaError, answer.error)
         choice.failures.append(exc)
-        # A repair removes what is damaged first: only for content that is known to be there.
+        # A repair first removes the damaged content, so it requires a source that is known to have the content.
         unsure = exc.code in INDECISIVE_CODES and not model.pin and reason is not Reason.DAMAGED
         if is_upstream and (unsure or exc.code == "registry_refused"):
-            # The server can sign its requests and may have another route: it queries the registry itself.
+            # The server can sign its requests and may have another route, so it queries the registry itself.
             choice.candidates.append(Candidate(answer.source, None))
             choice.notes += [f"{exc.message}; left to the server"] * (exc.code != "registry_refused")
         return
@@ -284,7 +296,7 @@ def _consider(
 
 
 def copies(model: DeclaredModel, found: t.Mapping[str, Found], *, renewed: bool) -> tuple[Copy, ...]:
-    """Return the steps for aliases: all of them where the model is fetched or built, else those that differ."""
+    """Return the steps for aliases: all of them if the model is fetched or built, else those that differ."""
     digest = found[model.name.key].digest
     return tuple(
         Copy(alias)
@@ -302,7 +314,7 @@ def unconfirmed(upstream: ModelSource, exc: OllamaError) -> str:
 
 
 def worst(failures: t.Sequence[OllamaError]) -> OllamaError:
-    """Choose what to report: a wrong digest before a missing tag before an unreachable source."""
+    """Return the most relevant error: a wrong digest before a missing tag before an unreachable source."""
     order = ("digest_not_offered", "manifest_invalid", "tag_missing", "tag_refused", "tls_failed", "registry_refused")
     best = min(failures, key=lambda exc: order.index(exc.code) if exc.code in order else len(order))
     others = [_briefly(exc, best) for exc in failures if exc is not best]
@@ -310,10 +322,10 @@ def worst(failures: t.Sequence[OllamaError]) -> OllamaError:
 
 
 def _briefly(exc: OllamaError, best: OllamaError) -> str:
-    """Return a further failure without what the first message says already."""
+    """Return a further failure without the part that the first message already contains."""
     start, _but, end = exc.message.partition(", but ")
     if exc.code == best.code and end and best.message.startswith(f"{start}, but "):
         return end
-    # The source only: how it could be reached is another matter.
+    # Only the source, without the hints on how to reach it.
     where = exc.message.split(": ", 1)[0]
     return f"{where}: {exc.code}" if exc.code in INDECISIVE_CODES and best.code not in INDECISIVE_CODES else exc.message

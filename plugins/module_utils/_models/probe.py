@@ -1,7 +1,7 @@
 # Copyright (c) 2026, kaido.ollama contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Test inference: load a model, generate with it, measure and judge the result.
+"""Tests of inference: load a model, generate with it, measure and evaluate the result.
 
 PRIVATE to the collection: it may change at any time.
 """
@@ -24,7 +24,7 @@ from .declaration import Demands
 from .duration import FOREVER
 from .loaded import LoadedModels
 
-# Failures that say that a model cannot run now, which is a warning where a GPU is only preferred.
+# Failures of a model that cannot run now; they are warnings if a GPU is only preferred.
 CANNOT_RUN = ("load_failed", "server_busy", "connection_stalled", "model_still_loaded", "runner_failed", "server_error")
 
 
@@ -32,7 +32,8 @@ CANNOT_RUN = ("load_failed", "server_busy", "connection_stalled", "model_still_l
 class Question:
     """The request of a test.
 
-    :ivar keep: seconds that it stays in memory afterwards; None for as long as before.
+    :ivar tokens: the maximum number of tokens of the answer.
+    :ivar keep: the seconds for which the model stays in memory afterwards; None for as long as before.
     """
 
     prompt: str = "Name three colours."
@@ -44,9 +45,10 @@ class Question:
 class Probe:
     """Tests of inference on one server.
 
-    :param unit: the server's systemd unit on this host, whose journal and process are evidence beside the server's
-        figures; or None.
-    :param gpu_settings: settings of the server for the estimate of its GPU memory.
+    :param version: the version of the server.
+    :param unit: the systemd unit of the server on this host, whose journal and processes are additional evidence; or
+        None.
+    :param gpu_settings: the settings of the server for the estimate of its GPU memory.
     """
 
     def __init__(
@@ -63,10 +65,10 @@ class Probe:
         self.compute = read_compute(unit) if unit else []
 
     def run(self, name: Name, question: Question, demands: Demands) -> dict[str, t.Any]:
-        """Ask a model and judge the answer; returns the result.
+        """Test a model, and return the result.
 
         :raises OllamaError: ``load_failed``, ``server_error``, ``server_busy``, ``runner_failed``, ``response_empty``
-            and those of `judge`; with ``result`` among the details where there was an answer.
+            and those of `judge`; with ``result`` in the details if there was an answer.
         """
         process, evidence, alone = verification.Server(frozenset(), None), verification.Evidence(), False
 
@@ -97,7 +99,7 @@ class Probe:
         return result
 
     def _memory(self, name: Name, result: t.Mapping[str, t.Any], used: int | None) -> dict[str, t.Any]:
-        """Return the estimated GPU memory of a loaded model beside the reported one."""
+        """Return the estimated GPU memory of a loaded model together with the reported memory."""
         server = self.models.client
         weights = next((row["size"] for row in server.tags() if row["name"] == str(name)), 0)
         found = (server.show(name) or {}).get("model_info")
@@ -111,13 +113,13 @@ class Probe:
 def ask(
     runs: LoadedModels, name: Name, question: Question, *, evidence: t.Callable[[], None] = lambda: None
 ) -> dict[str, t.Any]:
-    """Load a model, generate with it, and measure both; its residency is restored, or as requested.
+    """Load a model, generate with it and measure both. Afterwards, its residency is restored or as requested.
 
-    :param evidence: called while the model is in memory, after it has answered.
+    :param evidence: called after the answer, while the model is in memory.
     :raises OllamaError: ``load_failed``, ``server_error``, ``server_busy``, ``response_empty``.
     """
     before = runs.residency(name)
-    # A model that was loaded stays as it was, apart from the time of the test.
+    # A model that was loaded keeps its remaining time, apart from the duration of the test.
     left = FOREVER if before.forever else max(60.0, math.ceil(before.expires - time.time()))
     final = question.keep if question.keep is not None else None if before.loaded else 0.0
 
@@ -184,14 +186,14 @@ def _embedded(answer: t.Mapping[str, t.Any]) -> dict[str, t.Any]:
 
 
 def _rate(count: t.Any, nanoseconds: t.Any) -> float | None:
-    """Return tokens per second; None where the server does not report it, as for a prompt that it had cached."""
+    """Return tokens per second; None if the server does not report it, as for a cached prompt."""
     return round(count / nanoseconds * 1e9, 1) if count and nanoseconds and nanoseconds > 0 else None
 
 
 def judge(result: t.Mapping[str, t.Any], demands: Demands, problem: str | None = None) -> None:
-    """Raise an error where the demands are not met.
+    """Verify that the result of a test meets the requirements.
 
-    :param problem: what others know about it, in place of the server's own figures.
+    :param problem: a problem from other evidence than the sizes that the server reports.
     :raises OllamaError: ``model_on_cpu``, ``model_partly_on_cpu``, ``gpu_use_unconfirmed``, ``model_too_slow``.
     """
     name, size, vram = result["name"], result["size"], result["size_vram"]

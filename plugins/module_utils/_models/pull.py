@@ -1,9 +1,9 @@
 # Copyright (c) 2026, kaido.ollama contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Fetch models from their sources until every blob is right.
+"""Fetch models from their sources until every blob is intact.
 
-Whatever a pull reports, only the digests of the files show whether a model is present: the server trusts every
+Only the digests of the files show whether a model is present, not the result of a pull: the server trusts every
 existing blob.
 
 PRIVATE to the collection: it may change at any time.
@@ -31,9 +31,9 @@ from .session import Session
 if t.TYPE_CHECKING:
     from .declaration import DeclaredModel
 
-# Worth another try at the same registry: the server keeps what was downloaded so far.
+# Errors after which the same registry is tried again: the server keeps the downloaded data.
 _TRANSIENT = ("connection_lost", "connection_stalled", "registry_unreachable", "server_unreachable")
-# About the source, so the next one may do better; everything else is about this host.
+# Errors of a source, after which the next source is tried. All other errors are those of this host.
 _SOURCE_FAILED = (
     *_TRANSIENT,
     "tag_missing",
@@ -51,7 +51,7 @@ _REFETCHES = 2
 
 @dataclass
 class Outcome:
-    """What was done for one model."""
+    """The changes that were made for one model."""
 
     actions: list[str] = field(default_factory=list)
     bytes_pulled: int = 0
@@ -63,7 +63,7 @@ class Outcome:
 
 @dataclass
 class Job:
-    """One model that is fetched."""
+    """The fetch of one model."""
 
     model: DeclaredModel
     before: Found
@@ -72,7 +72,7 @@ class Job:
 
 
 class Puller:
-    """Fetches models into the store of a session; several threads may use it."""
+    """Fetches models into the store of a session; it is thread-safe."""
 
     def __init__(self, session: Session) -> None:
         self.session = session
@@ -82,7 +82,10 @@ class Puller:
         self.options = session.options
 
     def run(self, job: Job) -> None:
-        """Fetch a model from the first source that can provide it; raises OllamaError where none can."""
+        """Fetch a model from the first source that can provide it.
+
+        :raises OllamaError: if no source can.
+        """
         name = job.model.name
         running = job.before.damage and name.key in {key_of(row) for row in self.client.running()}
         failures: list[str] = []
@@ -107,12 +110,12 @@ class Puller:
             job.outcome.actions.append("unloaded the damaged copy")
 
     def _is_unchanged(self, job: Job) -> bool:
-        """Return whether a pull that only compared an intact model with its source has changed nothing."""
+        """Return whether a pull has only compared an intact model with its source and changed nothing."""
         entry = self.store.find(job.model.name) if self.store and job.step.reason is Reason.OUTDATED else None
         return bool(entry and entry.digest == job.before.digest)
 
     def import_(self, bundle: BundleSource, job: Job, candidate: Candidate) -> None:
-        """Copy a model from a bundle, and verify that the server lists it then."""
+        """Copy a model from a bundle, and verify that the server lists it afterwards."""
         session, name = self.session, job.model.name
 
         def watch(digest: str, count: int) -> None:
@@ -138,7 +141,7 @@ class Puller:
             )
 
     def pull(self, source: Source, job: Job, candidate: Candidate, *, patient: bool) -> None:
-        """Pull from one registry; one that cannot provide the model loses what came from it."""
+        """Pull from one registry. If it cannot provide the model, the data from it is removed."""
         name, offer = job.model.name, candidate.offer
         target = name if source.host == name.host else name.at(source.host)
         if offer and offer.tag:
@@ -160,13 +163,13 @@ class Puller:
             self.memory.pending.remove(str(target))
 
     def remove_blob(self, digest: str) -> None:
-        """Remove a blob from the store, as the server would take a bad file for the right one."""
+        """Remove a damaged blob from the store, as the server would trust the existing file."""
         self.memory.verified.pop(digest, None)
         if self.store:
             self.store.remove_blob(digest)
 
     def _discard(self, target: Name) -> None:
-        """Remove a partial or wrong model, so that nothing by that name seems to be present; partials stay."""
+        """Remove an incomplete or wrong model, so that its name does not exist. Partial downloads are kept."""
         with contextlib.suppress(OllamaError):
             self.client.delete(target)
         if str(target) in self.memory.pending:
@@ -184,10 +187,10 @@ def _failure(job: Job, failures: t.Sequence[str], exc: OllamaError) -> OllamaErr
 
 @dataclass
 class _RegistryPull:
-    """One model that the server pulls from one registry.
+    """The pull of one model from one registry by the server.
 
-    :ivar target: the name that the server pulls: that of the model, or of its copy at a mirror.
-    :ivar patient: whether there is no other source.
+    :ivar target: the name that the server pulls: that of the model, or of its copy on a mirror.
+    :ivar patient: whether there is no other source, so that more attempts are made.
     """
 
     puller: Puller
@@ -198,7 +201,10 @@ class _RegistryPull:
     patient: bool
 
     def until_intact(self) -> None:
-        """Pull, and pull damaged blobs again."""
+        """Pull until all blobs are intact.
+
+        :raises OllamaError: ``digest_mismatch`` if the registry repeatedly sends damaged data, and other errors.
+        """
         outcome = self.job.outcome
         for attempt in range(1 + _REFETCHES):
             damage = self._pull_and_verify()
@@ -225,7 +231,7 @@ class _RegistryPull:
             if exc.code != "digest_mismatch" or not store or not self.offer:
                 raise
             self._count_fetched(here)
-            # The server names and deletes only the first bad blob of a pull; it would trust the others forever.
+            # The server reports and deletes only the first damaged blob of a pull; it would trust the others forever.
             bad = audit(store, self.offer.chosen.blobs, memory).damage.values()
             named = [Damage(b, "content") for b in self.offer.chosen.blobs if f"want {b.digest}" in exc.message]
             return named + [item for item in bad if item.kind != "missing" and item.blob not in [n.blob for n in named]]
@@ -244,7 +250,10 @@ class _RegistryPull:
         return self.job.model.verify or self.puller.options.verify
 
     def check_identity(self) -> None:
-        """Compare what arrived with what was offered: the tag may have moved between look-up and pull."""
+        """Compare the pulled model with the offer, as the tag may have moved between look-up and pull.
+
+        :raises OllamaError: ``digest_mismatch``.
+        """
         name, pin, offer = self.job.model.name, self.job.model.pin, self.offer
         store = self.puller.store
         entry = store.find(self.target) if store else None
@@ -267,7 +276,7 @@ class _RegistryPull:
             self.puller.memory.origins[name.key] = {"registry": offer.digest, "variant": got}
 
     def _bytes_here(self) -> dict[str, int]:
-        """Return the bytes of each offered blob that are on the disk already."""
+        """Return the number of bytes of each offered blob that are already on the disk."""
         store = self.puller.store
         if not store or not self.offer:
             return {}
@@ -282,7 +291,7 @@ class _RegistryPull:
         self.job.outcome.bytes_pulled += sum(size - here[digest] for digest, size in sizes.items() if digest in here)
 
     def _stream(self) -> None:
-        """Pull, and reconnect where that resumes the download."""
+        """Pull, and reconnect if that resumes the download."""
         session = self.puller.session
         tries = _TRIES if self.patient else 2
         for attempt in range(1, tries + 1):
@@ -293,12 +302,15 @@ class _RegistryPull:
                 if attempt == tries or not (self._remove_broken_partials() or exc.code in _TRANSIENT):
                     raise
                 session.progress.note(f"{self.job.model.name}: {exc.message}; trying again")
-            # Also covers a server that is being restarted during the pull.
+            # This also covers a restart of the server during the pull.
             time.sleep(min(2**attempt * 0.25, 10))
             session.client.wait(60)
 
     def _remove_broken_partials(self) -> bool:
-        """Remove what a power cut has left of these blobs and what fails every pull; return whether there was any."""
+        """Remove partial downloads that a power failure has damaged; return whether there were any.
+
+        They fail every pull.
+        """
         store = self.puller.store
         broken = store.remove_broken_partials(self.offer.blobs) if store and self.offer else []
         self.job.outcome.actions += [f"removed the damaged partial download of {digest[:19]}" for digest in broken]
@@ -310,10 +322,10 @@ class _RegistryPull:
         watch = _Watch(session.options.stall_timeout, session.deadline, str(self.target))
         ahead: threading.Thread | None = None
         try:
-            # The server is silent while it hashes what it fetched: allow for a disk of 50 MB/s.
+            # The server sends no data while it hashes the download; the limit allows for a disk with 50 MB/s.
             silence = session.options.stall_timeout + size / 50e6
             events = session.client.pull(self.target, insecure=self.source.insecure, timeout=silence)
-            # Only a closed connection makes the server drop a download that hangs.
+            # The server cancels a hanging download only when the connection is closed.
             with contextlib.closing(events):
                 for event in events:
                     watch(event)
@@ -326,14 +338,14 @@ class _RegistryPull:
                 ahead.join()
 
     def _hash_ahead(self, offer: Offer) -> None:
-        """Hash what was fetched while the server does the same: the files have their final names by then."""
+        """Hash the downloaded files while the server does the same; they already have their final names."""
         session = self.puller.session
         if session.store and self._verify != "none":
             session.count(audit(session.store, offer.chosen.blobs, session.memory))
 
 
 class _Watch:
-    """Raise when a pull's bytes stop growing, or when the deadline has passed."""
+    """Called with each event of a pull; raises an error if it makes no progress, or if the deadline has passed."""
 
     def __init__(self, stall_timeout: float, deadline: float, what: str) -> None:
         self.stall_timeout = stall_timeout

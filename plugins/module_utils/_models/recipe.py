@@ -1,7 +1,7 @@
 # Copyright (c) 2026, kaido.ollama contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Recipes of custom models: parsing, their digest, and the comparison with a model that a server describes.
+"""Recipes of custom models: parsing, digests, and the comparison with the description of a model by a server.
 
 PRIVATE to the collection: it may change at any time.
 """
@@ -41,7 +41,7 @@ _PATH_LINE = re.compile(r"^(FROM|ADAPTER) .*(sha256-[0-9a-f]{64})$", re.MULTILIN
 
 @dataclass(frozen=True)
 class File:
-    """A file of the recipe, on the host that the module runs on."""
+    """A file of a recipe on the host of the module; the size is in bytes."""
 
     path: str
     digest: str
@@ -50,9 +50,10 @@ class File:
 
 @dataclass(frozen=True)
 class Recipe:
-    """The content of a custom model; everything but the name may be missing.
+    """The content of a custom model; everything except the name is optional.
 
-    :ivar paths: of the files to start from, and of the adapters; `with_files` reads them into `files` and `adapters`.
+    :ivar paths: the paths of the weights, which `with_files` reads into `files`.
+    :ivar adapter_paths: the paths of the adapters, which `with_files` reads into `adapters`.
     """
 
     name: Name
@@ -67,7 +68,7 @@ class Recipe:
     adapter_paths: tuple[str, ...] = ()
 
     def canonical(self, base_digest: str | None) -> dict[str, t.Any]:
-        """Return everything that determines the result; equal recipes give equal models."""
+        """Return all values that determine the result of a build."""
         parts = {
             "from": base_digest,
             "files": {name: file.digest for name, file in self.files.items()},
@@ -80,7 +81,10 @@ class Recipe:
         return {key: value for key, value in parts.items() if value}
 
     def digest(self, base_digest: str | None) -> str:
-        """Return the digest of the recipe."""
+        """Return the digest of the recipe.
+
+        :param base_digest: the manifest digest of the base; None without a base.
+        """
         text = json.dumps(self.canonical(base_digest), sort_keys=True, separators=(",", ":"))
         return "sha256:" + hashlib.sha256(text.encode()).hexdigest()
 
@@ -91,10 +95,10 @@ class Recipe:
 
 
 def parse_recipe(name: Name, options: t.Mapping[str, t.Any], *, where: str = "") -> Recipe:
-    """Read a recipe from options; files are not read yet. Pure.
+    """Parse the options of a recipe without reading its files. Pure.
 
-    :param options: any of `KEYS`; a value of None counts as missing.
-    :param where: prefix of option names in messages, for example ``models[3].``.
+    :param options: the options in `KEYS`; None counts as missing.
+    :param where: the prefix of option names in messages, for example ``models[3].``.
     :raises OllamaError: ``name_invalid``, ``value_invalid``.
     """
     source = _text(options, "from", where) or None
@@ -136,7 +140,7 @@ def parse_recipe(name: Name, options: t.Mapping[str, t.Any], *, where: str = "")
 def with_files(recipe: Recipe, seen: t.Mapping[str, t.Any]) -> Recipe:
     """Return a recipe with the digests of its files.
 
-    :param seen: digest and fingerprint by path at the last build; an unchanged file is not read again.
+    :param seen: the digest and the fingerprint of each path at the last build; unchanged files are not read again.
     :raises OllamaError: ``file_unreadable``.
     """
     files = _read_files(recipe.paths, "files", seen)
@@ -183,7 +187,7 @@ def _texts(options: t.Mapping[str, t.Any], key: str, where: str) -> list[str]:
 
 
 def _parameter(key: str, value: t.Any, where: str) -> t.Any:
-    """Return a parameter in the type that the server expects: a template may have made a string of a number."""
+    """Return a parameter in the type that the server expects, as a template can convert a number to a string."""
     if key == "stop":
         values = value if isinstance(value, list) else [value]
         if values and all(isinstance(item, str) and item for item in values):
@@ -211,7 +215,7 @@ def _message(index: int, item: t.Any, where: str) -> dict[str, str]:
 
 @dataclass
 class Shown:
-    """A model as ``/api/show`` describes it, in the terms of a recipe."""
+    """The description of a model by ``/api/show``, in the terms of a recipe."""
 
     parent: str
     weights: frozenset[str]
@@ -224,7 +228,7 @@ class Shown:
 
     @classmethod
     def of(cls, shown: t.Mapping[str, t.Any]) -> Shown:
-        """Read the server's answer."""
+        """Return the description in an answer of the server."""
         lines = _PATH_LINE.findall(str(shown.get("modelfile") or ""))
         messages = shown.get("messages") or []
         return cls(
@@ -240,7 +244,7 @@ class Shown:
 
 
 def parse_parameters(text: str) -> dict[str, list[t.Any]]:
-    """Read the lines that ``/api/show`` makes of parameters; one value is a list of one, as the server shows them."""
+    """Return the values of each parameter in the text that ``/api/show`` returns."""
     found: dict[str, list[t.Any]] = {}
     for line in text.splitlines():
         key, _space, value = line.strip().partition(" ")
@@ -252,14 +256,14 @@ def parse_parameters(text: str) -> dict[str, list[t.Any]]:
 
 
 def as_lists(parameters: t.Mapping[str, t.Any]) -> dict[str, list[t.Any]]:
-    """Return parameters in the form that a server shows."""
+    """Return parameters in the form of `parse_parameters`: each value is a list."""
     return {key: value if isinstance(value, list) else [value] for key, value in parameters.items()}
 
 
 def is_made_by(recipe: Recipe, made: Shown, base: Shown | None) -> bool:
-    """Return whether the server's description of a model proves that a recipe made it; False where that is unknown."""
+    """Return whether the server's description proves that a model was built from a recipe; false if unknown."""
     if "quantize" in recipe.texts or (base is None and "template" not in recipe.texts):
-        # Quantized weights differ from their source, and a template that the server chose is in no file.
+        # Quantized weights differ from their source, and no file contains a template that the server chose.
         return False
     weights = base.weights if base else frozenset(file.digest for file in recipe.files.values())
     adapters = frozenset(file.digest for file in recipe.adapters.values())

@@ -1,7 +1,7 @@
 # Copyright (c) 2026, kaido.ollama contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What a registry offers under a tag: digest and sizes, for about one kilobyte of traffic.
+"""The offer of a registry for a tag: digest and sizes. A look-up transfers about one kilobyte.
 
 PRIVATE to the collection: it may change at any time.
 """
@@ -22,29 +22,29 @@ from .._core.http import Response, parse_json, request
 from .._core.name import DEFAULT_HOST, Name
 from .._store.layout import MANIFEST, MANIFEST_LIST, Manifest, Variant, parse_manifest
 
-# A look-up that fails so is no statement about the model, only about the connection of this process to the registry.
-# The server may have another route, and signs its requests.
+# Errors that are not evidence about the model, only about the connection between this process and the registry. The
+# server may have another route, and signs its requests.
 INDECISIVE_CODES = ("registry_unreachable", "registry_refused", "tls_failed")
-# Statuses that are over a moment later, and how often and how long (seconds) to wait for that.
+# Statuses of temporary failures, the pauses between attempts, and the longest pause, in seconds.
 _PASSING = (408, 425, 429, 502, 503, 504)
 _PAUSES = (1.0, 3.0)
 _LONGEST_PAUSE = 15.0
-# Of a host; the lock is written by the controller.
-PROXY_HINT = "set ollama_settings.https_proxy (HTTPS_PROXY of registry_environment) where a proxy is needed"
+# The hint for a host; the lock file is written by the controller.
+PROXY_HINT = "set ollama_settings.https_proxy (HTTPS_PROXY of registry_environment) if a proxy is required"
 
 sleep = time.sleep
 
 
 @dataclass(frozen=True)
 class Source:
-    """A registry to pull from: the host part of a model's name there, and whether it uses plain HTTP."""
+    """A registry: the host part of the names of its models, and whether it uses plain HTTP."""
 
     host: str
     insecure: bool = False
 
     @property
     def url(self) -> str:
-        """The registry's base URL."""
+        """The base URL of the registry."""
         return f"{'http' if self.insecure else 'https'}://{self.host}"
 
     def __str__(self) -> str:
@@ -52,7 +52,11 @@ class Source:
 
 
 def parse_mirror(text: t.Any, *, what: str = "mirrors") -> Source:
-    """Return the source that a URL such as ``http://hecate.lan:11480`` names; raises ``url_invalid``."""
+    """Return the source with a URL such as ``http://hecate.lan:11480``.
+
+    :param what: the name of the option in messages.
+    :raises OllamaError: ``url_invalid``.
+    """
     try:
         url = urlsplit(str(text))
         valid = (
@@ -67,19 +71,19 @@ def parse_mirror(text: t.Any, *, what: str = "mirrors") -> Source:
         raise OllamaError(
             "url_invalid", f"{what}: invalid value {text!r}; expected http://host[:port] or https://host[:port]"
         )
-    # Without a port a name's host part would mean 443, or 80 for plain HTTP, to the server as well.
+    # Without a port, the server also uses port 443, or 80 with plain HTTP.
     return Source(url.netloc, insecure=url.scheme == "http")
 
 
 @dataclass(frozen=True)
 class Offer:
-    """What a tag is at a registry right now.
+    """The current content of a tag in a registry.
 
-    :ivar digest: of the tag's manifest, be it a list or not.
+    :ivar digest: the digest of the manifest of the tag, which may be a list.
     :ivar chosen: the manifest that a server would run.
-    :ivar variants: digests of all variants, the chosen one first; empty for a plain manifest.
-    :ivar originals: digests of the variants that newer servers convert from, and older ones can run.
-    :ivar tag: what to pull it as where that is not the model's own tag.
+    :ivar variants: the digests of all variants, the chosen one first; empty if the manifest is not a list.
+    :ivar originals: the digests of the variants that older servers can run and that newer servers convert.
+    :ivar tag: the tag to pull, if it is not that of the model.
     """
 
     digest: str
@@ -89,12 +93,12 @@ class Offer:
     tag: str | None = None
 
     def satisfies(self, pin: str) -> bool:
-        """Return whether pulling this offer results in what a pin requires."""
+        """Return whether a pull of this offer satisfies a pin."""
         return pin in (self.digest, self.chosen.digest)
 
     @property
     def blobs(self) -> dict[str, int]:
-        """Digest and size of every blob that a pull needs."""
+        """The sizes of all blobs of a pull in bytes, by digest."""
         return {blob.digest: blob.size for blob in self.chosen.blobs}
 
 
@@ -107,13 +111,13 @@ def look_up(
     environment: t.Mapping[str, str] | None = None,
     until: float = float("inf"),
 ) -> Offer:
-    """Ask a registry for a tag's manifest, as a server would.
+    """Query a registry for the manifest of a tag, as a server does.
 
-    :param lists: accept manifest lists, as servers of 0.40 and newer do.
-    :param timeout: seconds that one answer may take; there are up to three tries for each of up to two requests.
-    :param environment: variables of `_way`, in place of this process's own.
-    :param until: when, on the monotonic clock, there has to be an answer.
-    :raises OllamaError: ``tag_missing``, ``tag_refused`` where the registry refuses only this tag,
+    :param lists: whether lists of variants are accepted, as servers of 0.40 and newer do.
+    :param timeout: seconds for one answer; there are up to two requests with up to three attempts each.
+    :param environment: environment variables for the request, instead of those of this process.
+    :param until: the deadline on the monotonic clock.
+    :raises OllamaError: ``tag_missing``, ``tag_refused`` if the registry refuses only this tag,
         ``registry_refused``, ``registry_unreachable``, ``registry_unsuitable``, ``manifest_invalid``, ``tls_failed`` or
         ``deadline_exceeded``.
     """
@@ -126,7 +130,7 @@ def look_up(
         parsed = _parse(body)
         if isinstance(parsed, Manifest):
             return Offer(digest, parsed)
-        # A child is fetched as a blob; its name is its hash, so a lie cannot pass.
+        # A variant is fetched as a blob, so its digest is verified.
         child_body = ask.get(f"{base}/blobs/{parsed[0].digest}", "*/*")
         child = _parse(child_body)
         if not isinstance(child, Manifest) or child.digest != parsed[0].digest:
@@ -155,7 +159,7 @@ class _Question:
     until: float
 
     def get(self, url: str, accept: str) -> bytes:
-        """Return the body of a 200, after up to three tries."""
+        """Return the body of a response with status 200, after up to three attempts."""
         for pause in (*_PAUSES, None):
             try:
                 answer = self._request(url, accept)
@@ -181,7 +185,7 @@ class _Question:
         )
 
     def _wait(self, seconds: float) -> bool:
-        """Wait before another try; returns False where the deadline comes first."""
+        """Wait before another attempt; return false if the deadline is earlier."""
         if time.monotonic() + seconds >= self.until:
             return False
         sleep(seconds)
@@ -190,7 +194,7 @@ class _Question:
     def _body(self, answer: Response, url: str) -> bytes:
         html = answer.headers.get("content-type", "").startswith("text/html")
         if html and answer.body.lstrip().startswith(b"<"):
-            page = f"{self.what}: the answer is a web page, as of a network that requires a login"
+            page = f"{self.what}: the answer is a web page, as in a network that requires a login"
             raise OllamaError("registry_unreachable", f"{page}; {PROXY_HINT}", url=url)
         return answer.body
 
@@ -217,7 +221,7 @@ class _Question:
 
 
 def _sentence(answer: Response) -> str:
-    """Return the message of a registry's refusal, in one of the known forms."""
+    """Return the error message in an answer of a registry, in one of the known formats."""
     text = answer.text(2000)
     with contextlib.suppress(ValueError, KeyError, TypeError, IndexError, AttributeError):
         data = parse_json(text)
@@ -227,11 +231,11 @@ def _sentence(answer: Response) -> str:
 
 
 def _asked_pause(answer: Response, pause: float) -> float:
-    """Return the seconds that a registry requests to wait, within limits."""
+    """Return the seconds for which a registry requests to wait, within limits."""
     asked = answer.headers.get("retry-after", "").strip()
     seconds = float(asked) if re.match(r"\d{1,9}\Z", asked) else 0.0
     with contextlib.suppress(ValueError, TypeError, IndexError, OverflowError):
-        # A date, by the clock of the registry.
+        # A date according to the clock of the registry.
         now = answer.headers.get("date")
         until = parsedate_to_datetime(asked).timestamp()
         seconds = until - (parsedate_to_datetime(now).timestamp() if now else time.time())

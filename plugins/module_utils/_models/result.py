@@ -1,7 +1,7 @@
 # Copyright (c) 2026, kaido.ollama contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The result of a call: one row per model, one sentence per finding, repair and removal; or its prediction.
+"""The result of a call or its prediction: a row per model, and a sentence per finding, repair and removal.
 
 PRIVATE to the collection: it may change at any time.
 """
@@ -18,7 +18,7 @@ from .pull import Outcome
 
 
 def predicted_outcome(plan: Plan) -> Outcome:
-    """Return what a plan would do."""
+    """Return the predicted outcome of a plan."""
     outcome = Outcome(damage=[damage.to_dict() for damage in plan.before.damage], failure=plan.failure)
     for step in plan.steps:
         if isinstance(step, Delete):
@@ -39,7 +39,7 @@ def predicted_outcome(plan: Plan) -> Outcome:
 
 
 def predict(plan: Plan, after: dict[str, Found]) -> None:
-    """Change the states to those that follow from a plan."""
+    """Replace the states of models by those after a plan."""
     key = plan.model.name.key
     for step in plan.steps:
         if isinstance(step, Delete):
@@ -54,18 +54,18 @@ def predict(plan: Plan, after: dict[str, Found]) -> None:
 
 
 def _shortened(result: t.Mapping[str, t.Any]) -> dict[str, t.Any]:
-    """Return the result of a call that fails: what was changed in spite of it."""
+    """Return the result of a failed call: the changes that were made nevertheless."""
     changed = {**result, "models": [row for row in result["models"] if row["changed"]]}
     unused = ("bytes_free", "bytes_missing", "hashed_bytes")
     return {name: value for name, value in changed.items() if name == "changed" or (value and name not in unused)}
 
 
 class Report:
-    """Collects what one call did, and makes the module's result of it.
+    """Collects the outcomes of one call and builds the module's result.
 
     :ivar removed: undeclared models that are removed.
-    :ivar memory: rows of module model_loaded by model key.
-    :ivar probes: results of tests by model key.
+    :ivar memory: the rows of the module model_loaded by model key.
+    :ivar probes: the results of tests by model key.
     """
 
     def __init__(
@@ -90,11 +90,14 @@ class Report:
 
     @property
     def failed(self) -> set[str]:
-        """Keys of the models that could not be brought to their states."""
+        """The keys of the models that did not reach their states."""
         return {plan.model.name.key for plan, outcome in zip(self.plans, self.outcomes) if outcome.failure}
 
     def finish(self, *, check_mode: bool) -> dict[str, t.Any]:
-        """Return the result; raises OllamaError with it among the details where something failed."""
+        """Return the result.
+
+        :raises OllamaError: if a model failed, with the result in the details.
+        """
         rows = [self._row(plan, outcome) for plan, outcome in zip(self.plans, self.outcomes)]
         result = {
             "changed": bool(self.removed) or any(row["changed"] for row in rows),
@@ -128,7 +131,7 @@ class Report:
         ]
 
     def _row(self, plan: Plan, outcome: Outcome) -> dict[str, t.Any]:
-        """Return one model's part of the result; changed compares states, not what was called."""
+        """Return the row of one model; its ``changed`` results from the states, not from the steps."""
         model = plan.model
         now = self.after[model.name.key]
         memory = self.memory.get(model.name.key)
@@ -163,7 +166,7 @@ class Report:
         return {"before": before, "after": after}
 
     def _messages(self, *, check_mode: bool) -> list[str]:
-        """Return one sentence for each finding, repair and removal."""
+        """Return a sentence for each finding, repair and removal."""
         found: list[str] = []
         for plan, outcome in zip(self.plans, self.outcomes):
             name = plan.model.name

@@ -1,7 +1,7 @@
 # Copyright (c) 2026, kaido.ollama contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The state that all steps of one call share: the options, the server, its store and the facts about it.
+"""The state that all steps of one call share: the options, the server, its store and facts about them.
 
 PRIVATE to the collection: it may change at any time.
 """
@@ -24,40 +24,40 @@ from .registry import Source
 
 @dataclass(frozen=True)
 class Options:
-    """How models reach their states; units: seconds. A deadline of 0 means none."""
+    """The options of a call; times are in seconds, and a deadline of 0 means none."""
 
     mirrors: tuple[Source, ...] = ()
     mirrors_trusted: bool = False
-    """Use what a mirror offers even where neither a pin nor the public registry can confirm its digest."""
+    """Whether mirrors are used if neither a pin nor the public registry confirms the digest."""
     insecure: bool = False
     verify: str = "changed"
     stall_timeout: float = 90.0
     deadline: float = 0.0
     parallel: int = 1
     detach: bool = False
-    """Return before the first step that takes long or removes something undeclared."""
+    """Return before the first step that takes long or removes an undeclared model."""
     unchanged: bool = False
     """Return before the first step of any kind, and before models are loaded or tested."""
     vram: int = 0
-    """GPU memory of the host in bytes; 0 if it is unknown or does not matter."""
+    """The GPU memory of the host in bytes; 0 if it is unknown or not relevant."""
     gpu_settings: gpu_memory.Settings = field(default_factory=gpu_memory.Settings)
     exclusive: bool = False
     keep: tuple[Name, ...] = ()
     all_or_nothing: bool = False
-    """Fail before any change where one model has no source."""
+    """Fail before any change if a model has no source."""
     build_timeout: float = 600.0
     load_timeout: float = 300.0
     unit: str | None = None
-    """The systemd unit of the server on this host, as evidence of what it computes on."""
+    """The systemd unit of the server on this host, whose journal lists the compute devices."""
     environment: t.Mapping[str, str] | None = None
-    """Variables for requests to registries, in place of this process's own."""
+    """Environment variables for requests to registries, instead of those of this process."""
 
 
 @dataclass
 class Session:
     """One server and its store during one call.
 
-    :param store: None where the store is not accessible; then digests are those that the server reports.
+    :param store: None if the store is not accessible; digests are then those that the server reports.
     :param lists: whether the server reads lists of variants.
     :param version: None in check mode on a host without a server.
     """

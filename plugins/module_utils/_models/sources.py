@@ -1,7 +1,7 @@
 # Copyright (c) 2026, kaido.ollama contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Where models come from: registries and bundles behind one protocol, each queried once per call.
+"""The sources of models: registries and bundles with one interface; each is queried once per call.
 
 PRIVATE to the collection: it may change at any time.
 """
@@ -30,29 +30,39 @@ class ModelSource(t.Protocol):
 
     @property
     def has_mirrors(self) -> bool:
-        """Whether mirrors are queried before it."""
+        """Whether mirrors are queried before this source."""
 
     @property
     def is_mirror(self) -> bool:
-        """Whether it serves another registry's names, and manifests by their digest."""
+        """Whether it serves the names of another registry, and manifests by their digest."""
 
     @property
     def is_bundle(self) -> bool:
-        """Whether models are copied from it, in place of downloads."""
+        """Whether models are copied from it instead of downloaded."""
 
     def offer(self, name: Name) -> Offer:
-        """Return what it has under a name; raises OllamaError."""
+        """Return the offer for a name.
+
+        :raises OllamaError: if there is none.
+        """
 
     def prepare(self) -> None:
-        """Verify it completely before anything is changed; raises OllamaError."""
+        """Verify the source before anything is changed.
+
+        :raises OllamaError: if it is not intact.
+        """
 
     def fetch(self, puller: Puller, job: Job, candidate: Candidate, *, patient: bool) -> None:
-        """Bring a model into the store; raises OllamaError."""
+        """Fetch a model into the store.
+
+        :param patient: whether there is no other source.
+        :raises OllamaError: if the model cannot be fetched.
+        """
 
 
 @dataclass(frozen=True)
 class RegistrySource:
-    """A registry that the server pulls from."""
+    """A registry from which the server pulls."""
 
     registry: Source
     session: Session = field(compare=False, repr=False)
@@ -64,7 +74,7 @@ class RegistrySource:
         return str(self.registry)
 
     def offer(self, name: Name) -> Offer:
-        """Ask the registry, as a server would."""
+        """Query the registry, as a server does."""
         session = self.session
         return look_up(
             self.registry,
@@ -75,10 +85,10 @@ class RegistrySource:
         )
 
     def prepare(self) -> None:
-        """Do nothing: a registry verifies nothing beforehand."""
+        """Do nothing: a registry cannot be verified in advance."""
 
     def fetch(self, puller: Puller, job: Job, candidate: Candidate, *, patient: bool) -> None:
-        """Let the server pull."""
+        """Pull the model by the server."""
         puller.pull(self.registry, job, candidate, patient=patient)
 
 
@@ -97,11 +107,11 @@ class BundledSource:
         return self.path
 
     def offer(self, name: Name) -> Offer:
-        """Return what the bundle has."""
+        """Return the model in the bundle."""
         return self.bundle.offer(name)
 
     def prepare(self) -> None:
-        """Compare the complete bundle with its checksums; a bundle without a used model is not read."""
+        """Verify the checksums of the complete bundle, unless no model of it is used."""
         self.session.progress.note(f"verifying the checksums of {self}")
         self.bundle.read(hash_all=True)
         self.session.progress.note("")
@@ -112,7 +122,7 @@ class BundledSource:
 
 
 class Offers:
-    """What sources offer; each is queried once about a name, and one that did not answer is not queried again.
+    """The offers of sources. Each is queried once per name, and not again if it did not answer.
 
     Use it as a context manager: it closes bundles.
     """
@@ -131,13 +141,13 @@ class Offers:
         self._stack.close()
 
     def sources(self, model: DeclaredModel) -> list[ModelSource]:
-        """Return the sources of a model in their order; the last one is its own registry or its bundle."""
+        """Return the sources of a model in order; the last one is its own registry or its bundle."""
         if model.source:
             if model.source not in self._bundles:
                 bundle = self._stack.enter_context(BundleSource(model.source, lists=self.session.lists))
                 self._bundles[model.source] = BundledSource(bundle, model.source, self.session)
             return [self._bundles[model.source]]
-        # A mirror serves the public registry's names: other hosts' models would be different ones under the same path.
+        # A mirror serves only the names of the public registry; models of other registries can have the same path.
         mirrors = self.session.options.mirrors if model.name.host == DEFAULT_HOST else ()
         upstream = RegistrySource(
             Source(model.name.host, self.session.options.insecure), self.session, has_mirrors=bool(mirrors)
@@ -145,7 +155,7 @@ class Offers:
         return [*(RegistrySource(mirror, self.session, is_mirror=True) for mirror in mirrors), upstream]
 
     def ask(self, source: ModelSource, name: Name) -> Answer:
-        """Return the reply of a source about a name."""
+        """Return the answer of a source about a name."""
         key = (source, name.key)
         if source in self._dead:
             error = OllamaError("registry_unreachable", f"{source} did not reply before")
@@ -160,7 +170,7 @@ class Offers:
         return self._offers[key]
 
     def latest(self, model: DeclaredModel) -> list[Answer]:
-        """Ask the model's own registry; only where that fails, and mirrors are trusted, these."""
+        """Query the model's own registry and, only if that fails and they are trusted, mirrors."""
         answers: list[Answer] = []
         for source in reversed(self.sources(model)):
             answers.append(self.ask(source, model.name))
@@ -169,21 +179,21 @@ class Offers:
         return answers
 
     def confirmation(self, model: DeclaredModel) -> Answer | None:
-        """Return the public registry's reply where a mirror's needs one."""
+        """Return the answer of the public registry if that of a mirror must be confirmed."""
         sources = self.sources(model)
         return self.ask(sources[-1], model.name) if len(sources) > 1 and not model.pin else None
 
     def gather(self, model: DeclaredModel, right: Accepted, confirmation: Answer | None) -> Answers:
-        """Ask all sources of a model that may be used."""
+        """Query all sources of a model that may be used."""
         sources = self.sources(model)
         usable = sources[-1:] if right.unverified else sources
         answers = tuple(self.best(source, model.name, right.digests) for source in usable)
         return Answers(sources[-1], answers, confirmation)
 
     def best(self, source: ModelSource, name: Name, digests: t.Collection[str]) -> Answer:
-        """Return what a source has under the tag, or a mirror under a digest.
+        """Return the offer of a source for the tag or, from a mirror, for a digest.
 
-        A mirror's tag may have changed, or be a list that this server cannot read; the manifest is still there.
+        The tag on a mirror may have changed, or may be a list that this server cannot read; its manifests remain.
         """
         answer = self.ask(source, name)
         offer = answer.offer

@@ -1,7 +1,7 @@
 # Copyright (c) 2026, kaido.ollama contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The state of declared models on the server and on the disk, and the room that pulls need.
+"""The state of declared models on the server and on the disk, and the disk space that pulls require.
 
 PRIVATE to the collection: it may change at any time.
 """
@@ -25,9 +25,9 @@ Listed = t.Mapping[str, t.Mapping[str, t.Any]]
 def survey(session: Session, modes: t.Mapping[Name, str], listed: Listed) -> dict[str, Found]:
     """Return the state of each name by key.
 
-    :param modes: how the blobs of each name are verified, as for `audit`.
+    :param modes: the verification mode of each name, as in `audit`.
     :param listed: the models that the server lists, by key.
-    :raises OllamaError: ``store_mismatch`` where the server has a model that the store has not.
+    :raises OllamaError: ``store_mismatch`` if the server has a model that the store does not have.
     """
     entries: dict[str, tuple[Entry, str]] = {}
     result: dict[str, Found] = {}
@@ -65,7 +65,7 @@ def _verify(session: Session, entries: t.Mapping[str, Entry], mode: str, result:
 
 
 def missing_bytes(session: Session, pulls: t.Iterable[tuple[Pull, Found]]) -> tuple[int, int]:
-    """Return the bytes that pulls still have to write, and how many of them replace bytes that are on the disk."""
+    """Return the number of bytes that pulls must still write, and how many of them replace bytes on the disk."""
     need: dict[str, int] = {}
     room: dict[str, int] = {}
     store = session.store
@@ -87,7 +87,10 @@ def missing_bytes(session: Session, pulls: t.Iterable[tuple[Pull, Found]]) -> tu
 
 
 def check_space(store: Store, missing: int, reused: int) -> int:
-    """Return the free bytes; raises ``disk_full`` where they are not enough."""
+    """Return the number of free bytes.
+
+    :raises OllamaError: ``disk_full`` if they are not sufficient.
+    """
     free = store.free_bytes()
     if missing > free + reused:
         raise OllamaError(

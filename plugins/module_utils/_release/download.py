@@ -260,7 +260,7 @@ def _check_answer(url: str, answer: Stream | Response) -> None:
         # A site may have no other type for an archive.
         if html and length.isdigit() and int(length) < _LONGEST_PAGE:
             raise OllamaError(
-                "response_invalid", f"{url}: the answer is a web page, as of a network that requires a login", url=url
+                "response_invalid", f"{url}: the answer is a web page, as in a network that requires a login", url=url
             )
         return
     if answer.status in (408, 425, 429) or answer.status >= 500:

@@ -83,7 +83,7 @@ def test_a_web_page_is_no_answer_about_the_model(monkeypatch: pytest.MonkeyPatch
     page = Response("", 200, {"content-type": "text/html; charset=utf-8"}, b"<html>Log in</html>")
     monkeypatch.setattr(registry_module, "request", lambda *_arguments, **_options: page)
     with pytest.raises(
-        OllamaError, match=r"a web page, as of a network that requires a login; set ollama_set"
+        OllamaError, match=r"a web page, as in a network that requires a login; set ollama_set"
     ) as caught:
         look_up(Source("x"), parse("a"), lists=False)
     assert caught.value.code in registry_module.INDECISIVE_CODES

@@ -224,7 +224,7 @@ def test_a_web_page_in_place_of_the_archive(host: Host) -> None:
     result = host.release("0.35.1")
     assert (result["failure"]["code"], list((host.opt / "download").iterdir())) == ("response_invalid", [])
     message = result["msg"]
-    for words in ("is a web page, as of a network that requires a login", "ollama_release_archives"):
+    for words in ("is a web page, as in a network that requires a login", "ollama_release_archives"):
         assert words in message
 
 
