@@ -1,7 +1,7 @@
 # Copyright (c) 2026, kaido.ollama contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The files of the service account: counted, removed or given to root, without following its links.
+"""Count the files of the service account, remove them or give them to root, without following its links.
 
 PRIVATE to the collection: it may change at any time.
 """
@@ -23,7 +23,7 @@ _MAX_DEPTH = 64
 
 
 class AccountFiles:
-    """The files of the account: its store and its home, opened without following links of anybody but root."""
+    """The files in the store and the home of the account. Only links of root are followed."""
 
     def __init__(self, home: str, models_dir: str, root: str) -> None:
         self.home, self.models_dir, self.root = home, models_dir, root
@@ -31,9 +31,13 @@ class AccountFiles:
         self.bytes = 0
 
     def remove(self, what: str, *, dry: bool = False) -> int:
-        """Remove the store's own files, or what the server keeps beside it; returns how many.
+        """Remove the files of the store, or the other files of the server; return their number.
 
-        The account can exchange its files meanwhile, so the account's rights are used as far as they reach.
+        The account can exchange its files meanwhile, so its own rights are used first, and those of root only for the
+        rest.
+
+        :param what: ``store`` for the files of the store.
+        :param dry: whether files are only counted.
         """
         if dry:
             return self._pass(what, dry=True)
@@ -46,7 +50,7 @@ class AccountFiles:
         if owner is not None:
             with acting_as(owner):
                 removed = self._pass(what, dry=False)
-            # What the account cannot open is no problem yet.
+            # Files that the account cannot open are not a problem yet.
             self.unsafe = before
         return removed + self._pass(what, dry=False)
 
@@ -91,7 +95,7 @@ class AccountFiles:
 
     @contextlib.contextmanager
     def _open(self, parent: str, name: str) -> t.Iterator[int | None]:
-        """Open a directory, or note why it is left alone."""
+        """Open a directory, or record why it is kept."""
         try:
             opened = Opened(f"{parent}/{name}", self.root)
         except Unsafe as exc:
@@ -105,12 +109,12 @@ class AccountFiles:
             yield None if opened.missing else opened.handle
 
     def _top(self, parent: str, name: str, dry: bool) -> int:
-        """Remove a directory of the store itself, or the link that an administrator put in its place."""
+        """Remove a directory of the store, or the link of an administrator in its place."""
         with self._open(*os.path.split(parent)) as handle:
             info = None if handle is None else _lstat(name, handle)
             if handle is None or info is None:
                 return 0
-            # The account can exchange the entry meanwhile; what is no link any more is left where it is.
+            # The account can exchange the entry meanwhile; an entry that is no longer a link is kept.
             with contextlib.suppress(OSError):
                 if stat.S_ISLNK(info.st_mode):
                     _info, target = link_at(name, handle)
@@ -123,7 +127,7 @@ class AccountFiles:
         return 0
 
     def _entry(self, parent: int, name: str, dry: bool, depth: int = 0) -> int:
-        """Remove something with all that is in it; returns how many files and directories."""
+        """Remove an entry with its content, and return the number of files and directories."""
         info = _lstat(name, parent)
         if info is None or depth > _MAX_DEPTH:
             return 0
@@ -141,7 +145,7 @@ class AccountFiles:
             self.bytes += info.st_size
         if dry:
             return count + 1
-        # What the account may not remove is removed in the second pass, what cannot be removed at all is reported.
+        # Entries that the account cannot remove are removed in the second pass, or reported if that fails as well.
         with contextlib.suppress(OSError):
             if stat.S_ISDIR(info.st_mode):
                 os.rmdir(name, dir_fd=parent)
@@ -151,7 +155,7 @@ class AccountFiles:
         return count
 
     def give_to_root(self, user: pwd.struct_passwd, *, dry: bool = False) -> int:
-        """Give to root what belongs to the account or its group; returns how much."""
+        """Give the entries of the account or its group to root, and return their number."""
         count = 0
         for path in (self.home, self.models_dir):
             with self._open(os.path.dirname(path), ".") as parent:

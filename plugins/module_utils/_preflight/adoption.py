@@ -1,7 +1,7 @@
 # Copyright (c) 2026, kaido.ollama contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Taking over what the vendor's script installed.
+"""The adoption of a server that the vendor's script has installed.
 
 PRIVATE to the collection: it may change at any time.
 """
@@ -30,7 +30,7 @@ def check_adoption(request: HostRequest, host: HostFacts) -> None:
         raise OllamaError(
             "installation_foreign",
             f"{host.other_program} was not installed by this collection; remove that installation first, its models "
-            "stay. Where a package owns it (dpkg -S or rpm -qf), remove the package. Ollama's own script uses that "
+            "stay. If a package owns it (dpkg -S or rpm -qf), remove the package. Ollama's own script uses that "
             "path if PATH lacks /usr/local/bin: systemctl disable --now ollama; rm -r /usr/bin/ollama /usr/lib/ollama "
             f"{UNIT_PATH}{_keep_store(request, host)}",
             path=host.other_program,
@@ -39,7 +39,7 @@ def check_adoption(request: HostRequest, host: HostFacts) -> None:
         raise OllamaError(
             "installation_foreign",
             f"{host.service.path} was not installed by this collection; remove that installation first, its models "
-            f"stay. Where a package owns it (dpkg -S or rpm -qf), remove the package{_keep_store(request, host)}",
+            f"stay. If a package owns it (dpkg -S or rpm -qf), remove the package{_keep_store(request, host)}",
             path=host.service.path,
         )
     if not is_foreign(host.unit):
@@ -49,7 +49,7 @@ def check_adoption(request: HostRequest, host: HostFacts) -> None:
     if starts != [program]:
         raise OllamaError(
             "installation_foreign",
-            f"{UNIT_PATH} was written neither by this collection nor by Ollama's own script, it does not start "
+            f"{UNIT_PATH} was written neither by this collection nor by Ollama's own script: it does not start "
             f"{program}; remove that installation first (its models stay usable)",
             path=UNIT_PATH,
         )
@@ -59,21 +59,21 @@ def check_adoption(request: HostRequest, host: HostFacts) -> None:
             way = f"expected {store}, or move them first"
         else:
             way = (
-                f"they are in {store!r}, a path that units of systemd cannot hold; create another path for it with "
+                f"they are in {store!r}, a path that systemd units cannot contain; create another path for it with "
                 f"{bind_mount(store, '/srv/ollama-models')} (and in /etc/fstab), then set "
                 "ollama_models_dir: /srv/ollama-models"
             )
         raise OllamaError(
             "store_foreign",
-            f"ollama_models_dir: invalid value {request.models_dir!r}; the server on this host keeps its models "
-            f"elsewhere: {way}",
+            f"ollama_models_dir: invalid value {request.models_dir!r}; the server on this host keeps its models in "
+            f"another directory: {way}",
             variable="ollama_models_dir",
             store=store,
         )
 
 
 def _check_install_dir(request: HostRequest, host: HostFacts) -> None:
-    """Refuse another directory for releases than the one from which the server of this collection runs."""
+    """Refuse a directory for releases that differs from that of the server of this collection."""
     if host.unit is None or is_foreign(host.unit):
         return
     found = re.search(r"^ExecStart=(/\S+)/current/bin/ollama serve$", host.unit, re.MULTILINE)
@@ -88,7 +88,7 @@ def _check_install_dir(request: HostRequest, host: HostFacts) -> None:
 
 
 def _keep_store(request: HostRequest, host: HostFacts) -> str:
-    """Return which variable keeps the models of another installation, where its store is not the default."""
+    """Return the hint that keeps the models of another installation; empty if its store is the default one."""
     foreign = is_foreign(host.unit) or (host.unit is None and host.service.path)
     store = foreign_store(host) if foreign else None
     if store is None or _is_same(store, request.models_dir):
@@ -104,7 +104,7 @@ def _is_same(path: str, other: str) -> bool:
 
 
 def foreign_store(host: HostFacts) -> str | None:
-    """Return where a server that we did not set up keeps its models."""
+    """Return the store of a server that this collection did not install, or None."""
     if "OLLAMA_MODELS" in host.service.environment:
         return host.service.environment["OLLAMA_MODELS"]
     with contextlib.suppress(KeyError):
@@ -114,14 +114,14 @@ def foreign_store(host: HostFacts) -> str | None:
 
 
 def adoption(valid: ValidRequest, host: HostFacts) -> dict[str, t.Any] | None:
-    """Return what is taken over and what of it will not apply any more; None when there is nothing. Pure."""
+    """Return what is adopted, and which of its settings will no longer apply; None if nothing is adopted. Pure."""
     vendor = host.releases.vendor
     foreign = is_foreign(host.unit)
     if not foreign and not vendor:
         return None
     own = {*valid.environment, *valid.raw_environment}
     unit = {*environment_of(host.unit or "")} - {"PATH", "HOME"} if foreign else set()
-    # EnvironmentFile= of our unit wins over Environment= of a drop-in.
+    # EnvironmentFile= of the unit has precedence over Environment= of a drop-in.
     overridden = {name for text in host.drop_ins.values() for name in environment_of(text)} & own
     return {
         "version": vendor.version if vendor else None,

@@ -1,7 +1,7 @@
 # Copyright (c) 2026, kaido.ollama contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The state of a host, which `gather` reads once without changing it.
+"""The state of a host. `gather` reads it once and changes nothing.
 
 PRIVATE to the collection: it may change at any time.
 """
@@ -33,7 +33,7 @@ from .store_move import find as find_move
 from .survey import Survey, survey
 from .unit_file import environment_of, is_foreign, values_of
 
-# Those with a module in ansible-core.
+# The package managers with a module in ansible-core.
 _PROPERTIES = (
     *("ActiveState", "UnitFileState", "ExecMainStartTimestampMonotonic", "User", "Environment", "EnvironmentFiles"),
     *("DropInPaths", "FragmentPath"),
@@ -42,7 +42,7 @@ _ENVIRONMENT_LIMIT = 1 << 20
 _PACKAGE_MANAGERS = ("apt-get", "dnf")
 _VENDOR_GROUPS = ("video", "render")
 _DEVICES = ("dev/kfd", "dev/dri", "dev/nvidia0", "dev/nvidiactl", "dev/nvidia-uvm")
-# The path that packages use, and the script of the vendor where PATH lacks /usr/local/bin.
+# The path that packages use; the vendor's script uses it if PATH lacks /usr/local/bin.
 _OTHER_PROGRAM = "/usr/bin/ollama"
 
 
@@ -57,9 +57,9 @@ class AccountFacts:
     home: str = "/usr/share/ollama"
     shell: str = "/usr/sbin/nologin"
     local: bool = True
-    """Whether it is in /etc/passwd, not in a directory service."""
+    """Whether the account is in /etc/passwd and not in a directory service."""
     processes: tuple[str, ...] = ()
-    """Other processes of this account, for accounts that were not created for the server."""
+    """Other processes of the account; read only for accounts that were not created for a server."""
 
 
 @dataclass(frozen=True)
@@ -74,11 +74,11 @@ class ServerFacts:
     started: float = 0.0
     user: str = ""
     environment: t.Mapping[str, str] = field(default_factory=dict)
-    """The environment that the unit, its drop-ins and their files set, as far as systemd reports it."""
+    """The environment that the unit, its drop-ins and their files define, as far as systemd reports it."""
     drop_ins: tuple[str, ...] = ()
-    """Paths of the drop-ins that systemd has read."""
+    """The paths of the drop-ins that systemd has read."""
     replaced: str | None = None
-    """Which library of the running server was replaced, as a sentence."""
+    """The replaced file of the running server, as a sentence."""
 
 
 @dataclass(frozen=True)
@@ -90,7 +90,7 @@ class PortListener:
     pid: int | None = None
     program: str | None = None
     unit: bool = False
-    """Whether the process belongs to the unit of the server; unknown without a pid."""
+    """Whether the process belongs to the unit of the server; false without a pid."""
 
 
 @dataclass(frozen=True)
@@ -107,22 +107,22 @@ class HostFacts:
     directories: Survey
     unit: str | None
     drop_ins: dict[str, str]
-    """Name -> text."""
+    """The texts of the drop-ins by name."""
     environment: dict[str, str] | None
     environment_is_private: bool
     configured: float
-    """When the unit, a drop-in, the environment file or the release in use was last changed."""
+    """The time of the last change of unit, drop-ins, environment file or release in use, in seconds since the epoch."""
     service: ServerFacts
     listeners: tuple[PortListener, ...]
     store: StoreFacts
     move: StoreMove | None
-    """The store that has to be moved to the requested directory."""
+    """The store that must be moved to the requested directory."""
     other_program: str | None
     """A program ollama in a directory that neither this collection nor the adopted script uses."""
     platform: str
-    """The key of HostRequest.platforms that matches, or ''."""
+    """The matching key of HostRequest.platforms, or ''."""
     drop_in_files: t.Mapping[str, t.Mapping[str, str]] = field(default_factory=dict)
-    """Name of a drop-in -> the variables of the files that its EnvironmentFile= names."""
+    """The variables in the files of EnvironmentFile=, by name of the drop-in."""
     forwarded: bool = False
     """Whether the requested address accepts connections, although no program of this host listens there."""
     authority_problem: str | None = None
@@ -132,9 +132,10 @@ class HostFacts:
 def gather(
     request: HostRequest, port: int, root: str = "/", properties: t.Mapping[str, str] | None = None
 ) -> HostFacts:
-    """Return the state of this host; changes nothing.
+    """Return the state of this host.
 
-    :param root: where the file system of the host begins; only tests say anything else than /.
+    :param port: the requested port of the server.
+    :param root: the directory that stands for /; only tests set it.
     :param properties: the properties of the unit; only tests set them.
     """
 
@@ -179,7 +180,7 @@ def gather(
         authority_problem=_authority_problem(request, root),
         store=gather_store(request, releases, root),
         move=None if values is None or is_foreign(unit) else find_move(values, request.models_dir, root),
-        # On systems where /usr/local/bin is /usr/bin, or the like, it is the same program.
+        # On some systems /usr/local/bin is a link to /usr/bin, so that it is the same program.
         other_program=_OTHER_PROGRAM
         if os.path.exists(other) and os.path.realpath(other) != os.path.realpath(at(request.bin_dir) + "/ollama")
         else None,
@@ -206,7 +207,7 @@ def _server(values: t.Mapping[str, str], root: str) -> ServerFacts:
 
 
 def _environment_file(path: str) -> str:
-    """Return the text of an environment file of a unit; nothing where it is missing or no regular file.
+    """Return the text of an environment file of a unit; empty if it is missing or not a regular file.
 
     An administrator may keep it in a directory of another account, which can put a FIFO or a link in its place.
     """
@@ -218,7 +219,7 @@ def _environment_file(path: str) -> str:
 
 
 def _environment_files(text: str, root: str) -> dict[str, str]:
-    """Return the variables of the files that a drop-in names; one that cannot be read sets none."""
+    """Return the variables in the environment files of a drop-in; an unreadable file defines none."""
     found: dict[str, str] = {}
     for value in values_of(text, "EnvironmentFile"):
         path = value.strip("\"'").lstrip("-").strip("\"'")
@@ -238,7 +239,7 @@ def _authority_problem(request: HostRequest, root: str) -> str | None:
 
 
 def _drop_ins(root: str) -> list[str]:
-    """Return the directory of drop-ins and what is in it: NeedDaemonReload does not report a new one."""
+    """Return the directory of drop-ins and its files: NeedDaemonReload does not report new ones."""
     directory = UNIT_PATH + ".d"
     try:
         names = os.listdir(os.path.join(root, directory.lstrip("/")))
@@ -305,7 +306,7 @@ def _group_name(group: str | int) -> str | None:
 
 
 def _device_groups(root: str) -> tuple[str, ...]:
-    """Return the groups that own GPU devices, whatever their names, and those that the vendor's script joins."""
+    """Return the groups that own GPU devices, and those to which the vendor's script adds the account."""
     gids = set()
     for name in _DEVICES:
         path = os.path.join(root, name)
@@ -346,5 +347,5 @@ def _is_private(path: str) -> bool:
 
 
 def missing_groups(host: HostFacts) -> list[str]:
-    """Return the groups of the GPU devices of this host of which the account is no member."""
+    """Return the groups of GPU devices on this host of which the account is not a member."""
     return [group for group in host.device_groups if host.account is None or group not in host.account.groups]

@@ -1,7 +1,7 @@
 # Copyright (c) 2026, kaido.ollama contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The request that the variables of role ollama make, and its validation. Pure.
+"""The request from the variables of the role ollama, and its validation. Pure.
 
 PRIVATE to the collection: it may change at any time.
 """
@@ -35,7 +35,7 @@ _BOOLEANS = (
     "accept_store_migration",
 )
 _USER_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_.-]{0,31}\Z")
-# Shared accounts, and groups with the rights of root.
+# Shared accounts and groups with the rights of root.
 _USERS_OF_OTHERS = ("root", "nobody")
 _GROUPS_OF_OTHERS = (
     *("root", "wheel", "sudo", "adm", "admin", "disk", "kmem", "shadow", "docker", "lxd", "libvirt", "nogroup"),
@@ -44,7 +44,7 @@ _GROUPS_OF_OTHERS = (
 _AMOUNT = r"infinity|\d+(\.\d+)?[KMGT]?|\d{1,2}(\.\d+)?%|100%"
 _SET = r"\d+(-\d+)?([ ,]\d+(-\d+)?)*"
 _WEIGHT = r"[1-9]\d{0,3}|10000"
-# Directive of ollama_unit_limits -> its values, and an example.
+# The pattern of the values and an example, by directive of ollama_unit_limits.
 LIMITS: dict[str, tuple[str, str]] = {
     "AllowedCPUs": (_SET, "0-7"),
     "AllowedMemoryNodes": (_SET, "0"),
@@ -62,7 +62,7 @@ LIMITS: dict[str, tuple[str, str]] = {
 }
 
 
-# Below these values the server cannot start or cannot load any model.
+# The minimum values: with less, the server cannot start or load a model.
 _LEAST = {"MemoryMax": "256M", "MemoryHigh": "256M", "TasksMax": "64", "LimitNOFILE": "1024"}
 
 
@@ -86,9 +86,9 @@ class HostRequest(Server):
     lock: t.Mapping[str, str] = field(default_factory=dict)
     mirrors: t.Sequence[str] = ()
     models_mount_required: bool | str = False
-    """A text is the mount point that must exist."""
+    """Whether the directory must be a mount point; a string is the path of a mount point that must exist."""
     shared: bool = False
-    """Whether the group is to read the store, for a mirror."""
+    """Whether the group can read the store, as a mirror requires."""
     platforms: t.Mapping[str, t.Mapping[str, t.Any]] = field(default_factory=dict)
     keep: int = 2
     allow_vulnerable_version: bool = False
@@ -98,7 +98,7 @@ class HostRequest(Server):
 
 @dataclass(frozen=True)
 class ValidRequest:
-    """A valid request, with the values that follow from it."""
+    """A valid request with the values that result from it."""
 
     address: Address
     environment: dict[str, str]
@@ -108,7 +108,7 @@ class ValidRequest:
 
 
 def from_options(options: t.Mapping[str, t.Any]) -> HostRequest:
-    """Return the request that options of the module preflight make, given as text or already converted. Pure."""
+    """Return the request from options of the module preflight, which may be strings or converted values. Pure."""
     given = {field.name: options[field.name] for field in fields(HostRequest) if options.get(field.name) is not None}
     for name, value in given.items():
         if name in ("models_dir", "install_dir", "home", "bin_dir"):
@@ -128,13 +128,13 @@ def from_options(options: t.Mapping[str, t.Any]) -> HostRequest:
 def validate(request: HostRequest) -> ValidRequest:
     """Refuse a request that no host can meet. Pure.
 
-    :raises OllamaError: naming the variable, the value and what is expected.
+    :raises OllamaError: with the variable, its value and the expected values.
     """
     version = release_module.parse_version(request.version, what="ollama_version")
     if version < OLDEST_SAFE and not request.allow_vulnerable_version:
         raise OllamaError(
             "version_vulnerable",
-            f"ollama_version: invalid value {request.version!r}; expected 0.35.0 or newer, because older versions have "
+            f"ollama_version: invalid value {request.version!r}; expected 0.35.0 or newer, as older versions have "
             f"known vulnerabilities ({CVE}), or ollama_allow_vulnerable_version: true",
             variable="ollama_version",
         )
@@ -175,23 +175,21 @@ def _check_names(request: HostRequest) -> None:
             what = "group" if variable == "ollama_group" else "system account"
             raise OllamaError(
                 "value_invalid",
-                f"{variable}: invalid value {name!r}; expected the name of a {what} that is for this server alone",
+                f"{variable}: invalid value {name!r}; expected the name of a {what} that only this server uses",
                 variable=variable,
             )
 
 
 def vulnerability(version: str | None) -> str | None:
-    """Return a warning about a release that was found on a host, or None. Pure."""
+    """Return a warning about a release on a host if it is vulnerable, or None. Pure."""
     with contextlib.suppress(OllamaError):
         if version and FIRST_WITH_CVE <= release_module.parse_version(version) < OLDEST_SAFE:
-            return (
-                f"Ollama {version} is vulnerable ({CVE}: path traversal in /api/pull); 0.35.0 is the first without it"
-            )
+            return f"Ollama {version} is vulnerable ({CVE}: path traversal in /api/pull); 0.35.0 contains the fix"
     return None
 
 
 def check_models(request: HostRequest, *, allow_cloud: bool) -> list[DeclaredModel]:
-    """Refuse models and pins before the module model does, which runs after the server was changed."""
+    """Refuse invalid models and pins before anything changes; the module model runs after changes to the server."""
     try:
         models = parse_models(
             request.models, state="present", allow_cloud=allow_cloud, locked=request.lock, variable="ollama_models"
@@ -217,7 +215,10 @@ def _check_absent(models: t.Sequence[t.Any]) -> None:
 
 
 def check_limits(limits: t.Mapping[str, t.Any]) -> None:
-    """Refuse a directive of ollama_unit_limits that systemd would ignore or read differently."""
+    """Refuse a directive of ollama_unit_limits that systemd would ignore or interpret differently.
+
+    :raises OllamaError: ``limit_unknown`` or ``limit_invalid``.
+    """
     for name, value in limits.items():
         where = f"ollama_unit_limits.{name}"
         if name not in LIMITS:
@@ -243,6 +244,6 @@ def check_limits(limits: t.Mapping[str, t.Any]) -> None:
 
 
 def _amount(text: str) -> float:
-    """Return the number that a limit stands for; a percentage of the host's memory counts as no limit."""
+    """Return the number of a limit; a percentage of the host's memory counts as no limit."""
     match = re.match(r"(\d+(?:\.\d+)?)([KMGT]?)\Z", text.split(":")[0])
     return float(match[1]) * 1024 ** " KMGT".index(match[2] or " ") if match else math.inf

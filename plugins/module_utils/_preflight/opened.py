@@ -1,7 +1,7 @@
 # Copyright (c) 2026, kaido.ollama contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Paths opened component by component, by descriptor and without following links of other users than root.
+"""Open paths component by component with descriptors. Only links of root are followed.
 
 PRIVATE to the collection: it may change at any time.
 """
@@ -20,7 +20,7 @@ _DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O
 
 
 class Unsafe(Exception):
-    """Something in the way: a link, or a file where a directory has to be."""
+    """A path cannot be used: it contains a link, or a file instead of a directory."""
 
     def __init__(self, path: str, message: str) -> None:
         super().__init__(message)
@@ -28,15 +28,15 @@ class Unsafe(Exception):
 
 
 class Opened:
-    """A path, opened component by component; a context manager, as it holds a descriptor.
+    """A path that is opened component by component, as a context manager.
 
-    :ivar handle: the descriptor of the directory, or of the nearest one that exists.
+    :ivar handle: the descriptor of the directory, or of the nearest existing directory above it.
     :ivar path: the resolved path of that directory.
     :ivar missing: the components that do not exist.
-    :ivar linked: whether a link was on the way.
-    :ivar dangling: whether a link leads to what does not exist, as on a disk that is not mounted.
-    :ivar chain: owner and mode of each component, the first one below the root.
-    :raises Unsafe: for a link that does not belong to root, and for a file that is no directory.
+    :ivar linked: whether the path contains a link.
+    :ivar dangling: whether the target of a link does not exist, as on a disk that is not mounted.
+    :ivar chain: the path and the status of each component, beginning below the root.
+    :raises Unsafe: for a link that does not belong to root, or a file instead of a directory.
     """
 
     def __init__(self, path: str, root: str = "/") -> None:
@@ -60,9 +60,9 @@ class Opened:
         return "/" + "/".join(self._names)
 
     def closed_to(self, identity: Identity, exempt: tuple[str, ...]) -> tuple[str, os.stat_result] | None:
-        """Return the first directory on the way that an account cannot enter: by its mode, or an access control list.
+        """Return the first directory of the path that an account cannot enter, according to mode and ACL, or None.
 
-        :param exempt: directories that count as open, with everything below them.
+        :param exempt: directories that count as accessible, with everything below them.
         """
         with acting_as(identity):
             for depth, handle in enumerate(self._handles[1:], 1):
@@ -129,12 +129,15 @@ class Opened:
             raise Unsafe(
                 here,
                 f"is a symbolic link to {shown(target)} that belongs to user {name_of(info.st_uid)}, and only "
-                f"links of root are followed; remove it, or if it is wanted: chown -h root: {shown(here)}",
+                f"links of root are followed; remove it, or, if it is intended: chown -h root: {shown(here)}",
             )
         return target
 
     def enter(self, part: str, here: str) -> None:
-        """Open one more component."""
+        """Open the next component.
+
+        :raises Unsafe: if it is not a directory or cannot be opened.
+        """
         try:
             handle = open_directory(part, self.handle)
         except NotADirectoryError:
@@ -150,17 +153,17 @@ def open_directory(name: str, parent: int) -> int:
     try:
         return os.open(name, _DIRECTORY, dir_fd=parent)
     except PermissionError:
-        # A server of NFS may give root fewer rights than the owner.
+        # An NFS server can grant root fewer rights than the owner.
         info = os.stat(name, dir_fd=parent, follow_symlinks=False)
         with acting_as(Identity(info.st_uid, info.st_gid)):
             return os.open(name, _DIRECTORY, dir_fd=parent)
 
 
 def link_at(name: str, parent: int) -> tuple[os.stat_result, str]:
-    """Return the status and the target of one symbolic link, even if its entry is exchanged meanwhile.
+    """Return the status and the target of the same symbolic link, even if its entry is exchanged meanwhile.
 
     :param parent: the descriptor of its directory.
-    :raises OSError: where there is no link.
+    :raises OSError: if it is not a link.
     """
     handle = os.open(name, os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=parent)
     try:
@@ -170,12 +173,12 @@ def link_at(name: str, parent: int) -> tuple[os.stat_result, str]:
 
 
 def shown(path: str) -> str:
-    """Return a path for messages: without control characters, quoted where it has unusual ones."""
+    """Return a path for messages: without control characters, and quoted if it contains unusual characters."""
     return path if re.match(r"[A-Za-z0-9/._+:@~-]+\Z", path) else ascii(path)
 
 
 def name_of(uid: int) -> str:
-    """Return the name of a user, or the number."""
+    """Return the name of a user, or the user ID if there is no name."""
     try:
         return pwd.getpwuid(uid).pw_name
     except KeyError:

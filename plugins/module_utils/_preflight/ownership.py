@@ -1,10 +1,10 @@
 # Copyright (c) 2026, kaido.ollama contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The owner of everything in a model store and its home.
+"""The ownership of the files in a model store and in the home of the service account.
 
-The service account controls its home and its store, and root gives files there to it. Only directories and files with
-the name of a store's part are ever given to the account. `inspect` reads, `mend` changes.
+The service account controls its home and its store, and root changes the owner of files there. Only directories and
+files with the names of store entries are ever given to the account. `inspect` reads, `mend` changes.
 
 PRIVATE to the collection: it may change at any time.
 """
@@ -25,11 +25,11 @@ from .._core.owner import Identity, acting_as
 from .opened import Opened, Unsafe, name_of, open_directory, shown
 
 STORE_DIRECTORIES = ("blobs", "manifests", "manifests-v2")
-# What the server itself writes into .ollama of its home, beside models.
+# The files that the server writes to .ollama in its home, in addition to models.
 OWN_FILES = ("id_ed25519", "id_ed25519.pub", "server.json", "history")
 OWN_DIRECTORIES = ("cache", "logs")
 BLOB = re.compile(r"sha256-[0-9a-f]{64}(-partial(-\d+)?|\.tmp)?\Z")
-# Entries of a file tree with many models: a store has a few thousand.
+# The maximum number of entries; a store with many models has a few thousand.
 MAX_ENTRIES = 200_000
 _SEGMENT = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.:-]*\Z")
 # HOST/NAMESPACE/MODEL/TAG
@@ -39,7 +39,7 @@ _FILE = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 
 @dataclass(frozen=True)
 class Problem:
-    """Why a directory cannot be used: the code and the message of a failure."""
+    """The reason why a directory cannot be used: the code and the message of an error."""
 
     code: str
     message: str
@@ -48,17 +48,17 @@ class Problem:
 
 @dataclass(frozen=True)
 class Owner:
-    """The owner that a store has to have."""
+    """The owner that a store must have."""
 
     account: Identity | None
-    """None: the account does not exist yet."""
+    """None if the account does not exist yet."""
     former: frozenset[int] = frozenset()
-    """User IDs under which the server ran before and whose files are handed over, besides those of root."""
+    """The user IDs of earlier accounts of the server, whose files may be given to the account like those of root."""
     shared: bool = False
-    """Whether the account's group is to read the store."""
+    """Whether the group of the account can read the store."""
 
     def accepts(self, uid: int) -> bool:
-        """Return whether files of a user may be given to the account: of root, a former account, or no account."""
+        """Return whether files of a user may be given to the account: those of root, a former or no account."""
         if uid == 0 or uid in self.former or (self.account is not None and uid == self.account.uid):
             return True
         try:
@@ -68,7 +68,10 @@ class Owner:
         return False
 
     def is_right(self, info: os.stat_result, *, private: bool) -> bool:
-        """Return whether owner, group and mode are as they are to be."""
+        """Return whether owner, group and mode are correct.
+
+        :param private: whether only the account may read the file.
+        """
         if self.account is None or info.st_uid != self.account.uid or info.st_mode & 0o022:
             return False
         if private or not self.shared:
@@ -79,14 +82,14 @@ class Owner:
 
 @dataclass(frozen=True)
 class Entry:
-    """A directory or file with the name of a store's part."""
+    """A directory or file with the name of a store entry."""
 
     path: str
     info: os.stat_result
     handle: int | None
-    """The open directory; None for a file."""
+    """The descriptor of a directory; None for a file."""
     parent: int
-    """The open directory that a file is in."""
+    """The descriptor of the directory that contains a file."""
     private: bool = False
     """Whether only the account may read it."""
 
@@ -96,9 +99,9 @@ def _group_bits(info: os.stat_result) -> int:
 
 
 def entries(home: str, models_dir: str, root: str = "/") -> t.Iterator[Entry]:
-    """Yield the parts of a store and of its home that exist, directories before what is in them.
+    """Yield the existing entries of a store and of its home, directories before their content.
 
-    :raises Unsafe: for what is in the way.
+    :raises Unsafe: for an entry that must not be opened.
     """
     count = [0]
     with _existing(home, root) as top:
@@ -150,7 +153,7 @@ def _open(name: str, parent: int) -> t.Iterator[int]:
 
 
 def _part(path: str, handle: int, depth: int, count: list[int]) -> t.Iterator[Entry]:
-    """Yield what is in blobs (one level) or in a tree of manifests (four)."""
+    """Yield the entries of blobs (one level) or of a tree of manifests (four levels)."""
     in_blobs = path.endswith("/blobs")
     with os.scandir(handle) as found:
         names = []
@@ -183,7 +186,7 @@ def _part(path: str, handle: int, depth: int, count: list[int]) -> t.Iterator[En
 
 
 def inspect(home: str, models_dir: str, owner: Owner, root: str = "/") -> tuple[tuple[str, ...], tuple[Problem, ...]]:
-    """Return what is to be created or to get another owner or mode, and what cannot; changes nothing."""
+    """Return the paths that must be created or get another owner or mode, and the problems; changes nothing."""
     wrong = []
     problems = []
     try:
@@ -201,29 +204,30 @@ def inspect(home: str, models_dir: str, owner: Owner, root: str = "/") -> tuple[
         problems.append(Problem("store_unsafe", f"{shown(exc.path)} {exc.message}", exc.path))
     except OSError as exc:
         problems.append(Problem("store_unsafe", f"{models_dir} cannot be read: {exc.strerror}", models_dir))
-    # A store below the home is visited with it and by itself.
+    # A store below the home is visited twice.
     return tuple(dict.fromkeys(wrong)), tuple(problems)
 
 
 def _in_the_way(entry: Entry, owner: Owner) -> str | None:
-    """Return why something cannot be given to the account, or None."""
+    """Return why an entry cannot be given to the account, or None."""
     info = entry.info
     if not owner.accepts(info.st_uid):
         return f"belongs to user {name_of(info.st_uid)}; give it to the service account, or remove it"
     if entry.handle is None and info.st_nlink != 1 and not owner.is_right(info, private=True):
         return (
-            f"has {info.st_nlink} hard links, so that it may be a file of another account; replace it by a copy, or "
+            f"has {info.st_nlink} hard links, so it may be a file of another account; replace it by a copy, or "
             "remove it"
         )
     return None
 
 
 def mend(home: str, models_dir: str, owner: Owner, root: str = "/") -> list[str]:
-    """Create the directories of a server and give every part of its store to the account; returns what was changed.
+    """Create the directories of a server, give all entries of its store to the account, and return the changed paths.
 
-    :raises OllamaError: ``store_unsafe`` for what is in the way, ``owner_not_changed`` where the file system refuses.
+    :raises OllamaError: ``store_unsafe`` for an entry that must not be changed, ``owner_not_changed`` if the file
+        system refuses the change.
     """
-    # Role ollama creates the account before it calls this.
+    # The role ollama creates the account before this call.
     account = t.cast("Identity", owner.account)
     changed = []
     try:
@@ -256,7 +260,7 @@ def _create(path: str, account: Identity, root: str) -> bool:
             last = number == len(todo) - 1
             here = opened.path.rstrip("/") + "/" + name
             parent = os.fstat(opened.handle)
-            # In a directory of the account the account creates it: what root creates there could be exchanged.
+            # In a directory of the account, the account creates it: an entry of root could be exchanged there.
             if parent.st_uid == account.uid:
                 with acting_as(account):
                     os.mkdir(name, 0o750, dir_fd=opened.handle)

@@ -1,7 +1,7 @@
 # Copyright (c) 2026, kaido.ollama contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Which steps a host still needs, each with its reason. Pure.
+"""The pending steps of a host, each with its reason. Pure.
 
 PRIVATE to the collection: it may change at any time.
 """
@@ -21,7 +21,7 @@ from .store_facts import crosses
 def pending_steps(
     request: HostRequest, valid: ValidRequest, host: HostFacts, release: release_module.ReleaseRequest
 ) -> dict[str, str]:
-    """Return the missing steps in order, each with its reason. Pure."""
+    """Return the pending steps in order, each with its reason. Pure."""
     steps: dict[str, str] = {}
     actions = release_module.plan(host.releases, release)
     if "install" in actions and not host.has_zstd:
@@ -50,7 +50,7 @@ def pending_steps(
         names = sorted(name for name in {*before, *environment} if before.get(name) != environment.get(name))
         steps["environment"] = f"{ENVIRONMENT_PATH} differs in {', '.join(names)}"
     elif not host.environment_is_private:
-        steps["environment"] = f"{ENVIRONMENT_PATH} is not 0600 root"
+        steps["environment"] = f"{ENVIRONMENT_PATH} does not have mode 0600 and owner root"
     restart = _restart_reason(host, release, steps)
     if restart:
         steps["service"] = restart
@@ -58,13 +58,13 @@ def pending_steps(
 
 
 def settings_changes(valid: ValidRequest, host: HostFacts) -> list[str]:
-    """Return the variables of the environment file that change, one line each; only values of settings are shown."""
+    """Return a line for each variable of the environment file that changes. Only values of settings are shown."""
     before, after = host.environment or {}, {**valid.environment, **valid.raw_environment}
 
     def shown(name: str, values: t.Mapping[str, str]) -> str:
         if name not in values:
             return "(not set)"
-        # A variable that is only in the file may have come from ollama_environment.
+        # A variable that only the file contains may be from ollama_environment.
         return values[name] if name in valid.environment else "(hidden)"
 
     names = sorted(name for name in {*before, *after} if before.get(name) != after.get(name))

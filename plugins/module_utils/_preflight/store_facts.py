@@ -24,7 +24,7 @@ from . import ownership
 from .host_request import HostRequest
 
 FIRST_WITH_NEW_STORE = (0, 40, 0)
-# 0.40 keeps what it converts beside what it makes of it, and wants a quarter of it free before it begins.
+# Ollama 0.40 keeps the original next to the converted model, and requires another quarter of its size before it starts.
 MIGRATION_FACTOR = 2.25
 _NOBODY = Identity(65534, 65534)
 _GENERATIONS = (("v2", "manifests-v2"), ("v1", "manifests"))
@@ -34,19 +34,19 @@ _MAX_MODEL_BYTES = 1 << 60
 
 @dataclass(frozen=True)
 class StoreFacts:
-    """The present model store."""
+    """The current model store."""
 
     generation: str | None = None
     """v1, v2 or None."""
     largest: int = 0
-    """Bytes of the largest model; determined only before a change to or from 0.40."""
+    """The size of the largest model in bytes; determined only before a change to or from 0.40."""
     free: int = 0
     mounted: bool = True
-    """Whether the directory that has to be a mount point is one."""
+    """Whether the directory that must be a mount point is one; true if none must be."""
 
 
 def crosses(request: HostRequest, releases: release_module.State, generation: str | None) -> str | None:
-    """Return up or down if the change of version crosses 0.40 with a store. Pure."""
+    """Return ``up`` or ``down`` if the version of a host with a store changes to or from 0.40, or None. Pure."""
     new = release_module.parse_version(request.version) >= FIRST_WITH_NEW_STORE
     used = releases.used
     if used and (release_module.parse_version(used) >= FIRST_WITH_NEW_STORE) == new:
@@ -64,7 +64,7 @@ def gather_store(request: HostRequest, releases: release_module.State, root: str
     required = request.models_mount_required
     point = required if isinstance(required, str) else request.models_dir
     largest = 0
-    # Its owner could replace anything in it by a link: what that reaches, the owner can reach anyway.
+    # The owner could replace any entry by a link, so the store is read with the owner's rights.
     with acting_as(_reader(request, root)):
         generation = next((name for name, part in _GENERATIONS if next(_tags(os.path.join(path, part)), None)), None)
         if crosses(request, releases, generation) == "up":
@@ -81,12 +81,12 @@ def _reader(request: HostRequest, root: str) -> Identity:
     try:
         return owner_of(request.models_dir, ownership.STORE_DIRECTORIES, root)
     except OllamaError:
-        # Everybody may write to it.
+        # Every user may write to it.
         return _NOBODY
 
 
 def _tags(tree: str) -> t.Iterator[str]:
-    """Yield the files where manifests are, HOST/NAMESPACE/MODEL/TAG; only an administrator's link is followed."""
+    """Yield the files of manifests at HOST/NAMESPACE/MODEL/TAG; only links of an administrator are followed."""
     with contextlib.suppress(OSError):
         info = os.lstat(tree)
         if not stat.S_ISLNK(info.st_mode) or info.st_uid == 0:
@@ -108,7 +108,7 @@ def _leaves(path: str, depth: int, left: list[int]) -> t.Iterator[str]:
 
 
 def _model_size(manifest: str) -> int:
-    """Return the bytes of a model; 0 for what is not a manifest."""
+    """Return the size of a model in bytes; 0 if the file is not a manifest."""
     try:
         layers = json.loads(read_regular(manifest, _MANIFEST_BYTES))["layers"]
         return min(sum(max(0, int(layer["size"])) for layer in layers), _MAX_MODEL_BYTES)

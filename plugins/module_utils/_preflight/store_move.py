@@ -1,7 +1,7 @@
 # Copyright (c) 2026, kaido.ollama contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Move a model store to another directory, with all of its models, while the server continues to use the first one.
+"""Move a model store with all of its models to another directory while the server continues to use the first one.
 
 `find` determines whether a host has a store to move. `fill` creates hard links of its files in the new directory, or
 verified copies on another file system; it can be repeated and continues after an interruption. `switch` records that
@@ -36,28 +36,28 @@ STATE_PATH = "/var/lib/kaido-ollama/store-move.json"
 _COMPLETE_BLOB = re.compile(r"sha256-([0-9a-f]{64})\Z")
 _SEGMENT = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.:-]*\Z")
 _TAG_DEPTH = 4
-# File systems that have no hard links, or do not allow this one.
+# The errors of file systems that do not support or allow a hard link.
 _NO_LINK = (errno.EXDEV, errno.EPERM, errno.EMLINK, errno.EOPNOTSUPP, errno.ENOSYS, errno.EACCES)
-# Bytes of a manifest, and of all that are backed up.
+# The maximum sizes of a manifest and of all backed up manifests, in bytes.
 _MAX_MANIFEST, _MAX_BACKUP = 4 << 20, 256 << 20
-# What the copies leave free.
+# The bytes that copies leave free.
 _RESERVE = 64 << 20
 
 
 @dataclass(frozen=True)
 class StoreMove:
-    """A store that is to be moved."""
+    """The pending move of a store."""
 
     source: str
     target: str
     switched: bool = False
-    """Whether the server uses the target already, so that only the files of the source remain to be removed."""
+    """Whether the server already uses the target, so that only the files of the source must be removed."""
     files: int = 0
     bytes: int = 0
     missing: int = 0
-    """Bytes that have to be copied; 0 where both directories are on one file system."""
+    """The number of bytes to copy; 0 if both directories are on the same file system."""
     free: int = 0
-    """Bytes free for the target."""
+    """The free bytes on the file system of the target."""
 
     @property
     def reason(self) -> str:
@@ -68,11 +68,11 @@ class StoreMove:
 
 
 def find(environment: t.Mapping[str, str] | None, models_dir: str, root: str = "/") -> StoreMove | None:
-    """Return the store that has to be moved to a directory of models, None if there is none; changes nothing.
+    """Return the store that must be moved to a directory of models, or None; changes nothing.
 
-    :param environment: the environment file of a server of this collection; None for another one.
+    :param environment: the variables in the environment file of a server of this collection; None for another server.
     :param root: the directory that stands for /; only tests set it.
-    :raises OllamaError: ``value_invalid``, and as `owner_of`.
+    :raises OllamaError: ``value_invalid``, ``store_unreadable``, and the errors of `owner_of`.
     """
     used = (environment or {}).get("OLLAMA_MODELS")
     recorded = _recorded(root)
@@ -90,13 +90,13 @@ def find(environment: t.Mapping[str, str] | None, models_dir: str, root: str = "
     except PermissionError as exc:
         raise OllamaError(
             "store_unreadable",
-            f"{source}: its owner cannot read the present store ({exc.filename}: {exc.strerror}); the server needs "
+            f"{source}: its owner cannot read the current store ({exc.filename}: {exc.strerror}); the server requires "
             "search permission (o+x) for each directory above it, also to move its models",
             path=source,
         ) from None
     if not files:
         return None
-    # Parts of both stores may be links to other disks.
+    # Directories of both stores may be links to other disks.
     parts = {part: _existing(_at(root, f"{models_dir}/{part}")) for part in STORE_DIRECTORIES}
     devices = {part: os.stat(path).st_dev for part, path in parts.items()}
     copied = {name: info for name, info in files.items() if info.st_dev != devices[name.split("/")[0]]}
@@ -113,20 +113,20 @@ def find(environment: t.Mapping[str, str] | None, models_dir: str, root: str = "
 
 
 def _check_place(source: str, target: str, root: str) -> None:
-    """Refuse a target among the files of the source: they would be taken for models of the source and removed."""
+    """Refuse a target inside a directory of the source: its files would count as those of the source and be removed."""
     real = os.path.realpath(_at(root, target))
     for part in STORE_DIRECTORIES:
         if within(real, os.path.realpath(_at(root, f"{source}/{part}"))):
             raise OllamaError(
                 "value_invalid",
                 f"ollama_models_dir: invalid value {target!r}; expected a directory outside of {source}/{part}, which "
-                "is a part of the present store",
+                "is a part of the current store",
                 variable="ollama_models_dir",
             )
 
 
 def check_space(move: StoreMove) -> None:
-    """Refuse to copy a store to a file system without room for it. Pure.
+    """Refuse to copy a store to a file system with too little space. Pure.
 
     :raises OllamaError: ``disk_full``.
     """
@@ -142,21 +142,21 @@ def check_space(move: StoreMove) -> None:
 
 @dataclass
 class Filled:
-    """What `fill` has done."""
+    """The result of `fill`."""
 
     files: int = 0
     copied: int = 0
-    """Bytes that were copied, not linked."""
+    """The number of bytes that were copied, not linked."""
     damaged: tuple[str, ...] = ()
-    """Blobs of the source whose content is not that of their names; they are left where they are."""
+    """Blobs of the source whose content does not match their names; they are not moved."""
 
 
 def fill(source: str, target: str, *, partial: bool = False, root: str = "/") -> Filled:
-    """Create what the target lacks of the source's files; a complete file is never written to.
+    """Create the files of the source that the target lacks. Complete files are never changed.
 
-    :param partial: whether unfinished downloads are moved, too; only while the server is stopped.
-    :raises OllamaError: ``store_unsafe`` where the directories have different owners.
-    :raises OSError: where a file cannot be read or written.
+    :param partial: whether unfinished downloads are moved as well; only while the server is stopped.
+    :raises OllamaError: ``store_unsafe`` if the directories have different owners.
+    :raises OSError: if a file cannot be read or written.
     """
     result = Filled()
     damaged = []
@@ -178,7 +178,7 @@ def fill(source: str, target: str, *, partial: bool = False, root: str = "/") ->
 
 
 def switch(source: str, target: str, damaged: t.Sequence[str], root: str = "/") -> None:
-    """Record that the target is complete, before the settings of the server name it.
+    """Record that the target is complete, before the settings of the server refer to it.
 
     :param damaged: the files that only the source has.
     """
@@ -189,11 +189,11 @@ def switch(source: str, target: str, damaged: t.Sequence[str], root: str = "/") 
 
 
 def finish(source: str, target: str, root: str = "/") -> tuple[int, list[str]]:
-    """Remove the files of the source, which the target has had since `switch`, and its empty directories.
+    """Remove the files of the source, all of which the target has since `switch`, and its empty directories.
 
-    Returns the number of removed files, and the damaged files, which stay.
+    Return the number of removed files, and the damaged files, which are kept.
 
-    :raises OllamaError: ``store_move_incomplete`` if the target is not known to be complete, and as `fill`.
+    :raises OllamaError: ``store_move_incomplete`` if the target is not recorded as complete, and the errors of `fill`.
     """
     recorded = _recorded(root)
     if recorded is None or (recorded["source"], recorded["target"]) != (source, target):
@@ -211,7 +211,7 @@ def finish(source: str, target: str, root: str = "/") -> tuple[int, list[str]]:
             removed += 1
         for part in STORE_DIRECTORIES:
             _remove_empty(os.path.join(here, part))
-    # It stays if it is a mount point or holds other files.
+    # The directory is kept if it is a mount point or contains other files.
     with contextlib.suppress(OSError, Unsafe), Opened(os.path.dirname(source), root) as parent:
         if not parent.missing:
             os.rmdir(os.path.basename(source), dir_fd=parent.handle)
@@ -221,10 +221,10 @@ def finish(source: str, target: str, root: str = "/") -> tuple[int, list[str]]:
 
 
 def back_up(source: str, target: str, root: str = "/") -> int:
-    """Copy the manifests of a store to a directory of root; returns how many were missing there or differed.
+    """Copy the manifests of a store to a directory of root, and return the number of missing or different ones.
 
-    The owner of the store can plant anything between them: they are read with its rights, files of the size of
-    manifests only, and together no more than those of a large store.
+    The owner of the store can place any file among them. Therefore they are read with the rights of the owner, and the
+    size of each file and of all files is limited.
 
     :raises OllamaError: ``store_unsafe``.
     """
@@ -300,7 +300,7 @@ def _umask(mask: int) -> t.Iterator[None]:
 
 
 def _files(store: str, *, partial: bool) -> t.Iterator[tuple[str, os.stat_result]]:
-    """Yield the files of a store by their relative names, blobs first, so that a tag is never without its blobs."""
+    """Yield the files of a store with relative names, blobs first, so that a tag is never without its blobs."""
     left = [MAX_ENTRIES]
     for part in STORE_DIRECTORIES:
         yield from _walk(os.path.join(store, part), part, 1 if part == "blobs" else _TAG_DEPTH, partial, left)
@@ -329,7 +329,7 @@ def _is_moved(part: str, name: str, partial: bool) -> bool:
 
 
 def _is_done(name: str, path: str, info: os.stat_result, copy: str) -> bool:
-    """Return whether the target has a file already: blobs get their names only when they are complete."""
+    """Return whether the target already has a file: blobs get their names only when they are complete."""
     try:
         there = os.lstat(copy)
     except OSError:
@@ -349,7 +349,7 @@ def _digest(path: str) -> str:
 
 
 def _make_parents(here: str, there: str, name: str) -> None:
-    """Create the directories of a file, with the modes that they have in the source."""
+    """Create the directories of a file with the modes of those in the source."""
     parts = name.split("/")[:-1]
     for count in range(1, len(parts) + 1):
         part = "/".join(parts[:count])
@@ -360,9 +360,9 @@ def _make_parents(here: str, there: str, name: str) -> None:
 
 
 def _link_or_copy(name: str, path: str, info: os.stat_result, copy: str) -> int:
-    """Create a file in the target by its complete name; returns the number of bytes copied."""
+    """Create a file in the target, and return the number of copied bytes."""
     folder, base = os.path.split(copy)
-    # Below blobs the server knows the suffix; among tags a name with a dot at its beginning is none.
+    # In blobs, the server recognizes this suffix; among manifests, a name that begins with a dot is not a tag.
     temporary = copy + ".tmp" if name.startswith("blobs/") else os.path.join(folder, f".{base}.tmp")
     try:
         with contextlib.suppress(FileNotFoundError):
@@ -371,7 +371,7 @@ def _link_or_copy(name: str, path: str, info: os.stat_result, copy: str) -> int:
         if not os.path.lexists(temporary):
             os.link(path, temporary, follow_symlinks=False)
             os.replace(temporary, copy)
-            # rename does nothing where both names are one file already.
+            # rename has no effect if both names are already links to the same file.
             with contextlib.suppress(FileNotFoundError):
                 os.unlink(temporary)
             return 0
@@ -386,7 +386,7 @@ def _link_or_copy(name: str, path: str, info: os.stat_result, copy: str) -> int:
 
 
 def _copy(path: str, temporary: str, digest: str | None) -> int:
-    """Copy a file, continue an interrupted copy, and verify the content of a blob."""
+    """Copy a file or continue an interrupted copy, and verify the content of a blob."""
     for resume in (True, False) if digest else (False,):
         with os.fdopen(open_regular(path), "rb") as source:
             flags = os.O_RDWR | os.O_CREAT | (0 if resume else os.O_TRUNC)
@@ -412,7 +412,7 @@ def _copy(path: str, temporary: str, digest: str | None) -> int:
 
 
 def _remove_empty(path: str) -> None:
-    """Remove a directory and those below it as far as they are empty; links are not followed."""
+    """Remove a directory and those below it if they are empty; links are not followed."""
     with contextlib.suppress(OSError):
         if os.path.islink(path):
             return

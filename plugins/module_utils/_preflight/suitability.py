@@ -23,18 +23,18 @@ from .store_facts import MIGRATION_FACTOR, crosses
 from .store_move import check_space
 from .unit_file import account_of, is_foreign, values_of
 
-# Below are the accounts that each system has, such as daemon and www-data.
+# Accounts with lower user IDs exist on every system, such as daemon and www-data.
 _FIRST_DYNAMIC_UID = 100
 _SHELLS = ("/nologin", "/false")
 
 
 def checksums_of(request: HostRequest, host: HostFacts, fetched: t.Mapping[str, str] | None = None) -> dict[str, str]:
-    """Return the checksums that the release's archives must have, the base one first. Pure.
+    """Return the expected checksums of the archives of the release, the base archive first. Pure.
 
     A fetched checksum is recorded with the release and used from then on.
 
     :param fetched: the checksums that the release site publishes; None if it was not queried.
-    :raises OllamaError: ``checksum_unknown``, ``digest_invalid``, ``architecture_unsupported``…
+    :raises OllamaError: ``checksum_unknown``, ``digest_invalid`` or ``architecture_unsupported``.
     """
     assets = release_module.assets(host.machine, request.variants)
     known = dict(request.checksums)
@@ -58,9 +58,9 @@ def checksums_of(request: HostRequest, host: HostFacts, fetched: t.Mapping[str, 
 def check_host(
     request: HostRequest, valid: ValidRequest, host: HostFacts, fetched: t.Mapping[str, str] | None = None
 ) -> release_module.ReleaseRequest:
-    """Refuse a request that this host cannot meet; return the release for it. Pure.
+    """Refuse a request that this host cannot meet, and return the release for it. Pure.
 
-    :raises OllamaError: naming the obstacle.
+    :raises OllamaError: with the first obstacle.
     """
     if not host.has_systemd:
         raise OllamaError(
@@ -122,7 +122,7 @@ def check_host(
 
 
 def _check_writable(request: HostRequest, host: HostFacts, release: release_module.ReleaseRequest) -> None:
-    """Refuse read-only file systems where something has to be written; an image may contain a complete server."""
+    """Refuse read-only file systems if a step writes to them; a read-only image may contain a complete server."""
     pending = {
         "ollama_install_dir": bool(release_module.plan(host.releases, release)),
         "ollama_models_dir": bool(host.directories.wrong or host.move),
@@ -152,7 +152,8 @@ def _check_account(request: HostRequest, host: HostFacts) -> None:
         )
     elif account.uid < _FIRST_DYNAMIC_UID:
         text = (
-            f"it is an account of the operating system (uid {account.uid}); expected an account for this server alone"
+            f"it is an account of the operating system (uid {account.uid}); expected an account that only this server "
+            "uses"
         )
     elif account.group != request.group:
         text = (
@@ -160,13 +161,13 @@ def _check_account(request: HostRequest, host: HostFacts) -> None:
             "(existing accounts are not changed)"
         )
     elif account.processes:
-        text = f"{', '.join(account.processes[:3])} runs as it; expected an account for this server alone"
+        text = f"{', '.join(account.processes[:3])} runs as it; expected an account that only this server uses"
     elif not account.local and missing_groups(host):
         groups = missing_groups(host)
         commands = " && ".join(f"gpasswd -a {request.user} {group}" for group in groups)
         text = (
             f"it is in a directory service and not in the groups of the GPU devices; expected membership in "
-            f"{', '.join(groups)}, for example by: {commands}"
+            f"{', '.join(groups)}, for example with: {commands}"
         )
     if text:
         raise OllamaError(
@@ -175,7 +176,7 @@ def _check_account(request: HostRequest, host: HostFacts) -> None:
 
 
 def _check_unit_account(request: HostRequest, host: HostFacts) -> None:
-    """Refuse another account than that of the server, and drop-ins that set another one."""
+    """Refuse an account that differs from that of the server, and drop-ins that set a different one."""
     before = account_of(host.unit or "")
     for key, variable, name in (("User", "ollama_user", request.user), ("Group", "ollama_group", request.group)):
         if not is_foreign(host.unit) and before.get(key, name) != name:
@@ -199,7 +200,7 @@ def _check_unit_account(request: HostRequest, host: HostFacts) -> None:
 
 
 def _check_drop_ins(request: HostRequest, valid: ValidRequest, host: HostFacts) -> None:
-    """Refuse drop-ins that override what the role sets: the program, and where the server listens and stores models."""
+    """Refuse drop-ins that override the program, the listen address or the model store of the role."""
     for drop_in, text in sorted(host.drop_ins.items()):
         why = _other_program(request, text) or _cleared_settings(text)
         for name, variable in (("OLLAMA_MODELS", "ollama_models_dir"), ("OLLAMA_HOST", "ollama_settings.host")):
@@ -213,7 +214,7 @@ def _check_drop_ins(request: HostRequest, valid: ValidRequest, host: HostFacts) 
 def _other_program(request: HostRequest, text: str) -> str | None:
     programs = (f"{request.install_dir}/current/bin/ollama", f"{request.bin_dir}/ollama")
     for command in filter(None, values_of(text, "ExecStart")):
-        # A program such as numactl may start it.
+        # A program such as numactl may start the server.
         if not any(re.search(rf"(?<![\w./-]){re.escape(program)}(?![\w./-])", command) for program in programs):
             return f"ExecStart={command} does not start {programs[0]}"
     return None
@@ -231,7 +232,7 @@ def _path_of(drop_in: str) -> str:
 
 
 def _is_ours(listener: PortListener, host: HostFacts) -> bool:
-    # Root cannot read other processes in some containers; the account has to suffice there.
+    # In some containers root cannot read other processes, so the account is compared.
     same_account = host.account is not None and host.account.uid == listener.uid
     return listener.unit or (listener.pid is None and same_account and host.service.active)
 
@@ -242,9 +243,7 @@ def _check_migration(request: HostRequest, host: HostFacts) -> None:
         return
     if not request.accept_store_migration:
         if crossing == "up":
-            why = (
-                "0.40 and newer rewrite the models that an older version stored, and need up to 2.25 times their space"
-            )
+            why = "0.40 and newer rewrite models of older versions, and require up to 2.25 times their space"
         else:
             why = "a version before 0.40 may remove models that a newer version stored"
         raise OllamaError(
@@ -254,12 +253,12 @@ def _check_migration(request: HostRequest, host: HostFacts) -> None:
             variable="ollama_version",
             store=request.models_dir,
         )
-    # The model itself is on the disk already.
+    # The model itself is already on the disk.
     needed = int(host.store.largest * (MIGRATION_FACTOR - 1))
     if crossing == "up" and host.store.free < needed:
         raise OllamaError(
             "disk_full",
-            f"ollama_version: {request.version!r} rewrites models, for the largest of which {human(needed)} have to "
-            f"be free in {request.models_dir}; {human(host.store.free)} are free",
+            f"ollama_version: {request.version!r} rewrites models and requires {human(needed)} for the largest one in "
+            f"{request.models_dir}; {human(host.store.free)} are free",
             path=request.models_dir,
         )

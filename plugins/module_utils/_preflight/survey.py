@@ -1,7 +1,7 @@
 # Copyright (c) 2026, kaido.ollama contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The directories of a server as they are, and why one cannot be used. Changes nothing.
+"""The state of the directories of a server, and the reasons why one cannot be used. Nothing is changed.
 
 PRIVATE to the collection: it may change at any time.
 """
@@ -20,26 +20,26 @@ from .opened import Opened, Unsafe, name_of, shown
 from .ownership import BLOB, MAX_ENTRIES, STORE_DIRECTORIES, Owner, Problem, inspect
 from .paths import PATH, bind_mount, place, within
 
-# What file systems keep in their top directory.
+# Entries of file systems in their top directory.
 _OF_FILE_SYSTEMS = re.compile(r"lost\+found|\.snapshots?|\.zfs|\.Trash-\d+|\$RECYCLE\.BIN|System Volume Information")
 _OF_RELEASES = re.compile(r"releases|download|current|\.current\.new|\.lock")
 
 
 @dataclass(frozen=True)
 class Survey:
-    """What there is of a server's directories."""
+    """The state of the directories of a server."""
 
     wrong: tuple[str, ...] = ()
-    """Directories to create, and everything whose owner or mode is to be changed."""
+    """The directories to create, and the paths whose owner or mode must be changed."""
     problems: tuple[Problem, ...] = ()
     targets: tuple[str, ...] = ()
-    """Directories outside of home and store to which an administrator's links lead, resolved."""
+    """The resolved targets of an administrator's links to directories outside of home and store."""
     read_only: tuple[str, ...] = ()
-    """The variables whose directories are on file systems that are mounted read-only."""
+    """The variables whose directories are on read-only file systems."""
 
 
 def survey(models_dir: str, install_dir: str, home: str, owner: Owner, root: str = "/") -> Survey:
-    """Read the directories of a server; changes nothing.
+    """Return the state of the directories of a server.
 
     :param root: the directory that stands for /; only tests set it.
     """
@@ -50,7 +50,7 @@ def survey(models_dir: str, install_dir: str, home: str, owner: Owner, root: str
         for variable, path in (("ollama_install_dir", install_dir), ("ollama_models_dir", models_dir)):
             with Opened(path, root) as opened:
                 flags = os.fstatvfs(opened.handle).f_flag
-                # The last one is the directory of the models; what is missing is created.
+                # The last component is the directory of models; missing directories are created.
                 own = () if opened.missing else (opened.path,)
                 read_only += [variable] if flags & os.ST_RDONLY else []
                 if variable == "ollama_install_dir" and flags & os.ST_NOEXEC:
@@ -112,7 +112,9 @@ def _models_problems(path: str, owner: Owner, root: str, home: str) -> t.Iterato
         yield _bad("ollama_models_dir", path, f"it is the home directory of user {homes[resolved]}")
     elif not owner.accepts(info.st_uid):
         yield _bad(
-            "ollama_models_dir", path, f"it belongs to user {name_of(info.st_uid)}; expected one of root or the account"
+            "ollama_models_dir",
+            path,
+            f"it belongs to user {name_of(info.st_uid)}; expected a directory of root or the account",
         )
     else:
         foreign = _foreign(names, STORE_DIRECTORIES)
@@ -123,7 +125,7 @@ def _models_problems(path: str, owner: Owner, root: str, home: str) -> t.Iterato
 
 
 def _closed_parents(models_dir: str, opened: Opened, owner: Owner, own: tuple[str, ...]) -> t.Iterator[Problem]:
-    """Yield which directory above a part of the store its account cannot enter; its own ones get their mode later."""
+    """Yield the problem of a directory that the account cannot enter; the mode of its own ones is set later."""
     exempt = own if opened.missing else (*own, opened.path)
     closed = opened.closed_to(owner.account or NOBODY, exempt)
     if closed:
@@ -136,7 +138,7 @@ def _closed_parents(models_dir: str, opened: Opened, owner: Owner, own: tuple[st
 
 
 def _target_problems(path: str, opened: Opened, owner: Owner) -> t.Iterator[Problem]:
-    """Yield why a directory behind an administrator's link cannot be part of the store."""
+    """Yield why the target of an administrator's link cannot be part of the store."""
     info, resolved = os.fstat(opened.handle), opened.path
     names = _listdir(opened.handle)
     part = os.path.basename(path)
@@ -144,7 +146,7 @@ def _target_problems(path: str, opened: Opened, owner: Owner) -> t.Iterator[Prob
     foreign = [name for name in foreign if not _OF_FILE_SYSTEMS.fullmatch(name)]
     why = place(resolved)
     if not why and not PATH.match(resolved):
-        why = f"units of systemd treat such a path specially; use {bind_mount(resolved, path)} instead of the link"
+        why = f"systemd units treat such a path specially; use {bind_mount(resolved, path)} instead of the link"
     if not why and foreign and not (owner.account and info.st_uid == owner.account.uid):
         why = _occupied(foreign)
     if why:
@@ -163,7 +165,7 @@ def _foreign(names: t.Iterable[str], known: t.Container[str]) -> list[str]:
 
 def _occupied(foreign: t.Sequence[str]) -> str:
     listed = ", ".join(shown(name) for name in foreign[:3]) + (", …" if len(foreign) > 3 else "")
-    return f"expected an empty directory or one of this server, but it holds {listed}"
+    return f"expected an empty directory or one of this server, but it contains {listed}"
 
 
 def _listdir(handle: int) -> list[str]:

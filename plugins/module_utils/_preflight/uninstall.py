@@ -1,9 +1,9 @@
 # Copyright (c) 2026, kaido.ollama contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Uninstall a server: only what this collection or Ollama itself made, and of models only the store's files.
+"""Uninstall a server: only files that this collection or Ollama created are removed, and only if requested its models.
 
-`gather` reads the host, `plan` returns what is removed and what stays, `Removal` removes it; planning is pure.
+`gather` reads the host, `plan` returns what is removed and what is kept, and `Removal` removes it.
 
 PRIVATE to the collection: it may change at any time.
 """
@@ -28,7 +28,7 @@ from .account_files import AccountFiles
 from .opened import shown
 
 STATE_DIR = "/var/lib/kaido-ollama"
-# What the roles of this collection run beside the server. The unit is removed last: until then another run finds it.
+# The other services of this collection. Units are removed last, so that a run after an interrupted one finds them.
 OTHER_SERVICES = tuple(service.unit[: -len(".service")] for service in units.SERVICES.values() if service.unit)
 _OTHER_PLACES = ("/etc/{}", "/var/cache/{}", "/var/lib/{}")
 _CLIENT_FILES = (*units.SERVICES["client"].trees, *units.SERVICES["client"].files)
@@ -43,15 +43,15 @@ class UninstallRequest(Server):
 
     remove_models: bool = False
     server: bool = True
-    """Whether the server is removed; otherwise only what else this collection runs on the host."""
+    """Whether the server is removed; otherwise only the other services of this collection are."""
 
 
 @dataclass(frozen=True)
 class InstalledFacts:
-    """What there is of it."""
+    """The parts of a server on a host."""
 
     service: bool
-    """Whether systemd has the unit loaded, enabled or running."""
+    """Whether the unit is loaded, enabled or running."""
     unit: str | None
     drop_ins: str | None
     link: str | None
@@ -62,32 +62,32 @@ class InstalledFacts:
     user: pwd.struct_passwd | None
     group: grp.struct_group | None
     others: dict[str, tuple[str, ...]]
-    """Other services whose units this collection wrote, with their directories."""
+    """The other services of this collection with their directories."""
     staying: tuple[tuple[str, str], ...]
-    """What stays in any case, and why."""
+    """The paths that are always kept, with the reason."""
     store: int
-    """How many files and directories are the store's own."""
+    """The number of files and directories of the store."""
     own: int
-    """How many the server keeps beside the store."""
+    """The number of other files and directories of the server."""
     store_bytes: int
     owned: int
-    """How many files and directories of the home and the store belong to the account or its group."""
+    """The number of files and directories in the home and the store that belong to the account or its group."""
     unsafe: tuple[tuple[str, str], ...] = ()
-    """Links in the way, which stay, and directories to which links of root lead, with the reason."""
+    """Links that are kept, and targets of links of root, with the reason."""
 
 
 @dataclass(frozen=True)
 class UninstallPlan:
-    """What is removed, in order, and what is kept, with the reasons."""
+    """The removals in order, and the paths that are kept, with the reasons."""
 
     steps: dict[str, str]
     kept: dict[str, str]
 
 
 def gather(request: UninstallRequest, root: str = "/", properties: t.Mapping[str, str] | None = None) -> InstalledFacts:
-    """Read what there is on this host; changes nothing.
+    """Return the parts of a server on this host; changes nothing.
 
-    :param root: where the file system of the host begins; only tests say anything else than /.
+    :param root: the directory that stands for /; only tests set it.
     :param properties: the properties of the unit; only tests set them.
     """
 
@@ -124,14 +124,14 @@ def gather(request: UninstallRequest, root: str = "/", properties: t.Mapping[str
 
 
 def plan(host: InstalledFacts, request: UninstallRequest) -> UninstallPlan:
-    """Return what is to go, and what stays. Pure.
+    """Return what is removed and what is kept. Pure.
 
     :raises OllamaError: ``installation_foreign``.
     """
     if request.server and host.unit is not None and "kaido.ollama" not in host.unit:
         raise OllamaError(
             "installation_foreign",
-            f"{UNIT_PATH} was not written by this collection, so nothing of that installation is removed",
+            f"{UNIT_PATH} was not written by this collection, so that installation is not removed",
             path=UNIT_PATH,
         )
     removable = host.user is not None and _is_ours(host.user, request)
@@ -160,7 +160,7 @@ def plan(host: InstalledFacts, request: UninstallRequest) -> UninstallPlan:
         ),
         "owner": (
             removable and bool(host.owned),
-            f"give what stays in {request.home} and {request.models_dir} to root",
+            f"give the remaining files in {request.home} and {request.models_dir} to root",
         ),
         "user": (removable, f"remove user {request.user}"),
         "group": (
@@ -185,14 +185,14 @@ def plan(host: InstalledFacts, request: UninstallRequest) -> UninstallPlan:
 
 
 def _is_ours(user: pwd.struct_passwd, request: UninstallRequest) -> bool:
-    """Return whether an account was made for the server, by this collection or by the vendor's script."""
+    """Return whether an account was created for the server, by this collection or by the vendor's script."""
     return user.pw_uid in _SYSTEM_UIDS and user.pw_dir == request.home and user.pw_shell.endswith(_SHELLS)
 
 
 class Removal:
-    """Carries out a plan: one method a step.
+    """Applies a plan; each step has a method.
 
-    :param run: runs a program; only tests give one.
+    :param run: runs a program; only tests set it.
     """
 
     def __init__(
@@ -201,7 +201,7 @@ class Removal:
         self.host, self.request, self.root = host, request, root
         self.execute = run or _execute
         self.kept: dict[str, str] = {}
-        """What turned out to stay, and why."""
+        """The paths that could not be removed, with the reason."""
 
     def apply(self, steps: t.Iterable[str]) -> dict[str, str]:
         for step in steps:
@@ -215,7 +215,7 @@ class Removal:
         return os.path.join(self.root, path.lstrip("/"))
 
     def other(self, name: str) -> None:
-        """Remove a service that this collection runs beside the server: a mirror, gateway, balancer or forwarder."""
+        """Remove another service of this collection: a mirror, gateway, balancer or forwarder."""
         unit = self.at(_unit_path(name))
         if os.path.exists(unit):
             self.execute("systemctl", "disable", "--now", f"{name}.service")
@@ -238,7 +238,7 @@ class Removal:
     def unit(self) -> None:
         os.unlink(self.at(UNIT_PATH))
         self.execute("systemctl", "daemon-reload")
-        # A unit that failed is otherwise remembered.
+        # Otherwise systemd continues to list a failed unit.
         self.execute("systemctl", "reset-failed", UNIT, check=False)
 
     def link(self) -> None:
@@ -279,7 +279,7 @@ class Removal:
         self.execute("userdel", self.request.user)
 
     def group(self) -> None:
-        # userdel may have removed it already; the primary group of another account stays.
+        # userdel may have removed the group already; the primary group of another account is kept.
         if find_group(self.request.group):
             self.execute("groupdel", self.request.group, check=False)
             if find_group(self.request.group):
@@ -298,13 +298,13 @@ class Removal:
             self.kept[path] = "it is a mount point"
         elif os.listdir(there):
             names = [shown(name) for name in sorted(os.listdir(there))[:5]]
-            self.kept[path] = "it holds other files: " + ", ".join(names)
+            self.kept[path] = "it contains other files: " + ", ".join(names)
         else:
             os.rmdir(there)
 
 
 def _release_files(path: str) -> t.Iterator[str]:
-    """Yield what the module release makes in its directory."""
+    """Yield the files that the module release creates in its directory."""
     for name in fs.list_directory(os.path.join(path, "releases")):
         release = os.path.join(path, "releases", name)
         if name.startswith((".unpack-", ".remove-")) or os.path.exists(os.path.join(release, release_module.MARKER)):
@@ -332,12 +332,12 @@ def _staying(at: t.Callable[[str], str]) -> t.Iterator[tuple[str, str]]:
 
 
 def _is_of_ours(name: str, at: t.Callable[[str], str]) -> bool:
-    """Return whether this collection wrote a unit, or, where there is none, what is in the directory in /etc."""
+    """Return whether this collection wrote a unit or, if there is none, the files in the directory in /etc."""
     unit = fs.read_text(at(_unit_path(name)))
     if unit is not None:
         return units.MARKER in unit
     directory = at(f"/etc/{name}")
-    # The private authority of a gateway that was turned off.
+    # The private authority of a gateway that was disabled.
     paths = [f"{directory}/{item}" for item in fs.list_directory(directory)]
     files = [path for path in paths if os.path.isfile(path)]
     return any(path.endswith("/ca.key") or units.MARKER in (fs.read_text(path) or "") for path in files)
@@ -348,7 +348,7 @@ def _unit_path(name: str) -> str:
 
 
 def _execute(*argv: str, check: bool = True) -> None:
-    """Run a program; systemctl may wait as long as the unit takes to stop."""
+    """Run a program; systemctl can take as long as the unit takes to stop."""
     if check:
         command.check(argv, timeout=_STOP_TIMEOUT)
     else:

@@ -1,7 +1,7 @@
 # Copyright (c) 2026, kaido.ollama contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The texts of the server's unit and its drop-ins: their author and their settings. Pure.
+"""The content of the server's unit and its drop-ins: their origin and their settings. Pure.
 
 PRIVATE to the collection: it may change at any time.
 """
@@ -19,19 +19,19 @@ def is_foreign(unit: str | None) -> bool:
 
 
 def account_of(text: str) -> dict[str, str]:
-    """Return what a unit or a drop-in sets of User, Group and DynamicUser. Pure."""
+    """Return the values of User, Group and DynamicUser in a unit or a drop-in. Pure."""
     found = re.findall(r"^[ \t]*(User|Group|DynamicUser)[ \t]*=[ \t]*(.*?)[ \t]*$", text, re.MULTILINE)
     return {key: value for key, value in found if value}
 
 
 def values_of(text: str, directive: str) -> list[str]:
-    """Return the values of a directive in a unit or a drop-in, in order; an empty one clears those before it. Pure."""
+    """Return the values of a directive in a unit or a drop-in in order; an empty one clears earlier ones. Pure."""
     joined = re.sub(r"\\\r?\n", " ", text)
     return re.findall(rf"^[ \t]*{directive}[ \t]*=[ \t]*(.*?)[ \t]*$", joined, re.MULTILINE)
 
 
 def environment_of(text: str) -> dict[str, str]:
-    """Return the variables that the Environment= lines of a unit set."""
+    """Return the variables in the Environment= lines of a unit. Pure."""
     found = {}
     for line in re.findall(r"^\s*Environment\s*=(.*)$", text, re.MULTILINE):
         with contextlib.suppress(ValueError):
@@ -43,7 +43,7 @@ def environment_of(text: str) -> dict[str, str]:
 
 
 def unit_with_targets(unit: str, targets: t.Sequence[str]) -> str:
-    """Return the unit's text with the directories to which links of the store lead. Pure."""
+    """Return the text of the unit with access to the targets of links in the store. Pure."""
     if not targets:
         return unit
     listed = " ".join(targets)

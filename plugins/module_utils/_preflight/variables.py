@@ -1,10 +1,11 @@
 # Copyright (c) 2026, kaido.ollama contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The type and form of each variable of role ollama, as the inventory defines it. Pure.
+"""The type and form of each variable of the role ollama in the inventory. Pure.
 
-Ansible converts values before it compares them with an argument specification: a text becomes a list at its commas, and
-``key=value`` a mapping. These rules see the values before that, on the controller, before any host is contacted.
+Ansible converts values before it compares them with an argument specification: a string with commas becomes a list, and
+``key=value`` becomes a mapping. These rules apply to the original values, on the controller, before any host is
+contacted.
 
 PRIVATE to the collection: it may change at any time.
 """
@@ -21,7 +22,7 @@ from .._core.errors import OllamaError
 from .._release.release import VARIANTS, parse_checksum, parse_version
 
 Rule = t.Callable[[t.Any], t.Optional[str]]
-"""Takes the value and returns what is expected instead; None if the value is valid."""
+"""Takes a value and returns a description of the expected values; None if the value is valid."""
 
 SECRETS = ("ollama_environment", "ollama_release_proxy")
 _ARCHIVE = re.compile(r"ollama-linux-[a-z0-9_-]+\.tar\.zst\Z")
@@ -69,7 +70,7 @@ def _choice(*names: str) -> Rule:
 def _mapping(value: t.Any) -> str | None:
     if not isinstance(value, t.Mapping):
         return "a mapping of names to values, {} for none"
-    return None if all(isinstance(name, str) for name in value) else "a mapping whose keys are text"
+    return None if all(isinstance(name, str) for name in value) else "a mapping with strings as keys"
 
 
 def _list(what: str, item: Rule | None = None) -> Rule:
@@ -96,7 +97,7 @@ def _checksum(value: t.Any) -> str | None:
         parse_checksum(value)
     except OllamaError:
         return "sha256: and 64 hexadecimal digits, or an empty string for the known checksum of ollama_version"
-    return None if isinstance(value, str) else "text in quotes"
+    return None if isinstance(value, str) else "a string in quotes"
 
 
 def _checksums(value: t.Any) -> str | None:
@@ -113,7 +114,7 @@ def _checksums(value: t.Any) -> str | None:
 
 
 def _base_url(value: t.Any) -> str | None:
-    expected = "an http://, https:// or file:/// URL below which releases are, in the layout of the official site"
+    expected = "an http://, https:// or file:/// URL with releases below it, in the layout of the official site"
     if not isinstance(value, str) or re.search(r"\s", value):
         return expected
     try:
@@ -203,15 +204,15 @@ RULES: dict[str, Rule] = {
     "ollama_allow_open_network": _boolean,
     "ollama_accept_store_migration": _boolean,
 }
-"""The rule of each variable of role ollama. A test compares the names with its defaults."""
+"""The rules by variable of the role ollama. A test compares the names with its defaults."""
 
 
 def check_variables(values: t.Mapping[str, t.Any]) -> None:
-    """Refuse the first variable that has a value of the wrong type or form.
+    """Refuse the first variable whose value has an invalid type or form.
 
-    :param values: the variables of role ollama that are defined, by name.
-    :raises OllamaError: ``value_invalid``, naming the variable, the value unless it may be secret, and what is
-        expected.
+    :param values: the defined variables of the role ollama by name.
+    :raises OllamaError: ``value_invalid`` with the variable, the value unless it may be secret, and the expected
+        values.
     """
     for name, rule in RULES.items():
         if name in values:
@@ -221,7 +222,7 @@ def check_variables(values: t.Mapping[str, t.Any]) -> None:
 
 
 def invalid_variable(name: str, value: t.Any, expected: str) -> OllamaError:
-    """Return the failure for a variable whose value cannot be used."""
+    """Return the error of a variable with an invalid value."""
     shown = "(hidden)" if name in SECRETS else _shown(value)
     return OllamaError("value_invalid", f"{name}: invalid value {shown}; expected {expected}", variable=name)
 
@@ -234,7 +235,7 @@ def _shown(value: t.Any) -> str:
 
 
 def check_checksum_version(checksum: str, version: str, known: t.Mapping[str, t.Mapping[str, str]]) -> None:
-    """Refuse a checksum that is known as that of another version: the download would fail only at its end.
+    """Refuse a checksum that is known to be that of another version, before a download that would fail at its end.
 
     :param known: the known checksums by version and archive.
     :raises OllamaError: ``value_invalid``.

@@ -222,7 +222,7 @@ def test_a_store_that_its_owner_cannot_reach_is_named(stores: Stores) -> None:
     with pytest.raises(OllamaError) as caught:
         stores.find(used=str(closed / "old"))
     assert caught.value.code == "store_unreadable"
-    assert caught.value.message.startswith(f"{closed}/old: its owner cannot read the present store ({closed}/old/")
+    assert caught.value.message.startswith(f"{closed}/old: its owner cannot read the current store ({closed}/old/")
     closed.chmod(0o711)
     assert stores.find(used=str(closed / "old"))
 

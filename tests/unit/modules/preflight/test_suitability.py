@@ -119,7 +119,7 @@ def test_room_for_what_0_40_writes(free: float, refused: bool) -> None:
     if refused:
         error = refusal(wanted, host)
         assert error.code == "disk_full"
-        assert "13.4 GB have to be free" in error.message
+        assert "requires 13.4 GB for the largest one" in error.message
     else:
         assert list(examine(wanted, host)) == ["packages", "release", "backup", "service"]
 
