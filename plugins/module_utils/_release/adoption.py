@@ -1,7 +1,7 @@
 # Copyright (c) 2026, kaido.ollama contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Take over an installation of Ollama's own script: its release is kept, its files are removed.
+"""Adopt an installation of Ollama's own script: its release is kept, and its files are removed.
 
 PRIVATE to the collection: it may change at any time.
 """
@@ -17,7 +17,7 @@ from .release import ReleaseRequest, State, Vendor
 
 
 def keep(state: State, vendor: Vendor, request: ReleaseRequest, removed: list[str]) -> None:
-    """Create a release from the installation, for a rollback to it; the running server keeps its files.
+    """Create a release from the installation, so that a rollback is possible. The running server keeps its files.
 
     :param removed: the versions that the request removes.
     """
@@ -37,5 +37,5 @@ def keep(state: State, vendor: Vendor, request: ReleaseRequest, removed: list[st
 
 
 def remove_libraries(vendor: Vendor) -> None:
-    """Remove the libraries of the installation; the link to the release in use has replaced its program."""
+    """Remove the libraries of the installation. The link to the release in use has replaced its program."""
     fs.remove(vendor.libraries)

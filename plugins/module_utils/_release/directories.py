@@ -1,7 +1,7 @@
 # Copyright (c) 2026, kaido.ollama contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The directories of releases on the disk: the changes that root makes to them, one run at a time and atomically.
+"""The directories of releases: changes by root, which are atomic and made by one run at a time.
 
 PRIVATE to the collection: it may change at any time.
 """
@@ -34,7 +34,7 @@ _POLL = 0.2
 
 @contextlib.contextmanager
 def disk_errors(path: str) -> t.Iterator[None]:
-    """Turn errors of the file system into ``disk_full`` or ``install_dir_unwritable``."""
+    """Convert errors of the file system to ``disk_full`` or ``install_dir_unwritable``."""
     try:
         yield
     except (OSError, shutil.Error) as exc:
@@ -64,7 +64,7 @@ def check_owner(path: str) -> None:
 
 @contextlib.contextmanager
 def readable_by_all() -> t.Iterator[None]:
-    """Create files that the service account can read, regardless of the umask of root."""
+    """Set a umask with which the service account can read new files."""
     before = os.umask(0o022)
     try:
         yield
@@ -76,8 +76,8 @@ def readable_by_all() -> t.Iterator[None]:
 def lock(install_dir: str, *, seconds: float = 0, progress: Progress | None = None) -> t.Iterator[None]:
     """Hold the lock of an installation.
 
-    :param seconds: how long to wait for another run, which ``progress`` then reports.
-    :raises OllamaError: ``lock_held`` where another run still holds it.
+    :param seconds: the time to wait for another run, which ``progress`` then reports.
+    :raises OllamaError: ``lock_held`` if another run still holds it.
     """
     os.makedirs(os.path.join(install_dir, "releases"), exist_ok=True)
     with os.fdopen(open_regular(os.path.join(install_dir, ".lock"), os.O_RDWR | os.O_CREAT), "w") as file:
@@ -125,7 +125,7 @@ def unpack_path(request: ReleaseRequest, version: str) -> str:
 
 
 def switch_link(target: str, path: str) -> None:
-    """Create or replace a symbolic link atomically; owner and mode of its directory do not change."""
+    """Create or replace a symbolic link atomically. Owner and mode of its directory do not change."""
     directory, name = os.path.split(path)
     os.makedirs(directory, exist_ok=True)
     beside = os.path.join(directory, f".{name}.new")
@@ -139,7 +139,7 @@ def switch_link(target: str, path: str) -> None:
 
 
 def set_aside(path: str) -> str:
-    """Rename a release before it is removed, so that an incomplete one never has its name; return the new path."""
+    """Rename a release before its removal, so that an incomplete release never has its name; return the new path."""
     directory, name = os.path.split(path)
     aside = os.path.join(directory, f".remove-{name}")
     os.rename(path, aside)
@@ -147,14 +147,14 @@ def set_aside(path: str) -> str:
 
 
 def mark_complete(path: str, version: str, archives: t.Mapping[str, str]) -> None:
-    """Write the marker of a complete release; this is the last file that is written to it."""
+    """Write the marker of a complete release, which is the last file of it."""
     marker = {"version": version, "archives": dict(archives)}
     write_synced(os.path.join(path, MARKER), [json.dumps(marker, indent=1).encode() + b"\n"], 0o644)
     fs.sync_directory(path)
 
 
 def clone(source: str, target: str) -> None:
-    """Copy a directory by hard links, as a directory of root."""
+    """Copy a directory as a directory of root with hard links to its files."""
     shutil.copytree(source, target, symlinks=True, copy_function=link_or_copy)
     for folder, _folders, _files in os.walk(target):
         os.chmod(folder, 0o755)
@@ -163,7 +163,7 @@ def clone(source: str, target: str) -> None:
 def link_or_copy(source: str, target: str) -> None:
     """Create a hard link to a file that only root can change, otherwise a copy of root; skip other entries.
 
-    An account that can put a link in the place of the file or of a directory above it gets nothing that it cannot read.
+    If an account can replace the file or a directory above it by a link, only files that it can read are copied.
     """
     if not stat.S_ISREG(os.lstat(source).st_mode):
         return

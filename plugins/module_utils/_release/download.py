@@ -24,20 +24,20 @@ from .._core.progress import human
 from .release import ReleaseRequest, parse_checksum, url_of
 from .unpack import TAR_ERRORS, open_archive
 
-# An unpacked release is about three times its archive; both are on the disk for a while.
+# An unpacked release is about three times as large as its archive; both are on the disk during the installation.
 SPACE_FACTOR = 4.2
 _RETRIED = ("server_unreachable", "connection_stalled", "connection_lost", "server_error")
 _MAX_ATTEMPTS = 100
-# Bytes of a web page; no archive is that small.
+# Bytes. Web pages are smaller, and all archives are larger.
 _LONGEST_PAGE = 1 << 20
 
 
 def fetch_checksums(
     base_url: str, version: str, ca_path: str | None = None, environment: t.Mapping[str, str] | None = None
 ) -> dict[str, str]:
-    """Return the checksums of a release's archives that the release site publishes.
+    """Return the checksums that the release site publishes for the archives of a release, by archive name.
 
-    :param environment: variables of `_core.proxy`, in place of this process's own.
+    :param environment: environment variables for the request, instead of those of this process.
     :raises OllamaError: ``checksum_insecure``, ``release_missing``, ``download_refused``, ``response_invalid``.
     """
     url = url_of(base_url, version, "sha256sum.txt")
@@ -57,9 +57,9 @@ def fetch_checksums(
 
 
 def download_archives(release: ReleaseRequest, directory: str) -> int:
-    """Download the archives of a release to a directory, under their names, and return the number of bytes received.
+    """Download the archives of a release to a directory, and return the number of received bytes.
 
-    :raises OllamaError: as `Download.run`.
+    :raises OllamaError: as `Download.run` does.
     """
     received = 0
     for asset in release.archives or {}:
@@ -71,7 +71,7 @@ def download_archives(release: ReleaseRequest, directory: str) -> int:
                 os.replace(download.path, target)
             else:
                 file.seek(0)
-                # A link that somebody put there is replaced, not followed.
+                # An existing link is replaced, not followed.
                 with contextlib.suppress(FileNotFoundError):
                     os.unlink(target)
                 with os.fdopen(open_regular(target, os.O_WRONLY | os.O_CREAT | os.O_EXCL), "wb") as copy:
@@ -83,14 +83,14 @@ def download_archives(release: ReleaseRequest, directory: str) -> int:
 
 
 def partial_path(install_dir: str, checksum: str) -> str:
-    """Return the path of a partial download; a complete archive at that path is not downloaded again."""
+    """Return the path of a partial download. A complete archive at that path is not downloaded again."""
     return os.path.join(install_dir, "download", checksum.replace(":", "-") + ".part")
 
 
 class Download:
-    """The download of one archive, to a file that is named after its checksum: a later run continues it.
+    """The download of one archive to a file that is named after its checksum, so that a later run can resume it.
 
-    :param reserve: bytes that the archives before this one take when they are unpacked.
+    :param reserve: the bytes that earlier archives require when they are unpacked.
     """
 
     def __init__(self, release: ReleaseRequest, asset: str, reserve: int = 0) -> None:
@@ -103,9 +103,9 @@ class Download:
         self.received = 0
 
     def run(self) -> t.IO[bytes]:
-        """Return the open archive, complete and with the expected checksum, which is that of the open file.
+        """Return the open archive. The open file is complete and has the expected checksum.
 
-        :raises OllamaError: ``checksum_mismatch``, ``release_missing``, ``disk_full`` and what `open_stream` raises.
+        :raises OllamaError: ``checksum_mismatch``, ``release_missing``, ``disk_full`` and the errors of `open_stream`.
         """
         if self.url.startswith("file:"):
             return self._local(unquote(urlsplit(self.url).path))
@@ -115,7 +115,7 @@ class Download:
             self._fetch()
         file, found = self._hashed()
         if resumed and found != self.checksum:
-            # Either a part of this archive, or of another file.
+            # The partial file is a part of this archive or of another file.
             for _attempt in ("continue", "start over"):
                 file.close()
                 self._fetch()
@@ -141,7 +141,7 @@ class Download:
         )
 
     def _local(self, path: str) -> t.IO[bytes]:
-        """Return an archive that is a file of this host; it is copied first if other users can change it."""
+        """Return an archive that is a file on this host. It is copied first if other users can change it."""
         try:
             file, safe = open_archive(path)
         except OSError as exc:
@@ -244,7 +244,7 @@ class Download:
 
 
 def _options(exc: OllamaError) -> str:
-    """Return the variables that help where a release site cannot be reached."""
+    """Return a hint on the variables for hosts that cannot reach a release site; empty for other errors."""
     if exc.code not in ("server_unreachable", "connection_stalled", "url_invalid", "response_invalid"):
         return ""
     return (
@@ -257,7 +257,7 @@ def _check_answer(url: str, answer: Stream | Response) -> None:
     if answer.status in (200, 206):
         length = answer.headers.get("content-length", "0")
         html = answer.headers.get("content-type", "").startswith("text/html")
-        # A site may have no other type for an archive.
+        # Some sites also send this content type for archives.
         if html and length.isdigit() and int(length) < _LONGEST_PAGE:
             raise OllamaError(
                 "response_invalid", f"{url}: the answer is a web page, as in a network that requires a login", url=url
@@ -275,9 +275,9 @@ def _check_space(path: str, reserve: int, size: int, factor: float = SPACE_FACTO
     needed = int(size * factor) + reserve
     free = shutil.disk_usage(path).free
     if free < needed:
-        raise disk_full(path, f"{human(needed)} are needed for the archive and its content, {human(free)} are free")
+        raise disk_full(path, f"{human(needed)} are required for the archive and its content, {human(free)} are free")
 
 
 def disk_full(path: str, why: str) -> OllamaError:
-    """Return the failure of a directory without enough disk space."""
+    """Return the error of a directory without enough disk space."""
     return OllamaError("disk_full", f"{path}: not enough disk space: {why}", path=path)

@@ -3,7 +3,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Install a release and switch to it.
 
-Every step that can fail works beside the release in use; the link to it is switched last and atomically.
+No step that can fail changes the release in use; the link to it is switched last and atomically.
 
 PRIVATE to the collection: it may change at any time.
 """
@@ -51,19 +51,19 @@ from .unpack import Archive, unpack
 
 @dataclass(frozen=True)
 class Change:
-    """What a request changes on a host, or would change."""
+    """The changes, or predicted changes, of a request on a host."""
 
     state: State
     """The releases before the change."""
     steps: dict[str, str]
-    """Step -> description."""
+    """The descriptions by step."""
     removed: list[str]
     received: int = 0
-    """Downloaded bytes."""
+    """The number of downloaded bytes."""
 
 
 def pending(request: ReleaseRequest) -> Change:
-    """Return what a request would change.
+    """Return the predicted changes of a request.
 
     :raises OllamaError: ``installation_foreign``, ``checksum_unknown``.
     """
@@ -74,9 +74,9 @@ def pending(request: ReleaseRequest) -> Change:
 
 
 def apply(request: ReleaseRequest, *, wait: float = 0) -> Change:
-    """Change the host as requested. The state is read under the lock; a failure leaves the release in use as it was.
+    """Change the host as requested. The state is read under the lock. A failure does not change the release in use.
 
-    :param wait: how many seconds to wait for another run.
+    :param wait: the seconds to wait for another run.
     """
     check_owner(request.install_dir)
     with readable_by_all(), lock(request.install_dir, seconds=wait, progress=request.progress):
@@ -104,10 +104,10 @@ def _switch(change: Change, request: ReleaseRequest) -> None:
 
 
 def _install(state: State, request: ReleaseRequest) -> int:
-    """Unpack the archives beside the other releases, check the result and rename it; return the downloaded bytes."""
+    """Unpack the archives to a new directory, verify it and rename it; return the number of downloaded bytes."""
     archives = t.cast("t.Mapping[str, str]", request.archives)
     there = state.releases.get(request.version, {})
-    # A variant that is added to an installed release needs only its own archive.
+    # A variant that is added to an installed release requires only its own archive.
     base = there if there and there.items() < dict(archives).items() else {}
     received = 0
     with contextlib.ExitStack() as stack:
@@ -131,7 +131,7 @@ def _install(state: State, request: ReleaseRequest) -> int:
 
 
 def _prepare(request: ReleaseRequest, files: list[Archive], archives: t.Mapping[str, str], *, extends: bool) -> str:
-    """Unpack and check a release in a separate directory, and return that directory; a failure removes it.
+    """Unpack and verify a release in a separate directory, and return that directory; a failure removes it.
 
     :param extends: whether the archives are added to the installed release of the same version.
     """
@@ -154,7 +154,7 @@ def _prepare(request: ReleaseRequest, files: list[Archive], archives: t.Mapping[
 
 
 def check_complete(root: str, version: str) -> None:
-    """Refuse an unpacked release that is incomplete or has another version.
+    """Refuse an unpacked release that is incomplete or has a different version.
 
     :raises OllamaError: ``release_incomplete`` or ``version_mismatch``.
     """

@@ -1,9 +1,9 @@
 # Copyright (c) 2026, kaido.ollama contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Releases of Ollama: their versions and archives, which of them a host has, and what a request changes.
+"""Releases of Ollama: their versions and archives, those on a host, and the changes of a request.
 
-Each release has a directory of its own; one symbolic link refers to the release in use.
+Each release has a separate directory, and one symbolic link refers to the release in use.
 
 PRIVATE to the collection: it may change at any time.
 """
@@ -27,7 +27,7 @@ from .._core.server import Server
 BASE_URL = "https://github.com/ollama/ollama/releases/download"
 MARKER = ".kaido-release.json"
 ARCHITECTURES = {"x86_64": "amd64", "amd64": "amd64", "aarch64": "arm64", "arm64": "arm64"}
-# Archives that are unpacked over the base archive, and the architecture of each.
+# The variants that are unpacked over the base archive, with their architecture.
 VARIANTS = {"rocm": "amd64", "mlx": "amd64", "jetpack5": "arm64", "jetpack6": "arm64"}
 
 _VERSION = re.compile(r"\d+\.\d+\.\d+(-rc\d+)?\Z")
@@ -35,7 +35,7 @@ _CHECKSUM = re.compile(r"sha256:[0-9a-f]{64}\Z")
 
 
 def parse_version(text: t.Any, *, what: str = "version") -> tuple[int, int, int]:
-    """Return a version as three numbers; a release candidate counts as its release.
+    """Return a version as three numbers. A release candidate counts as its release.
 
     :raises OllamaError: ``version_invalid``.
     """
@@ -48,7 +48,7 @@ def parse_version(text: t.Any, *, what: str = "version") -> tuple[int, int, int]
 
 
 def parse_checksum(text: t.Any, *, what: str = "checksum") -> str:
-    """Return a checksum as ``sha256:<64 hex>``; the prefix may be missing.
+    """Return a checksum as ``sha256:<64 hex>``; the prefix is optional.
 
     :raises OllamaError: ``digest_invalid``.
     """
@@ -63,8 +63,9 @@ def parse_checksum(text: t.Any, *, what: str = "checksum") -> str:
 
 
 def assets(machine: str, variants: t.Sequence[str] = ()) -> list[str]:
-    """Return the names of the archives for a machine as uname reports it, the base archive first.
+    """Return the names of the archives for a machine, the base archive first.
 
+    :param machine: the architecture that uname reports, such as x86_64.
     :raises OllamaError: ``architecture_unsupported`` or ``variant_unsupported``.
     """
     if machine not in ARCHITECTURES:
@@ -85,17 +86,22 @@ def assets(machine: str, variants: t.Sequence[str] = ()) -> list[str]:
 
 
 def url_of(base_url: str, version: str, name: str) -> str:
-    """Return the URL of an archive of a release, in upstream's layout."""
+    """Return the URL of an archive of a release in the layout of the official site."""
     return f"{base_url.rstrip('/')}/v{version}/{name}"
 
 
 @dataclass(frozen=True)
 class ReleaseRequest:
-    """The release that a host should have, the source of its archives, and the limits of the download."""
+    """The requested release, the source of its archives and the limits of the download.
+
+    :ivar keep: the number of releases to keep.
+    :ivar activate: whether the link to the release in use is switched.
+    :ivar timeout: seconds.
+    """
 
     version: str
     archives: t.Mapping[str, str] | None = None
-    """Archive -> checksum, the base archive first. None: a release that is already on the host."""
+    """The checksums by archive, the base archive first. None for a release that is already on the host."""
     base_url: str = BASE_URL
     install_dir: str = Server.install_dir
     bin_dir: str = Server.bin_dir
@@ -105,7 +111,7 @@ class ReleaseRequest:
     retries: int = 5
     ca_path: str | None = None
     environment: t.Mapping[str, str] | None = None
-    """Variables for the download such as ``HTTPS_PROXY``; None: those of this process."""
+    """Environment variables for the download such as ``HTTPS_PROXY``; None for those of this process."""
     progress: Progress = field(default_factory=Progress, compare=False)
 
     @property
@@ -115,11 +121,11 @@ class ReleaseRequest:
 
 @dataclass(frozen=True)
 class Vendor:
-    """What Ollama's own script installed: <prefix>/bin/ollama and <prefix>/lib/ollama."""
+    """The installation of Ollama's own script: <prefix>/bin/ollama and <prefix>/lib/ollama."""
 
     prefix: str
     version: str | None
-    """None where only libraries are left or where the program does not run: then nothing is kept of it."""
+    """None if only libraries are left or the program does not run; the installation is then not kept."""
 
     @property
     def program(self) -> str:
@@ -132,13 +138,13 @@ class Vendor:
 
 @dataclass(frozen=True)
 class State:
-    """The releases that are on a host."""
+    """The releases on a host."""
 
     current: str | None
     releases: dict[str, dict[str, str]]
-    """Version -> asset -> checksum of the archive that it was unpacked from; newest installation first."""
+    """The checksums of the installed archives by version and archive; the newest installation first."""
     link: str | None
-    """The target of <bin_dir>/ollama; "" where it is not a link; None where it is missing."""
+    """The target of <bin_dir>/ollama; "" if it is not a link; None if it is missing."""
     vendor: Vendor | None = None
 
     def has(self, request: ReleaseRequest) -> bool:
@@ -147,18 +153,18 @@ class State:
 
     @property
     def used(self) -> str | None:
-        """The release that is in use, that of the vendor included."""
+        """The release in use, which may be that of the vendor's script."""
         return self.current or (self.vendor.version if self.vendor else None)
 
     @property
     def known(self) -> list[str]:
-        """The releases on this host, that of the vendor included."""
+        """The releases on this host, including that of the vendor's script."""
         vendors = self.vendor.version if self.vendor else None
         return [*self.releases, *([vendors] if vendors and vendors not in self.releases else [])]
 
 
 def read_state(install_dir: str, bin_dir: str) -> State:
-    """Return the releases on this host; a directory without a marker does not count."""
+    """Return the releases on this host. Directories without a marker are ignored."""
     found: list[tuple[float, str, dict[str, str]]] = []
     releases = os.path.join(install_dir, "releases")
     for version in list_directory(releases):
@@ -183,7 +189,7 @@ def read_state(install_dir: str, bin_dir: str) -> State:
 def _find_vendor(prefix: str) -> Vendor | None:
     vendor = Vendor(prefix, None)
     runs = os.path.isfile(vendor.program) and not os.path.islink(vendor.program) and os.access(vendor.program, os.X_OK)
-    # An interrupted run may have left only the libraries; without these files the directory belongs to other software.
+    # An interrupted run may leave only the libraries. Without these files, the directory belongs to other software.
     stale = any(name.startswith(("libggml", "llama-server")) for name in list_directory(vendor.libraries))
     if runs:
         with contextlib.suppress(OllamaError):
@@ -215,7 +221,7 @@ def check_foreign(state: State, install_dir: str, bin_dir: str) -> None:
 
 
 def plan(state: State, request: ReleaseRequest) -> dict[str, str]:
-    """Return the needed steps of install, adopt, activate, link and prune, in this order, each with its description.
+    """Return the required steps of install, adopt, activate, link and prune in this order, each with its description.
 
     :raises OllamaError: ``checksum_unknown``.
     """
@@ -242,7 +248,7 @@ def plan(state: State, request: ReleaseRequest) -> dict[str, str]:
 
 
 def surplus(state: State, request: ReleaseRequest) -> list[str]:
-    """Return the versions to remove: never the requested one; the release in use so far is removed last."""
+    """Return the versions to remove: never the requested one, and the release in use last."""
     known = state.known if request.activate else list(state.releases)
     protected = {request.version} if request.activate or state.current is None else {request.version, state.current}
     others = sorted((version for version in known if version not in protected), key=lambda v: v != state.used)
@@ -254,7 +260,7 @@ def client_version(program: str) -> str:
 
     A program that another account can change runs with the rights of that account.
 
-    :raises OllamaError: ``release_incomplete`` where it does not run or prints no version.
+    :raises OllamaError: ``release_incomplete`` if it does not run or prints no version.
     """
     # Nothing listens on port 1, so the output is the version of the program itself.
     environment = {"HOME": "/nonexistent", "OLLAMA_HOST": "127.0.0.1:1"}

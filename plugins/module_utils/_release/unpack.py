@@ -1,7 +1,7 @@
 # Copyright (c) 2026, kaido.ollama contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Unpack the archives of a release: the files belong to root and are all below one directory.
+"""Unpack the archives of a release. All files belong to root and are below one directory.
 
 PRIVATE to the collection: it may change at any time.
 """
@@ -21,13 +21,13 @@ from .._core.owner import open_regular
 from .._core.text import printable
 
 Archive = t.Tuple[str, t.IO[bytes]]
-"""The name of an archive, for messages, and its content, open and already verified."""
+"""The name of an archive for messages, and its open file, whose content is already verified."""
 
-# The exceptions of tarfile for a damaged or malicious archive; they differ between versions of Python.
+# The exceptions of tarfile for a damaged or malicious archive, which differ between versions of Python.
 TAR_ERRORS = (tarfile.TarError, EOFError, ValueError, OverflowError, LookupError, RecursionError)
 
 _CHUNK = 1 << 20
-# The system calls fail with these because of the names in an archive, not because of the disk.
+# The errors of system calls that are caused by names in an archive, not by the disk.
 _BAD_NAMES = (
     errno.ENAMETOOLONG,
     errno.EEXIST,
@@ -42,15 +42,15 @@ _BAD_NAMES = (
 
 
 def has_zstd() -> bool:
-    """Return whether this host can unpack a release: with the program zstd, or with the library of package managers."""
+    """Return whether this host can unpack a release: with the program zstd, or with libzstd."""
     return command.find("zstd") is not None or _load_library() is not None
 
 
 def unpack(archives: t.Sequence[Archive], root: str) -> None:
-    """Unpack .tar.zst files over each other, as files of root; members that leave the directory are refused.
+    """Unpack .tar.zst files over each other as files of root. Members outside of the directory are refused.
 
     :raises OllamaError: ``archive_invalid`` or ``program_missing``.
-    :raises OSError: where the directory is not writable.
+    :raises OSError: if the directory is not writable.
     """
     unpacker = _Unpacker(root)
     for name, file in archives:
@@ -83,7 +83,7 @@ class _Readable(t.Protocol):
 
 @contextlib.contextmanager
 def _decompress(name: str, file: t.IO[bytes]) -> t.Iterator[_Readable]:
-    """Yield the decompressed content of an open file. It is never opened again by its name."""
+    """Yield the decompressed content of an open file, which is never opened again by its name."""
     if not command.find("zstd"):
         library = _load_library()
         if not library:
@@ -97,7 +97,7 @@ def _decompress(name: str, file: t.IO[bytes]) -> t.Iterator[_Readable]:
 
 
 class _Buffer(ctypes.Structure):
-    """ZSTD_inBuffer and ZSTD_outBuffer."""
+    """The structures ZSTD_inBuffer and ZSTD_outBuffer."""
 
     _fields_: t.ClassVar = [("data", ctypes.c_void_p), ("size", ctypes.c_size_t), ("position", ctypes.c_size_t)]
 
@@ -151,11 +151,11 @@ def _stream(library: ctypes.CDLL, name: str, file: t.IO[bytes]) -> t.Iterator[by
 
 
 def open_archive(path: str) -> tuple[t.IO[bytes], bool]:
-    """Open an archive on this host, and return whether only this account can change it while it is read.
+    """Open an archive on this host, and return it with whether only this account can change it while it is read.
 
-    A path may lead into a tar, as ``/srv/bundle.tar/releases/v0.35.1/ollama-linux-amd64.tar.zst`` does.
+    A path may refer to a member of a tar archive: ``/srv/bundle.tar/releases/v0.35.1/ollama-linux-amd64.tar.zst``.
 
-    :raises OSError: as `open_regular`, and ``ENOENT`` for a tar without that member.
+    :raises OSError: as `open_regular` does, and ``ENOENT`` for a tar archive without that member.
     """
     try:
         # Unbuffered: zstd inherits the position of the descriptor.
@@ -173,7 +173,7 @@ def _open_member(path: str) -> t.IO[bytes]:
     name = os.path.relpath(path, outer)
     file = os.fdopen(open_regular(outer), "rb")
     try:
-        tar = tarfile.open(fileobj=file, mode="r:")  # noqa: SIM115 - read by the caller
+        tar = tarfile.open(fileobj=file, mode="r:")  # noqa: SIM115 - The caller reads it.
         member = tar.getmember(name)
         if not member.isreg() or member.issparse():
             raise OSError(errno.EINVAL, "it is not a regular file", path)
@@ -207,7 +207,7 @@ class _Unpacker:
                 raise _bad(f"duplicate entry {member.name}")
             own.add(name)
             if os.path.lexists(path):
-                # A variant may replace files of the base archive.
+                # A variant can replace files of the base archive.
                 os.unlink(path)
                 self.links.discard(name)
             if member.issym():
@@ -224,7 +224,7 @@ class _Unpacker:
                 raise _bad(f"{member.name} is not a file, a directory or a link inside the archive")
 
     def _inside(self, name: str) -> str:
-        """Return the normalised path of a member; one that leaves the directory or passes through a link is refused."""
+        """Return the normalized path of a member. One outside of the directory or behind a link is refused."""
         parts = [part for part in name.split("/") if part not in ("", ".")]
         if name.startswith("/") or ".." in parts:
             raise _bad(f"{name} leaves the directory")
@@ -246,7 +246,7 @@ def _bad(why: str) -> OllamaError:
 
 
 def write_synced(path: str, chunks: t.Iterable[bytes], mode: int) -> None:
-    """Write a file of a release; it is complete on the disk when this returns."""
+    """Write a file of a release, and return when it is completely on the disk."""
     with open(path, "xb") as file:
         for chunk in chunks:
             file.write(chunk)

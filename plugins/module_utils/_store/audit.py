@@ -30,11 +30,11 @@ class Audit:
 def audit(
     store: Store, blobs: t.Iterable[Blob], memory: Memory, *, mode: str = "changed", threads: int | None = None
 ) -> Audit:
-    """Compare blobs with their names.
+    """Compare blobs with their digests.
 
-    :param mode: ``none`` checks only existence and size; ``changed`` also hashes files that were not yet verified in
-        their current state (size, mtime, inode, device, ctime); ``full`` hashes everything.
-    :param threads: hashing threads; the number of processors by default. hashlib lets them run in parallel.
+    :param mode: ``none`` checks existence and size only; ``changed`` also hashes files that have not been verified in
+        their current state (size, mtime, inode, device, ctime); ``full`` hashes all files.
+    :param threads: the number of hashing threads; by default the number of processors.
     """
     result = Audit({})
     todo: list[Blob] = []
@@ -58,7 +58,7 @@ def audit(
             memory.record_verified(blob.digest, seen)
         else:
             memory.verified.pop(blob.digest, None)
-            # During a pull the server removes blobs that do not match their digests.
+            # During a pull, the server removes blobs that do not match their digests.
             gone = not digest and store.blob_info(blob.digest) is None
             result.damage[blob.digest] = Damage(blob, "missing" if gone else "content" if digest else "unreadable")
     return result

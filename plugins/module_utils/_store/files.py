@@ -1,7 +1,7 @@
 # Copyright (c) 2026, kaido.ollama contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Files and directories of a model store, whose owner may be hostile: every access is bounded, and no link is followed.
+"""Files and directories of a model store. Its owner may be hostile: each access is limited, and no link is followed.
 
 PRIVATE to the collection: it may change at any time.
 """
@@ -21,12 +21,12 @@ DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
 READ_SIZE = 1 << 20
 _MAX_ENTRIES = 100_000
 _MAX_MANIFESTS = 256 << 20
-# A blob takes about a kilobyte of memory, and of a result that has its damage.
+# Each blob requires about a kilobyte of memory, and the same in a result that reports it as damaged.
 _MAX_BLOBS = 300_000
 
 
 class Budget:
-    """Limits of one survey of a store."""
+    """The limits of one survey of a store."""
 
     def __init__(self) -> None:
         self._entries = _MAX_ENTRIES
@@ -34,13 +34,13 @@ class Budget:
         self._blobs = _MAX_BLOBS
 
     def list(self, path: str) -> None:
-        """Count an entry of a directory; raises ``store_unsafe``."""
+        """Count an entry of a directory; raise ``store_unsafe`` if there are too many."""
         self._entries -= 1
         if self._entries < 0:
             raise OllamaError("store_unsafe", f"{printable(path)}: too many files; expected {_MAX_ENTRIES} or fewer")
 
     def read(self, count: int, path: str) -> None:
-        """Count bytes of manifests; raises ``store_unsafe``."""
+        """Count bytes of manifests; raise ``store_unsafe`` if there are too many."""
         self._bytes -= count
         if self._bytes < 0:
             raise OllamaError(
@@ -49,7 +49,7 @@ class Budget:
             )
 
     def name(self, count: int, path: str) -> None:
-        """Count blobs that a manifest names; raises ``store_unsafe``."""
+        """Count blobs in a manifest; raise ``store_unsafe`` if there are too many."""
         self._blobs -= count
         if self._blobs < 0:
             raise OllamaError(
@@ -68,9 +68,10 @@ def in_the_way(path: str) -> OllamaError:
 
 
 def list_directory(path: str, budget: Budget, *, follow: bool = False) -> list[str]:
-    """Return the sorted names in a directory; none for a missing directory or a file.
+    """Return the sorted names in a directory; an empty list for a missing directory or a file.
 
-    :param follow: accept a symbolic link to a directory; otherwise it raises ``store_unsafe``.
+    :param follow: whether a symbolic link to a directory is accepted.
+    :raises OllamaError: ``store_unsafe`` for other links and too many entries, ``store_unreadable``.
     """
     try:
         handle = os.open(path, DIRECTORY if follow else DIRECTORY | os.O_NOFOLLOW)
@@ -113,12 +114,12 @@ def remove(path: str) -> None:
 
 
 def fingerprint(info: os.stat_result) -> list[int]:
-    """Return the attributes that change with a file's content, without reading it."""
+    """Return the attributes of a file that change with its content."""
     return [info.st_size, info.st_mtime_ns, info.st_ino, info.st_dev, info.st_ctime_ns]
 
 
 def hash_file(path: str) -> str:
-    """Return ``sha256:…`` of a file that an operator names, in constant memory; ``""`` when it cannot be read."""
+    """Return the digest ``sha256:…`` of a file that an operator specifies; ``""`` if it cannot be read."""
     try:
         with open_named(path) as file:
             return hash_stream(file)

@@ -1,10 +1,10 @@
 # Copyright (c) 2026, kaido.ollama contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The findings of the scheduled verification of a store, and which blob it reads next.
+"""The findings of the scheduled verification of a store, and the order in which it reads blobs.
 
-An unprivileged account writes the findings. A program that reads them as root may take them as a hint to read a blob
-again, never as a proof that a blob is intact.
+An unprivileged account writes the findings. For a program of root, they may be a reason to read a blob again, but never
+evidence that a blob is intact.
 
 PRIVATE to the collection: it may change at any time.
 """
@@ -29,18 +29,18 @@ from .store import Store
 DEFAULT_PATH = "/var/lib/kaido-ollama-monitoring/verification/findings.json"
 SCHEMA = 1
 _LIMIT = 16 << 20
-# Limits for the reported damaged models, and for the problems of each.
+# The maximum numbers of reported damaged models, and of problems of each.
 _MAX_MODELS, _MAX_PROBLEMS = 200, 10
 _LATEST = float(1 << 40)
 
 
 @dataclass
 class Finding:
-    """The result of the last time that a blob was read.
+    """The result of the last verification of a blob.
 
-    :ivar problem: the damage, None for an intact blob.
-    :ivar seen: the fingerprint of the file then; a file with another one counts as not verified.
+    :ivar seen: the fingerprint of the file at that time; a file with a different one counts as not verified.
     :ivar verified_at: seconds since the epoch.
+    :ivar problem: the damage; None for an intact blob.
     """
 
     seen: list[int]
@@ -52,8 +52,9 @@ class Finding:
 class Findings:
     """The findings of a store.
 
-    :ivar models: damaged models -> their problems.
-    :ivar finished: when the last verification ended, seconds since the epoch; 0 for never.
+    :ivar blobs: the findings by digest.
+    :ivar models: the problems of damaged models by name.
+    :ivar finished: the end of the last verification in seconds since the epoch; 0 if there was none.
     """
 
     path: str
@@ -63,7 +64,7 @@ class Findings:
 
     @classmethod
     def load(cls, path: str) -> Findings:
-        """Read a file; one that is missing, damaged or of another schema counts as empty."""
+        """Return the findings in a file. A missing or damaged file, or one with another schema, counts as empty."""
         found = cls(path)
         try:
             data = parse_json(read_regular(path, _LIMIT))
@@ -80,15 +81,18 @@ class Findings:
         return found
 
     def save(self) -> None:
-        """Write the file atomically; raises OSError."""
+        """Write the file atomically.
+
+        :raises OSError: if it cannot be written.
+        """
         blobs = {digest: vars(row) for digest, row in sorted(self.blobs.items())}
         data = {"schema": SCHEMA, "finished": self.finished, "models": self.models, "blobs": blobs}
         fs.write_atomic(self.path, json.dumps(data, indent=1, sort_keys=True) + "\n")
 
     def state(self, store: Store, blob: Blob) -> tuple[str, float]:
-        """Return verified, damaged or unverified, and when the blob was last read or else last changed.
+        """Return verified, damaged or unverified, and the time when the blob was last read or else last changed.
 
-        Reads no content: a blob that is missing or has another size is damaged in any case.
+        The content is not read. A blob that is missing or has a different size is always damaged.
         """
         try:
             info = os.stat(store.blob_path(blob.digest))
@@ -102,9 +106,10 @@ class Findings:
         return ("verified" if known else "unverified"), when
 
     def verify(self, store: Store, blobs: t.Iterable[Blob], share: float, now: t.Callable[[], float]) -> int:
-        """Read blobs, the least recently verified first, and save the findings after each; returns the number read.
+        """Verify blobs, the least recently verified first, save the findings after each, and return the number.
 
-        :param share: percent of the bytes of the store after which no further blob is begun; at least one is read.
+        :param share: the percentage of the bytes of the store after which no further blob is read; at least one is.
+        :param now: returns the time in seconds since the epoch.
         """
         wanted = {blob.digest: blob for blob in blobs}
         self.blobs = {digest: row for digest, row in self.blobs.items() if digest in wanted}
@@ -130,7 +135,7 @@ class Findings:
 
 
 def _time(value: t.Any) -> float:
-    """Return a time; raises ValueError for an invalid one, such as infinity."""
+    """Return a valid time; raise ValueError for others, such as infinity."""
     seconds = float(value)
     if not 0 <= seconds < _LATEST:
         raise ValueError("no time")
@@ -138,7 +143,7 @@ def _time(value: t.Any) -> float:
 
 
 def doubt(memory: Memory, path: str = DEFAULT_PATH) -> None:
-    """Let the next audit read those blobs again that the scheduled verification found damaged."""
+    """Make the next audit read the blobs again that the scheduled verification found damaged."""
     for digest, row in Findings.load(path).blobs.items():
         if row.problem:
             memory.verified.pop(digest, None)

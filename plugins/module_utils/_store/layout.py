@@ -21,7 +21,7 @@ from .._core.text import printable
 MANIFEST = "application/vnd.docker.distribution.manifest.v2+json"
 MANIFEST_LIST = "application/vnd.ollama.manifest.list.v2+json"
 TREES = ("manifests-v2", "manifests")
-# The order in which a server on Linux chooses among the variants of a list.
+# The order of preference of a server on Linux among the variants of a list.
 RUNNERS = ("llamacpp", "ggml", "mlx")
 BLOB_FILE = re.compile(r"sha256-[0-9a-f]{64}\Z")
 _MAX_SIZE = 1 << 62
@@ -29,7 +29,7 @@ _MAX_SIZE = 1 << 62
 
 @dataclass(frozen=True)
 class Blob:
-    """A content-addressed file as a manifest describes it."""
+    """A content-addressed file in a manifest; its size is in bytes."""
 
     digest: str
     size: int
@@ -37,7 +37,7 @@ class Blob:
 
     @property
     def file_name(self) -> str:
-        """The file's name in ``blobs/``."""
+        """The name of the file in ``blobs/``."""
         return self.digest.replace(":", "-")
 
 
@@ -50,13 +50,13 @@ class Manifest:
 
     @property
     def size(self) -> int:
-        """Bytes of the config and all layers, as ``/api/tags`` counts them."""
+        """The size of the config and all layers in bytes, as in ``/api/tags``."""
         return sum(blob.size for blob in self.blobs if blob.media_type not in (MANIFEST, MANIFEST_LIST))
 
 
 @dataclass(frozen=True)
 class Variant:
-    """A child of a manifest list."""
+    """An element of a manifest list."""
 
     digest: str
     runner: str
@@ -64,7 +64,7 @@ class Variant:
 
 
 def parse_manifest(body: bytes) -> Manifest | tuple[Variant, ...]:
-    """Read a manifest, or the children of a manifest list in the order of the server's preference.
+    """Parse a manifest, or a manifest list, whose variants are returned in the server's order of preference.
 
     :raises OllamaError: ``manifest_invalid`` with the reason.
     """
@@ -100,7 +100,7 @@ def parse_manifest(body: bytes) -> Manifest | tuple[Variant, ...]:
 
 def checked_digest(text: t.Any) -> str:
     digest = str(text)
-    # The digest becomes a path: only its exact form may pass.
+    # The digest becomes part of a path, so only its exact form is valid.
     if not BLOB_FILE.match(digest.replace("sha256:", "sha256-", 1)):
         raise ValueError(f"{digest[:80]!r} is not a digest")
     return digest.replace("sha256-", "sha256:", 1)
@@ -120,10 +120,11 @@ def sha256_of(body: bytes) -> str:
 class Entry:
     """A tag of the store.
 
-    :ivar digest: of the manifest that the server runs: the tag's own, or the chosen variant's; as ``/api/tags`` has it.
-    :ivar digests: everything that the tag can rightly be called: its own manifest and its variants that are here.
-    :ivar blobs: what must be on the disk for this tag, manifests that are blobs included.
-    :ivar problem: why the tag cannot be read, or None.
+    :ivar digest: the digest of the manifest that the server runs, as in ``/api/tags``: that of the tag or of the chosen
+        variant.
+    :ivar digests: all digests that identify the tag: those of its own manifest and of its existing variants.
+    :ivar blobs: the blobs that must be on the disk for this tag, including manifests that are blobs.
+    :ivar problem: the reason why the tag cannot be read, or None.
     """
 
     name: Name
@@ -137,7 +138,7 @@ class Entry:
 
 @dataclass(frozen=True)
 class Damage:
-    """A blob that does not match its name."""
+    """A blob that does not match its digest."""
 
     blob: Blob
     kind: str
@@ -154,7 +155,7 @@ class Damage:
         }[self.kind]
 
     def to_dict(self) -> dict[str, t.Any]:
-        """Return the damage as part of a module's result."""
+        """Return the damage for the result of a module."""
         return {
             "digest": self.blob.digest,
             "kind": self.kind,

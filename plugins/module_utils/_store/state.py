@@ -1,7 +1,7 @@
 # Copyright (c) 2026, kaido.ollama contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The records of the modules about a store between runs, and the lock that permits one run at a time.
+"""The records of the modules about a store between runs, and the lock that allows one run at a time.
 
 PRIVATE to the collection: it may change at any time.
 """
@@ -22,7 +22,7 @@ from .._core.owner import open_regular
 from .layout import Entry
 from .store import Store
 
-# Bytes; the memory of a store with a thousand models takes less than one million.
+# Bytes. The records of a store with a thousand models have less than 1 MB.
 _MEMORY_LIMIT = 64 << 20
 
 
@@ -36,15 +36,15 @@ def _mapping(value: t.Any) -> t.Iterable[tuple[str, t.Any]]:
 
 @dataclass
 class Memory:
-    """The records of the modules about a store between runs, in a file that only they may write.
+    """The records of the modules about a store between runs, in a file that only the modules may write.
 
-    :ivar verified: digest -> fingerprint of the file whose content was verified.
-    :ivar verified_at: digest -> when its content was hashed last, in seconds since the epoch.
-    :ivar origins: model key -> what was pulled: the registry's digest of the tag and the variant chosen then. A server
-        of 0.40 may later replace the tag by a list of its own making, whose digest no registry knows.
-    :ivar pending: aliases that a pull through a mirror made and has not dropped yet.
-    :ivar recipes: model key -> how a model of one's own was built: the digests of the recipe, of the manifest that came
-        of it, and of the base's manifest then; the recipe's files with digest and fingerprint.
+    :ivar verified: the fingerprints of verified files by digest.
+    :ivar verified_at: the time when each content was last hashed, in seconds since the epoch, by digest.
+    :ivar origins: the pulled content by model key: the digest of the tag in the registry, and that of the chosen
+        variant. A server of 0.40 may later replace the tag by its own list, whose digest no registry knows.
+    :ivar pending: temporary names that a pull through a mirror has created and not yet removed.
+    :ivar recipes: the builds of custom models by model key: the digests of the recipe, of the resulting manifest and of
+        the manifest of the base at that time, and the files of the recipe with digest and fingerprint.
     """
 
     path: str
@@ -58,15 +58,15 @@ class Memory:
 
     @classmethod
     def of(cls, store: Store, state_dir: str | None = None) -> Memory:
-        """Load the memory of a store.
+        """Load the records of a store.
 
-        A file that another account could have written counts as absent; of a damaged one, what can be read is kept.
+        A file that another account could have written counts as missing. Valid entries of a damaged file are kept.
         """
         return cls.load(memory_path(store, state_dir))
 
     @classmethod
     def load(cls, path: str) -> Memory:
-        """Load the records from their file; otherwise as `of`."""
+        """Load the records from a file, as `of` does."""
         memory = cls(path)
         try:
             with os.fdopen(open_regular(path), "rb") as file:
@@ -100,9 +100,10 @@ class Memory:
         return memory
 
     def save_verified(self, *, seconds: float) -> None:
-        """Merge only the new records about blobs into the file that other runs may have written since `of`.
+        """Merge only the new records about blobs into the file, which other runs may have written meanwhile.
 
-        :param seconds: how long to wait for another run; after that the file stays as it is, which costs a re-hash.
+        :param seconds: the time to wait for another run; after that the file is not changed, so that the blobs are
+            hashed again later.
         """
         with exclusive(self.path, seconds=seconds) as alone:
             if alone:
@@ -115,17 +116,17 @@ class Memory:
                 now.save()
 
     def record_verified(self, digest: str, seen: list[int]) -> None:
-        """Record that the content of a blob was hashed now and matches its digest."""
+        """Record that the content of a blob has just been hashed and matches its digest."""
         self.verified[digest] = seen
         self.verified_at[digest] = int(time.time())
 
     def known_as(self, entry: Entry) -> frozenset[str]:
-        """Return the digests of a tag, with the registry's of what was pulled as long as that variant is part of it."""
+        """Return the digests of a tag, including that of the registry if the tag still contains the pulled variant."""
         origin = self.origins.get(entry.name.key, {})
         return entry.digests | {origin["registry"]} if origin.get("variant") in entry.digests else entry.digests
 
     def save(self) -> None:
-        """Write the file atomically if anything changed; losing it costs a re-hash, so a failure is not an error."""
+        """Write the file atomically if a record changed. A failure is not an error: blobs are then hashed again."""
         text = self._dump()
         if text == self._loaded:
             return
@@ -150,22 +151,22 @@ class Memory:
 
 
 def memory_path(store: Store, state_dir: str | None = None) -> str:
-    """Return the file that holds the memory of a store."""
+    """Return the path of the file with the records of a store."""
     key = hashlib.sha256(os.path.realpath(store.root).encode()).hexdigest()[:16]
     return os.path.join(state_dir or default_state_dir(), f"store-{key}.json")
 
 
 @contextlib.contextmanager
 def exclusive(path: str, *, seconds: float) -> t.Iterator[bool]:
-    """Lock a store for one run; yields False where another run still holds the lock after so many seconds.
+    """Lock a store for one run; yield false if another run still holds the lock after the seconds.
 
-    Two runs at once would not damage the store, but each would remove names that the other works with.
+    Concurrent runs would not damage the store, but each would remove names that the other one uses.
     """
     try:
         os.makedirs(os.path.dirname(path), mode=0o700, exist_ok=True)
         file = os.fdopen(open_regular(f"{path}.lock", os.O_RDWR | os.O_CREAT), "w")
     except OSError:
-        # A process that cannot keep a state file cannot lock either.
+        # A process that cannot write a state file cannot create a lock either.
         yield True
         return
     with file:
@@ -184,10 +185,10 @@ def exclusive(path: str, *, seconds: float) -> t.Iterator[bool]:
 
 
 def lock_users(path: str) -> list[int]:
-    """Return the IDs of the other processes that hold the lock of a memory or wait for it.
+    """Return the IDs of the other processes that hold a lock or wait for it.
 
-    In a container, root may be unable to read the open files of a process that has acted as another account; the kernel
-    lists the holder of the lock in any case.
+    In some containers, root cannot read the open files of a process that has acted as another account; the kernel
+    always lists the holder of the lock.
     """
     try:
         path = os.path.realpath(f"{path}.lock")
@@ -215,7 +216,7 @@ def _has_open(pid: int, path: str, info: os.stat_result) -> bool:
         for descriptor in os.listdir(f"/proc/{pid}/fd"):
             link = f"/proc/{pid}/fd/{descriptor}"
             with contextlib.suppress(OSError):
-                # The name first: a file on a network disk that does not reply must not be touched.
+                # The name is compared first, as access to a file on an unresponsive network disk would block.
                 same_name = os.path.basename(os.readlink(link)) == os.path.basename(path)
                 if same_name and os.path.samestat(os.stat(link), info):
                     return True
@@ -223,7 +224,7 @@ def _has_open(pid: int, path: str, info: os.stat_result) -> bool:
 
 
 def default_state_dir() -> str:
-    """Return where memories are kept: /var/lib for root, the user's state folder otherwise."""
+    """Return the directory of the state files: in /var/lib for root, otherwise in the state directory of the user."""
     if os.geteuid() == 0:
         return "/var/lib/kaido-ollama"
     return os.path.join(os.environ.get("XDG_STATE_HOME") or os.path.expanduser("~/.local/state"), "kaido-ollama")

@@ -1,11 +1,11 @@
 # Copyright (c) 2026, kaido.ollama contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Ollama's model store on disk, both generations: tags and blobs, read as the owner of the store.
+"""The tags and blobs of Ollama's model store on disk, of both generations, accessed as the owner of the store.
 
-Up to 0.35 a tag is a file ``manifests/<host>/<namespace>/<model>/<tag>``. From 0.40 it is a symbolic link (or copy)
-``manifests-v2/<host>/<namespace>/<model>/<tag>`` to a manifest that lies among the blobs and may be a list of variants;
-``manifests/`` then only holds what a downgrade needs. Ollama itself never checks a blob again once its file exists.
+Up to 0.35, a tag is a file ``manifests/<host>/<namespace>/<model>/<tag>``. Since 0.40, it is a symbolic link (or copy)
+``manifests-v2/<host>/<namespace>/<model>/<tag>`` to a manifest in ``blobs``, which may be a list of variants;
+``manifests/`` then contains only the manifests for a downgrade. Ollama itself never verifies an existing blob again.
 
 PRIVATE to the collection: it may change at any time.
 """
@@ -47,7 +47,7 @@ from .layout import (
 
 _PUBLIC_HOSTS = (DEFAULT_HOST, "ollama.com")
 _PARTIAL_FILE = re.compile(r"(sha256-[0-9a-f]{64})(-partial(-\d+)?|\.tmp)\Z")
-# 0.40.0 leaves files like library/llamacpp/<64 hex> for converted models, which are not models of a user.
+# Ollama 0.40.0 leaves files such as library/llamacpp/<64 hex> for converted models; they are not models of a user.
 _SHADOW_TAG = re.compile(r"[0-9a-f]{64}\Z")
 _MANIFEST_LIMIT = 4 << 20
 
@@ -55,7 +55,7 @@ _M = t.TypeVar("_M", bound=t.Callable[..., t.Any])
 
 
 def _as_owner(method: _M) -> _M:
-    """Let a method of a store act as its owner, so that callers cannot forget it."""
+    """Execute a method of a store with the rights of its owner."""
 
     @functools.wraps(method)
     def wrapped(self: Store, *args: t.Any, **kwargs: t.Any) -> t.Any:
@@ -66,7 +66,7 @@ def _as_owner(method: _M) -> _M:
 
 
 def _has_progress(path: str) -> bool:
-    """Return whether a server can read the recorded progress of a part, also if the file was just removed."""
+    """Return whether a server can read the recorded progress of a part; true if the file was just removed."""
     try:
         return isinstance(json.loads(read_regular(path, 1 << 16)), dict)
     except (ValueError, RecursionError):
@@ -76,10 +76,10 @@ def _has_progress(path: str) -> bool:
 
 
 class Store:
-    """A model store, read from the disk alone.
+    """A model store on the disk; no server is required.
 
-    :param root: the folder that ``OLLAMA_MODELS`` names.
-    :param generation: 1 reads only what servers before 0.40 read, 2 also (and first) the newer tree.
+    :param root: the directory in ``OLLAMA_MODELS``.
+    :param generation: 1 for the tree of servers before 0.40 only, 2 for the newer tree as well, with precedence.
     """
 
     def __init__(self, root: str, generation: int = 2) -> None:
@@ -89,9 +89,9 @@ class Store:
 
     @property
     def identity(self) -> Identity:
-        """The account that the store is accessed as: its owner where this process is root, else the process's own.
+        """The account that accesses the store: its owner if this process is root, otherwise that of the process.
 
-        :raises OllamaError: ``store_unsafe`` where several accounts can change a store that belongs to root.
+        :raises OllamaError: ``store_unsafe`` if several accounts can change a store that belongs to root.
         """
         if self._identity is None:
             if os.geteuid() == 0:
@@ -101,15 +101,15 @@ class Store:
         return self._identity
 
     def acting(self) -> t.ContextManager[None]:
-        """Return a context in which the calling thread acts as the owner of the store; nothing else may happen in it.
+        """Return a context in which the calling thread acts as the owner of the store; use it for the store only.
 
-        The state directory, bundles and progress files belong to root and are accessed outside.
+        The state directory, bundles and progress files belong to root and are accessed outside of it.
         """
         return acting_as(self.identity)
 
     @property
     def readable(self) -> bool:
-        """Whether the owner of the store, or this process where it is not root, can list and enter it."""
+        """Whether the account that accesses the store can list and enter it."""
         try:
             with self.acting():
                 handle = os.open(self.root, DIRECTORY)
@@ -122,7 +122,7 @@ class Store:
         return True
 
     def blob_path(self, digest: str) -> str:
-        """Return the path of the blob of a digest; only the methods of this class open it."""
+        """Return the path of a blob. Only the methods of this class may open it."""
         return os.path.join(self.root, "blobs", checked_digest(digest).replace(":", "-"))
 
     @_as_owner
@@ -132,7 +132,7 @@ class Store:
 
     @_as_owner
     def blob_info(self, digest: str) -> os.stat_result | None:
-        """Return the lstat of the file with the name of a blob, or None."""
+        """Return the lstat result of the file of a blob, or None."""
         try:
             return os.lstat(self.blob_path(digest))
         except OSError:
@@ -140,21 +140,30 @@ class Store:
 
     @_as_owner
     def open_blob(self, digest: str) -> t.IO[bytes]:
-        """Open the regular file of a blob for reading; raises OSError."""
+        """Open the regular file of a blob for reading.
+
+        :raises OSError: if it cannot be opened.
+        """
         return os.fdopen(open_regular(self.blob_path(digest)), "rb")
 
     @_as_owner
     def read_blob(self, digest: str, limit: int = _MANIFEST_LIMIT) -> bytes:
-        """Return the content of a small blob, at most limit bytes; raises OSError."""
+        """Return the content of a small blob.
+
+        :raises OSError: if it cannot be read, or has more than ``limit`` bytes.
+        """
         return read_regular(self.blob_path(digest), limit)
 
     @_as_owner
     def read_tag(self, entry: Entry) -> bytes:
-        """Return the manifest of a tag as it is on the disk now; raises ``manifest_invalid``."""
+        """Return the current content of the manifest of a tag.
+
+        :raises OllamaError: ``manifest_invalid``.
+        """
         return self._read_tag(entry.path)[1]
 
     def hash_blob(self, digest: str) -> tuple[str, list[int]]:
-        """Return the sha256 and the fingerprint of the file of a blob; an empty sha256 where it cannot be read."""
+        """Return the sha256 and the fingerprint of the file of a blob; an empty sha256 if it cannot be read."""
         try:
             with self.open_blob(digest) as file:
                 seen = fingerprint(os.fstat(file.fileno()))
@@ -164,7 +173,7 @@ class Store:
 
     @_as_owner
     def remove_blob(self, digest: str) -> None:
-        """Remove the file with the name of a blob; links are not followed.
+        """Remove the file of a blob; links are not followed.
 
         :raises OllamaError: ``store_unwritable``.
         """
@@ -172,14 +181,17 @@ class Store:
 
     @_as_owner
     def remove_tag(self, entry: Entry) -> None:
-        """Remove the file or link of a tag; errors as in `remove_blob`."""
+        """Remove the file or link of a tag.
+
+        :raises OllamaError: ``store_unwritable``.
+        """
         remove(entry.path)
 
     @_as_owner
     def entries(self) -> list[Entry]:
-        """Return every tag once, as a server of 0.40 or newer would look it up; sorted by name.
+        """Return each tag once, as a server of 0.40 or newer resolves it, sorted by name.
 
-        :raises OllamaError: ``store_unsafe`` for links in place of directories and for a store of excessive size;
+        :raises OllamaError: ``store_unsafe`` for links instead of directories and for a store of excessive size;
             ``store_unreadable``.
         """
         found: dict[str, Entry] = {}
@@ -202,7 +214,10 @@ class Store:
 
     @_as_owner
     def find(self, name: Name) -> Entry | None:
-        """Return the tag of a name, ignoring case as Ollama does, or None; errors as in `entries`."""
+        """Return the tag with a name, without regard to case, as Ollama does, or None.
+
+        :raises OllamaError: as `entries` does.
+        """
         for tree in self._trees:
             for host in _PUBLIC_HOSTS if name.host == DEFAULT_HOST else (name.host,):
                 folded = host.replace(":", "%3A") if tree == "manifests-v2" else host
@@ -212,7 +227,7 @@ class Store:
         return None
 
     def _resolve(self, tree: str, parts: t.Sequence[str]) -> str | None:
-        """Return the path of a tag's file, each part matched exactly or else case-insensitively."""
+        """Return the path of the file of a tag. Each part matches exactly or else case-insensitively."""
         path = self._top(tree)
         budget = Budget()
         for index, part in enumerate(parts):
@@ -228,9 +243,9 @@ class Store:
         return path
 
     def _top(self, tree: str) -> str:
-        """Return the path of a tree of manifests, which may be a link to a directory of the store's owner."""
+        """Return the path of a tree of manifests, which may be a link to a directory of the owner of the store."""
         path = os.path.join(self.root, tree)
-        # Read at once: the account of the store may exchange the link at any time.
+        # Read in one step, as the account of the store may exchange the link at any time.
         target = fs.read_link(path)
         if target:
             with contextlib.suppress(FileNotFoundError):
@@ -254,12 +269,12 @@ class Store:
                             yield host.replace("%3A", ":"), namespace, model, tag, path
 
     def _read_tag(self, path: str) -> tuple[str, bytes]:
-        """Return the digest that a link names, if the tag is one, and the manifest; raises ``manifest_invalid``."""
+        """Return the digest in the target of a tag, empty if it is not a link, and the manifest."""
         linked = self._linked(path)
         return linked, self._read(self.blob_path(linked) if linked else path)
 
     def _linked(self, path: str) -> str:
-        """Return the digest that a tag of the newer tree links to, empty where it is a file."""
+        """Return the digest in the target of a tag of the newer tree; empty if it is a file."""
         target = fs.read_link(path)
         if not target or not os.path.relpath(path, self.root).startswith("manifests-v2" + os.sep):
             return ""
@@ -293,7 +308,7 @@ class Store:
         entry = Entry(name, path)
         blobs: dict[str, Blob] = {}
         try:
-            # A link names the digest even where the manifest is lost.
+            # A link contains the digest even if the manifest is missing.
             entry.digest = self._linked(path)
             body = self._read(self.blob_path(entry.digest) if entry.digest else path, budget)
             own = sha256_of(body)
@@ -320,7 +335,7 @@ class Store:
         return entry
 
     def _choose(self, entry: Entry, variants: t.Iterable[Variant], blobs: dict[str, Blob], budget: Budget) -> Manifest:
-        """Return the first variant whose manifest is here: the others are normally missing."""
+        """Return the first variant whose manifest exists; the others are normally missing."""
         chosen: Manifest | None = None
         for variant in variants:
             path = self.blob_path(variant.digest)
@@ -345,7 +360,7 @@ class Store:
 
     @_as_owner
     def partials(self) -> list[dict[str, t.Any]]:
-        """Return the files of interrupted downloads: path, digest, bytes completed, bytes on disk, age in seconds."""
+        """Return the interrupted downloads: path, digest, completed bytes, bytes on disk, age in seconds."""
         found: dict[str, dict[str, t.Any]] = {}
         now = time.time()
         for item, info in self._blob_files():
@@ -367,9 +382,9 @@ class Store:
 
     @_as_owner
     def remove_broken_partials(self, digests: t.Iterable[str]) -> list[str]:
-        """Remove the unfinished downloads whose progress is unreadable, and return their digests.
+        """Remove the unfinished downloads with unreadable progress, and return their digests.
 
-        A power cut leaves such files, and no pull of the blob succeeds until they are removed.
+        A power failure can leave such files, and no pull of the blob succeeds until they are removed.
         """
         folder = os.path.join(self.root, "blobs")
         wanted = {digest.replace(":", "-"): digest for digest in digests}
@@ -387,7 +402,7 @@ class Store:
         return sorted({wanted[name] for name in broken})
 
     def _blob_files(self) -> t.Iterator[tuple[str, os.stat_result]]:
-        """Yield the entries of ``blobs`` with their lstat, sorted by name."""
+        """Yield the entries of ``blobs`` with their lstat results, sorted by name."""
         folder = os.path.join(self.root, "blobs")
         for item in list_directory(folder, Budget(), follow=True):
             with contextlib.suppress(OSError):
@@ -395,7 +410,7 @@ class Store:
 
     @_as_owner
     def orphans(self, entries: t.Iterable[Entry]) -> list[dict[str, t.Any]]:
-        """Return blobs and stray files in ``blobs/`` that no readable tag needs: printable file name and size."""
+        """Return the files in ``blobs/`` that no readable tag requires: printable file name and size in bytes."""
         needed = {digest.replace(":", "-") for entry in entries for digest in entry.digests}
         needed.update(blob.file_name for entry in entries for blob in entry.blobs)
         needed.update(self._legacy_references())
@@ -406,7 +421,7 @@ class Store:
         ]
 
     def _legacy_references(self) -> set[str]:
-        """Return the blob files that any manifest names: shadowed tags and variants not chosen keep theirs, too."""
+        """Return the blob files in all manifests, including those of shadowed tags and of variants not chosen."""
         names: set[str] = set()
         budget = Budget()
         paths = [row[4] for tree in TREES for row in self._walk(tree, budget)]
@@ -432,12 +447,12 @@ class Store:
         return names
 
     def stat_damage(self, blob: Blob) -> Damage | None:
-        """Compare a blob's file with its size only: no byte is read."""
+        """Return the damage of a blob according to its size; its content is not read."""
         return self.check_size(blob)[0]
 
     @_as_owner
     def check_size(self, blob: Blob) -> tuple[Damage | None, list[int]]:
-        """Return what `stat_damage` does, and the fingerprint of the file where there is no damage."""
+        """Return the result of `stat_damage`, and the fingerprint of the file if it is not damaged."""
         try:
             info = os.lstat(self.blob_path(blob.digest))
         except FileNotFoundError:
@@ -449,13 +464,13 @@ class Store:
         if info.st_size != blob.size:
             return Damage(blob, "short" if info.st_size < blob.size else "long", info.st_size), []
         if info.st_size > 1 << 30 and info.st_blocks * 512 < info.st_size >> 6:
-            # Nearly all of it is a hole, so it is no model; reading terabytes of zeros would take hours.
+            # The file is nearly empty (sparse), so it is not a model, and reading terabytes of zeros would take hours.
             return Damage(blob, "content"), []
         return None, fingerprint(info)
 
     @_as_owner
     def free_bytes(self) -> int:
-        """Return the bytes that a user process may still write to the store's file system."""
+        """Return the number of bytes that an unprivileged process can still write to the file system of the store."""
         path = os.path.abspath(self.root)
         while not os.path.isdir(path):
             path = os.path.dirname(path)

@@ -1,7 +1,7 @@
 # Copyright (c) 2026, kaido.ollama contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Audit a model store from the disk alone, and return the findings.
+"""Audit a model store on the disk without a server, and return the findings.
 
 PRIVATE to the collection: it may change at any time.
 """
@@ -21,7 +21,7 @@ from .store import Store
 
 @dataclass
 class Report:
-    """The findings; the row of an intact model has no problems.
+    """The findings of an audit. The row of an intact model has no problems.
 
     :ivar repairable: the damaged models with a name that a server accepts.
     """
@@ -36,11 +36,11 @@ class Report:
 
     @property
     def damaged(self) -> list[str]:
-        """Names of the models that are not what their digests say."""
+        """The names of the models that do not match their digests."""
         return [row["name"] for row in self.models if row["problems"]]
 
     def to_dict(self) -> dict[str, t.Any]:
-        """Return the report as a module's result."""
+        """Return the report for the result of a module."""
         return {
             "models": self.models,
             "damaged": self.damaged,
@@ -53,9 +53,10 @@ class Report:
 
 
 def verify(store: Store, memory: Memory, names: t.Sequence[Name], *, mode: str, threads: int | None = None) -> Report:
-    """Audit some models, or all if no names are given.
+    """Audit models.
 
-    :param mode: ``changed`` or ``full``, as for the store's audit.
+    :param names: the models; empty means all.
+    :param mode: ``changed`` or ``full``, as in `audit`.
     :raises OllamaError: ``model_missing`` for a name that the store does not contain, ``store_unreadable``.
     """
     if not store.readable:
@@ -117,7 +118,7 @@ def _can_be_pulled(name: Name) -> bool:
 
 
 def failures(report: Report, fail_on: t.Collection[str]) -> list[str]:
-    """Return one sentence for each finding of the kinds that count as failure."""
+    """Return a sentence for each finding of the kinds in ``fail_on``."""
     found: list[str] = []
     if "damage" in fail_on:
         found += [f"{row['name']}: {problem}" for row in report.models for problem in row["problems"]]
@@ -129,9 +130,9 @@ def failures(report: Report, fail_on: t.Collection[str]) -> list[str]:
 
 
 def last_verified(store: Store, memory: Memory, entry: Entry) -> int | None:
-    """Return when all blobs of a model had been hashed and were intact, in seconds since the epoch.
+    """Return the time when all blobs of a model had been hashed and were intact, in seconds since the epoch.
 
-    None if a blob was never hashed or its file has changed since. Contents are not read.
+    None if a blob has never been hashed or its file has changed since. Contents are not read.
     """
     times: list[int] = []
     with store.acting():

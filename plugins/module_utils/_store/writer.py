@@ -1,7 +1,7 @@
 # Copyright (c) 2026, kaido.ollama contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Write files into a model store under their final names.
+"""Write files to a model store under their final names.
 
 PRIVATE to the collection: it may change at any time.
 """
@@ -24,12 +24,12 @@ _STAGE = ".kaido-import-"
 
 
 class StoreWriter:
-    """Places files in a store under their final names when they are complete. Use it as a context manager.
+    """Creates files in a store under their final names when they are complete, as a context manager.
 
-    Everything is created by the store's owner, so a planted link gives access only to places where that account can
-    write itself.
+    All files are created with the rights of the store's owner, so a malicious link leads only to places where that
+    account can write anyway.
 
-    :raises OllamaError: ``store_unwritable`` where the store cannot be written to.
+    :raises OllamaError: ``store_unwritable`` if the store cannot be opened.
     """
 
     def __init__(self, store: Store) -> None:
@@ -67,14 +67,14 @@ class StoreWriter:
     def put(
         self, member: str, source: t.IO[bytes], digest: str, tell: t.Callable[[int], None] = lambda count: None
     ) -> list[int]:
-        """Write one file and return its fingerprint.
+        """Write a file, and return its fingerprint.
 
         :param member: the path below the store, with ``/``.
-        :param source: read with the rights of the caller, not of the store's owner; so is `tell` called.
-        :param digest: the sha256 that the content must have, 64 hexadecimal digits.
-        :param tell: called with the number of bytes written so far.
-        :raises OllamaError: ``bundle_tampered`` for other content, ``store_unsafe`` for a link in the way.
-        :raises OSError: where the store cannot be written to.
+        :param source: the content; it is read with the rights of the caller, not of the store's owner.
+        :param digest: the expected sha256, 64 hexadecimal digits.
+        :param tell: called with the number of bytes written so far, with the rights of the caller.
+        :raises OllamaError: ``bundle_tampered`` for different content, ``store_unsafe`` for a link in the path.
+        :raises OSError: if the store cannot be written.
         """
         with self._parent(member) as (folder, stage):
             flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
@@ -97,7 +97,10 @@ class StoreWriter:
                 os.close(handle)
 
     def link(self, member: str, target: str) -> None:
-        """Create a symbolic link; errors as in `put`."""
+        """Create a symbolic link.
+
+        :raises OllamaError: as `put` does.
+        """
         with self._parent(member) as (folder, stage), self.store.acting():
             new = secrets.token_hex(8)
             os.symlink(target, new, dir_fd=stage)
@@ -120,7 +123,7 @@ class StoreWriter:
 
     @contextlib.contextmanager
     def _parent(self, member: str) -> t.Iterator[tuple[int, int]]:
-        """Open, or create, the directory of a member and a staging directory on its file system."""
+        """Open or create the directory of a member, and a staging directory on its file system."""
         parts = member.split("/")[:-1]
         with self.store.acting():
             top = self._top(parts[0])
@@ -140,7 +143,7 @@ class StoreWriter:
             os.close(folder)
 
     def _top(self, name: str) -> int:
-        """Open one of the store's own directories, which an administrator may have linked to another disk."""
+        """Open a directory of the store, which an administrator may have linked to another disk."""
         if name not in self._tops:
             self._make(self._root, name)
             self._tops[name] = os.open(name, DIRECTORY, dir_fd=self._root)
@@ -165,14 +168,15 @@ class StoreWriter:
                 os.close(handle)
 
     def _stage(self, top: int) -> int:
-        """Open the staging directory: below the root, because a starting server deletes unknown files in ``blobs``.
+        """Open the staging directory below the root, as a starting server deletes unknown files in ``blobs``.
 
-        Only where a directory is on another file system it is below that directory, as a rename cannot cross.
+        If a directory is on another file system, the staging directory is below it, as a rename cannot cross file
+        systems.
         """
         base = self._root if os.fstat(top).st_dev == self._device else top
         if base not in self._stages:
             for name in os.listdir(base):
-                # Left by a run that was interrupted: the lock of the store permits one at a time.
+                # An interrupted run has left the directory, as the lock of the store allows one run at a time.
                 if name.startswith(_STAGE):
                     _remove_stage(base, name)
             os.mkdir(self._name, 0o700, dir_fd=base)
@@ -181,7 +185,7 @@ class StoreWriter:
 
 
 def _remove_stage(base: int, name: str) -> None:
-    """Remove a staging directory, which holds files only; anything else stays."""
+    """Remove a staging directory, which contains files only; other entries are kept."""
     with contextlib.suppress(OSError):
         handle = os.open(name, DIRECTORY | os.O_NOFOLLOW, dir_fd=base)
         try:
