@@ -1,7 +1,7 @@
 # Copyright (c) 2026, kaido.ollama contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Hosts, ports and URLs: the one parser and the one formatter of this collection. Pure.
+"""Hosts, ports and URLs: the only parser and formatter of this collection. Pure.
 
 PRIVATE to the collection: it may change at any time.
 """
@@ -49,17 +49,17 @@ class Address:
 
     @property
     def is_localhost(self) -> bool:
-        """Whether it is the name that stands for both loopback addresses."""
+        """Whether it is the name localhost, which means both loopback addresses."""
         return self.host.lower().rstrip(".") == "localhost"
 
     @property
     def is_wildcard(self) -> bool:
-        """Whether it stands for all interfaces of a host."""
+        """Whether it means all interfaces of a host."""
         return self.ip is not None and self.ip.is_unspecified
 
     @property
     def local(self) -> Address:
-        """The address at which a client on the same host reaches a server that listens here."""
+        """The address at which a client on the same host reaches a server with this listen address."""
         if not self.is_wildcard:
             return self
         return Address("127.0.0.1" if t.cast(IpAddress, self.ip).version == 4 else "::1", self.port)
@@ -70,7 +70,7 @@ class Address:
 
 
 def parse_ip(text: str) -> IpAddress | None:
-    """Return an IP address, or None for any other text. A zone (``fe80::1%eth0``) is part of an IPv6 address."""
+    """Return an IP address, or None for other texts. A zone (``fe80::1%eth0``) is part of an IPv6 address."""
     try:
         return ipaddress.ip_address(text.split("%", 1)[0] if ":" in text else text)
     except ValueError:
@@ -78,19 +78,19 @@ def parse_ip(text: str) -> IpAddress | None:
 
 
 def is_host_name(text: str) -> bool:
-    """Return whether a text is a valid host name; digits and dots alone are an IP address or nothing."""
+    """Return whether a text is a valid host name. A text of digits and dots is not one."""
     return len(text) <= 253 and bool(_HOST_NAME.match(text)) and not re.match(r"[\d.]+\Z", text)
 
 
 def bracketed(host: str) -> str:
-    """Return a host as it is written in a URL and before a port: IPv6 addresses in brackets."""
+    """Return a host in the form for URLs and before a port: IPv6 addresses are in brackets."""
     return f"[{host}]" if ":" in host and not host.startswith("[") else host
 
 
 def parse_address(text: t.Any, default_port: int) -> Address:
-    """Return the address that ``HOST``, ``HOST:PORT``, ``IPV6``, ``[IPV6]`` or ``[IPV6]:PORT`` stands for.
+    """Return the address in a text ``HOST``, ``HOST:PORT``, ``IPV6``, ``[IPV6]`` or ``[IPV6]:PORT``.
 
-    :raises ValueError: with what is expected, for anything else.
+    :raises ValueError: for any other value, with the expected form.
     """
     expected = f"expected HOST or HOST:PORT, for example 127.0.0.1:{default_port} or [::1]:{default_port}"
     if not isinstance(text, str):
@@ -112,10 +112,10 @@ def parse_address(text: t.Any, default_port: int) -> Address:
 
 
 def parse_url(text: t.Any, schemes: t.Sequence[str] = ("http", "https")) -> tuple[str, Address, str]:
-    """Return scheme, address and path of a URL; the scheme's own port is the default.
+    """Return scheme, address and path of a URL. The default port is that of the scheme.
 
-    :raises ValueError: with what is expected, for anything else; credentials, queries and fragments are refused, and
-        the message never repeats the URL.
+    :raises ValueError: for any other value, credentials, queries and fragments, with the expected form. The message
+        never contains the URL.
     """
     expected = f"expected {' or '.join(f'{scheme}://HOST:PORT' for scheme in schemes)}"
     try:

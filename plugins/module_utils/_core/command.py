@@ -1,7 +1,7 @@
 # Copyright (c) 2026, kaido.ollama contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Run programs of the host: the only place of this collection that starts a process.
+"""Run programs of the host. Only this module of the collection starts processes.
 
 `AnsibleModule.run_command` has no timeout, keeps unlimited output in memory and cannot read standard input from a file;
 the monitoring program runs without Ansible.
@@ -34,29 +34,29 @@ _STDERR_LIMIT = 1 << 16
 
 @dataclass(frozen=True)
 class Result:
-    """The exit status and the output of a program that ended; output that is not UTF-8 has replacement characters."""
+    """The exit status and the output of a program. Bytes that are not UTF-8 are replaced."""
 
     argv: tuple[str, ...]
     status: int
-    """The exit status; negative: the signal that ended the program."""
+    """The exit status; a negative number is the signal that ended the program."""
     stdout: str
     stderr: str
 
     @property
     def reason(self) -> str:
-        """The last line of what the program reported, or its exit status."""
+        """The last line of the program's messages, or its exit status."""
         lines = [line.strip() for line in (self.stderr.strip() or self.stdout.strip()).splitlines() if line.strip()]
         return lines[-1][:300] if lines else f"exit status {self.status}"
 
 
 def search_path() -> str:
-    """Return the directories in which programs are searched: those of this process, then the standard ones."""
+    """Return the search path for programs: the directories of this process, then the standard ones."""
     own = [part for part in os.environ.get("PATH", "").split(":") if part.startswith("/")]
     return ":".join([*own, *(part for part in _DIRECTORIES if part not in own)])
 
 
 def find(program: str) -> str | None:
-    """Return the path of a program, None if it is not installed."""
+    """Return the path of a program, or None if it is not installed."""
     return shutil.which(program, path=search_path())
 
 
@@ -68,18 +68,18 @@ def run(
     stdin: str = "",
     environment: t.Mapping[str, str] | None = None,
 ) -> Result:
-    """Run a program to its end, in the C locale and without a terminal, regardless of its exit status.
+    """Run a program to its end in the C locale and without a terminal, and return its result for any exit status.
 
-    :param timeout: seconds after which the program and what it has started are killed.
-    :param limit: bytes of standard output that are kept; the rest is read and discarded.
-    :param stdin: what the program reads; nothing by default.
-    :param environment: the variables of the program in place of those of this process; ``PATH`` and ``LC_ALL`` are set.
-    :raises OllamaError: ``program_missing``, ``command_failed`` where the system cannot start it, ``command_timeout``.
+    :param timeout: seconds after which the program and its child processes are killed.
+    :param limit: the number of bytes of standard output that are kept; the rest is read and discarded.
+    :param stdin: the standard input; empty by default.
+    :param environment: the variables of the program, instead of those of this process; ``PATH`` and ``LC_ALL`` are set.
+    :raises OllamaError: ``program_missing``, ``command_failed`` if the system cannot start it, ``command_timeout``.
     """
     with contextlib.ExitStack() as stack:
         source: t.Any = subprocess.DEVNULL
         if stdin:
-            # In memory: it may be a private key.
+            # The input is kept in memory, as it may be a private key.
             source = stack.enter_context(os.fdopen(os.memfd_create("stdin"), "w+b"))
             source.write(stdin.encode("utf-8", "surrogateescape"))
             source.seek(0)
@@ -95,10 +95,10 @@ def run(
 
 
 def check(argv: t.Sequence[str], *, timeout: float = DEFAULT_TIMEOUT, code: str = "command_failed") -> Result:
-    """Run a program that has to succeed.
+    """Run a program that must succeed.
 
-    :param code: the code of the failure where the program does not end with 0.
-    :raises OllamaError: as `run`, and ``code``.
+    :param code: the code of the error if the exit status is not 0.
+    :raises OllamaError: ``code``, and the errors of `run`.
     """
     result = run(argv, timeout=timeout)
     if result.status:
@@ -107,7 +107,7 @@ def check(argv: t.Sequence[str], *, timeout: float = DEFAULT_TIMEOUT, code: str 
 
 
 def attempt(argv: t.Sequence[str], *, timeout: float = DEFAULT_TIMEOUT) -> Result | None:
-    """Run a program whose absence is no failure; None where it is missing, cannot be started or does not end."""
+    """Run an optional program, and return None if it is missing, cannot be started or does not end."""
     try:
         return run(argv, timeout=timeout)
     except OllamaError:
@@ -123,7 +123,7 @@ class Stream:
 
     @property
     def status(self) -> int:
-        """The exit status; negative for a program that was killed, also because its output was not read to the end."""
+        """The exit status; negative if the program was killed, also because its output was not read to the end."""
         return t.cast(int, self._process.returncode)
 
 
@@ -131,11 +131,11 @@ class Stream:
 def stream(
     argv: t.Sequence[str], *, stdin: t.IO[bytes] | None = None, timeout: float | None = None
 ) -> t.Iterator[Stream]:
-    """Start a program and yield its output while it runs; at the end of the context it is killed if it still runs.
+    """Start a program and yield its output while it runs. At the end of the context, a running program is killed.
 
     :param stdin: an open file that the program reads from its current position.
-    :param timeout: seconds after which the program is killed, which ends its output; None for no limit.
-    :raises OllamaError: ``program_missing``, or ``command_failed`` where the system cannot start it.
+    :param timeout: the seconds after which the program is killed, which ends its output; None for no limit.
+    :raises OllamaError: ``program_missing``, or ``command_failed`` if the system cannot start it.
     """
     with _started(argv, subprocess.DEVNULL if stdin is None else stdin, subprocess.DEVNULL, None) as process:
         running = Stream(process)
@@ -148,7 +148,7 @@ def stream(
             if timer:
                 timer.cancel()
             running.stdout.close()
-            # A program that has written everything ends by itself.
+            # A program that has written all of its output ends by itself.
             with contextlib.suppress(subprocess.TimeoutExpired):
                 process.wait(timeout=1)
 
@@ -182,7 +182,7 @@ def _started(
 
 
 def _end(process: subprocess.Popen[bytes]) -> None:
-    """Kill a program that still runs. A process that the kernel does not release (a broken GPU) is not waited for."""
+    """Kill a running program, without waiting for a process that the kernel does not release (a faulty GPU)."""
     if process.poll() is None:
         with contextlib.suppress(ProcessLookupError, PermissionError):
             os.killpg(process.pid, signal.SIGKILL)
@@ -194,9 +194,9 @@ def _end(process: subprocess.Popen[bytes]) -> None:
 
 
 def _collect(process: subprocess.Popen[bytes], end: float, limit: int) -> tuple[bytes, bytes] | None:
-    """Return the output of a program that ends in time, else None.
+    """Return the output of a program that ends in time, or None.
 
-    A background process that keeps the pipes open is not waited for.
+    Do not wait for a background process that keeps the pipes open.
     """
     outputs = {process.stdout: bytearray(), process.stderr: bytearray()}
     limits = {process.stdout: limit, process.stderr: _STDERR_LIMIT}
@@ -227,5 +227,5 @@ def _missing(argv: t.Sequence[str]) -> OllamaError:
 
 
 def _name(argv: t.Sequence[str]) -> str:
-    """Return the program and its first argument: later ones may be long or private."""
+    """Return the program and its first argument, as later ones may be long or confidential."""
     return " ".join([os.path.basename(argv[0]), *argv[1:2]])

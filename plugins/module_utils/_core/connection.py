@@ -1,7 +1,7 @@
 # Copyright (c) 2026, kaido.ollama contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Connections of HTTP requests: limits of time, proxies, TLS.
+"""Connections for HTTP requests: time limits, proxies and TLS.
 
 PRIVATE to the collection: it may change at any time.
 """
@@ -31,8 +31,8 @@ USER_AGENT = "kaido.ollama"
 class Limits:
     """The time limits of the socket of one request.
 
-    :ivar timeout: seconds that a single read or write may take.
-    :ivar until: when, on the monotonic clock, the current part of the answer has to be complete.
+    :ivar timeout: the seconds that a single read or write may take.
+    :ivar until: the deadline of the current part of the response on the monotonic clock.
     """
 
     def __init__(self, timeout: float, deadline: float) -> None:
@@ -45,7 +45,10 @@ class Limits:
         self.until = min(self.deadline, time.monotonic() + seconds)
 
     def left(self) -> float:
-        """Return the seconds left for the next read; raises TimeoutError where none are left."""
+        """Return the seconds left for the next read.
+
+        :raises TimeoutError: if there are none.
+        """
         left = min(self.timeout, self.until - time.monotonic())
         if left <= 0:
             raise socket.timeout("the time is over")
@@ -53,7 +56,7 @@ class Limits:
 
 
 class _TimedSocket:
-    """A socket as http.client uses it, with `Limits`."""
+    """A socket for http.client with `Limits`."""
 
     def __init__(self, raw: socket.socket, limits: Limits) -> None:
         self._raw = raw
@@ -67,11 +70,11 @@ class _TimedSocket:
         return io.BufferedReader(_Reader(self._raw, self._limits), 1 << 16)
 
     def close(self) -> None:
-        """Do nothing: the answer has the connection, and closes it with itself."""
+        """Do nothing: the response owns the connection and closes it."""
 
 
 class _SharedSocket(_TimedSocket):
-    """A socket that stays open when the answer that was read from it is closed."""
+    """A socket that stays open when the response that was read from it is closed."""
 
     def makefile(self, _mode: str) -> io.BufferedReader:
         return io.BufferedReader(_Reader(self._raw, self._limits, closes=False), 1 << 16)
@@ -111,7 +114,10 @@ def send(
     ca_path: str | None,
     environment: t.Mapping[str, str],
 ) -> http.client.HTTPResponse:
-    """Connect, directly or through a proxy, and return the response when its headers have arrived."""
+    """Connect directly or through a proxy, and return the response when its headers have arrived.
+
+    :raises OllamaError: ``server_unreachable``, ``tls_failed`` or ``url_invalid``.
+    """
     proxy = proxy_module.proxy_for(url, environment)
     scheme, host, port = origin(url)
     target = _quoted((url.path or "/") + (f"?{url.query}" if url.query else ""))
@@ -147,7 +153,7 @@ def send(
         connection.sock = t.cast("socket.socket", _TimedSocket(raw, limits))
         sent["Host"] = name
         connection.request(method, target, body=data, headers=sent)
-        # The wait for a first byte may be as long as any read; so may the rest of the headers.
+        # The first byte may take as long as any read, and so may the rest of the headers.
         limits.allow(2 * limits.timeout)
         return connection.getresponse()
     except BaseException:
@@ -171,7 +177,7 @@ def _tunnel(connection: _SharedSocket, proxy: SplitResult, target: str, url: Spl
 
 
 def _quoted(target: str) -> str:
-    """Return a request target in ASCII, as browsers write it."""
+    """Return a request target in ASCII, in the form that browsers use."""
     return re.sub(r"[^!-~]", lambda match: quote(match.group().encode("utf-8", "replace")), target)
 
 
@@ -186,7 +192,7 @@ def _ascii(host: str) -> str:
 
 @functools.lru_cache(maxsize=8)
 def _context(ca_path: str | None, cert_file: str, cert_dir: str) -> ssl.SSLContext:
-    """Return the trusted authorities: ca_path only, or those of the system and of Go's two variables."""
+    """Return a context that trusts ``ca_path`` only, or the authorities of the system and of Go's two variables."""
     if ca_path:
         if not os.path.exists(ca_path):
             raise OllamaError("tls_failed", f"ca_path: {ca_path} does not exist")

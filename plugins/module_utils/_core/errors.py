@@ -1,7 +1,7 @@
 # Copyright (c) 2026, kaido.ollama contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The exception of this collection, with a message for users and a stable code for programs, and the end of a module.
+"""The exception of this collection, with a message for users and a stable code for programs; and the end of modules.
 
 PRIVATE to the collection: it may change at any time.
 """
@@ -34,12 +34,12 @@ _ERRNO = {
 
 
 class OllamaError(Exception):
-    """A failure with a remedy.
+    """An error with a code and a message that contains the remedy.
 
-    :param code: stable name of the kind of failure, for example ``digest_mismatch``; docs/failure-codes.md lists all.
-    :param message: the reason, the value and the expected one; it becomes one printable line without credentials,
-        whatever texts of servers, registries or files are in it.
-    :param details: JSON-serialisable facts for programs, under ``failure`` in the result of a module.
+    :param code: the stable name of the kind of error, for example ``digest_mismatch``; docs/failure-codes.md lists all.
+    :param message: the reason, the value and the expected value. It is converted to one printable line without
+        credentials, as it may contain texts of servers, registries or files.
+    :param details: JSON-serializable facts for programs, in ``failure`` of the result of a module.
     """
 
     def __init__(self, code: str, message: str, **details: t.Any) -> None:
@@ -58,7 +58,7 @@ class OllamaError(Exception):
 def unsupported_python(
     state: str = "the Python of this host is too old", oldest: tuple[int, ...] = OLDEST_PYTHON
 ) -> OllamaError:
-    """Return the failure of a host whose Python cannot run modules."""
+    """Return the error of a host whose Python cannot run modules."""
     expected = ".".join(map(str, oldest))
     return OllamaError(
         "python_unsupported", f"ansible_python_interpreter: {state}; expected {expected} or newer: {_NEWER_PYTHON}"
@@ -66,7 +66,7 @@ def unsupported_python(
 
 
 def as_failure(exc: Exception) -> OllamaError:
-    """Return an exception as a coded failure; an `OllamaError` is returned unchanged.
+    """Return an exception as an error with a code; an `OllamaError` is returned unchanged.
 
     Errors of the system have the codes ``disk_full``, ``filesystem_read_only``, ``permission_denied`` and ``os_error``;
     any other exception is an ``internal_error`` of this collection.
@@ -92,16 +92,19 @@ def _place(exc: BaseException) -> str:
 
 
 def _without_secrets(params: t.Mapping[str, t.Any], spec: t.Mapping[str, t.Any]) -> dict[str, t.Any]:
-    """Return the options of a call without the values of secret ones: ansible-core 2.22 returns them."""
+    """Return the options of a call without the values of secret options, which ansible-core 2.22 returns."""
     return {name: MASKED if value and spec.get(name, {}).get("no_log") else value for name, value in params.items()}
 
 
-# The largest whole number that JSON of other programs holds, and more seconds than any wait.
+# The largest integer in the JSON of other programs, and more seconds than any wait.
 _LARGEST = {"int": (1 << 63) - 1, "float": 10**9}
 
 
 def check_options(params: t.Mapping[str, t.Any], spec: t.Mapping[str, t.Any]) -> None:
-    """Refuse values of options that no option of a module can have; raises ``value_invalid``."""
+    """Refuse values that are invalid for all options of modules.
+
+    :raises OllamaError: ``value_invalid``.
+    """
     for name, option in spec.items():
         value, kind = params.get(name), option.get("type", "str")
         expected = None
@@ -123,7 +126,10 @@ def _has_nul(value: t.Any) -> bool:
 
 
 def json_object(text: str, what: str) -> dict[str, t.Any]:
-    """Return the value of an option that is the JSON text of an object, and may be secret; raises ``value_invalid``."""
+    """Return the object in the JSON text of an option, which may be secret.
+
+    :raises OllamaError: ``value_invalid``.
+    """
     try:
         value = json.loads(text)
     except (ValueError, RecursionError):
@@ -134,17 +140,17 @@ def json_object(text: str, what: str) -> dict[str, t.Any]:
 
 
 def finish(module: AnsibleModule, run: t.Callable[[t.Mapping[str, t.Any], bool], dict[str, t.Any]]) -> t.NoReturn:
-    """Run the function of a module and end the module; exceptions become failures here only.
+    """Run the function of a module and end the module. Only this function converts exceptions to failed results.
 
-    Messages, warnings, results and the options of the call are printable and without credentials. A traceback is
-    returned only at a verbosity of 3 or more.
+    Messages, warnings, results and the returned options are printable and contain no credentials. A traceback is
+    returned only with a verbosity of 3 or more.
 
-    :param run: takes the parameters and whether check mode is on; returns the result.
+    :param run: takes the options and whether check mode is active, and returns the result.
     """
     failure: OllamaError | None = None
     extra: dict[str, t.Any] = {}
     try:
-        # A Python that is slightly too old may import this module, and fail anywhere later.
+        # A Python that is only slightly too old can import this module and fail later.
         if sys.version_info[:2] < OLDEST_PYTHON:
             raise unsupported_python()
         check_options(module.params, getattr(module, "argument_spec", {}))

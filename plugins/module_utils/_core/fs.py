@@ -3,7 +3,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Read and write files in directories that only root controls.
 
-For directories that another account controls see `owner`, which follows no links and does not block.
+For directories that another account controls, see `owner`, which follows no links and does not block.
 
 PRIVATE to the collection: it may change at any time.
 """
@@ -21,7 +21,7 @@ CHUNK = 1 << 20
 
 
 def read_text(path: str) -> str | None:
-    """Return the text of a file, None if it does not exist; bytes that are not UTF-8 are replaced."""
+    """Return the text of a file, or None if it does not exist. Bytes that are not UTF-8 are replaced."""
     try:
         with open(path, encoding="utf-8", errors="replace") as file:
             return file.read()
@@ -30,7 +30,7 @@ def read_text(path: str) -> str | None:
 
 
 def readable_text(path: str) -> str:
-    """Return the text of a file, an empty string if it cannot be read: for files in ``/proc`` that may vanish."""
+    """Return the text of a file, or an empty string if it cannot be read, as files in ``/proc`` can disappear."""
     try:
         return read_text(path) or ""
     except OSError:
@@ -38,7 +38,7 @@ def readable_text(path: str) -> str:
 
 
 def list_directory(path: str) -> list[str]:
-    """Return the sorted names in a directory, none if it does not exist."""
+    """Return the sorted names in a directory; an empty list if it does not exist."""
     try:
         return sorted(os.listdir(path))
     except (FileNotFoundError, NotADirectoryError):
@@ -46,7 +46,7 @@ def list_directory(path: str) -> list[str]:
 
 
 def read_link(path: str) -> str | None:
-    """Return the target of a symbolic link; ``""`` for anything else, None if nothing exists."""
+    """Return the target of a symbolic link; ``""`` for other entries, None if the path does not exist."""
     try:
         return os.readlink(path)
     except (FileNotFoundError, NotADirectoryError):
@@ -56,10 +56,10 @@ def read_link(path: str) -> str | None:
 
 
 def write_atomic(path: str, content: str | bytes, mode: int = 0o644, *, sync: bool = False) -> None:
-    """Replace a file so that a reader finds the old or the new content; a failure leaves nothing behind.
+    """Replace a file atomically: readers get the old or the new content, and a failure leaves no temporary file.
 
-    :param sync: whether the content and the directory are on the disk before this returns.
-    :raises OSError: where the directory cannot be written to.
+    :param sync: whether the function returns only after content and directory are on the disk.
+    :raises OSError: if the directory is not writable.
     """
     directory = os.path.dirname(path) or "."
     handle, temporary = tempfile.mkstemp(dir=directory, prefix=f".{os.path.basename(path)}-")
@@ -98,7 +98,7 @@ def remove(path: str) -> None:
 
 
 def sha256(file: t.IO[bytes]) -> str:
-    """Return the digest of an open file from its beginning, as ``sha256:<64 hex>``."""
+    """Return the digest of the complete content of an open file as ``sha256:<64 hex>``."""
     digest = hashlib.sha256()
     file.seek(0)
     for chunk in iter(lambda: file.read(CHUNK), b""):

@@ -1,7 +1,7 @@
 # Copyright (c) 2026, kaido.ollama contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Facts of a host that several packages need: its operating system, accounts and mounts.
+"""Facts about a host that several packages use: its operating system, accounts and mounts.
 
 PRIVATE to the collection: it may change at any time.
 """
@@ -18,7 +18,7 @@ from . import fs
 
 
 def os_release(root: str = "/") -> dict[str, str]:
-    """Return the variables of the host's os-release file, without quotes; empty if there is no such file."""
+    """Return the variables of the os-release file of the host without quotes; empty if there is no such file."""
     for name in ("etc/os-release", "usr/lib/os-release"):
         text = fs.read_text(os.path.join(root, name))
         if text is not None:
@@ -36,7 +36,7 @@ def parse_os_release(text: str) -> dict[str, str]:
 
 
 def platform_of(os_release: str, platforms: t.Container[str]) -> str:
-    """Return the best matching key: debian12, then debian, then those of ID_LIKE; '' if none matches. Pure."""
+    """Return the best matching key in the order debian12, debian, ID_LIKE; '' if none matches. Pure."""
     values = parse_os_release(os_release)
     own, version = values.get("ID", ""), values.get("VERSION_ID", "")
     keys = [own + version, own + version.split(".")[0], own, *values.get("ID_LIKE", "").split()]
@@ -44,7 +44,7 @@ def platform_of(os_release: str, platforms: t.Container[str]) -> str:
 
 
 def find_user(name: str) -> pwd.struct_passwd | None:
-    """Return an account, None if it does not exist."""
+    """Return an account, or None if it does not exist."""
     try:
         return pwd.getpwnam(name)
     except KeyError:
@@ -52,7 +52,7 @@ def find_user(name: str) -> pwd.struct_passwd | None:
 
 
 def find_group(name: str) -> grp.struct_group | None:
-    """Return a group, None if it does not exist."""
+    """Return a group, or None if it does not exist."""
     try:
         return grp.getgrnam(name)
     except KeyError:
@@ -60,7 +60,7 @@ def find_group(name: str) -> grp.struct_group | None:
 
 
 def user_name(uid: int) -> str | None:
-    """Return the name of a user ID, None if no account has it."""
+    """Return the name of the account with a user ID, or None."""
     try:
         return pwd.getpwuid(uid).pw_name
     except KeyError:
@@ -68,13 +68,13 @@ def user_name(uid: int) -> str | None:
 
 
 def mount_points() -> set[str]:
-    """Return the directories where file systems are mounted, as this process sees them."""
+    """Return the directories where file systems are mounted in the namespace of this process."""
     rows = fs.readable_text("/proc/self/mountinfo").splitlines()
     return {re.sub(r"\\([0-7]{3})", lambda found: chr(int(found[1], 8)), row.split()[4]) for row in rows}
 
 
 def is_mount_point(path: str) -> bool:
-    """Return whether a file system begins at a directory: a mount, a bind mount or a subvolume; links are followed."""
+    """Return whether a directory is a mount, a bind mount or a subvolume; links are followed."""
     real = os.path.realpath(path)
     try:
         return os.stat(real).st_dev != os.stat(os.path.dirname(real)).st_dev or real in mount_points()

@@ -1,9 +1,9 @@
 # Copyright (c) 2026, kaido.ollama contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""HTTP for the modules: complete responses, and streams of bytes or lines. Only transport failures are exceptions.
+"""HTTP for the modules: complete responses, and streams of bytes or lines. Only transport errors are exceptions.
 
-Every answer ends: each part of it has a limit of bytes and of time, however slowly or endlessly a peer sends.
+Each part of a response has a limit of bytes and of time, so that every request ends.
 
 PRIVATE to the collection: it may change at any time.
 """
@@ -24,17 +24,17 @@ from . import text as text_module
 from .connection import USER_AGENT, Limits, origin, send
 from .errors import OllamaError
 
-# Bytes of one line of a stream; those of a server are below one kilobyte.
+# The maximum length of a line in bytes; lines of a server have less than one kilobyte.
 _LINE_LIMIT = 1 << 20
 _MAX_REDIRECTS = 5
-# Bytes a second: slower than that is no download.
+# The minimum rate of a download, in bytes per second.
 _SLOWEST = 4096
 _SECRET_HEADERS = ("authorization", "proxy-authorization", "cookie")
 
 
 @dataclass
 class Response:
-    """A complete response; header names are lower-case."""
+    """A complete response; header names are in lower case."""
 
     url: str
     status: int
@@ -42,7 +42,10 @@ class Response:
     body: bytes
 
     def json(self) -> t.Any:
-        """Parse the body; raises OllamaError ``response_invalid`` when it is not JSON."""
+        """Parse the body.
+
+        :raises OllamaError: ``response_invalid`` if it is not JSON.
+        """
         try:
             return parse_json(self.body)
         except ValueError:
@@ -53,12 +56,15 @@ class Response:
             ) from None
 
     def text(self, limit: int = 200) -> str:
-        """Return the beginning of the body, for messages."""
+        """Return the beginning of the body for messages."""
         return self.body[:limit].decode("utf-8", "replace").strip()
 
 
 def parse_json(body: str | bytes) -> t.Any:
-    """Return the value of a JSON text; raises ValueError, also for NaN, infinity and too many levels."""
+    """Return the value of a JSON text.
+
+    :raises ValueError: for invalid JSON, NaN, infinity, and values that are nested too deeply.
+    """
 
     def refuse(constant: str) -> t.NoReturn:
         raise ValueError(f"{constant} is not JSON")
@@ -70,7 +76,7 @@ def parse_json(body: str | bytes) -> t.Any:
 
 
 class Stream:
-    """A response whose body is read in parts. Use it as a context manager."""
+    """A response whose body is read in parts, as a context manager."""
 
     def __init__(self, url: str, raw: http.client.HTTPResponse, limits: Limits) -> None:
         self.url = url
@@ -86,7 +92,10 @@ class Stream:
         self._raw.close()
 
     def read(self, size: int) -> bytes:
-        """Return up to size bytes, ``b""`` at the end; raises ``connection_stalled`` or ``connection_lost``."""
+        """Return up to ``size`` bytes; ``b""`` at the end.
+
+        :raises OllamaError: ``connection_stalled`` or ``connection_lost``.
+        """
         self._limits.allow(self._limits.timeout + size / _SLOWEST)
         try:
             return self._raw.read(size)
@@ -124,10 +133,10 @@ def request(
     environment: t.Mapping[str, str] | None = None,
     until: float = float("inf"),
 ) -> Response:
-    """Send a request and read the complete response; parameters and errors as in `open_stream`.
+    """Send a request and read the complete response. Other parameters and errors are those of `open_stream`.
 
-    :param timeout: seconds that any single write, and then the complete response, may take.
-    :param read_limit: bytes; a longer body raises ``response_invalid`` instead of filling the memory.
+    :param timeout: the seconds that a single write, and then the complete response, may take.
+    :param read_limit: the maximum number of bytes of the body; a longer one raises ``response_invalid``.
     """
     with open_stream(
         method,
@@ -172,15 +181,17 @@ def open_stream(
 ) -> Stream:
     """Send a request and return the response as soon as its headers have arrived.
 
-    :param headers: more headers; credentials among them go only to the host of the URL.
-    :param timeout: seconds that any single read or write, the headers as a whole, and each line or piece may take.
-    :param ca_path: a file or directory with the authorities to trust instead of the system's.
-    :param follow: follow up to 5 redirects of a GET or HEAD: to the same host, never from https to http; to another
-        host only over https and not to an address of loopback. Otherwise a redirect is an answer like others.
-    :param tls_only: refuse every hop that is not https.
-    :param environment: variables such as ``HTTPS_PROXY``, ``NO_PROXY`` and ``SSL_CERT_FILE``, in place of this
-        process's own.
-    :param until: when, on the monotonic clock, the complete response has to be received.
+    :param json: a JSON value as the body.
+    :param data: bytes or an open file as the body.
+    :param headers: additional headers; credentials in them are sent only to the host of the URL.
+    :param timeout: the seconds that a single read or write, all headers, and each line or part may take.
+    :param ca_path: a file or directory with the trusted authorities, instead of those of the system.
+    :param follow: whether up to 5 redirects of a GET or HEAD are followed: to the same host, but never from https to
+        http; to another host only over https and not to a loopback address. Otherwise, a redirect is returned.
+    :param tls_only: whether URLs and redirects without https are refused.
+    :param environment: variables such as ``HTTPS_PROXY``, ``NO_PROXY`` and ``SSL_CERT_FILE``, instead of those of this
+        process.
+    :param until: the deadline of the complete response on the monotonic clock.
     :raises OllamaError: ``server_unreachable``, ``tls_failed``, ``connection_stalled``, ``connection_lost``,
         ``redirect_refused``, ``url_invalid`` or ``response_invalid``; never for an HTTP status.
     """
@@ -237,14 +248,17 @@ def _check_tls(tls_only: bool, url: SplitResult) -> None:
 
 
 def _redirect(here: SplitResult, location: str) -> SplitResult:
-    """Return the target of a redirect, without credentials; raises ``redirect_refused`` for an invalid one."""
+    """Return the target of a redirect without credentials.
+
+    :raises OllamaError: ``redirect_refused``.
+    """
     url = here.geturl()
 
     def refused(why: str) -> OllamaError:
         return OllamaError("redirect_refused", f"{url} leads to {location[:200]!r}: {why}", url=url)
 
     try:
-        # Location is latin-1 by the time http.client has read it.
+        # http.client decodes Location as Latin-1.
         there = _parse_url(urljoin(url, location))
     except (OllamaError, ValueError):
         raise refused("only http and https URLs are followed") from None
@@ -264,7 +278,7 @@ def _redirect(here: SplitResult, location: str) -> SplitResult:
 
 
 def _transport_error(url: str, exc: Exception, *, reading: bool) -> Exception:
-    """Return exceptions of http.client, socket and ssl as failures with one of five codes."""
+    """Return an exception of http.client, socket or ssl as an error with one of five codes."""
     if isinstance(exc, (socket.timeout, TimeoutError)):
         return OllamaError("connection_stalled", f"{url} did not answer, or too slowly", url=url)
     if isinstance(exc, (ssl.SSLError, ssl.CertificateError)):

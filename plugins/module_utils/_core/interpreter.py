@@ -1,9 +1,9 @@
 # Copyright (c) 2026, kaido.ollama contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Whether ansible-core and the Python of a host are new enough. Pure.
+"""Checks of the versions of ansible-core and of the Python of a host. Pure.
 
-An old Python reports its problem before any code of this collection is executed, or when `finish` runs a module.
+An unsupported Python fails before any code of this collection is executed, or when `finish` runs a module.
 
 PRIVATE to the collection: it may change at any time.
 """
@@ -16,15 +16,15 @@ import typing as t
 from .errors import OLDEST_PYTHON, OllamaError, unsupported_python
 
 OLDEST_CORE = "2.16"
-# An ansible-core that needs a newer Python names it. Otherwise the import fails; the paths in its traceback have the
-# version of the standard library.
+# An ansible-core that requires a newer Python reports its version. Otherwise the import fails, and the paths in the
+# traceback contain the version of the standard library.
 _MINIMUM = re.compile(r"requires (?:a minimum of )?Python (?:version )?(3\.\d+)")
 _IMPORT = re.compile(r"future feature annotations is not defined|SyntaxError: |/python(?:2\.\d+|3\.[0-7])/")
 _MISSING = re.compile(r"(python[0-9.]*|platform-python): (command )?not found|python[0-9.]*: No such file or directory")
 
 
 def check_core(version: str) -> None:
-    """Refuse an ansible-core that is too old: for a collection, ansible-core itself only prints a warning.
+    """Refuse an ansible-core that is too old, for which ansible-core itself only prints a warning.
 
     :raises OllamaError: ``ansible_unsupported``.
     """

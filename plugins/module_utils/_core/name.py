@@ -1,7 +1,7 @@
 # Copyright (c) 2026, kaido.ollama contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The grammar of model names, as Ollama's types/model/name.go and internal/modelref define it. Pure.
+"""The grammar of model names, as defined by types/model/name.go and internal/modelref of Ollama. Pure.
 
 PRIVATE to the collection: it may change at any time.
 """
@@ -24,7 +24,7 @@ _GRAMMAR = {
     "model": re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,79}\Z"),
     "tag": re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,79}\Z"),
 }
-# Characters of a value that a message shows.
+# The maximum number of characters of a value in messages.
 _SHOWN = 100
 _DIGEST = re.compile(r"sha256:[0-9a-f]{64}\Z")
 
@@ -39,7 +39,7 @@ class Name:
     tag: str
 
     def __str__(self) -> str:
-        """Return the name as Ollama displays it: without defaults, always with the tag."""
+        """Return the name in the form of Ollama: without default parts, but always with the tag."""
         path = f"{self.namespace}/{self.model}:{self.tag}"
         if self.host != DEFAULT_HOST:
             return f"{self.host}/{path}"
@@ -47,22 +47,22 @@ class Name:
 
     @property
     def key(self) -> str:
-        """The key of a model, equal for all spellings: Ollama compares names without regard to case."""
+        """The key of a model, which is the same for all spellings, as Ollama compares names without regard to case."""
         return f"{self.host}/{self.namespace}/{self.model}:{self.tag}".lower()
 
     @property
     def is_cloud(self) -> bool:
-        """Whether Ollama runs a model of this tag in the cloud."""
+        """Whether Ollama runs a model with this tag in the cloud."""
         tag = self.tag.lower()
         return tag == "cloud" or tag.endswith("-cloud")
 
     @property
     def is_valid(self) -> bool:
-        """Whether Ollama accepts each part; a name that was read from a disk may contain any characters."""
+        """Whether Ollama accepts all parts; a name that was read from a disk may contain any characters."""
         return all(grammar.match(getattr(self, part)) for part, grammar in _GRAMMAR.items())
 
     def at(self, host: str) -> Name:
-        """Return the same model at another registry."""
+        """Return the name of the same model in another registry."""
         return replace(self, host=host)
 
 
@@ -74,9 +74,9 @@ def _shown(value: t.Any) -> str:
 def parse(text: t.Any, *, allow_cloud: bool = False, what: str = "name") -> Name:
     """Return the fully qualified name that Ollama derives from a text.
 
-    :param allow_cloud: accept tags that run in the cloud (``cloud``, ``…-cloud``).
+    :param allow_cloud: whether tags that run in the cloud (``cloud``, ``…-cloud``) are accepted.
     :param what: the name of the value in messages.
-    :raises OllamaError: ``name_invalid``, or ``model_in_cloud`` for a cloud tag that was not allowed.
+    :raises OllamaError: ``name_invalid``, or ``model_in_cloud`` for a cloud tag that is not accepted.
     """
 
     def invalid(why: str) -> OllamaError:
@@ -115,17 +115,17 @@ def parse(text: t.Any, *, allow_cloud: bool = False, what: str = "name") -> Name
             f"{what}: {text!r} runs in the cloud: prompts would leave this host; set allow_cloud: true to permit it",
             name=text,
         )
-    # Both are the public registry; stores of 0.40 and newer contain the second one.
+    # Both names mean the public registry; stores of 0.40 and newer contain the second one.
     return name.at(DEFAULT_HOST) if name.host.lower() in (DEFAULT_HOST, "ollama.com") else name
 
 
 def short_digest(digest: str) -> str:
-    """Return as many digits of a digest as ``ollama list`` shows."""
+    """Return the digits of a digest that ``ollama list`` shows."""
     return digest.replace("sha256:", "")[:12]
 
 
 def parse_digest(text: t.Any, *, what: str = "digest") -> str:
-    """Return a digest as ``sha256:<64 hex>``; the prefix may be missing, case does not matter.
+    """Return a digest as ``sha256:<64 hex>``. The prefix is optional, and case is ignored.
 
     :raises OllamaError: ``digest_invalid``.
     """

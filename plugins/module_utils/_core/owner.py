@@ -3,9 +3,9 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Access files that an unprivileged account controls with that account's rights.
 
-The owner of a directory can replace anything in it by a symbolic link, a FIFO or a hard link between two system calls
-of root. Checks before an access cannot prevent that. Therefore work in such a directory is done as its owner: a link
-then gives access only to files that its owner can access anyway.
+The owner of a directory can replace its entries by a symbolic link, a FIFO or a hard link between two system calls of
+root. Checks before an access cannot prevent that. Therefore such a directory is accessed with the rights of its owner:
+a link then gives access only to files that the owner can access anyway.
 
 PRIVATE to the collection: it may change at any time.
 """
@@ -26,8 +26,8 @@ from dataclasses import dataclass
 
 from .errors import OllamaError
 
-# setresuid, setresgid, setgroups. The wrappers of libc change all threads of the process; the system calls change the
-# calling thread only, so that one thread can work in a store while another one writes state as root.
+# The numbers of setresuid, setresgid and setgroups. The wrappers of libc change all threads of the process; the system
+# calls change the calling thread only, so that one thread can access a store while another one writes state as root.
 _SYSCALLS = {"x86_64": (117, 119, 116), "aarch64": (147, 149, 159)}
 _KEEP = -1
 
@@ -46,25 +46,25 @@ NOBODY = Identity(65534, 65534)
 def is_writable_by_others(info: os.stat_result) -> bool:
     """Return whether users other than the owner can create or rename entries of a directory.
 
-    The sticky bit keeps others from replacing what exists there, which is all that path resolution needs.
+    The sticky bit prevents others from replacing existing entries, which is sufficient for path resolution.
     """
     return bool(info.st_mode & 0o022) and not info.st_mode & stat.S_ISVTX
 
 
 def owner_of(path: str, children: t.Iterable[str] = (), root: str = "/") -> Identity:
-    """Return the identity with which a directory has to be accessed: that of the unprivileged account that controls it.
+    """Return the identity that must access a directory: that of the unprivileged account that controls it.
 
-    That is the owner of the directory, or else of one of its children or of what these link to, or else of the first
-    component of its path, links included, that does not belong to root; root only if all of these belong to root.
+    That is the owner of the directory, else of one of its children or their targets, else of the first component of its
+    path, including links, that does not belong to root. It is root only if all of these belong to root.
 
     :param path: an absolute path, which need not exist.
     :param children: names in the directory that count like the directory itself.
     :param root: the directory that stands for /; only tests set it.
-    :raises OllamaError: ``store_unsafe`` for a path of root in which another account can replace a component.
+    :raises OllamaError: ``store_unsafe`` if a path of root contains a component that another account can replace.
     """
     chain = list(_chain(path, root))
     inside = [part for name in children for part in list(_chain(os.path.join(path, name), root))[len(chain) :]]
-    # The end of the chain is the directory, behind all links; if it is missing, its nearest parent.
+    # The end of the chain is the resolved directory or, if it is missing, its nearest existing parent.
     for _item, info in [*chain[-1:], *inside, *chain]:
         if info.st_uid != 0:
             return Identity(info.st_uid, _group_of(info))
@@ -80,9 +80,9 @@ def owner_of(path: str, children: t.Iterable[str] = (), root: str = "/") -> Iden
 
 
 def replaceable_by(path: str, root: str = "/") -> Identity | None:
-    """Return an account that can change a file or put another one in its place, None where only root can.
+    """Return an account that can change or replace a file, or None if only root can.
 
-    Of what belongs to root but is writable by others, it is the account nobody.
+    If a component belongs to root but is writable by others, it is the account nobody.
 
     :param path: an absolute path.
     :param root: the directory that stands for /; only tests set it.
@@ -103,7 +103,7 @@ def _group_of(info: os.stat_result) -> int:
 
 
 def _chain(path: str, root: str) -> t.Iterator[tuple[str, os.stat_result]]:
-    """Yield every component of a path with its lstat, through symbolic links; ends where something does not exist."""
+    """Yield each component of a path with its lstat result, through symbolic links, up to the first missing one."""
     todo = [part for part in path.split("/") if part]
     here = root.rstrip("/")
     links = 0
@@ -133,11 +133,12 @@ def _chain(path: str, root: str) -> t.Iterator[tuple[str, os.stat_result]]:
 
 @contextlib.contextmanager
 def acting_as(identity: Identity) -> t.Iterator[None]:
-    """Let the calling thread, and no other, act with the rights of an account and without supplementary groups.
+    """Execute the calling thread, and no other, with the rights of an account and without supplementary groups.
 
-    Does nothing where this process is not root or already acts so. Threads started inside inherit the identity.
+    There is no effect if this process is not root or already has that identity. Threads that are started inside inherit
+    the identity.
 
-    :raises OllamaError: ``privileges_not_dropped`` where the system does not allow it; nothing was accessed then.
+    :raises OllamaError: ``privileges_not_dropped`` if the system does not allow it, before any access.
     """
     if identity.uid == os.geteuid() or os.geteuid() != 0:
         yield
@@ -160,7 +161,7 @@ def _become(uid: int, gid: int, groups: t.Sequence[int]) -> None:
     array = (ctypes.c_uint32 * max(1, len(groups)))(*groups)
     change_user = (setresuid, _KEEP, uid, _KEEP)
     change_groups = ((setgroups, len(groups), ctypes.byref(array)), (setresgid, _KEEP, gid, _KEEP))
-    # Only root may change its groups.
+    # Only root may change groups.
     for call in (change_user, *change_groups) if uid == 0 else (*change_groups, change_user):
         _syscall(*call)
     if (os.geteuid(), os.getegid()) != (uid, gid):
@@ -180,9 +181,9 @@ def _syscall(number: int, *arguments: t.Any) -> None:
 
 
 def open_regular(path: str, flags: int = os.O_RDONLY, mode: int = 0o600, dir_fd: int | None = None) -> int:
-    """Open a regular file and return its descriptor; the last component is never followed, nothing blocks.
+    """Open a regular file without following a link in the last component and without blocking; return its descriptor.
 
-    :param dir_fd: the descriptor of the directory that a relative path starts from.
+    :param dir_fd: the descriptor of the directory of a relative path.
     :raises OSError: ``ELOOP`` for a symbolic link, ``EINVAL`` for a directory, FIFO, socket or device.
     """
     handle = os.open(path, flags | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, mode, dir_fd=dir_fd)
@@ -196,12 +197,12 @@ def open_regular(path: str, flags: int = os.O_RDONLY, mode: int = 0o600, dir_fd:
 
 
 def open_named(path: str) -> t.IO[bytes]:
-    """Open a regular file that an operator names, links followed, with the rights of the account that controls it.
+    """Open a regular file that an operator specifies, with the rights of the account that controls it; follow links.
 
-    An account that can replace the file by a link gets nothing read for it that it cannot read itself.
+    If an account can replace the file by a link, only files that the account itself can read are opened.
 
-    :raises OSError: ``EINVAL`` for anything but a regular file; nothing blocks.
-    :raises OllamaError: as `owner_of`.
+    :raises OSError: ``EINVAL`` for other entries than a regular file, without blocking.
+    :raises OllamaError: as `owner_of` does.
     """
     identity = owner_of(os.path.abspath(path)) if os.geteuid() == 0 else Identity(os.geteuid(), os.getegid())
     with acting_as(identity):
@@ -213,7 +214,10 @@ def open_named(path: str) -> t.IO[bytes]:
 
 
 def read_regular(path: str, limit: int) -> bytes:
-    """Return the content of a regular file; errors as `open_regular`, and ``EFBIG`` for more than limit bytes."""
+    """Return the content of a regular file.
+
+    :raises OSError: as `open_regular` does, and ``EFBIG`` for more than ``limit`` bytes.
+    """
     with os.fdopen(open_regular(path), "rb") as file:
         body = file.read(limit + 1)
     if len(body) > limit:

@@ -1,7 +1,7 @@
 # Copyright (c) 2026, kaido.ollama contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Progress of pulls, in a small file that the action plugin of the controller reads; human-readable sizes.
+"""The progress of pulls in a small file that the action plugin of the controller reads; human-readable sizes.
 
 PRIVATE to the collection: it may change at any time.
 """
@@ -18,17 +18,17 @@ from . import fs
 from . import text as text_module
 
 DETACH = "KAIDO_OLLAMA_DETACH"
-"""An environment variable that the action plugin sets: return before anything that takes long."""
+"""An environment variable that the action plugin sets: return before any step that takes long."""
 PROGRESS_FILE = "KAIDO_OLLAMA_PROGRESS_FILE"
-"""An environment variable that the action plugin sets: where to keep the progress."""
+"""An environment variable that the action plugin sets: the path of the progress file."""
 RESULT_PATH_SUFFIX = ".job"
-"""The file beside the progress file that holds the path of Ansible's own job file."""
+"""The suffix of the file, next to the progress file, with the path of Ansible's own job file."""
 WAITING = "waiting for another run on this host to end"
 _EVERY = 1.0
 
 
 def human(size: float) -> str:
-    """Return a human-readable size in decimal units, as Ollama does: ``2.0 GB``."""
+    """Return a human-readable size in decimal units, such as ``2.0 GB``, as Ollama does."""
     for unit in ("B", "kB", "MB", "GB"):
         if size < 999.5 or unit == "GB":
             return f"{size:.0f} {unit}" if unit == "B" or size >= 99.5 else f"{size:.1f} {unit}"
@@ -37,9 +37,9 @@ def human(size: float) -> str:
 
 
 class Progress:
-    """Collect the progress of several pulls in a file; thread-safe. Without a path nothing is written.
+    """Collects the progress of several pulls in a file. It is thread-safe. Without a path, nothing is written.
 
-    The file is written every second, also without progress: its ``time`` shows a reader that the writer runs.
+    The file is written every second, even without progress: its ``time`` indicates that the writer is running.
     """
 
     def __init__(self, path: str | None = None) -> None:
@@ -72,7 +72,7 @@ class Progress:
             }
 
     def note(self, text: str) -> None:
-        """Set the message for the user, in place of the previous one."""
+        """Set the message for the user, which replaces the previous one."""
         with self._lock:
             self._note = text_module.message(text)
 

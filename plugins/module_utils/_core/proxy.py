@@ -1,10 +1,10 @@
 # Copyright (c) 2026, kaido.ollama contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The proxy and the certificate authorities for a URL, read from environment variables as Ollama does.
+"""The proxy and the certificate authorities for a URL from environment variables, by the rules of Ollama.
 
-Ollama is a Go program: golang.org/x/net/http/httpproxy for the proxies, crypto/x509 for the authorities. What a
-server can reach and what this collection can reach are the same only where both read these variables alike.
+Ollama is a Go program: golang.org/x/net/http/httpproxy reads the proxies, and crypto/x509 the authorities. A server and
+this collection can reach the same hosts only if both interpret these variables in the same way.
 
 PRIVATE to the collection: it may change at any time.
 """
@@ -28,10 +28,10 @@ _PORTS = {"http": 80, "https": 443}
 
 
 def parse_environment(values: t.Mapping[str, t.Any], *, what: str) -> dict[str, str]:
-    """Return the variables of an option, names in upper case.
+    """Return the variables of an option, with names in upper case.
 
-    :param what: the option, for messages.
-    :raises OllamaError: ``value_invalid`` for another variable, another type, or a proxy that is none.
+    :param what: the name of the option in messages.
+    :raises OllamaError: ``value_invalid`` for an unknown variable, an invalid type or an invalid proxy.
     """
     result: dict[str, str] = {}
     for name, value in values.items():
@@ -42,7 +42,7 @@ def parse_environment(values: t.Mapping[str, t.Any], *, what: str) -> dict[str, 
                 "value_invalid",
                 f"{what}: invalid variable {str(name)[:40]!r}; expected strings for {', '.join(VARIABLES)}",
             )
-        # Go reads the name in upper case first.
+        # In Go, the name in upper case has precedence.
         if value and (name == key or not values.get(key)):
             result[key] = value
     for key in ("HTTP_PROXY", "HTTPS_PROXY"):
@@ -52,18 +52,18 @@ def parse_environment(values: t.Mapping[str, t.Any], *, what: str) -> dict[str, 
 
 
 def own_environment() -> dict[str, str]:
-    """Return this process's own variables, names in upper case.
+    """Return the variables of this process, with names in upper case.
 
-    For these, lower case comes first, as for Python and curl.
+    For these, a name in lower case has precedence, as in Python and curl.
     """
     lower = {key.upper(): os.environ.get(key.lower(), "") for key in _PROXIES}
     return {key: value for key in VARIABLES if (value := lower.get(key) or os.environ.get(key, ""))}
 
 
 def way_out(environment: t.Mapping[str, str], proxy: str | None = None) -> dict[str, str]:
-    """Return the variables for a request: those of this process, overridden by those of an option.
+    """Return the variables for a request: those of an option, which override those of this process.
 
-    :param proxy: the proxy for this request in place of the option's.
+    :param proxy: the proxy for this request, instead of that of the option.
     """
     if not proxy:
         return {**own_environment(), **environment}
@@ -72,7 +72,7 @@ def way_out(environment: t.Mapping[str, str], proxy: str | None = None) -> dict[
 
 
 def of_server(variables: t.Mapping[str, str]) -> dict[str, str]:
-    """Return those of a server's variables that determine its way out, names in upper case.
+    """Return the variables of a server that determine its proxies and authorities, with names in upper case.
 
     :raises OllamaError: ``url_invalid``.
     """
@@ -85,14 +85,14 @@ def of_server(variables: t.Mapping[str, str]) -> dict[str, str]:
 
 
 def variable(environment: t.Mapping[str, str], name: str) -> str:
-    """Return a variable's value; proxies also have a name in lower case, which comes second."""
+    """Return the value of a variable. Proxies also have a name in lower case, with lower precedence."""
     return environment.get(name) or (environment.get(name.lower()) if name in _PROXIES else "") or ""
 
 
 def proxy_for(url: SplitResult, environment: t.Mapping[str, str]) -> SplitResult | None:
     """Return the proxy for a URL, or None for a direct connection.
 
-    :raises OllamaError: ``url_invalid`` for a proxy that is no URL or is not spoken to over HTTP.
+    :raises OllamaError: ``url_invalid`` for a proxy that is not a URL or does not use HTTP.
     """
     name = f"{url.scheme.upper()}_PROXY"
     text = variable(environment, name)
@@ -119,10 +119,10 @@ def _parse_proxy(text: str, name: str) -> SplitResult:
 
 
 def is_excepted(host: str, port: int, no_proxy: str) -> bool:
-    """Return whether a host is reached without a proxy: always this host, and those in ``NO_PROXY``.
+    """Return whether a host is reached without a proxy: this host always is, and so are those in ``NO_PROXY``.
 
-    ``NO_PROXY`` has hosts, domains (``lan`` and its hosts; ``.lan`` and ``*.lan`` only its hosts), addresses, each of
-    them with or without a port, networks such as ``10.0.0.0/8``, and ``*`` for everything.
+    ``NO_PROXY`` contains hosts, domains (``lan`` and its hosts; ``.lan`` and ``*.lan`` only its hosts) and addresses,
+    each with or without a port; networks such as ``10.0.0.0/8``; and ``*`` for all hosts.
     """
     host = host.strip().lower().rstrip(".") or host
     if is_loopback(host):
@@ -162,7 +162,7 @@ def _matches(rule: str, host: str, address: t.Any, port: int) -> bool:
 
 
 def is_loopback(host: str) -> bool:
-    """Return whether a host of a URL is this host itself."""
+    """Return whether the host of a URL is this host."""
     address = _address(host)
     if address is not None:
         return bool(address.is_loopback)
@@ -171,9 +171,9 @@ def is_loopback(host: str) -> bool:
 
 
 def is_internal(host: str) -> bool:
-    """Return whether a host of a URL is an address that is valid only on this host or its link."""
+    """Return whether the host of a URL is an address that is valid only on this host or its link."""
     with contextlib.suppress(OSError):
-        # The system also connects to other spellings of an address, such as 127.1, 0x7f000001 and 2130706433.
+        # The system also accepts other notations of an address, such as 127.1, 0x7f000001 and 2130706433.
         host = socket.inet_ntoa(socket.inet_aton(host)) if _NUMERIC.match(host) else host
     address = _address(host)
     return is_loopback(host) or (address is not None and (address.is_link_local or address.is_unspecified))

@@ -1,7 +1,7 @@
 # Copyright (c) 2026, kaido.ollama contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The server of a host as one value: its account, directories and unit. Their defaults are here only.
+"""The account, directories and unit of a server, with their defaults.
 
 PRIVATE to the collection: it may change at any time.
 """
@@ -18,7 +18,7 @@ ENVIRONMENT_PATH = "/etc/ollama/ollama.env"
 
 @dataclass(frozen=True)
 class Server:
-    """Account and directories of a server. Requests to preflight and to uninstall extend it."""
+    """The account and the directories of a server. The requests for preflight and uninstallation extend it."""
 
     models_dir: str = "/usr/share/ollama/.ollama/models"
     install_dir: str = "/opt/ollama"

@@ -1,9 +1,9 @@
 # Copyright (c) 2026, kaido.ollama contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Reduce what another host returned, or a file contains, to the keys and types that are read. Pure.
+"""Reduce data of another host or of a file to the expected keys and types. Pure.
 
-The controller trusts no managed host: keys that are not expected could have a meaning elsewhere, and values of other
+The controller does not trust managed hosts: unexpected keys could have a meaning in other code, and values of other
 types would end a run for all hosts.
 
 PRIVATE to the collection: it may change at any time.
@@ -22,23 +22,23 @@ _MAX_ITEMS = 5000
 
 @dataclass(frozen=True)
 class Required:
-    """A shape whose value may be neither missing nor null."""
+    """A shape whose value must be neither missing nor null."""
 
     shape: t.Any
 
 
-# A type: a value of it; an int is not negative, a float is any finite number. A list: a list of such values, empty
-# where it is missing. A mapping: an object with these keys. A tuple: one of these values. Any value may be null unless
-# it is `Required` or in a list.
+# A type means a value of it; an int must not be negative, and a float is any finite number. A list means a list of such
+# values, and is empty if it is missing. A mapping means an object with these keys. A tuple means one of these values.
+# Any value may be null unless it is `Required` or in a list.
 Shape = t.Union[type, t.List[t.Any], t.Dict[str, t.Any], t.Tuple[t.Any, ...], Required]
 
 
 def conform(value: t.Any, shape: Shape, what: str, *, fill: bool = False) -> t.Any:
-    """Return a value reduced to a shape: unexpected keys are dropped, and long texts are cut.
+    """Return a value reduced to a shape: unexpected keys are removed, and long texts are truncated.
 
-    :param what: the name of the value, for messages.
-    :param fill: whether missing keys become null; otherwise they stay missing.
-    :raises ValueError: for a value of another type, a number that is not finite or too large, and too many items.
+    :param what: the name of the value in messages.
+    :param fill: whether missing keys become null.
+    :raises ValueError: for a value of another type, a number that is not finite or is too large, and too many items.
     """
     if isinstance(shape, Required):
         if value is None:

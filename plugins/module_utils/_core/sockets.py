@@ -21,7 +21,7 @@ from .errors import OllamaError
 
 @dataclass(frozen=True)
 class Socket:
-    """A socket that takes connections."""
+    """A socket that accepts connections."""
 
     address: str
     port: int
@@ -37,9 +37,9 @@ class Socket:
 
 
 def listening(root: str = "/") -> t.Iterator[Socket]:
-    """Yield the TCP sockets of this host that listen.
+    """Yield the listening TCP sockets of this host.
 
-    :param root: where the file system of the host begins; only tests say anything else than /.
+    :param root: the directory that stands for /; only tests set it.
     """
     for family in ("tcp", "tcp6"):
         try:
@@ -55,7 +55,7 @@ def listening(root: str = "/") -> t.Iterator[Socket]:
 
 
 def _decode(text: str) -> str:
-    """Return an address of /proc/net/tcp, which holds it as little-endian 32-bit words."""
+    """Return an address of /proc/net/tcp, which has the form of little-endian 32-bit words."""
     raw = bytes.fromhex(text)
     words = b"".join(raw[start : start + 4][::-1] for start in range(0, len(raw), 4))
     ip = ipaddress.ip_address(words)
@@ -63,7 +63,7 @@ def _decode(text: str) -> str:
 
 
 def check(wanted: str, root: str = "/") -> None:
-    """Refuse a server that listens elsewhere than on the wanted address, whatever made it do so.
+    """Refuse a server that does not listen on the wanted address only.
 
     :raises OllamaError: ``address_mismatch``.
     """
@@ -86,7 +86,7 @@ def check(wanted: str, root: str = "/") -> None:
 
 def _is_at(found: Socket, address: Address) -> bool:
     if address.ip is None:
-        # A name: which addresses it has, the host may know in ways that are not visible here.
+        # The addresses of a host name may depend on the resolver of the host.
         return not address.is_localhost or found.is_loopback
     if address.ip.is_unspecified:
         return found.address in ("0.0.0.0", "::")
@@ -94,7 +94,7 @@ def _is_at(found: Socket, address: Address) -> bool:
 
 
 def overlap(listening: str, address: Address) -> bool:
-    """Return whether a socket on one address keeps another off the same port."""
+    """Return whether a socket on one address prevents another one on the same port."""
     if listening in ("0.0.0.0", "::"):
         return True
     ip = address.ip
@@ -111,7 +111,7 @@ def accepts(address: Address) -> bool:
 
 
 def owner(inode: str, root: str = "/") -> int | None:
-    """Return the pid of a process that holds the socket; None where none can be seen."""
+    """Return the process ID of a process that holds the socket; None if no such process is visible."""
     proc = os.path.join(root, "proc")
     for pid in os.listdir(proc):
         if not pid.isdigit():

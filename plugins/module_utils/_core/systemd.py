@@ -15,14 +15,14 @@ import typing as t
 from . import command, fs
 from .errors import OllamaError
 
-# Starting and stopping a unit may take as long as the unit's own timeouts.
+# Seconds. The start and the stop of a unit can take as long as the timeouts of the unit.
 _ACTION_TIMEOUT = 300.0
 
 
 def show(unit: str, properties: t.Iterable[str]) -> dict[str, str]:
-    """Return properties of a unit; a property that is printed several times has one value a line.
+    """Return properties of a unit. A property that is printed several times has one value per line.
 
-    Nothing is returned on a host without systemd. A unit that does not exist has properties, too.
+    The result is empty on a host without systemd. A unit that does not exist has properties as well.
     """
     result = command.attempt(["systemctl", "show", "--property", ",".join(properties), "--", unit])
     return parse_properties(result.stdout) if result else {}
@@ -43,15 +43,15 @@ def since_boot(microseconds: str | None) -> float:
 
 
 def unit_of(pid: int, root: str = "/") -> str:
-    """Return the unit of this system that a process belongs to; '' for none.
+    """Return the system unit to which a process belongs; '' for none.
 
-    Users can give their own units and containers any name; these are below a service or a scope.
+    Users can give their own units and containers any name, but these are below a service or a scope.
 
     :param root: the directory that stands for /; only tests set it.
     """
     init = _cgroups_of(1, root)
     for hierarchy, path in _cgroups_of(pid, root).items():
-        # In a container the control groups of process 1 may not begin at the top.
+        # In a container, the control group of process 1 may be below the root.
         top = os.path.dirname(init.get(hierarchy, "/")).rstrip("/") + "/"
         parts = path[len(top) :].split("/") if path.startswith(top) else []
         unit = next((part for part in parts if not part.endswith(".slice")), "")
@@ -68,14 +68,17 @@ def _cgroups_of(pid: int, root: str) -> dict[str, str]:
 
 
 def systemctl(*arguments: str, timeout: float = _ACTION_TIMEOUT) -> command.Result:
-    """Run systemctl, whatever its exit status; raises as `command.run`."""
+    """Run systemctl, and return its result for any exit status.
+
+    :raises OllamaError: as `command.run` does.
+    """
     return command.run(["systemctl", *arguments], timeout=timeout)
 
 
 def act(*arguments: str, timeout: float = _ACTION_TIMEOUT) -> None:
-    """Run systemctl for an action that has to succeed, such as ``restart`` and a unit.
+    """Run an action of systemctl that must succeed, such as ``restart`` with a unit.
 
-    :raises OllamaError: ``unit_failed``, and as `command.run`.
+    :raises OllamaError: ``unit_failed``, and the errors of `command.run`.
     """
     result = systemctl(*arguments, timeout=timeout)
     if result.status:

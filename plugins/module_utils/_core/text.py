@@ -1,7 +1,7 @@
 # Copyright (c) 2026, kaido.ollama contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Text of servers, registries, files and logs, made safe for terminals, JSON and log files. Pure.
+"""Sanitize texts of servers, registries, files and logs for terminals, JSON and log files. Pure.
 
 PRIVATE to the collection: it may change at any time.
 """
@@ -13,33 +13,33 @@ import re
 import typing as t
 
 # Characters that a terminal interprets or does not show: C0 and C1 controls, line and paragraph separators, marks that
-# change the direction of text, and invisible ones; joiners of letters stay. Half of a surrogate pair stands for a byte
-# that is not UTF-8; JSON for others cannot hold it.
+# change the direction of text, and invisible characters except joiners of letters. A lone surrogate represents a byte
+# that is not UTF-8, which JSON cannot contain.
 _CONTROL = re.compile(
     "[\x00-\x1f\x7f-\x9f\xad\u061c\u180e\u200b\u200e\u200f\u2028-\u202e\u2060-\u206f\ufeff\ufff9-\ufffb\ud800-\udfff"
     "\U000e0000-\U000e007f]"
 )
 
 _MASK = "***"
-# A character of a URL. A quote is one where the text goes on after it: a password may contain quotes.
+# A character of a URL. A quote is one if text follows it, as a password may contain quotes.
 _CHARACTER = r"""(?:[^\s"'<>]|["'](?=[\w%@!$&*+.~/-]))"""
-# Up to the last @ of the authority; a password may contain an unescaped /, ? or #, unless a port number ends there.
-# Before // stands a scheme, or nothing that belongs to a path.
+# User information up to the last @ of the authority. A password may contain an unescaped /, ? or #, unless a port
+# number ends there. A scheme, or no character of a path, precedes //.
 _USER_INFO = re.compile(
     r"""((?<![\w./*-])//)(?:(?:[^\s/?#"'<>]|["'](?=[\w%@!$&*+.~-])){0,4096}@"""
     rf"""|[^\s/@:"'<>]{{0,256}}:(?!\d+(?:[/?#]|\Z)){_CHARACTER}{{0,4096}}@)"""
 )
-# Without a scheme, as proxies and model names may be written: user:password@host. Not a name with a digest.
+# User information without a scheme, as in proxies and model names: user:password@host, but not a name with a digest.
 _BARE_USER_INFO = re.compile(
     rf"""(?<![^\s=,;"'()\[\]<>{{}}|])[^\s/:=,;"'()\[\]<>{{}}|]{{1,256}}(?::(?!//|\d+(?:[/?#]|\Z))|%3a)"""
     rf"""{_CHARACTER}{{0,4096}}@(?!sha256[:-])(?=[\w\[])""",
     re.IGNORECASE,
 )
-# A URL inside another one.
+# User information of a URL that is encoded in another URL.
 _ENCODED_USER_INFO = re.compile(r"""(%2f%2f)[^\s/?#&"'<>]{0,4096}%40""", re.IGNORECASE)
 _URL = re.compile(rf"[A-Za-z][A-Za-z0-9+.-]{{0,30}}://{_CHARACTER}+")
 _QUERY = re.compile(rf"""([?&;#][^\s=&;#"'<>]*)=(?:(?![&;#]){_CHARACTER}|["'](?=[^\s&;#"'<>]))*""")
-# Of a URL without a scheme, or of a path.
+# The query of a URL without a scheme, or of a path.
 _BARE_QUERY_RUN = re.compile(rf"""\?[\w%.~\[\]-]{{1,256}}={_CHARACTER}*""")
 _BARE_QUERY = re.compile(r"""\?[^\s=&;#"'<>]+(?=[#\s"'<>]|\Z)""")
 _AUTHORIZATION = re.compile(
@@ -48,9 +48,9 @@ _AUTHORIZATION = re.compile(
 
 
 def printable(text: str, *, keep: str = "") -> str:
-    r"""Return a text in which every character that a terminal interprets is a visible escape such as ``\x1b``.
+    r"""Return a text in which characters that a terminal interprets are replaced by escapes such as ``\x1b``.
 
-    :param keep: control characters that stay as they are, such as a line feed in a text of several lines.
+    :param keep: control characters that are not replaced, such as line feeds in a text of several lines.
     """
     return _CONTROL.sub(lambda match: match.group() if match.group() in keep else _escape(match.group()), text)
 
@@ -58,18 +58,18 @@ def printable(text: str, *, keep: str = "") -> str:
 def _escape(character: str) -> str:
     number = ord(character)
     if 0xDC80 <= number <= 0xDCFF:
-        # os.fsdecode: the byte itself.
+        # os.fsdecode represents a byte in this way.
         return f"\\x{number - 0xDC00:02x}"
     return f"\\x{number:02x}" if number < 0x100 else f"\\u{number:04x}"
 
 
 def one_line(text: str) -> str:
-    """Return a text as one line: white space around line breaks becomes one space, other controls become visible."""
+    """Return a text as one line: line breaks with their white space become one space, other controls become escapes."""
     return printable(" ".join(re.split(r"[ \t]*[\r\n\v\f\x85\u2028\u2029]+[ \t]*|\t", text.strip())))
 
 
 def redact(text: str) -> str:
-    """Return a text without the credentials in its URLs: user information and the values of queries become ``***``."""
+    """Return a text without the credentials in its URLs: user information and values of queries become ``***``."""
     if "@" in text:
         text = _USER_INFO.sub(rf"\1{_MASK}@", text)
         text = _BARE_USER_INFO.sub(f"{_MASK}@", text)
@@ -92,9 +92,9 @@ def message(text: str) -> str:
 
 
 def clean(value: t.Any) -> t.Any:
-    """Return a JSON value, texts in it printable and without credentials; line feeds and tabs stay.
+    """Return a JSON value in which texts are printable and contain no credentials. Line feeds and tabs are kept.
 
-    Values that JSON does not have become text: bytes, paths, sets and other objects.
+    Values that JSON cannot represent, such as bytes, paths and sets, become texts.
     """
     if isinstance(value, str):
         return redact(printable(value, keep="\n\t"))

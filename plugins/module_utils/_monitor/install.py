@@ -1,7 +1,7 @@
 # Copyright (c) 2026, kaido.ollama contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Install and remove the monitoring program with its units: compare with the host, change what differs.
+"""Install and remove the monitoring program with its units: compare them with the host, and change differences.
 
 PRIVATE to the collection: it may change at any time.
 """
@@ -34,7 +34,7 @@ from .program import OUTPUT, RECORD
 PROGRAM = "/usr/local/lib/kaido-ollama/monitoring.pyz"
 CONFIG_DIR = "/etc/kaido-ollama-monitoring"
 UNIT_DIR = "/etc/systemd/system"
-# Where systemd records when a persistent timer elapsed.
+# The directory in which systemd records when a persistent timer elapsed.
 STAMP_DIR = "/var/lib/systemd/timers"
 STATE_DIR = os.path.dirname(RECORD)
 RUNTIME_DIR = os.path.dirname(OUTPUT)
@@ -51,11 +51,11 @@ _PACKAGE = "kaido_ollama_monitoring"
 class Wanted:
     """The requested state of the host.
 
-    :ivar files: path -> content, all of root's and readable by everybody.
+    :ivar files: the contents by path; all belong to root and are readable by all users.
     :ivar user: the account of the units.
-    :ivar textfile_dir: the directory that node_exporter reads.
-    :ivar exporter: the node_exporter that the role would install, None for none.
-    :ivar changes: part -> number of changes of this converge.
+    :ivar textfile_dir: the directory from which node_exporter reads metrics.
+    :ivar exporter: the package of node_exporter that the role would install, or None.
+    :ivar changes: the numbers of changes of this converge by part.
     """
 
     files: dict[str, str]
@@ -71,7 +71,7 @@ class Wanted:
 
 
 def interpreter() -> str:
-    """Return the Python for the units: without a virtual environment, as the program needs no packages.
+    """Return the Python for the units. It is not that of a virtual environment, as the program requires no packages.
 
     :raises OllamaError: ``value_invalid`` for a Python that the sandbox of the units hides.
     """
@@ -86,9 +86,9 @@ def interpreter() -> str:
 
 
 def archive(python: str) -> bytes:
-    """Return the monitoring program: the code with which this module was shipped, as one file.
+    """Return the monitoring program as one file, from the code of this module and its imports.
 
-    The same code gives the same bytes on every host: nothing is compressed, and no time is in it.
+    The same code results in the same bytes on every host: the file is not compressed and contains no timestamp.
     """
     files = {f"{_PACKAGE}/{path}": text for path, text in sources("_monitor.program").items()}
     files[f"{_PACKAGE}/__init__.py"] = ""
@@ -99,14 +99,14 @@ def archive(python: str) -> bytes:
             entry = zipfile.ZipInfo(name)
             entry.create_system, entry.external_attr = 3, 0o644 << 16
             bundle.writestr(entry, text)
-    # Isolated: neither the environment nor a user's packages reach it, since a part of it runs as root.
+    # Isolated mode ignores the environment and packages of users, as a part of the program runs as root.
     return f"#!{python} -I\n".encode() + buffer.getvalue()
 
 
 def sources(name: str) -> dict[str, str]:
     """Return the source of a module below module_utils and of all its imports from there, by path.
 
-    :param name: dotted, from module_utils on: ``_monitor.program``.
+    :param name: the dotted name below module_utils, such as ``_monitor.program``.
     """
     top = str(__package__).rpartition(".")[0]
     found: dict[str, str] = {}
@@ -117,7 +117,7 @@ def sources(name: str) -> dict[str, str]:
         path = f"{part.replace('.', '/')}.py"
         if path in found:
             continue
-        # Both a file and the archive in which Ansible sends modules have it.
+        # This works both for files and for the archive in which Ansible sends modules.
         spec = importlib.util.find_spec(f"{top}.{part}")
         text = t.cast(t.Any, spec).loader.get_source(f"{top}.{part}") if spec else None
         if text is None:
@@ -128,21 +128,21 @@ def sources(name: str) -> dict[str, str]:
             if isinstance(node, ast.ImportFrom) and node.level in (1, 2):
                 here = package if node.level == 1 else ""
                 module = ".".join(filter(None, (here, node.module)))
-                # From a package modules are imported, from a module its contents.
+                # An import from a package names modules; an import from a module names its objects.
                 todo += [f"{module}.{alias.name}" for alias in node.names] if module.count(".") == 0 else [module]
     return found
 
 
 def link_path(wanted: Wanted) -> str:
-    """Return the path of the link by which node_exporter finds the metrics."""
+    """Return the path of the link to the metrics that node_exporter reads."""
     return os.path.join(wanted.textfile_dir, LINK)
 
 
 @contextlib.contextmanager
 def _textfile_dir(wanted: Wanted) -> t.Iterator[int | None]:
-    """Open the directory of node_exporter; None where it does not exist.
+    """Open the directory of node_exporter; None if it does not exist.
 
-    The account of Prometheus may own a directory above it, so that only links of root are followed.
+    The account of Prometheus may own a directory above it, so only links of root are followed.
     """
     try:
         with Opened(wanted.textfile_dir) as opened:
@@ -153,7 +153,7 @@ def _textfile_dir(wanted: Wanted) -> t.Iterator[int | None]:
 
 
 def _target(handle: int) -> str | None:
-    """Return the target of the link in an open directory; None where nothing exists, "" for what is no link."""
+    """Return the target of the link in an open directory; None if it does not exist, "" if it is not a link."""
     try:
         return os.readlink(LINK, dir_fd=handle)
     except FileNotFoundError:
@@ -163,7 +163,7 @@ def _target(handle: int) -> str | None:
 
 
 def missing(wanted: Wanted) -> list[str]:
-    """Return what the role has to install before the units can run: package, account.
+    """Return what the role must install before the units can run: package or account.
 
     :raises OllamaError: ``textfile_directory_missing``, ``textfile_taken``.
     """
@@ -179,7 +179,7 @@ def missing(wanted: Wanted) -> list[str]:
             steps.append("package")
         elif _target(handle) == "":
             path = link_path(wanted)
-            raise OllamaError("textfile_taken", f"{path}: not a link of this role; expected no such file, remove it")
+            raise OllamaError("textfile_taken", f"{path}: not a link of this role; expected no such file; remove it")
     try:
         pwd.getpwnam(wanted.user)
     except KeyError:
@@ -188,14 +188,14 @@ def missing(wanted: Wanted) -> list[str]:
 
 
 def differing(wanted: Wanted) -> dict[str, bytes]:
-    """Return the files of root's that are missing or differ, with their wanted content; the program is one of them."""
+    """Return the files of root that are missing or different, including the program, with their wanted content."""
     contents = {path: text.encode() for path, text in wanted.files.items()}
     contents[PROGRAM] = archive(interpreter())
     return {path: content for path, content in contents.items() if _differs(path, content, mode_of(path))}
 
 
 def obsolete(wanted: Wanted) -> list[str]:
-    """Return the units on the host that are not among the files: of a server that is no longer there."""
+    """Return the paths of units on the host that are no longer requested, such as those for a removed server."""
     paths = [f"{UNIT_DIR}/{unit}" for unit in UNITS]
     return [path for path in paths if path not in wanted.files and os.path.lexists(path)]
 
@@ -225,19 +225,19 @@ def _differs(path: str, content: bytes, mode: int) -> bool:
 
 
 def put(path: str, content: bytes, mode: int) -> None:
-    """Write a file of root's atomically, with its directory."""
+    """Write a file of root atomically, and create its directory."""
     os.makedirs(os.path.dirname(path), mode=0o755, exist_ok=True)
     fs.write_atomic(path, content, mode)
 
 
 def link(wanted: Wanted) -> bool:
-    """Return whether the link has to be created."""
+    """Return whether the link must be created."""
     with _textfile_dir(wanted) as handle:
         return handle is None or _target(handle) != OUTPUT
 
 
 def make_link(wanted: Wanted) -> None:
-    """Create the link, in place of an earlier one."""
+    """Create the link, or replace an earlier one."""
     with _textfile_dir(wanted) as handle:
         if handle is not None:
             with contextlib.suppress(FileNotFoundError):
@@ -246,9 +246,9 @@ def make_link(wanted: Wanted) -> None:
 
 
 def record(wanted: Wanted, installed: str | None) -> None:
-    """Record this converge, for the metrics.
+    """Record this converge for the metrics.
 
-    :param installed: the package that the role has installed, None for none.
+    :param installed: the package that the role has installed, or None.
     """
     before = read_record()
     after = {
@@ -262,7 +262,7 @@ def record(wanted: Wanted, installed: str | None) -> None:
 
 
 def read_record() -> dict[str, t.Any]:
-    """Return the record, {} where there is none."""
+    """Return the record, or {} if there is none."""
     try:
         return dict(json.loads(read_regular(RECORD, 1 << 20)))
     except (OSError, ValueError, TypeError):
@@ -270,7 +270,7 @@ def read_record() -> dict[str, t.Any]:
 
 
 def inactive(wanted: Wanted) -> list[str]:
-    """Return the timers that do not run or do not start at boot, and the metrics if there are none."""
+    """Return the timers that are not running or do not start at boot, and the metrics if they are missing."""
     found = [] if os.path.exists(OUTPUT) else [OUTPUT]
     for timer in wanted.timers:
         state = _systemctl("show", "--property", "ActiveState,UnitFileState", timer)[1].split()
@@ -285,7 +285,7 @@ def start(wanted: Wanted) -> None:
     :raises OllamaError: ``unit_failed``, ``metrics_failed``.
     """
     timers, service = wanted.timers, f"{METRICS}.service"
-    # A collection that the timer started before has the earlier configuration, and "start" would only wait for it.
+    # A collection that the timer has started uses the earlier configuration, and "start" would only wait for it.
     for arguments in (("daemon-reload",), ("stop", service), ("enable", "--quiet", *timers), ("restart", *timers)):
         status, output = _systemctl(*arguments)
         if status != 0:
@@ -297,7 +297,7 @@ def start(wanted: Wanted) -> None:
 
 
 def problem() -> str | None:
-    """Return what the last collection could not read, None for nothing."""
+    """Return what the last collection could not read, or None."""
     try:
         text = read_regular(OUTPUT, 16 << 20).decode("utf-8", "replace")
     except OSError as exc:
@@ -310,7 +310,7 @@ def problem() -> str | None:
 
 
 def damaged() -> dict[str, list[str]]:
-    """Return the damaged models of the last scheduled verification, bounded and printable."""
+    """Return the damaged models of the last scheduled verification with their problems, limited and printable."""
     models = sorted(Findings.load(FINDINGS).models.items())[:_MAX_MODELS]
     return {_printable(name): [_printable(text) for text in texts[:10]] for name, texts in models}
 
@@ -324,14 +324,14 @@ def present(wanted: Wanted) -> list[str]:
     stamps = [f"{STAMP_DIR}/stamp-{timer}" for timer in TIMERS]
     paths = [*(f"{UNIT_DIR}/{unit}" for unit in UNITS), *stamps, PROGRAM, CONFIG_DIR, RUNTIME_DIR, STATE_DIR]
     linked = False
-    # What somebody else put in the place of the directory is no reason to keep the rest.
+    # An unexpected entry instead of the directory does not prevent the removal of the other files.
     with contextlib.suppress(OllamaError), _textfile_dir(wanted) as handle:
         linked = handle is not None and bool(_target(handle))
     return [path for path in paths if os.path.lexists(path)] + ([link_path(wanted)] if linked else [])
 
 
 def remove(wanted: Wanted) -> None:
-    """Stop the units and remove all files; the record goes last, so that an interrupted removal is finished later."""
+    """Stop the units and remove all files. The record is removed last, so that a later run completes the removal."""
     _systemctl("disable", "--quiet", "--now", *TIMERS)
     _systemctl("stop", *(unit for unit in UNITS if unit not in TIMERS))
     paths = present(wanted)

@@ -1,12 +1,12 @@
 # Copyright (c) 2026, kaido.ollama contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The monitoring program: collects metrics for Prometheus, and verifies the model store. It needs no Ansible.
+"""The monitoring program: it collects metrics for Prometheus, and verifies the model store. It does not use Ansible.
 
-A part that cannot be collected is a metric; only metrics that cannot be written are a failure.
+A part that cannot be collected is reported as a metric; only metrics that cannot be written are an error.
 
-The account of the program writes what it collects into a directory of its own. `publish` copies that into the directory
-that node_exporter reads, in which the account can create nothing: no FIFO, link or file of another size or content.
+The account of the program writes the metrics to its own directory. `publish` copies them to the directory that
+node_exporter reads, in which the account cannot create a FIFO, a link, or a file of another size or content.
 
 PRIVATE to the collection: it may change at any time.
 """
@@ -43,7 +43,7 @@ from .prometheus import Metrics
 RECORD = "/var/lib/kaido-ollama-monitoring/converge.json"
 OUTPUT = "/run/kaido-ollama-monitoring/kaido_ollama.prom"
 COLLECTED = "/run/kaido-ollama-monitoring/collected/metrics.prom"
-# Bytes of metrics that are published; those of a host with 100 models are about 60 kB.
+# The maximum number of bytes that are published; the metrics of a host with 100 models have about 60 kB.
 _MAX_METRICS = 4 << 20
 _TIME = re.compile(r"(\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d)(?:\.\d+)?(?:Z|([+-])(\d\d):(\d\d))\Z")
 _UNKNOWN_VERSION = "9999.0.0"
@@ -53,12 +53,16 @@ _UNKNOWN_VERSION = "9999.0.0"
 class Config:
     """The configuration file of the program, written by the role.
 
-    :ivar server: whether the host has a server; a gateway on its own has neither store nor releases.
-    :ivar user: the account of the server, which has to open the GPUs.
-    :ivar gpu: required, preferred or off, as the variable ollama_gpu.
-    :ivar gateway: address (host:port) of this host's gateway, and URLs of nginx_status and haproxy; empty for none.
-    :ivar share: percent of the store that one run of the verification reads.
-    :ivar collected: where the account of the program writes the metrics, and output where they are published.
+    :ivar server: whether the host has a server; a separate gateway has neither a store nor releases.
+    :ivar user: the account of the server, which must be able to open the GPUs.
+    :ivar gpu: required, preferred or off, as in the variable ollama_gpu.
+    :ivar gateway: ``address`` (host:port) of the gateway on this host, and the URLs ``nginx_status`` and ``haproxy``;
+        empty without a gateway.
+    :ivar share: the percentage of the store that one run of the verification reads.
+    :ivar findings: the path of the findings of the verification.
+    :ivar record: the path of the record of the last converge.
+    :ivar collected: the path to which the account of the program writes the metrics.
+    :ivar output: the path at which they are published.
     :ivar root: the root of the host's file system; only tests set it.
     """
 
@@ -78,7 +82,10 @@ class Config:
 
     @classmethod
     def load(cls, path: str) -> Config:
-        """Read a configuration file; raises ``config_invalid``."""
+        """Read a configuration file.
+
+        :raises OllamaError: ``config_invalid``.
+        """
         try:
             data = json.loads(read_regular(path, 1 << 20))
             known = {item.name for item in fields(cls)}
@@ -92,7 +99,7 @@ class Config:
 
 @dataclass
 class _Seen:
-    """What collectors pass on to later ones."""
+    """Results of collectors that later ones use."""
 
     version: str | None = None
     on_cpu: bool = False
@@ -100,14 +107,14 @@ class _Seen:
 
 
 def collect(config: Config, run: tree.Run = tree.run_program) -> str:
-    """Return the metrics of this host as text; failures of parts go to stderr, one line each, and into the text."""
+    """Return the metrics of this host as text. Errors of parts are metrics as well, and are printed to stderr."""
     metrics, seen = Metrics(), _Seen()
     collectors = dict(_SERVER_COLLECTORS, **_COLLECTORS) if config.server else _COLLECTORS
     for name, collector in collectors.items():
         try:
             collector(config, metrics, seen, run)
             success = 1
-        except Exception as exc:  # a dead server and an unreadable store are metrics
+        except Exception as exc:  # An unreachable server and an unreadable store are metrics.
             _log(f"{name}: {' '.join(str(exc).split()) or type(exc).__name__}")
             success = 0
         metrics.add("collector_success", success, collector=name)
@@ -116,7 +123,7 @@ def collect(config: Config, run: tree.Run = tree.run_program) -> str:
 
 
 def _log(line: str) -> None:
-    # To the journal. Names come from the store: some are not UTF-8, or not one line.
+    # The line is for the journal. Names in the store may not be UTF-8 or may contain several lines.
     sys.stderr.write("".join(letter if letter.isprintable() else "?" for letter in line) + "\n")
 
 
@@ -144,7 +151,7 @@ def _server(config: Config, metrics: Metrics, seen: _Seen, run: tree.Run) -> Non
 
 
 def timestamp(text: str) -> float | None:
-    """Return the seconds since the epoch of a time as Go writes it, or None. Fractions are left out."""
+    """Return the seconds since the epoch of a time in the format of Go without fractions, or None."""
     found = _TIME.match(text)
     if not found:
         return None
@@ -223,7 +230,7 @@ def _gpus(config: Config, metrics: Metrics, seen: _Seen, run: tree.Run) -> None:
 
 
 def _record(config: Config) -> dict[str, t.Any]:
-    """Return the record of the last converge, {} where there is none."""
+    """Return the record of the last converge, or {} if there is none."""
     try:
         return dict(json.loads(read_regular(config.record, 1 << 20)))
     except FileNotFoundError:
@@ -259,7 +266,7 @@ def _gateway(config: Config, metrics: Metrics, seen: _Seen, run: tree.Run) -> No
 def _gateway_health(gateway: t.Mapping[str, str], metrics: Metrics) -> None:
     address = gateway["address"]
     metrics.add("gateway_up", 0)
-    # The certificate is valid for the names that clients use; here only its expiry is read.
+    # The certificate is for the names that clients use, so only its expiry is read here.
     context = ssl.create_default_context()
     context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
     connection = http.client.HTTPSConnection(address, timeout=15, context=context)
@@ -311,15 +318,15 @@ _COLLECTORS: dict[str, _Collector] = {
 
 
 def write_metrics(config: Config) -> int:
-    """Collect the metrics and write them for `publish`; returns the exit status."""
+    """Collect the metrics, write them for `publish`, and return the exit status."""
     return _write(config.collected, collect(config))
 
 
 def publish(config: Config) -> int:
-    """Copy the collected metrics to where node_exporter reads them; returns the exit status.
+    """Copy the collected metrics to the file that node_exporter reads, and return the exit status.
 
-    Only a regular file of bounded size is read, and only lines about metrics of this collection are kept, so that
-    whoever controls the collected file can neither block node_exporter nor name the metrics of others.
+    Only a regular file of limited size is read, and only lines about metrics of this collection are copied. Thus, the
+    owner of the collected file can neither block node_exporter nor define foreign metrics.
     """
     try:
         text = read_regular(config.collected, _MAX_METRICS).decode("utf-8", "replace")
@@ -337,7 +344,7 @@ def _write(path: str, text: str) -> int:
 
 
 def verify(config: Config) -> int:
-    """Verify a share of the store and save the findings; returns the exit status, 1 for damage. Repairs nothing.
+    """Verify a share of the store, save the findings, and return the exit status: 1 for damage. Nothing is repaired.
 
     :raises OllamaError: ``store_unreadable``, ``findings_unwritable``.
     """
@@ -348,7 +355,7 @@ def verify(config: Config) -> int:
     blobs = {blob.digest: blob for entry in store.entries() for blob in entry.blobs}
     try:
         count = findings.verify(store, blobs.values(), config.share, time.time)
-        # Models that were removed or replaced meanwhile are not reported.
+        # Models that have been removed or replaced meanwhile are not reported.
         findings.models = {}
         for entry in store.entries():
             problems = [entry.problem] if entry.problem else []
@@ -374,7 +381,7 @@ _COMMANDS = {"metrics": write_metrics, "publish": publish, "verify": verify}
 
 
 def main(arguments: t.Sequence[str] | None = None) -> int:
-    """Run the program; returns the exit status: 0, 1 for damage, 2 for anything else."""
+    """Run the program, and return the exit status: 0, 1 for damage, 2 for other errors."""
     parser = argparse.ArgumentParser(prog="kaido-ollama-monitoring", description=(__doc__ or "").splitlines()[0])
     parser.add_argument("command", choices=list(_COMMANDS))
     parser.add_argument("--config", required=True, help="a JSON file")

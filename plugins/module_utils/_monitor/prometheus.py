@@ -15,12 +15,12 @@ import typing as t
 from .._core.text import printable
 
 PREFIX = "kaido_ollama_"
-# Label values come from file names and from the network, so their length and their number are limited, and control
-# characters are visible.
+# Label values are from file names and from the network, so their length and number are limited, and control characters
+# are escaped.
 MAX_LABEL = 256
 MAX_SERIES = 1000
 
-# Name without the prefix -> type and help text.
+# The types and help texts by name without the prefix.
 CATALOGUE: dict[str, tuple[str, str]] = {
     "metrics_timestamp_seconds": ("gauge", "When these metrics were collected, seconds since the epoch."),
     "collector_success": ("gauge", "Whether a part of the metrics could be collected."),
@@ -73,7 +73,7 @@ CATALOGUE: dict[str, tuple[str, str]] = {
 
 
 class Metrics:
-    """Values to be written. A series has one value, the last one."""
+    """The values of the metrics. A series has one value, the last one."""
 
     def __init__(self) -> None:
         self._values: dict[str, dict[tuple[tuple[str, str], ...], float]] = {}
@@ -81,7 +81,8 @@ class Metrics:
     def add(self, name: str, value: float, /, **labels: str | None) -> None:
         """Set the value of a series.
 
-        :param name: a key of `CATALOGUE`; anything else raises KeyError.
+        :param name: a key of `CATALOGUE`.
+        :raises KeyError: for other names.
         """
         CATALOGUE[name]
         series = self._values.setdefault(name, {})
@@ -90,7 +91,7 @@ class Metrics:
             series[key] = value
 
     def render(self) -> str:
-        """Return the text format of Prometheus, in the order of the catalogue."""
+        """Return the metrics in the text format of Prometheus, in the order of the catalogue."""
         lines = []
         for name, (kind, text) in CATALOGUE.items():
             if name in self._values:
@@ -114,13 +115,13 @@ def _number(value: float) -> str:
 
 
 def own_lines(text: str) -> str:
-    """Return the lines about metrics of this collection; others are left out."""
+    """Return the lines about metrics of this collection."""
     lines = re.findall(rf"^(?:# (?:HELP|TYPE) )?{PREFIX}\w+[ {{].*$", text, re.MULTILINE)
     return "".join(f"{line}\n" for line in lines)
 
 
 def parse(text: str) -> dict[str, list[tuple[dict[str, str], float]]]:
-    """Parse the text format: name -> series as labels and value. Invalid lines are left out."""
+    """Parse the text format, and return the labels and values of the series by name. Invalid lines are ignored."""
     found: dict[str, list[tuple[dict[str, str], float]]] = {}
     for line in text.splitlines():
         series, _space, value = line.strip().rpartition(" ")

@@ -20,8 +20,8 @@ from .._core.server import DEFAULT_URL
 Events = t.Generator[t.Dict[str, t.Any], None, None]
 
 
-# The answers as far as this collection reads them, every key of them optional. A type: a value of it. A list: a list
-# of such values. A mapping: an object with such values; a key that is not here is dropped. None: anything.
+# The parts of responses that this collection reads; all keys are optional. A type means a value of it. A list means a
+# list of such values. A mapping means an object with such values, without other keys. None means any value.
 Shape = t.Union[type, t.List[t.Any], t.Dict[str, t.Any], None]
 _DETAILS: Shape = {
     "parent_model": str,
@@ -101,10 +101,10 @@ _LARGEST = (1 << 63) - 1
 
 
 def check(value: t.Any, shape: Shape, what: str) -> t.Any:
-    """Return a parsed response reduced to its shape; objects and lists are returned without null values.
+    """Return a parsed response reduced to its shape. Null values in objects and lists are removed.
 
-    :param what: the name of the response in messages: ``/api/tags`` or a part of it.
-    :raises OllamaError: ``response_invalid`` where a value has another type, or a number is negative or beyond 63 bits.
+    :param what: the name of the response in messages, ``/api/tags`` or a part of it.
+    :raises OllamaError: ``response_invalid`` if a value has another type, or a number is negative or exceeds 63 bits.
     """
     if shape is None:
         return value
@@ -137,7 +137,7 @@ def _unexpected(value: t.Any, expected: str, what: str) -> OllamaError:
 
 
 def error_text(text: str) -> str:
-    """Return the message in the body of an error; the complete body if it is not in Ollama's format."""
+    """Return the message in the body of an error, or the complete body if it does not have Ollama's format."""
     try:
         error = parse_json(text)["error"]
     except (ValueError, KeyError, TypeError):
@@ -145,7 +145,7 @@ def error_text(text: str) -> str:
     return error if isinstance(error, str) else text
 
 
-# Error messages of the server and their codes. The first match counts.
+# The patterns of error messages of the server with their codes. The first match counts.
 _STREAM_ERRORS: tuple[tuple[str, str], ...] = (
     (r"file does not exist|manifest unknown|pull model manifest: 404", "tag_missing"),
     (r"no space left on device|disk quota exceeded|not enough space", "disk_full"),
@@ -160,10 +160,10 @@ _STREAM_ERRORS: tuple[tuple[str, str], ...] = (
         r"|unexpected status code",
         "registry_unsuitable",
     ),
-    # The first where the registry's answer begins with HTTP/, else the second.
+    # The first message if the answer of the registry begins with HTTP/, else the second.
     (r"HTTP response to HTTPS client|first record does not look like a TLS handshake", "registry_is_http"),
     (r"certificate|tls: |x509", "tls_failed"),
-    # One part of a blob gave up, or an earlier pull of it is still being cancelled: what was fetched stays.
+    # The download of a part has ended, or an earlier pull of the blob is still being canceled; the data is kept.
     (r"context canceled", "connection_lost"),
     (r"pull model manifest: .*(invalid character|unexpected end of JSON|cannot unmarshal)", "manifest_invalid"),
     (
@@ -175,7 +175,7 @@ _STREAM_ERRORS: tuple[tuple[str, str], ...] = (
 
 
 def classify(text: str) -> str:
-    """Return the stable code of an error text of the server."""
+    """Return the stable code of an error message of the server."""
     for pattern, code in _STREAM_ERRORS:
         if re.search(pattern, text, re.IGNORECASE):
             return code
@@ -183,10 +183,11 @@ def classify(text: str) -> str:
 
 
 class Client:
-    """A server under a base URL.
+    """The client of a server.
 
-    :param base_url: for example ``http://127.0.0.1:11434``.
-    :param timeout: seconds that a single read of an ordinary answer may take.
+    :param base_url: the base URL, for example ``http://127.0.0.1:11434``.
+    :param timeout: the seconds that an ordinary response may take.
+    :param ca_path: a file or directory with the trusted authorities, instead of those of the system.
     """
 
     def __init__(self, base_url: str = DEFAULT_URL, *, timeout: float = 30.0, ca_path: str | None = None) -> None:
@@ -211,7 +212,7 @@ class Client:
         return answer
 
     def _read(self, answer: Response, shape: Shape, path: str) -> dict[str, t.Any]:
-        """Return an answer's object, its types as the shape has them; raises ``response_invalid``."""
+        """Return the object in a response, reduced to its shape."""
         return t.cast("dict[str, t.Any]", check(answer.json(), shape, f"{self.base_url}{path}"))
 
     def _refused(self, method: str, path: str, answer: Response | Stream, text: str) -> OllamaError:
@@ -231,7 +232,7 @@ class Client:
         )
 
     def version(self) -> str:
-        """Return the server's version, without a leading v."""
+        """Return the version of the server without a leading v."""
         answer = self._read(self._call("GET", "/api/version"), {"version": str}, "/api/version")
         version = str(answer.get("version", ""))
         if not re.match(r"v?\d{1,6}(\.\d{1,6}){0,3}([+-][0-9A-Za-z.+-]{1,64})?\Z", version):
@@ -239,14 +240,17 @@ class Client:
         return version[1:] if version.startswith("v") else version
 
     def wait(self, seconds: float) -> str:
-        """Return the version as soon as the server answers; raises ``server_unreachable`` after that many seconds."""
+        """Return the version as soon as the server answers.
+
+        :raises OllamaError: ``server_unreachable`` after the seconds, and errors that waiting does not change.
+        """
         end = time.monotonic() + seconds
         while True:
             try:
                 return self.version()
             except OllamaError as exc:
                 if exc.code in ("response_invalid", "redirect_refused", "url_invalid", "tls_failed"):
-                    # Waiting does not change this.
+                    # Waiting does not change this error.
                     raise
                 if time.monotonic() >= end:
                     raise OllamaError(
@@ -257,11 +261,11 @@ class Client:
             time.sleep(0.2)
 
     def tags(self) -> list[dict[str, t.Any]]:
-        """Return the installed models as the server lists them."""
+        """Return the rows of the installed models."""
         return self._models("/api/tags", _TAGS)
 
     def running(self) -> list[dict[str, t.Any]]:
-        """Return the loaded models."""
+        """Return the rows of the loaded models."""
         return self._models("/api/ps", _PS)
 
     def _models(self, path: str, shape: Shape) -> list[dict[str, t.Any]]:
@@ -274,16 +278,16 @@ class Client:
         return rows
 
     def show(self, name: Name) -> dict[str, t.Any] | None:
-        """Return the details of a model, None if it does not exist."""
+        """Return the details of a model, or None if it does not exist."""
         answer = self._call("POST", "/api/show", {"model": str(name)}, ok=(200, 404))
         return self._read(answer, _SHOW, "/api/show") if answer.status == 200 else None
 
     def copy(self, source: Name, destination: Name) -> None:
-        """Give a model a second name; the blobs are shared."""
+        """Copy a model to another name, which shares its blobs."""
         self._call("POST", "/api/copy", {"source": str(source), "destination": str(destination)})
 
     def delete(self, name: Name) -> bool:
-        """Remove a name and the blobs of no other model; return False if it did not exist."""
+        """Remove a model and the blobs that no other model uses; return false if it did not exist."""
         return self._call("DELETE", "/api/delete", {"model": str(name)}, ok=(200, 404)).status == 200
 
     def generate(self, body: dict[str, t.Any], *, timeout: float) -> dict[str, t.Any]:
@@ -296,16 +300,19 @@ class Client:
         return self._read(self._call("POST", "/api/embed", body, timeout=timeout), _EMBEDDINGS, "/api/embed")
 
     def pull(self, name: Name, *, insecure: bool = False, timeout: float = 60.0) -> Events:
-        """Yield the progress of a pull to its ``success``; leaving the iterator cancels the download on the server.
+        """Yield the progress of a pull until ``success``. Closing the iterator cancels the download on the server.
 
-        :param insecure: use plain HTTP for the registry, as Ollama interprets it.
-        :param timeout: seconds without any line.
-        :raises OllamaError: also for an error inside the stream, and for a stream that ends without ``success``.
+        :param insecure: the option ``insecure`` of Ollama, which allows plain HTTP for the registry.
+        :param timeout: the seconds for which the server may send no line.
+        :raises OllamaError: also for an error in the stream, and for a stream that ends without ``success``.
         """
         return self._stream("/api/pull", {"model": str(name), "insecure": insecure}, timeout=timeout)
 
     def create(self, body: dict[str, t.Any], *, timeout: float = 600.0) -> Events:
-        """Yield the progress of ``/api/create`` to its ``success``; errors as in `pull`."""
+        """Yield the progress of ``/api/create`` until ``success``.
+
+        :raises OllamaError: as `pull` does.
+        """
         return self._stream("/api/create", body, timeout=timeout)
 
     def _stream(self, path: str, body: dict[str, t.Any], *, timeout: float) -> Events:
@@ -334,11 +341,15 @@ class Client:
                 )
 
     def has_blob(self, digest: str) -> bool:
-        """Return whether a file of that digest's name exists on the server; its content is not checked."""
+        """Return whether the server has a file with the name of a digest. Its content is not verified."""
         return self._call("HEAD", f"/api/blobs/{digest}", ok=(200, 404)).status == 200
 
     def upload_blob(self, digest: str, file: t.IO[bytes], size: int, *, timeout: float = 600.0) -> None:
-        """Send a file's bytes to the store; raises ``digest_mismatch`` where they differ from the digest."""
+        """Send the content of a file to the store.
+
+        :param size: bytes.
+        :raises OllamaError: ``digest_mismatch`` if the content does not match the digest.
+        """
         url = f"{self.base_url}/api/blobs/{digest}"
         answer = request(
             "POST",
@@ -354,7 +365,7 @@ class Client:
 
 
 def newer_than(version: str, floor: tuple[int, ...]) -> bool:
-    """Return whether a version such as ``0.40.2-rc1`` is at least the floor; unknown forms count as newest."""
+    """Return whether a version such as ``0.40.2-rc1`` is at least ``floor``; unknown forms count as newest."""
     numbers = re.match(r"v?(\d{1,9}(?:\.\d{1,9}){0,9})(?!\d)", version)
     if not numbers:
         return True
@@ -362,7 +373,10 @@ def newer_than(version: str, floor: tuple[int, ...]) -> bool:
 
 
 def client(params: t.Mapping[str, t.Any]) -> Client:
-    """Return the client that the options of `argspec` describe; raises ``url_invalid``."""
+    """Return the client for the options of `argspec`.
+
+    :raises OllamaError: ``url_invalid``.
+    """
     if not str(params["api_url"]).startswith(("http://", "https://")):
         raise OllamaError(
             "url_invalid",

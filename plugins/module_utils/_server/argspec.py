@@ -35,7 +35,7 @@ INSTALLATION: dict[str, t.Any] = {
 
 
 def registry_environment(params: t.Mapping[str, t.Any]) -> dict[str, str]:
-    """Return the variables for requests to registries: those of this process, overridden by those of the option.
+    """Return the variables for requests to registries: those of the option, which override those of this process.
 
     :raises OllamaError: ``value_invalid``, ``url_invalid``.
     """

@@ -1,10 +1,10 @@
 # Copyright (c) 2026, kaido.ollama contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The server's settings: their names, their values, and the environment variables that they become. Pure.
+"""The settings of the server: their names, their values and their environment variables. Pure.
 
-Ollama reads an unknown word as true and ignores values that it cannot parse. Every value is therefore validated here,
-before anything on a host changes.
+Ollama interprets an unknown word as true, and ignores values that it cannot parse. Therefore this module validates all
+values before anything on a host changes.
 
 PRIVATE to the collection: it may change at any time.
 """
@@ -38,23 +38,23 @@ _CACHE_TYPES = ("f16", "q8_0", "q4_0")
 
 
 class _Refused(ValueError):
-    """An invalid value of a setting; the text contains what is expected."""
+    """An invalid value of a setting; the text describes the expected values."""
 
 
 def parse_host(value: t.Any) -> Address:
-    """Return the address that a value of the setting host stands for.
+    """Return the address in a value of the setting ``host``.
 
-    :raises ValueError: with what is expected.
+    :raises ValueError: with the expected form.
     """
     expected = f"expected HOST or HOST:PORT, for example 127.0.0.1:{SERVER_PORT} or [::1]:{SERVER_PORT}"
     text = value.strip() if isinstance(value, str) else value
     if isinstance(text, str):
         if text.startswith("https://"):
-            raise _Refused("the server has no TLS; " + expected)
+            raise _Refused("the server does not support TLS; " + expected)
         if text.startswith("http://"):
             text = text[len("http://") :]
             if "/" in text.rstrip("/"):
-                raise _Refused("a server listens on no path; " + expected)
+                raise _Refused("a listen address has no path; " + expected)
             text = text.rstrip("/")
             if not re.search(r":\d+\Z", text):
                 raise _Refused("with http:// and no port, Ollama listens on port 80; " + expected)
@@ -78,7 +78,7 @@ def _boolean(value: t.Any) -> str:
         return "1"
     if text in ("0", "false"):
         return "0"
-    raise _Refused("expected true or false (Ollama reads every other word as true)")
+    raise _Refused("expected true or false (Ollama interprets other words as true)")
 
 
 def _integer(minimum: int, maximum: int = (1 << 63) - 1) -> t.Callable[[t.Any], str]:
@@ -105,9 +105,7 @@ def _duration(value: t.Any) -> str:
         text = str(value).strip()
         if _INTEGER.match(text) or _DURATION.match(text):
             return text
-    raise _Refused(
-        "expected a number with a unit (30m, 1h30m, 90s) or whole seconds; a negative value means without limit"
-    )
+    raise _Refused("expected a number with a unit (30m, 1h30m, 90s) or whole seconds; a negative value means no limit")
 
 
 def _debug(value: t.Any) -> str:
@@ -120,7 +118,7 @@ def _debug(value: t.Any) -> str:
 
 
 def _words(value: t.Any, what: str) -> list[str]:
-    """Return the parts of a list, or of a comma-separated text, none of them empty or with a space inside."""
+    """Return the parts of a list or of a comma-separated text; none may be empty or contain a space."""
     items = value
     if isinstance(value, str):
         items = [item.strip() for item in value.split(",")]
@@ -192,7 +190,7 @@ def _is_proxy(value: t.Any) -> bool:
 
 
 def _check_proxy(value: t.Any) -> None:
-    """Refuse what Go does not read as a proxy; a URL without a scheme is one with http://."""
+    """Refuse values that are not a proxy for Go, for which a URL without a scheme is one with http://."""
     with contextlib.suppress(ValueError):
         parts = urlsplit(value if "://" in str(value) else f"http://{value}")
         known = parts.scheme in ("http", "https", "socks5", "socks5h")
@@ -207,7 +205,7 @@ def _check_proxy(value: t.Any) -> None:
 _DEVICES = _list_of("device numbers or identifiers", r"[A-Za-z0-9_.:/-]+")
 _GFX = _text("a version such as 10.3.0", r"\d+\.\d+\.\d+|gfx[0-9a-f]+")
 
-# Key in ollama_settings -> how its value is read. The variable is OLLAMA_<KEY>, unless the key is in _PLAIN.
+# The parsers of values by key of ollama_settings. The variable is OLLAMA_<KEY>, unless the key is in _PLAIN.
 SETTINGS: dict[str, t.Callable[[t.Any], str]] = {
     "auth": _boolean,
     "cloud_base_url": _cloud_url,
@@ -256,12 +254,12 @@ _PLAIN = frozenset(list(SETTINGS)[list(SETTINGS).index("cuda_visible_devices") :
 
 
 def variable(key: str) -> str:
-    """Return the name of the environment variable that a key of ollama_settings sets."""
+    """Return the name of the environment variable of a key of ollama_settings."""
     return key.upper() if key in _PLAIN else "OLLAMA_" + key.upper()
 
 
 def render(settings: t.Mapping[str, t.Any]) -> dict[str, str]:
-    """Return the environment variables that settings become, the safe defaults included, sorted by name.
+    """Return the environment variables of settings, including the secure defaults, sorted by name.
 
     :raises OllamaError: ``setting_unknown`` or ``setting_invalid``.
     """
@@ -303,9 +301,9 @@ def _unknown(key: t.Any) -> OllamaError:
 def merge(
     settings: t.Mapping[str, t.Any], raw: t.Mapping[str, t.Any], models_dir: str
 ) -> tuple[dict[str, str], dict[str, str]]:
-    """Return the content of the environment file: the variables of the settings, and the raw ones.
+    """Return the content of the environment file: the variables of the settings, and those of ollama_environment.
 
-    :param raw: ollama_environment; may hold secrets, so no message shows its values.
+    :param raw: ollama_environment. It may contain secrets, so messages do not show its values.
     :raises OllamaError: ``setting_unknown``, ``setting_invalid`` or ``environment_invalid``.
     """
     own = {variable(key) for key in settings}
@@ -337,13 +335,13 @@ def merge(
 def address(settings: t.Mapping[str, t.Any], *, allow_open_network: bool) -> Address:
     """Return the address on which the server listens.
 
-    :raises OllamaError: ``server_exposed`` for an address that is reachable from the network and not allowed.
+    :raises OllamaError: ``server_exposed`` for an address that is reachable from the network without permission.
     """
     result = parse_host(settings.get("host", DEFAULTS["host"]))
     if not result.is_loopback and not allow_open_network:
         raise OllamaError(
             "server_exposed",
-            f"ollama_settings.host: invalid value {settings['host']!r}; expected a loopback address, because Ollama "
+            f"ollama_settings.host: invalid value {settings['host']!r}; expected a loopback address, as Ollama "
             "has no authentication: ollama_gateway_enabled: true gives access over TLS with tokens, and "
             "ollama_allow_open_network: true allows this address",
             variable="ollama_settings.host",
@@ -352,9 +350,9 @@ def address(settings: t.Mapping[str, t.Any], *, allow_open_network: bool) -> Add
 
 
 def parse_environment_file(text: str, *, strict: bool = True) -> dict[str, str]:
-    """Return the variables of an environment file as the role writes it: NAME="value", special characters escaped.
+    """Return the variables of an environment file in the form of the role: NAME="value" with escaped characters.
 
-    :param strict: whether a line of another form counts as a difference; otherwise common forms are parsed.
+    :param strict: whether a line in another form counts as a difference; otherwise common forms are parsed.
     """
     result: dict[str, str] = {}
     for line in text.splitlines():
