@@ -13,10 +13,11 @@ from ..module_utils._core.errors import OllamaError
 
 
 def write_atomically(path: str, text: str, *, code: str, option: str) -> None:
-    """Replace a file, so that readers find either the old or the new content.
+    """Replace a file atomically: readers get the old or the new content.
 
-    :param code: the code of the failure if it cannot be written.
-    :param option: the option that has the path, for messages.
+    :param code: the code of the error if it cannot be written.
+    :param option: the name of the option with the path, for messages.
+    :raises OllamaError: ``code``.
     """
     try:
         fs.write_atomic(path, text.encode("utf-8", "replace"))

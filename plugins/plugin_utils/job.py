@@ -3,8 +3,8 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Run a module whose work can take hours, and show its progress.
 
-A call with nothing that takes long is one call of the module. Otherwise the work runs as an asynchronous job on the
-host, which a broken connection or Ctrl-C does not end, and its progress is read from a small file there.
+If no work takes long, the module is called once. Otherwise, the work runs as an asynchronous job on the host, which a
+lost connection or Ctrl-C does not end, and its progress is read from a small file on the host.
 
 PRIVATE to the collection: it may change at any time.
 """
@@ -28,21 +28,21 @@ from ..module_utils._core.text import message
 from . import output
 from .action import CollectionAction
 
-# Seconds. A pull of hundreds of GB over a slow line takes days; the module's own deadline is the user's limit.
+# Seconds. A pull of hundreds of GB over a slow connection takes days; the deadline of the module is the limit of users.
 _JOB_LIMIT = 7 * 24 * 3600
 _FIRST_READ, _EVERY = 0.5, 2.0
-# Seconds between lines; the interval grows, so that a pull of days does not print thousands of them.
+# The seconds between lines. The interval grows, so that a pull of several days does not print thousands of lines.
 _LINE_EVERY, _LINE_EVERY_MAX, _LINE_GROWTH = 4.0, 30.0, 1.05
-# Seconds after which a line is printed again although nothing has changed.
+# Seconds after which a line is printed again without a change.
 _REPEAT = 30.0
-# The module's file is written every second: one that has not changed for this long has no writer.
+# Seconds. The module writes its file every second, so a file that does not change for this time has no writer.
 _STILL = 20.0
-# Seconds after which it is worth knowing that the job outlasts the run.
+# Seconds after which the message is printed that the job continues after Ctrl-C.
 _ANNOUNCE = 2.0
-# Seconds until a host that does not reply is named, and until it counts as unreachable.
+# Seconds until a host that does not reply is reported, and until it counts as unreachable.
 _SILENCE, _UNREACHABLE = 15.0, 600.0
 _RECONNECT = 5.0
-# Seconds that printing a line may take; output that is blocked must not stop the run.
+# Seconds that printing a line may take, as blocked output must not stop the run.
 _PRINT = 5.0
 _JOB_KEYS = (
     "started",
@@ -60,10 +60,10 @@ CONTINUES = "after Ctrl-C this continues on the host; the next run waits for it,
 
 
 def progress_line(state: t.Mapping[str, t.Any], speed: float) -> str:
-    """Return one human-readable line: models, percent, bytes of bytes, speed, time left.
+    """Return one human-readable line: models, percentage, bytes, speed and remaining time.
 
     :param state: the content of the progress file.
-    :param speed: bytes per second; 0 where that is not known yet.
+    :param speed: bytes per second; 0 if it is not known yet.
     """
     if state.get("note"):
         return str(state["note"])
@@ -108,11 +108,11 @@ def is_state(state: t.Mapping[str, t.Any]) -> bool:
 
 
 class JobAction(CollectionAction):
-    """A module with live progress.
+    """The action of a module with live progress.
 
-    :cvar name: the module. It returns ``pending`` and ``progress_file`` instead of doing what takes long, if the
-        variable `DETACH` is in its environment.
-    :cvar returns: a value that the module returns at its end.
+    :cvar name: the module. If the variable `DETACH` is in its environment, it returns ``pending`` and ``progress_file``
+        instead of work that takes long.
+    :cvar returns: the name of a value in the final result of the module.
     """
 
     _supports_async = True
@@ -124,7 +124,7 @@ class JobAction(CollectionAction):
     _last_time = -_REPEAT
 
     def perform(self, task_vars: dict[str, t.Any]) -> dict[str, t.Any]:
-        """Run the module; follow it if the work takes long."""
+        """Run the module, and follow it if the work takes long."""
         self._host = str(task_vars.get("inventory_hostname", ""))
         earlier = self.earlier(self.returns, task_vars)
         if earlier:
@@ -142,7 +142,7 @@ class JobAction(CollectionAction):
     def _call(
         self, environment: dict[str, str], task_vars: dict[str, t.Any], *, wrap_async: t.Any = False
     ) -> dict[str, t.Any]:
-        """Call the module with additional environment variables, the channel that is not part of its options."""
+        """Call the module with additional environment variables, which are not part of its options."""
         given = self._task.environment
         self._task.environment = [*(given if isinstance(given, list) else [given] if given else []), environment]
         try:
@@ -153,7 +153,7 @@ class JobAction(CollectionAction):
     def _work(self, first: t.Mapping[str, t.Any], task_vars: dict[str, t.Any]) -> dict[str, t.Any]:
         """Run the pending work as a job, and return its result."""
         for warning in first.get("warnings", []):
-            # Now, not after all pulls. From ansible-core 2.19 on a warning is an object with a text.
+            # Warnings are printed now, not after all pulls. Since ansible-core 2.19, they are objects with a text.
             Display().warning(message(str(getattr(getattr(warning, "event", None), "msg", warning))))
         for name in first.get("removals", []):
             self._print(f"{name}: will be removed, as it is not declared")
@@ -168,7 +168,7 @@ class JobAction(CollectionAction):
                 self._shell(f"rm -f {shlex.quote(path)} {shlex.quote(path + RESULT_PATH_SUFFIX)}")
 
     def _follow(self, path: str, task_vars: dict[str, t.Any]) -> dict[str, t.Any]:
-        """Start the job, show its progress, and return its result."""
+        """Start the job, show its progress and return its result."""
         self._task.async_val = _JOB_LIMIT
         try:
             job = self._call({PROGRESS_FILE: path}, task_vars, wrap_async=True)
@@ -176,7 +176,7 @@ class JobAction(CollectionAction):
             self._task.async_val = 0
         if "ansible_job_id" not in job:
             return job
-        # A later run removes the files of a job that nobody follows any more.
+        # A later run removes the files of a job that is no longer followed.
         self._shell(
             f"printf %s {shlex.quote(str(job.get('results_file', '')))} > {shlex.quote(path + RESULT_PATH_SUFFIX)}"
         )
@@ -199,7 +199,7 @@ class JobAction(CollectionAction):
         return {key: value for key, value in status.items() if key not in _JOB_KEYS}
 
     def _show(self, path: str) -> None:
-        """Print lines until the job reports its end, or nothing new can be read."""
+        """Print lines until the job reports its end or stops writing its progress."""
         samples: list[tuple[float, int]] = []
         every = _LINE_EVERY
         still_since = time.monotonic()
@@ -227,7 +227,7 @@ class JobAction(CollectionAction):
                 time.sleep(pause := min(1.5 * pause, _EVERY))
 
     def _print(self, line: str) -> None:
-        """Print a line about the host; output that blocks is not used again."""
+        """Print a line about the host. After blocked output, nothing more is printed."""
         if self._muted:
             return
         text = message(f"{self._host}: {line}")
@@ -265,7 +265,7 @@ class JobAction(CollectionAction):
         return str(self._patiently(lambda: dict(self._low_level_execute_command(command)))["stdout"])
 
     def _patiently(self, call: t.Callable[[], dict[str, t.Any]]) -> dict[str, t.Any]:
-        """Outlast a connection that breaks, as the job continues without it, and name a host that does not reply."""
+        """Retry after a lost connection, as the job continues without it, and report a host that does not reply."""
         end = time.monotonic() + _UNREACHABLE
         named = False
         while True:
@@ -285,7 +285,7 @@ class JobAction(CollectionAction):
 
 
 class _Attempt:
-    """A call in a thread of its own, as a connection to a dead host may block for many minutes."""
+    """A call in a separate thread, as a connection to an unresponsive host may block for many minutes."""
 
     def __init__(self, call: t.Callable[[], dict[str, t.Any]]) -> None:
         self.error: BaseException | None = None
@@ -304,16 +304,16 @@ class _Attempt:
 
     @property
     def seconds(self) -> float:
-        """How long the call has taken so far."""
+        """The seconds since the start of the call."""
         return time.monotonic() - self._started
 
     def wait(self, seconds: float) -> bool:
-        """Wait for the end of the call; returns whether it has ended."""
+        """Wait for the end of the call, and return whether it has ended."""
         self._thread.join(seconds)
         return not self._thread.is_alive()
 
     def result(self) -> dict[str, t.Any]:
-        """Return what the call returned, or raise what it raised."""
+        """Return the result of the call, or raise its exception."""
         if self.error:
             raise self.error
         return self._answer

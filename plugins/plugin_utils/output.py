@@ -1,7 +1,7 @@
 # Copyright (c) 2026, kaido.ollama contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Text beside the output of the stdout callback.
+"""Text in addition to the output of the stdout callback.
 
 PRIVATE to the collection: it may change at any time.
 """
@@ -11,7 +11,7 @@ from __future__ import annotations
 from ansible import constants
 from ansible.utils.display import Display
 
-# Stdout callbacks of ansible-core and the community collections that print human-readable output.
+# The stdout callbacks of ansible-core and the community collections with human-readable output.
 _READABLE = frozenset(
     {
         *("actionable", "counter_enabled", "debug", "default", "dense", "diy", "full_skip", "minimal", "oneline"),
@@ -21,7 +21,7 @@ _READABLE = frozenset(
 
 
 def is_human_readable(callback: str | None = None) -> bool:
-    """Return whether the stdout callback prints human-readable output: other text breaks the format of any other.
+    """Return whether the stdout callback prints human-readable output; additional text breaks other formats.
 
     :param callback: the name of the callback; that of the configuration by default.
     """
@@ -30,5 +30,5 @@ def is_human_readable(callback: str | None = None) -> bool:
 
 
 def show(text: str) -> None:
-    """Print text, on stderr if stdout belongs to a callback with a format of its own."""
+    """Print text, on stderr if the stdout callback has another format."""
     Display().display(text, stderr=not is_human_readable())

@@ -1,7 +1,7 @@
 # Copyright (c) 2026, kaido.ollama contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The report as data: what was observed on each host of a play, in the form of docs/report.schema.json. Pure.
+"""The report as data: the observations on each host of a play, in the form of docs/report.schema.json. Pure.
 
 PRIVATE to the collection: it may change at any time.
 """
@@ -23,11 +23,12 @@ Facts = t.Mapping[str, t.Any]
 def build(hosts: t.Mapping[str, Facts], *, check: bool, now: float, benchmark: Facts | None = None) -> dict[str, t.Any]:
     """Return the report.
 
-    :param hosts: by host the facts of the roles and of module host_info, in any form; ``ollama_report_failure`` for a
-        host that failed, ``ollama_report_unreachable`` for one that did not answer, and ``ollama_report_waits`` for
-        one of a later batch of the play.
+    :param hosts: the facts of the roles and of the module host_info by host, in any form; ``ollama_report_failure`` for
+        a host that failed, ``ollama_report_unreachable`` for one that did not answer, and ``ollama_report_waits`` for
+        one in a later batch of the play.
     :param check: whether the roles ran in check mode, so that their results are predictions.
-    :param benchmark: by host the newest result of the benchmark, as `history.for_report` returns it.
+    :param now: seconds since the epoch.
+    :param benchmark: the newest result of the benchmark by host, from `history.for_report`.
     """
     rows = [_host(name, _facts(facts), check, (benchmark or {}).get(name)) for name, facts in sorted(hosts.items())]
     models = [model for row in rows for model in row["models"]]
@@ -49,7 +50,7 @@ def build(hosts: t.Mapping[str, Facts], *, check: bool, now: float, benchmark: F
 
 
 def _facts(facts: Facts) -> Facts:
-    """Return the facts of a host; the observation of a host that did not answer is none."""
+    """Return the facts of a host. A host that did not answer has no observation."""
     seen = facts.get("ollama_host_info")
     silent = isinstance(seen, t.Mapping) and (seen.get("unreachable") or seen.get("failed"))
     return checked({**facts, "ollama_host_info": None if silent else seen})
@@ -88,19 +89,19 @@ def _host(name: str, facts: Facts, check: bool, benchmark: Facts | None) -> dict
 
 
 def _state_without_version(facts: Facts, converged: Facts) -> str:
-    """Return the state of a host in check mode, where a server that does not run returns no version."""
+    """Return the state of a host in check mode, in which a stopped server returns no version."""
     if not converged:
         return "no_server"
     return "not_running" if (facts.get("ollama__preflight") or {}).get("installed") else "not_installed"
 
 
 def devices(compute: t.Sequence[Facts]) -> str:
-    """Return the names of the devices on which a server computes, from the result ``compute`` of module model."""
+    """Return the names of the compute devices of a server, from the result ``compute`` of the module model."""
     return counted(["CPU" if device.get("library") == "cpu" else _device(device) for device in compute]) or "unknown"
 
 
 def counted(names: t.Sequence[str]) -> str:
-    """Return names as one text, equal ones once with their number: ``8 x NVIDIA H100``."""
+    """Return names as one text in which equal names are counted: ``8 x NVIDIA H100``."""
     numbers = {name: names.count(name) for name in names}
     return ", ".join(name if number == 1 else f"{number} x {name}" for name, number in numbers.items())
 
@@ -112,7 +113,7 @@ def _device(device: Facts) -> str:
 def _observed(seen: Facts, converged: Facts, check: bool) -> list[dict[str, t.Any]]:
     """Return the models of an observed host.
 
-    The converge knows where they came from, and has hashed files that have changed, which the observation does not.
+    The converge knows their sources and has hashed changed files, which the observation does not.
     """
     known = {row["name"]: row for row in converged.get("models") or []}
     rows = [dict(row) for row in seen.get("models") or []]
@@ -130,7 +131,7 @@ def _damage(found: t.Sequence[Facts]) -> dict[str, t.Any]:
 
 
 def _converged(converged: Facts, check: bool) -> list[dict[str, t.Any]]:
-    """Return the models as the converge left them, or found them in check mode."""
+    """Return the models after the converge, or their current state in check mode."""
     rows = []
     for row in converged.get("models") or []:
         digest = row["digest_before" if check else "digest_after"]
@@ -161,7 +162,7 @@ def _converged(converged: Facts, check: bool) -> list[dict[str, t.Any]]:
 
 
 def _pending(facts: Facts) -> list[str]:
-    """Return the changes that the next run would make, as the roles predicted them."""
+    """Return the changes that the roles predicted for the next run."""
     reasons = (facts.get("ollama__preflight") or {}).get("reasons") or {}
     found = [f"{step}: {reason}" for step, reason in reasons.items()]
     for row in (facts.get("ollama_report") or {}).get("models") or []:
@@ -171,7 +172,7 @@ def _pending(facts: Facts) -> list[str]:
 
 
 def _done(converged: Facts) -> list[str]:
-    """Return the findings, repairs and removals of a run, each as one line."""
+    """Return a line for each finding, repair and removal of a run."""
     found = []
     for row in converged.get("models") or []:
         if row.get("damage"):
@@ -188,7 +189,7 @@ def _blobs(count: int) -> str:
 
 
 def _warnings(row: Facts) -> list[str]:
-    """Return what needs attention on a host, the most urgent first."""
+    """Return the warnings about a host, the most urgent first."""
     found = []
     if row["state"] in ("unreachable", "failed", "not_running", "not_installed"):
         found.append(STATES[row["state"]] + (f": {row['reason']}" if row["reason"] else ""))
@@ -220,7 +221,7 @@ STATES = {
 
 
 def age(seconds: float) -> str:
-    """Return an age as a short text: ``2 h``."""
+    """Return an age in seconds as a short text such as ``2 h``."""
     for unit, size in (("d", 86400), ("h", 3600), ("min", 60)):
         if seconds >= size * (2 if unit == "d" else 1):
             return f"{seconds // size:.0f} {unit}"
@@ -228,7 +229,7 @@ def age(seconds: float) -> str:
 
 
 def verified(model: Facts, now: float) -> str:
-    """Return the verification of a model as a short text: ``verified 2 h ago``."""
+    """Return the verification of a model as a short text such as ``verified 2 h ago``."""
     if model["state"] == "verified":
         return f"verified {age(now - model['verified_at'])} ago"
     if model["state"] == "damaged":
@@ -237,7 +238,7 @@ def verified(model: Facts, now: float) -> str:
 
 
 def remarks(row: Facts) -> list[str]:
-    """Return short lines about a host that have no column of the table."""
+    """Return short lines about a host that are not in a column of the table."""
     found = list(row["done"])
     undeclared = [model["name"] for model in row["models"] if not model["declared"] and model["state"] != "missing"]
     if undeclared:

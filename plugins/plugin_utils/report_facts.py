@@ -1,9 +1,9 @@
 # Copyright (c) 2026, kaido.ollama contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The facts of a host as far as the report reads them. Pure.
+"""The facts of a host that the report uses. Pure.
 
-A host returns what it wants: values of another form are the failure of that host, and the others keep their rows.
+A host may return any data. Values of another form are a failure of that host only.
 
 PRIVATE to the collection: it may change at any time.
 """
@@ -82,7 +82,7 @@ _SHAPES: dict[str, Shape] = {
 
 
 def checked(facts: Facts) -> dict[str, t.Any]:
-    """Return the facts of a host in the form that the report reads; a host that returned another one has failed."""
+    """Return the facts of a host in the form that the report uses; a host with another form has failed."""
     kept = {
         "is_server": bool(facts.get("is_server", True)),
         "ollama_report_waits": bool(facts.get("ollama_report_waits")),

@@ -1,7 +1,7 @@
 # Copyright (c) 2026, kaido.ollama contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Parts of the report page: escaped text and bars. Pure.
+"""Elements of the report page: escaped text and bars. Pure.
 
 PRIVATE to the collection: it may change at any time.
 """
@@ -20,9 +20,9 @@ def escape(value: t.Any) -> str:
 
 
 def share_bar(label: str, used: float, total: float, text: str) -> str:
-    """Return a bar of a share; at 85 and 95 percent it changes its colour.
+    """Return a bar for a share, whose colour changes at 85 and 95 percent.
 
-    :param text: the figures, shown beside the label.
+    :param text: the values, which are shown next to the label.
     """
     share = min(max(used / total, 0.0), 1.0) if total > 0 else 0.0
     level = "bad" if share >= 0.95 else "warn" if share >= 0.85 else "ok"

@@ -1,7 +1,7 @@
 # Copyright (c) 2026, kaido.ollama contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The report as one self-contained HTML page: no scripts, nothing is loaded from elsewhere. Pure.
+"""The report as one self-contained HTML page without scripts and external resources. Pure.
 
 PRIVATE to the collection: it may change at any time.
 """
@@ -17,10 +17,10 @@ from .report import STATES, Facts, age, counted, remarks, verified
 from .report_html import escape, share_bar
 from .report_table import listens
 
-# Warnings, pending changes and remarks of a host that are shown.
+# The maximum number of warnings, pending changes and remarks of a host that are shown.
 _MAX_TEXTS = 20
 _STYLE = os.path.join(os.path.dirname(__file__), "report_page.css")
-# Whatever text of a server might get into the page, a browser runs and loads nothing.
+# With this policy, a browser executes and loads nothing, even if the page contained a malicious text of a server.
 _POLICY = "default-src 'none'; style-src 'unsafe-inline'"
 _LEVELS = {
     "running": "ok",
@@ -38,7 +38,8 @@ _BADGES = {"verified": "ok", "not_checked": "quiet", "damaged": "bad", "missing"
 def page(report: Facts, now: float, plots: t.Mapping[str, t.Sequence[str]] | None = None) -> str:
     """Return the page.
 
-    :param plots: by host the plots of its benchmark, SVG elements whose text is escaped.
+    :param now: seconds since the epoch.
+    :param plots: the plots of the benchmark by host: SVG elements with escaped text.
     """
     with open(_STYLE, encoding="utf-8") as file:
         style = file.read()
@@ -100,7 +101,7 @@ def _warnings(warnings: t.Sequence[Facts]) -> str:
 
 
 def _first(texts: t.Sequence[str]) -> list[str]:
-    """Return the first texts, and how many there are more; all are in the JSON."""
+    """Return the first texts and the number of the others; the JSON contains all of them."""
     more = len(texts) - _MAX_TEXTS
     return [*texts[:_MAX_TEXTS], *([f"and {more} more"] if more > 0 else [])]
 
@@ -110,7 +111,7 @@ def _badge(text: str, level: str) -> str:
 
 
 def _table(titles: t.Sequence[str], rows: t.Iterable[t.Sequence[str]], kind: str) -> str:
-    """Return a table of cells that are HTML; narrow screens show each row as a card with the titles as labels."""
+    """Return a table of HTML cells. Narrow screens show each row as a card with the titles as labels."""
 
     def cell(title: str, text: str) -> str:
         return f'<td data-title="{escape(title)}"{" class=empty" if text == "-" else ""}>{text}</td>'
@@ -122,7 +123,7 @@ def _table(titles: t.Sequence[str], rows: t.Iterable[t.Sequence[str]], kind: str
 
 def _fleet(hosts: t.Sequence[Facts], now: float) -> str:
     rows = []
-    # Those that need attention come first.
+    # Hosts that need attention are first.
     for host in sorted(hosts, key=lambda row: _ORDER.index(_LEVELS[row["state"]])):
         present = [model for model in host["models"] if model["state"] != "missing"]
         oldest = min((model for model in present if model["verified_at"]), key=lambda m: m["verified_at"], default=None)

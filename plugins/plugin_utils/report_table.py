@@ -16,19 +16,19 @@ from ..module_utils._core.text import message
 from .report import STATES, Facts, remarks, verified
 
 TITLES = ("HOST", "OLLAMA", "LISTENS ON", "COMPUTES ON", "MODEL", "DIGEST", "VERIFICATION", "SIZE", "SOURCE")
-# Characters of the reason of a failure.
+# The maximum number of characters of the reason of a failure.
 _REASON = 110
 
 
 def table(report: Facts, now: float) -> list[str]:
-    """Return the lines of the table, one for each model, and below it a line for each remark."""
+    """Return the lines of the table, one for each model, followed by a line for each remark."""
     rows: list[tuple[str, ...]] = [TITLES]
     for host in report["hosts"]:
         first = (host["host"], host["version"] or STATES[host["state"]], listens(host) or "-", host["compute"] or "-")
         models = [_model(model, now) for model in host["models"]]
         for index, cells in enumerate(models or [("-",) + ("",) * 4]):
             rows.append((*(first if index == 0 else ("",) * 4), *cells))
-    # Names and devices are texts of servers and their files.
+    # Names and devices are texts from servers and their files, so they are sanitized.
     rows = [tuple(message(str(cell)) for cell in row) for row in rows]
     widths = [max(len(row[column]) for row in rows) for column in range(len(TITLES))]
     lines = [
@@ -42,7 +42,7 @@ def table(report: Facts, now: float) -> list[str]:
 
 
 def _notes(host: Facts) -> list[str]:
-    # The whole text is in the output above, in the page and in the JSON.
+    # The complete text is in the output above, in the page and in the JSON.
     reason = textwrap.shorten(host["reason"], _REASON, placeholder=" …") if host["reason"] else ""
     return ([reason] if reason else []) + remarks(host)
 

@@ -24,7 +24,7 @@ from ..module_utils._service.fleet import CLIENTS, GATEWAYS, SERVERS, member
 from .variables import specifications
 
 Variables = t.Mapping[str, t.Any]
-# The option of module preflight for each variable of role ollama that a request consists of.
+# The options of the module preflight by variable of the role ollama that is part of a request.
 _REQUEST = {
     **{name: f"ollama_{name}" for name in ("version", "settings", "environment", "models", "mirrors", "user", "group")},
     **{name: f"ollama_{name}" for name in ("models_dir", "models_mount_required", "install_dir")},
@@ -35,12 +35,12 @@ _REQUEST = {
 
 
 class ValidationError(str):
-    """The line of an error, with its code."""
+    """The line of an error with its code."""
 
     __slots__ = ("code",)
 
     def __new__(cls, text: str, code: str = "value_invalid") -> ValidationError:
-        """Create the line."""
+        """Create the line of an error."""
         error = super().__new__(cls, text)
         error.code = code
         return error
@@ -49,9 +49,9 @@ class ValidationError(str):
 
 
 def validate(roles: t.Sequence[str], values: Variables, fleet: Variables, host: Variables) -> list[str]:
-    """Return the errors of the variables that are set. Pure, except for reading files of the controller.
+    """Return the errors of the variables that are set. Pure, except that files of the controller are read.
 
-    :param values: the variables by name, with their values.
+    :param values: the values of the variables by name.
     :param host: ``name``, ``inventory_dir``, and ``groups`` and ``hostvars`` of Ansible.
     """
     found: list[str] = []
@@ -66,12 +66,12 @@ def validate(roles: t.Sequence[str], values: Variables, fleet: Variables, host: 
 
 
 def role_options(role: str) -> Variables:
-    """Return the argument specification of a role; ``update`` means the variables of that playbook."""
+    """Return the argument specification of a role, or for ``update`` of that playbook."""
     return validation.PLAYBOOK_OPTIONS if role == "update" else specifications()[role]["main"]
 
 
 def _for(role: str, values: Variables) -> Variables:
-    """Return the values; a single number of hosts at a time stands for a list of one."""
+    """Return the values; a single batch size is converted to a list."""
     serial = values.get("ollama_update_serial")
     if role != "update" or serial is None or isinstance(serial, (list, dict)):
         return values
@@ -145,7 +145,7 @@ def _client(values: Variables, fleet: Variables, host: Variables) -> list[str]:
 
 
 def server_forms(values: Variables) -> list[str]:
-    """Return the error of the variables of role ollama that have a wrong type or form."""
+    """Return the error of the first variable of the role ollama with an invalid type or form."""
     try:
         check_variables(values)
     except OllamaError as exc:
@@ -171,7 +171,7 @@ def _server(values: Variables, host: Variables) -> list[str]:
 
 
 def _is_server(host: Variables) -> bool:
-    """Return whether a host is a server, as it also is if it belongs to none of the groups."""
+    """Return whether a host is a server, which is also true if it is in none of the groups."""
     of = [name for name in (SERVERS, GATEWAYS, CLIENTS) if host["name"] in host["groups"].get(name, ())]
     return not of or SERVERS in of
 

@@ -1,7 +1,7 @@
 # Copyright (c) 2026, kaido.ollama contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Validate the variables of an inventory against the argument specifications of this collection's roles.
+"""Validate the variables of an inventory against the argument specifications of the roles of this collection.
 
 PRIVATE to the collection: it may change at any time.
 """
@@ -25,10 +25,10 @@ ROLES = os.path.join(os.path.dirname(__file__), "..", "..", "roles")
 # The role whose argument specification has an entry point for each playbook.
 PLAYBOOK_ROLE = "ollama"
 PREFIXES = ("ollama_", "gpu_driver_")
-# The prefix of other software, not a misspelled one.
+# The prefix of other software, which is not a misspelled prefix of this collection.
 _OTHERS = "llama_"
 IGNORED = "ollama_ignored_variables"
-# Variables that the roles and playbooks set themselves, and that a fact cache may keep.
+# Variables that the roles and playbooks set, and that a fact cache may contain.
 RESULTS = frozenset(
     {
         "ollama_bundle_seen",
@@ -43,7 +43,7 @@ RESULTS = frozenset(
         "gpu_driver_report",
     }
 )
-# The tags of the playbooks and of the roles that they run.
+# The tags of the playbooks and of their roles.
 TAGS = frozenset(
     {
         "gpu_driver",
@@ -71,7 +71,7 @@ def specifications() -> dict[str, dict[str, Spec]]:
 
 
 def plain(value: t.Any) -> t.Any:
-    """Return a value with texts in place of what Ansible keeps encrypted until it is used."""
+    """Return a value in which vaulted values of Ansible are decrypted to texts."""
     if isinstance(value, dict):
         return {str(key): plain(item) for key, item in value.items()}
     if isinstance(value, list):
@@ -80,14 +80,14 @@ def plain(value: t.Any) -> t.Any:
 
 
 def known_variables() -> set[str]:
-    """Return every variable that a user can set."""
+    """Return all variables that a user can set."""
     return {name for entries in specifications().values() for options in entries.values() for name in options}
 
 
 def unknown_variables(names: t.Iterable[str], ignored: t.Collection[str] = ()) -> dict[str, str | None]:
-    """Return the variables with a prefix of this collection that no role has, each with the most similar known one.
+    """Return the unknown variables with a prefix of this collection, each with the most similar known one.
 
-    A name with a misspelled prefix is one of them if it is very similar to a known variable.
+    A name with a misspelled prefix counts as unknown if it is very similar to a known variable.
     """
     known = known_variables()
     internal = tuple({f"{role}__" for role in specifications()} | {"ollama_bundle__", "ollama_update__"})
@@ -119,7 +119,7 @@ def check_names(hosts: t.Mapping[str, t.Iterable[str]], ignored: t.Collection[st
     """Refuse unknown variables.
 
     :param hosts: the names of the variables by host.
-    :raises OllamaError: ``variable_unknown``, one sentence for each variable with one of its hosts.
+    :raises OllamaError: ``variable_unknown``, with a sentence for each variable and one of its hosts.
     """
     first: dict[str, str] = {}
     similar: dict[str, str | None] = {}
@@ -137,7 +137,10 @@ def check_names(hosts: t.Mapping[str, t.Iterable[str]], ignored: t.Collection[st
 
 
 def check_tags(names: t.Iterable[str]) -> None:
-    """Refuse misspelled tags, with which a run would do nothing, or what it was to skip; raises ``tag_unknown``."""
+    """Refuse misspelled tags, with which a run would do nothing or not skip the intended tasks.
+
+    :raises OllamaError: ``tag_unknown``.
+    """
     for name in names:
         similar = next(iter(difflib.get_close_matches(name.lower(), sorted(TAGS), n=1, cutoff=0.8)), None)
         if name not in TAGS and (similar or name.startswith(PREFIXES)):
@@ -146,7 +149,10 @@ def check_tags(names: t.Iterable[str]) -> None:
 
 
 def check_values(playbook: str, values: t.Mapping[str, t.Any]) -> None:
-    """Refuse invalid values of a playbook's variables; raises ``value_invalid``."""
+    """Refuse invalid values of the variables of a playbook.
+
+    :raises OllamaError: ``value_invalid``.
+    """
     options = specifications()[PLAYBOOK_ROLE].get(playbook, {})
     problems = []
     for name, option in options.items():
@@ -167,7 +173,7 @@ def check_values(playbook: str, values: t.Mapping[str, t.Any]) -> None:
 
 
 def json_hint(name: str, kind: str, value: t.Any) -> str:
-    """Return how to set a list or mapping on the command line, where -e NAME=VALUE makes a string of it."""
+    """Return a hint on how to set a list or mapping on the command line, where -e NAME=VALUE sets a string."""
     forms = {"list": "[...]", "dict": "{...}"}
     return (
         f"; on the command line use -e '{{\"{name}\": {forms[kind]}}}'"
@@ -191,7 +197,7 @@ def _is_valid(value: t.Any, option: Spec) -> bool:
 
 
 def expected(option: Spec) -> str:
-    """Return what an option expects, for messages."""
+    """Return a description of the expected values of an option."""
     if option.get("choices"):
         return "one of " + ", ".join(map(str, option["choices"]))
     kind = option.get("type", "str")
@@ -239,14 +245,14 @@ _WORDS = {
 _NAMES = {"raw": "values", "str": "strings", "path": "paths", "int": "whole numbers", "dict": "mappings"}
 
 
-# A pattern and what it expects, for values that a type does not describe.
+# The patterns and descriptions of values with a specific form, by variable.
 _FORMS = {"ollama_bundle_checksum": (r"(sha256:)?[0-9a-f]{64}\Z", "sha256: and 64 hexadecimal digits")}
 
 
 def unresolved(name: str, exc: Exception) -> str:
-    """Return the message for a variable whose template cannot be resolved."""
+    """Return the message about a variable whose template cannot be resolved."""
     reason = message(str(getattr(exc, "message", None) or exc).partition("\n")[0])
-    # The prompt templates of models have the same braces. The second text is that of ansible-core before 2.19.
+    # The prompt templates of models use the same braces. The second text is that of ansible-core before 2.19.
     is_syntax = any(text in reason.lower() for text in ("syntax", "templating string"))
     hint = "; mark a text that Ansible must not evaluate with !unsafe" if is_syntax else ""
     return f"{name}: the template cannot be resolved: {reason}{hint}"

@@ -1,9 +1,9 @@
 # Copyright (c) 2026, kaido.ollama contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The form of a result, as docs/benchmark.schema.json describes it. Pure.
+"""The form of a result according to docs/benchmark.schema.json. Pure.
 
-A result comes from a managed host, and its file is on the controller.
+A result is created by a managed host, and its file is on the controller.
 
 PRIVATE to the collection: it may change at any time.
 """
@@ -111,7 +111,7 @@ SHAPE: Shape = {
 def checked(value: t.Any) -> results.Document:
     """Return a result reduced to the keys and types of its schema.
 
-    :raises ValueError: for anything else, such as a time that is none: it becomes the name of a file.
+    :raises ValueError: for other values, also for an invalid time, as it becomes the name of a file.
     """
     document: results.Document = conform(value, Required(SHAPE), "benchmark")
     if not _TIME.match(document["started"]):

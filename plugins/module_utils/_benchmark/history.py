@@ -25,7 +25,7 @@ _LIMIT = 16 << 20
 
 
 def directory(folder: str, host: str) -> str:
-    """Return the directory of a host; no name of a host leads out of the folder."""
+    """Return the directory of a host, which is inside the folder for any host name."""
     name = quote(host, safe=" ")
     return os.path.join(folder, name.replace(".", "%2E") if set(name) <= {"."} else name)
 
@@ -40,7 +40,7 @@ def paths(folder: str, host: str) -> list[str]:
 
 
 def load(path: str) -> results.Document | None:
-    """Return a result; None for a file that is none, or has another schema."""
+    """Return a result; None for any other file, or another schema."""
     try:
         return checked(parse_json(read_regular(path, _LIMIT)))
     except (OSError, ValueError):
@@ -48,16 +48,16 @@ def load(path: str) -> results.Document | None:
 
 
 def latest(folder: str, host: str) -> results.Document | None:
-    """Return the newest result of a host, None where there is none."""
+    """Return the newest result of a host, or None."""
     return next((found for path in reversed(paths(folder, host)) if (found := load(path))), None)
 
 
 def for_report(folder: str, hosts: t.Iterable[str]) -> dict[str, t.Any]:
-    """Return the newest result of each host as the report shows it: model by model, and plots as SVG texts."""
+    """Return the newest result of each host in the form for the report: by model, with plots as SVG texts."""
     found = {}
     for host in hosts:
         document = latest(folder, host)
-        # A file that was changed by hand is left out.
+        # A file that was changed manually is ignored.
         with contextlib.suppress(KeyError, TypeError, ArithmeticError, ValueError):
             if document:
                 found[host] = dict(results.for_report(document), plots=plots.plots([document]))
@@ -65,10 +65,11 @@ def for_report(folder: str, hosts: t.Iterable[str]) -> dict[str, t.Any]:
 
 
 def keep(folder: str, host: str, document: results.Document, threshold: float) -> dict[str, t.Any]:
-    """Write a result and compare it with the previous one; returns path, compared_with and regressions.
+    """Write a result, compare it with the previous one, and return ``path``, ``compared_with`` and ``regressions``.
 
-    :param document: as the host returned it; only what the schema contains is written.
-    :raises OllamaError: ``results_unwritable``, ``response_invalid`` for a result of another form.
+    :param document: the result of the host; only the keys of the schema are written.
+    :param threshold: percent.
+    :raises OllamaError: ``results_unwritable``, or ``response_invalid`` for a result of another form.
     """
     try:
         document = {**checked(document), "inventory_hostname": host}
@@ -94,5 +95,5 @@ def _compare(before: results.Document, after: results.Document, threshold: float
     try:
         return results.compare(before, after, threshold)
     except (KeyError, TypeError, ArithmeticError):
-        # A file that was changed by hand.
+        # The file was changed manually.
         return []

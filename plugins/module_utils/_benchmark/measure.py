@@ -1,7 +1,7 @@
 # Copyright (c) 2026, kaido.ollama contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The benchmark of a server: measures each model, and restores the models in memory.
+"""The benchmark of a server: it measures each model, and restores the models in memory.
 
 PRIVATE to the collection: it may change at any time.
 """
@@ -28,21 +28,21 @@ from .requests import DIRECT, TEXTS, Endpoint, Prompts, Sample, embed, generate,
 
 Row = t.Dict[str, t.Any]
 
-# Words of the first prompt, whose tokens the server counts.
+# The number of words of the first prompt, whose tokens the server counts.
 _CALIBRATION = 48
 
 
 @dataclass(frozen=True)
 class Settings:
-    """What is measured.
+    """The settings of a measurement.
 
     :ivar parallel: numbers of parallel requests.
-    :ivar prompt_tokens: lengths of prompts.
-    :ivar answer_tokens: the greatest length of an answer.
-    :ivar rounds: how often each combination is measured, after a warm-up.
-    :ivar time_limit: seconds after which nothing more is measured.
-    :ivar timeout: seconds that a load or a request may take.
-    :ivar num_parallel: how many requests for one model the server processes at a time, for the suggestion.
+    :ivar prompt_tokens: lengths of prompts in tokens.
+    :ivar answer_tokens: the maximum length of an answer in tokens.
+    :ivar rounds: the number of measurements of each combination after a warm-up.
+    :ivar time_limit: the seconds after which no further measurement begins.
+    :ivar timeout: the seconds that a load or a request may take.
+    :ivar num_parallel: the number of requests for one model that the server processes at a time, for the suggestion.
     """
 
     parallel: tuple[int, ...] = (1, 2, 4, 8)
@@ -55,15 +55,15 @@ class Settings:
 
 
 class _TimeOver(Exception):
-    """The time limit was reached."""
+    """The time limit has been reached."""
 
 
 class Benchmark:
     """One run over the models of a server.
 
-    :param endpoints: the server itself first.
+    :param endpoints: the endpoints to measure, the server itself first.
     :param root: the root of the host's file system; only tests set it.
-    :param environment: variables of the server that determine the memory of a model, for the estimate.
+    :param environment: the variables of the server that determine the memory of a model, for the estimate.
     """
 
     def __init__(
@@ -85,7 +85,7 @@ class Benchmark:
         self.warnings: list[str] = []
 
     def run(self, names: t.Sequence[Name]) -> results.Document:
-        """Measure the models; returns the document. A model that fails has its failure in its row.
+        """Measure the models, and return the document. The row of a model that fails contains its failure.
 
         :raises OllamaError: ``model_missing`` for models that are not installed, before anything is loaded.
         """
@@ -126,12 +126,12 @@ class Benchmark:
             "load_average": [round(value, 2) for value in os.getloadavg()],
             "loaded_models": sorted(before),
             "gpus": self._usage(),
-            # Ollama does not report them.
+            # Ollama does not report their number.
             "requests_in_flight": None,
         }
 
     def _usage(self) -> list[Row]:
-        """Return what the drivers report now; [] where they report nothing."""
+        """Return the current metrics of the drivers; [] if there are none."""
         try:
             rows = usage.read(self._gpus, self._root, self._run)
         except OllamaError as exc:
@@ -176,7 +176,7 @@ class Benchmark:
         return row
 
     def _load(self, name: Name, row: Row, end: float) -> None:
-        """Load a model that is not in memory, or again, since only that shows how long it takes."""
+        """Load a model; one in memory is loaded again, as only that shows how long it takes."""
         self.loaded.timeout = max(1.0, min(self.settings.timeout, end - time.monotonic()))
         if self.loaded.residency(name).loaded:
             self.loaded.unload(name)
@@ -193,7 +193,7 @@ class Benchmark:
             "vram_share": memory.vram_share,
             "context_length": memory.context_length,
             "longest_context": (self.loaded.installed[name.key].get("details") or {}).get("context_length"),
-            # What the driver reports in addition to before the load.
+            # The increase of the memory that the driver reports.
             "driver_bytes": None if None in (used, now) else max(0, t.cast("int", now) - t.cast("int", used)),
         }
         row["estimate"] = self._estimate(name, memory, row["memory"]["driver_bytes"])
@@ -213,11 +213,11 @@ class Benchmark:
         return gpu_memory.compare(needed, memory.size_vram, driver_bytes if memory.size_vram == memory.size else None)
 
     def _keep(self) -> float:
-        # If the benchmark is killed, the model does not stay for ever.
+        # If the benchmark is killed, the model does not stay in memory forever.
         return self.settings.time_limit + self.settings.timeout
 
     def _warm_up(self, endpoint: Endpoint, name: Name, row: Row, end: float) -> None:
-        """Send a request that does not count; the server's count of its tokens calibrates the prompts."""
+        """Send a request that is not measured; its number of tokens calibrates the prompts."""
         prompt = self._prompts.words(_CALIBRATION)
         done = run_round(lambda: self._send(endpoint, name, row["kind"], prompt, end), 1)
         self._check(done.errors, end)
@@ -231,7 +231,7 @@ class Benchmark:
     def _send(self, endpoint: Endpoint, name: Name, kind: str, prompt: str, end: float) -> Sample:
         body: Row = {"model": str(name)}
         if endpoint.way == DIRECT:
-            # Through a gateway another server may answer, where the model stays as for any other request.
+            # Through a gateway, another server may answer, on which the residency of the model must not change.
             body["keep_alive"] = f"{self._keep():.0f}s"
         if kind == results.EMBEDDING:
             texts = [prompt] + [self._prompts.words(len(prompt.split())) for _number in range(TEXTS - 1)]
@@ -261,12 +261,12 @@ class Benchmark:
                 row["cells"].append(results.cell(endpoint.way, tokens, parallel, rounds))
 
     def _check(self, errors: t.Sequence[OllamaError], end: float) -> None:
-        """Raise _TimeOver where requests failed because the time is over; such a round does not count."""
+        """Raise _TimeOver if requests failed because of the time limit; such a round does not count."""
         if errors and time.monotonic() >= end:
             raise _TimeOver
 
     def _restore(self, names: t.Sequence[Name], before: t.Mapping[str, Residency]) -> None:
-        """Unload what was not in memory before, and load what was; problems become warnings."""
+        """Unload models that were not in memory before, and load those that were; errors become warnings."""
         self.loaded.timeout = self.settings.timeout
         kept = {key: memory for key, memory in before.items() if memory.forever or memory.expires > time.time()}
         for name in names:
@@ -282,7 +282,7 @@ class Benchmark:
 
     @contextlib.contextmanager
     def _warning(self, what: str) -> t.Iterator[None]:
-        """Make a failure of a part a warning."""
+        """Convert an error to a warning."""
         try:
             yield
         except OllamaError as exc:

@@ -19,7 +19,7 @@ from .requests import DIRECT, GATEWAY
 
 _WIDTH, _PLOT = 640, 220
 _LEFT, _RIGHT, _TOP = 64, 24, 40
-# Distinguishable on white and on dark grey, and for most colour-blind readers (Okabe and Ito).
+# These colours are distinguishable on white and on dark grey, and for most colour-blind readers (Okabe and Ito).
 _COLOURS = ("#2b8bd1", "#d55e00", "#009e73", "#cc79a7", "#b8860b", "#56b4e9")
 _STYLE = (
     "<style>.kb{font:12px sans-serif;--kb-ink:#333;--kb-grid:#ddd}"
@@ -32,7 +32,7 @@ _STYLE = (
 class Series:
     """A line of a plot.
 
-    :ivar rows: parallelism, and the median with the least and the greatest value.
+    :ivar rows: parallelism, and median, minimum and maximum.
     """
 
     label: str
@@ -42,7 +42,7 @@ class Series:
 
 
 def plots(documents: t.Iterable[results.Document]) -> list[str]:
-    """Return for each measured model of each result its throughput and its latency over parallelism.
+    """Return the plots of throughput and latency over parallelism for each measured model of each result.
 
     :param documents: results as in docs/benchmark.schema.json; ``inventory_hostname`` is in the title if it is given.
     """
@@ -65,7 +65,7 @@ def knee_of(model: results.Document) -> int | None:
 
 
 def throughput(model: results.Document) -> list[Series]:
-    """Return a series for each length of prompts, dashed through the gateway."""
+    """Return a series for each length of prompts; those through the gateway are dashed."""
     found = []
     for way, dashes in ((DIRECT, ""), (GATEWAY, "6 4")):
         for number, length in enumerate(results.lengths(model)):
@@ -75,7 +75,7 @@ def throughput(model: results.Document) -> list[Series]:
 
 
 def latency(model: results.Document) -> list[Series]:
-    """Return two series for each length of prompts: the complete response, and dashed the first token."""
+    """Return two series for each length of prompts: the complete response, and, dashed, the first token."""
     found = []
     for figure, dashes, text in (("seconds", "", "answer"), ("first_token_seconds", "2 4", "first token")):
         for number, length in enumerate(results.lengths(model)):
@@ -97,7 +97,7 @@ def _series(model: results.Document, way: str, length: int, figure: str, series:
 def draw(title: str, series: t.Sequence[Series], knee: int | None) -> str:
     """Return a plot of series over parallelism as one SVG element.
 
-    :param knee: the parallelism to mark, None for none.
+    :param knee: the parallelism to mark, or None.
     """
     levels = sorted({level for item in series for level, _spread in item.rows})
     top = _round_up(max((row["max"] for item in series for _level, row in item.rows), default=1.0))
@@ -135,7 +135,7 @@ def draw(title: str, series: t.Sequence[Series], knee: int | None) -> str:
 
 
 def _line(item: Series, x: t.Callable[[int], float], y: t.Callable[[float], float]) -> list[str]:
-    """Return the line through the medians, with a bar from the least to the greatest value at each."""
+    """Return the line through the medians with a bar from minimum to maximum at each."""
     path = " ".join(f"{x(level)},{y(row['median'])}" for level, row in item.rows)
     stroke = f'stroke="{item.colour}" stroke-width="2" stroke-dasharray="{item.dashes}"'
     parts = [f'<polyline fill="none" {stroke} points="{path}"/>']

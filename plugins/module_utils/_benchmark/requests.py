@@ -23,7 +23,7 @@ Sample = t.Dict[str, float]
 
 DIRECT = "direct"
 GATEWAY = "gateway"
-# Texts of one embedding request.
+# The number of texts of an embedding request.
 TEXTS = 8
 _LINE: Shape = {
     "done": bool,
@@ -47,11 +47,11 @@ _WORDS = (
 
 @dataclass(frozen=True)
 class Endpoint:
-    """Where requests are sent.
+    """The destination of requests.
 
     :ivar way: DIRECT or GATEWAY.
     :ivar token: an API token of the gateway.
-    :ivar ca_path: the authorities to trust instead of the system's.
+    :ivar ca_path: a file with the trusted authorities, instead of those of the system.
     """
 
     way: str
@@ -60,10 +60,10 @@ class Endpoint:
     ca_path: str | None = None
 
     def post(self, path: str, body: t.Mapping[str, t.Any], timeout: float, until: float) -> Stream:
-        """Send a request; returns its answer with status 200.
+        """Send a request, and return its response with status 200.
 
-        :param until: when, on the monotonic clock, the answer has to be complete.
-        :raises OllamaError: as `open_stream`, and ``server_error`` for any other status.
+        :param until: the deadline of the complete response on the monotonic clock.
+        :raises OllamaError: the errors of `open_stream`, and ``server_error`` for any other status.
         """
         url = self.url.rstrip("/") + path
         headers = {"Authorization": f"Bearer {self.token}"} if self.token else {}
@@ -79,9 +79,9 @@ class Endpoint:
 
 @dataclass
 class Round:
-    """Parallel requests that began together.
+    """Parallel requests that started together.
 
-    :ivar seconds: from the first request to the last answer.
+    :ivar seconds: the time from the first request to the last answer.
     """
 
     seconds: float
@@ -90,7 +90,7 @@ class Round:
 
 
 class Prompts:
-    """Texts of a wanted number of tokens; no two begin alike, so that a server finds none of them in its cache."""
+    """Creates prompts with a number of tokens. Their beginnings differ, so that none is in the cache of a server."""
 
     def __init__(self, seed: int) -> None:
         self._numbers = itertools.count(seed)
@@ -98,16 +98,16 @@ class Prompts:
         self.tokens_per_word = 1.5
 
     def calibrate(self, words: int, tokens: float) -> None:
-        """Learn the number of tokens of a word from the server's count for a prompt of so many words."""
+        """Set the number of tokens per word from the server's count for a prompt with a number of words."""
         if tokens > 0:
             self.tokens_per_word = max(0.1, tokens / words)
 
     def of(self, tokens: int) -> str:
-        """Return a prompt of about so many tokens."""
+        """Return a prompt with about this number of tokens."""
         return self.words(max(1, round(tokens / self.tokens_per_word)))
 
     def words(self, count: int) -> str:
-        """Return a prompt of so many words."""
+        """Return a prompt with this number of words."""
         with self._lock:
             number = next(self._numbers)
         start: list[str] = []
@@ -119,10 +119,10 @@ class Prompts:
 
 
 def generate(endpoint: Endpoint, body: t.Mapping[str, t.Any], timeout: float, until: float) -> Sample:
-    """Send a prompt and time the answer; returns the sample.
+    """Send a prompt, measure the time of the answer, and return the sample.
 
-    :raises OllamaError: as `Endpoint.post`; ``server_error`` for an error in the stream, ``runner_failed`` where the
-        answer is not complete, ``response_invalid``.
+    :raises OllamaError: the errors of `Endpoint.post`; ``server_error`` for an error in the stream, ``runner_failed``
+        if the answer is not complete, ``response_invalid``.
     """
     started = time.monotonic()
     first: float | None = None
@@ -148,7 +148,10 @@ def generate(endpoint: Endpoint, body: t.Mapping[str, t.Any], timeout: float, un
 
 
 def embed(endpoint: Endpoint, body: t.Mapping[str, t.Any], timeout: float, until: float) -> Sample:
-    """Embed texts and time the answer; errors as `generate`."""
+    """Embed texts, measure the time of the answer, and return the sample.
+
+    :raises OllamaError: as `generate` does.
+    """
     started = time.monotonic()
     with endpoint.post("/api/embed", body, timeout, until) as stream:
         text = b""
@@ -177,7 +180,7 @@ def _parse(text: bytes, url: str) -> dict[str, t.Any]:
 
 
 def run_round(send: t.Callable[[], Sample], count: int) -> Round:
-    """Run a function in so many threads, which begin together."""
+    """Run a function in a number of threads that start together."""
     barrier = threading.Barrier(count)
 
     def one() -> Sample:

@@ -1,7 +1,7 @@
 # Copyright (c) 2026, kaido.ollama contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Arithmetic on the results of a benchmark: medians, the knee, a suggestion, regressions. Pure.
+"""Calculations on the results of a benchmark: medians, the knee, suggestions and regressions. Pure.
 
 A result is the document of docs/benchmark.schema.json.
 
@@ -24,11 +24,11 @@ Document = t.Dict[str, t.Any]
 SCHEMA = 1
 TEXT = "text"
 EMBEDDING = "embedding"
-# The knee is the least parallelism that has this share of the highest throughput.
+# The knee is the lowest parallelism with this share of the highest throughput.
 KNEE = 0.9
-# Seconds: a shorter difference between two times is no regression.
+# Seconds. A smaller difference between two times is not a regression.
 _NOISE = 0.05
-# Figure of a cell, and whether more of it is better.
+# The compared figures of a cell, and whether a higher value is better.
 _COMPARED = (("throughput", True), ("prompt_tokens_per_second", True), ("first_token_seconds", False))
 _SHOWN = {
     "throughput": "throughput",
@@ -39,7 +39,7 @@ _SHOWN = {
 
 
 def spread(values: t.Iterable[float | None]) -> dict[str, float] | None:
-    """Return the median with the least and the greatest value, None for no values."""
+    """Return median, minimum and maximum; None if there are no values."""
     known = [value for value in values if value is not None]
     if not known:
         return None
@@ -57,8 +57,8 @@ def _rate(count: float, seconds: float) -> float | None:
 def cell(way: str, prompt_tokens: int, parallel: int, rounds: t.Sequence[Round]) -> Document:
     """Return the figures of the rounds of one parallelism and one length of prompts.
 
-    Throughput is answer tokens (of an embedding model: texts) of all requests of a round per second of that round.
-    Rounds with errors count for times of requests, but not for throughput.
+    Throughput is the number of answer tokens (for an embedding model: texts) of all requests of a round per second.
+    Rounds with errors count for the times of requests, but not for throughput.
     """
     samples = [sample for item in rounds for sample in item.samples]
     errors = [error for item in rounds for error in item.errors]
@@ -85,7 +85,7 @@ def cell(way: str, prompt_tokens: int, parallel: int, rounds: t.Sequence[Round])
 
 
 def points(model: Document, way: str, prompt_tokens: int, figure: str = "throughput") -> list[tuple[int, float]]:
-    """Return the medians of a figure over parallelism, without cells in which requests failed."""
+    """Return the medians of a figure over parallelism, except for cells in which requests failed."""
     return sorted(
         (row["parallel"], row[figure]["median"])
         for row in model["cells"]
@@ -94,7 +94,7 @@ def points(model: Document, way: str, prompt_tokens: int, figure: str = "through
 
 
 def knee(rows: t.Sequence[tuple[int, float]]) -> int | None:
-    """Return the least parallelism beyond which throughput hardly rises; None for fewer than two points."""
+    """Return the lowest parallelism beyond which throughput hardly rises; None for fewer than two points."""
     if len(rows) < 2:
         return None
     highest = max(value for _parallel, value in rows)
@@ -102,19 +102,19 @@ def knee(rows: t.Sequence[tuple[int, float]]) -> int | None:
 
 
 def lengths(model: Document) -> list[int]:
-    """Return the lengths of prompts that were measured."""
+    """Return the measured lengths of prompts in tokens."""
     return sorted({row["prompt_tokens"] for row in model["cells"]})
 
 
 def longest_series(model: Document) -> list[tuple[int, float]]:
-    """Return the direct series with most points; of several the one with the shortest prompts."""
+    """Return the direct series with the most points; of several, the one with the shortest prompts."""
     return max((points(model, DIRECT, length) for length in lengths(model)), key=len, default=[])
 
 
 def suggestion(model: Document, num_parallel: int, settings: Document) -> Document:
-    """Return what the measurement suggests for num_parallel and context_length, with the reasons.
+    """Return the suggested values of num_parallel and context_length, with the reasons.
 
-    :param num_parallel: how many requests for one model the server processes at a time.
+    :param num_parallel: the number of requests for one model that the server processes at a time.
     :param settings: the settings of the benchmark.
     """
     parallel, why_parallel = _suggest_parallel(longest_series(model), num_parallel)
@@ -178,7 +178,7 @@ def _power_of_two(number: int) -> int:
 
 
 def compare(before: Document, after: Document, threshold: float) -> list[Document]:
-    """Return the regressions between two results of a host: figures that are worse by more than the threshold.
+    """Return the regressions between two results of a host: figures that are worse by more than a threshold.
 
     :param threshold: percent.
     """
@@ -242,7 +242,7 @@ def _regression(model: str, row: Document | None, figure: str, before: float, af
 
 
 def summary(document: Document) -> list[str]:
-    """Return a line for each model, and its suggestion."""
+    """Return a line for each model with its suggestion."""
     lines = []
     for model in document["models"]:
         name = model["name"]
@@ -265,7 +265,7 @@ def summary(document: Document) -> list[str]:
 
 
 def for_report(document: Document) -> Document:
-    """Return a result in short: the series of each model on which its suggestion is based."""
+    """Return the series of each model on which its suggestion is based."""
     started = calendar.timegm(time.strptime(document["started"], "%Y-%m-%dT%H:%M:%SZ"))
     models = []
     for model in document["models"]:
