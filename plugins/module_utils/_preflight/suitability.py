@@ -92,7 +92,7 @@ def check_host(
         raise OllamaError(
             "directory_not_mounted",
             f"ollama_models_dir: {point} is not a mount point; mount its file system, set ollama_models_mount_required "
-            "to the directory above it where that is mounted, or to false",
+            "to the mount point above it, or to false",
             variable="ollama_models_dir",
         )
     if not host.has_zstd and not host.package_manager and "install" in release_module.plan(host.releases, release):
