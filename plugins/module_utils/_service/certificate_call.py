@@ -1,7 +1,7 @@
 # Copyright (c) 2026, kaido.ollama contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""One call of the module gateway_certificate. `unchanged` is the call that service_info makes in its own process.
+"""A call of the module gateway_certificate. The module service_info calls `unchanged` in its own process.
 
 PRIVATE to the collection: it may change at any time.
 """
@@ -31,12 +31,15 @@ SPEC: dict[str, t.Any] = {
     "renew_authority": {"type": "bool", "default": False},
 }
 
-# The key of a certificate whose request is not answered yet.
+# The key of a certificate whose request has not been answered yet.
 PENDING = "tls.key.pending"
 
 
 def run(params: t.Mapping[str, t.Any], check_mode: bool) -> dict[str, t.Any]:
-    """Bring certificate and authority to the desired state; returns the result of the module."""
+    """Bring certificate and authority to the desired state, and return the result of the module.
+
+    :raises OllamaError: for invalid values, and the errors of certificates and authorities.
+    """
     if os.geteuid() != 0:
         raise OllamaError("root_required", "managing certificates requires root; set become: true")
     names = certificates.check_names(params["names"], "ollama_gateway_names")
@@ -74,10 +77,10 @@ def run(params: t.Mapping[str, t.Any], check_mode: bool) -> dict[str, t.Any]:
 
 
 def unchanged(given: t.Mapping[str, t.Any], check_mode: bool) -> dict[str, t.Any] | None:
-    """Return the result of a call that changes nothing, or None: the call would change something, or it fails.
+    """Return the result of a call that changes nothing; None if the call would change something or fail.
 
-    :param given: options of the module.
-    :param check_mode: whether to return predicted changes, too.
+    :param given: the options of the module.
+    :param check_mode: whether a result with predicted changes is returned as well.
     """
     validated = ArgumentSpecValidator(SPEC).validate(dict(given))
     if validated.error_messages:
@@ -123,7 +126,7 @@ def _issue(directory: Directory, names: list[str], authority: str, authority_key
         if wrong:
             raise OllamaError("openssl_failed", f"the certificate that the authority signed is not valid: {wrong}")
     else:
-        # The same key for each request, until one of them is answered.
+        # All requests use the same key until one of them is answered.
         key = "" if authority_key else directory.read(PENDING)
         if not certificates.is_key(key):
             key = certificates.new_key()
