@@ -290,7 +290,7 @@ def _resolved(text: str, paths: t.Mapping[str, str]) -> str:
 def _file(path: str, row: t.Any, paths: t.Mapping[str, str]) -> ManagedFile:
     known = {field.name for field in fields(ManagedFile)}
     valid = isinstance(row, dict) and set(row) <= known
-    if not valid or not all(isinstance(value, (str, type(None))) for value in row.values()):
+    if not valid or not all(value is None or isinstance(value, str) for value in row.values()):
         expected = f"strings for {', '.join(sorted(known))}"
         raise OllamaError("value_invalid", f"files.{path}: invalid value (hidden); expected {expected}")
     file = ManagedFile(**row)

@@ -20,6 +20,7 @@ from .._server.api import Client
 from .._store.audit import audit
 from .._store.findings import DEFAULT_PATH, Findings
 from .._store.layout import Entry
+from .._store.partials import partials_of
 from .._store.state import Memory
 from .._store.store import Store
 from .._store.verification import last_verified
@@ -111,7 +112,7 @@ def store_facts(store: Store) -> tuple[dict[str, t.Any], list[Entry]]:
         return facts, []
     try:
         entries = store.entries()
-        leftovers, partials = store.orphans(entries), store.partials()
+        leftovers, partials = store.orphans(entries), partials_of(store)
         with store.acting():
             disk = os.statvfs(store.root)
     except OllamaError as exc:

@@ -22,6 +22,7 @@ from .._core.name import Name
 from .._core.progress import human
 from .._store.audit import audit
 from .._store.layout import Damage
+from .._store.partials import partials_of, remove_broken_partials
 from .bundle_import import BundleSource
 from .installed import key_of, list_models
 from .plan import Candidate, Found, Pull, Reason
@@ -280,7 +281,7 @@ class _RegistryPull:
         store = self.puller.store
         if not store or not self.offer:
             return {}
-        partial = {part["digest"]: part["completed"] for part in store.partials()}
+        partial = {part["digest"]: part["completed"] for part in partials_of(store)}
         return {
             digest: size if store.blob_info(digest) else min(size, partial.get(digest, 0))
             for digest, size in self.offer.blobs.items()
@@ -312,7 +313,7 @@ class _RegistryPull:
         They fail every pull.
         """
         store = self.puller.store
-        broken = store.remove_broken_partials(self.offer.blobs) if store and self.offer else []
+        broken = remove_broken_partials(store, self.offer.blobs) if store and self.offer else []
         self.job.outcome.actions += [f"removed the damaged partial download of {digest[:19]}" for digest in broken]
         return bool(broken)
 

@@ -15,6 +15,7 @@ from .._core.name import Name
 from .._core.progress import human
 from .._store.audit import audit
 from .._store.layout import Entry
+from .._store.partials import partials_of
 from .._store.store import Store
 from .plan import Found, Pull
 from .session import Session
@@ -69,7 +70,7 @@ def missing_bytes(session: Session, pulls: t.Iterable[tuple[Pull, Found]]) -> tu
     need: dict[str, int] = {}
     room: dict[str, int] = {}
     store = session.store
-    partials = {part["digest"]: part for part in store.partials()} if store and store.readable else {}
+    partials = {part["digest"]: part for part in partials_of(store)} if store and store.readable else {}
     for pull, before in pulls:
         offer = pull.candidates[0].offer
         bad = {damage.blob.digest for damage in before.damage}

@@ -36,6 +36,7 @@ from .._release import release
 from .._server.api import Client
 from .._service import certificates
 from .._store.findings import DEFAULT_PATH, Findings
+from .._store.partials import partials_of
 from .._store.store import Store
 from . import prometheus
 from .prometheus import Metrics
@@ -194,7 +195,7 @@ def _store(config: Config, metrics: Metrics, seen: _Seen, run: tree.Run) -> None
         damaged = bool(entry.problem) or any(states[blob.digest][0] == "damaged" for blob in entry.blobs)
         metrics.add("model_bytes", entry.size, model=str(entry.name))
         metrics.add("model_damaged", int(damaged), model=str(entry.name))
-    partials, orphans = store.partials(), store.orphans(entries)
+    partials, orphans = partials_of(store), store.orphans(entries)
     metrics.add("partial_downloads", len(partials))
     metrics.add("partial_bytes", sum(row["disk_bytes"] for row in partials))
     metrics.add("orphan_files", len(orphans))

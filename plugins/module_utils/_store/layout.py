@@ -24,6 +24,7 @@ TREES = ("manifests-v2", "manifests")
 # The order of preference of a server on Linux among the variants of a list.
 RUNNERS = ("llamacpp", "ggml", "mlx")
 BLOB_FILE = re.compile(r"sha256-[0-9a-f]{64}\Z")
+PARTIAL_FILE = re.compile(r"(sha256-[0-9a-f]{64})(-partial(-\d+)?|\.tmp)\Z")
 _MAX_SIZE = 1 << 62
 
 

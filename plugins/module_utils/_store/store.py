@@ -15,11 +15,9 @@ from __future__ import annotations
 import contextlib
 import errno
 import functools
-import json
 import os
 import re
 import stat
-import time
 import typing as t
 
 from .._core import fs
@@ -32,6 +30,7 @@ from .layout import (
     BLOB_FILE,
     MANIFEST,
     MANIFEST_LIST,
+    PARTIAL_FILE,
     RUNNERS,
     TREES,
     Blob,
@@ -40,13 +39,11 @@ from .layout import (
     Manifest,
     Variant,
     checked_digest,
-    checked_size,
     parse_manifest,
     sha256_of,
 )
 
 _PUBLIC_HOSTS = (DEFAULT_HOST, "ollama.com")
-_PARTIAL_FILE = re.compile(r"(sha256-[0-9a-f]{64})(-partial(-\d+)?|\.tmp)\Z")
 # Ollama 0.40.0 leaves files such as library/llamacpp/<64 hex> for converted models; they are not models of a user.
 _SHADOW_TAG = re.compile(r"[0-9a-f]{64}\Z")
 _MANIFEST_LIMIT = 4 << 20
@@ -54,8 +51,8 @@ _MANIFEST_LIMIT = 4 << 20
 _M = t.TypeVar("_M", bound=t.Callable[..., t.Any])
 
 
-def _as_owner(method: _M) -> _M:
-    """Execute a method of a store with the rights of its owner."""
+def as_owner(method: _M) -> _M:
+    """Execute a method of a store, or a function whose first argument is one, with the rights of its owner."""
 
     @functools.wraps(method)
     def wrapped(self: Store, *args: t.Any, **kwargs: t.Any) -> t.Any:
@@ -63,16 +60,6 @@ def _as_owner(method: _M) -> _M:
             return method(self, *args, **kwargs)
 
     return t.cast("_M", wrapped)
-
-
-def _has_progress(path: str) -> bool:
-    """Return whether a server can read the recorded progress of a part; true if the file was just removed."""
-    try:
-        return isinstance(json.loads(read_regular(path, 1 << 16)), dict)
-    except (ValueError, RecursionError):
-        return False
-    except OSError as exc:
-        return exc.errno != errno.EFBIG
 
 
 class Store:
@@ -125,12 +112,12 @@ class Store:
         """Return the path of a blob. Only the methods of this class may open it."""
         return os.path.join(self.root, "blobs", checked_digest(digest).replace(":", "-"))
 
-    @_as_owner
+    @as_owner
     def has_tree(self, name: str) -> bool:
         """Return whether the store has a directory ``manifests`` or ``manifests-v2``."""
         return os.path.isdir(os.path.join(self.root, name))
 
-    @_as_owner
+    @as_owner
     def blob_info(self, digest: str) -> os.stat_result | None:
         """Return the lstat result of the file of a blob, or None."""
         try:
@@ -138,7 +125,7 @@ class Store:
         except OSError:
             return None
 
-    @_as_owner
+    @as_owner
     def open_blob(self, digest: str) -> t.IO[bytes]:
         """Open the regular file of a blob for reading.
 
@@ -146,7 +133,7 @@ class Store:
         """
         return os.fdopen(open_regular(self.blob_path(digest)), "rb")
 
-    @_as_owner
+    @as_owner
     def read_blob(self, digest: str, limit: int = _MANIFEST_LIMIT) -> bytes:
         """Return the content of a small blob.
 
@@ -154,7 +141,7 @@ class Store:
         """
         return read_regular(self.blob_path(digest), limit)
 
-    @_as_owner
+    @as_owner
     def read_tag(self, entry: Entry) -> bytes:
         """Return the current content of the manifest of a tag.
 
@@ -171,7 +158,7 @@ class Store:
         except OSError:
             return "", []
 
-    @_as_owner
+    @as_owner
     def remove_blob(self, digest: str) -> None:
         """Remove the file of a blob; links are not followed.
 
@@ -179,7 +166,7 @@ class Store:
         """
         remove(self.blob_path(digest))
 
-    @_as_owner
+    @as_owner
     def remove_tag(self, entry: Entry) -> None:
         """Remove the file or link of a tag.
 
@@ -187,7 +174,7 @@ class Store:
         """
         remove(entry.path)
 
-    @_as_owner
+    @as_owner
     def entries(self) -> list[Entry]:
         """Return each tag once, as a server of 0.40 or newer resolves it, sorted by name.
 
@@ -212,7 +199,7 @@ class Store:
                     found[name.key] = Entry(name, path, problem=problem)
         return [found[key] for key in sorted(found)]
 
-    @_as_owner
+    @as_owner
     def find(self, name: Name) -> Entry | None:
         """Return the tag with a name, without regard to case, as Ollama does, or None.
 
@@ -358,57 +345,14 @@ class Store:
             raise OllamaError("manifest_invalid", "unreadable manifest: none of its variants is on this host")
         return chosen
 
-    @_as_owner
-    def partials(self) -> list[dict[str, t.Any]]:
-        """Return the interrupted downloads: path, digest, completed bytes, bytes on disk, age in seconds."""
-        found: dict[str, dict[str, t.Any]] = {}
-        now = time.time()
-        for item, info in self._blob_files():
-            match = _PARTIAL_FILE.match(item)
-            if not match or not stat.S_ISREG(info.st_mode):
-                continue
-            digest = match.group(1).replace("-", ":", 1)
-            part = found.setdefault(
-                digest, {"digest": digest, "files": [], "completed": 0, "disk_bytes": 0, "age_seconds": 0.0}
-            )
-            part["files"].append(item)
-            part["disk_bytes"] += info.st_blocks * 512
-            part["age_seconds"] = max(part["age_seconds"], round(now - info.st_mtime, 1))
-            if match.group(3):
-                with contextlib.suppress(OSError, ValueError, KeyError, TypeError, RecursionError):
-                    body = read_regular(os.path.join(self.root, "blobs", item), 1 << 16)
-                    part["completed"] += checked_size(json.loads(body)["Completed"])
-        return list(found.values())
-
-    @_as_owner
-    def remove_broken_partials(self, digests: t.Iterable[str]) -> list[str]:
-        """Remove the unfinished downloads with unreadable progress, and return their digests.
-
-        A power failure can leave such files, and no pull of the blob succeeds until they are removed.
-        """
-        folder = os.path.join(self.root, "blobs")
-        wanted = {digest.replace(":", "-"): digest for digest in digests}
-        files: dict[str, list[str]] = {}
-        broken = []
-        for item, info in self._blob_files():
-            match = _PARTIAL_FILE.match(item)
-            if not match or match.group(1) not in wanted or not stat.S_ISREG(info.st_mode):
-                continue
-            files.setdefault(match.group(1), []).append(os.path.join(folder, item))
-            if match.group(3) and not _has_progress(files[match.group(1)][-1]):
-                broken.append(match.group(1))
-        for path in (path for name in set(broken) for path in files[name]):
-            remove(path)
-        return sorted({wanted[name] for name in broken})
-
-    def _blob_files(self) -> t.Iterator[tuple[str, os.stat_result]]:
+    def blob_files(self) -> t.Iterator[tuple[str, os.stat_result]]:
         """Yield the entries of ``blobs`` with their lstat results, sorted by name."""
         folder = os.path.join(self.root, "blobs")
         for item in list_directory(folder, Budget(), follow=True):
             with contextlib.suppress(OSError):
                 yield item, os.lstat(os.path.join(folder, item))
 
-    @_as_owner
+    @as_owner
     def orphans(self, entries: t.Iterable[Entry]) -> list[dict[str, t.Any]]:
         """Return the files in ``blobs/`` that no readable tag requires: printable file name and size in bytes."""
         needed = {digest.replace(":", "-") for entry in entries for digest in entry.digests}
@@ -416,8 +360,8 @@ class Store:
         needed.update(self._legacy_references())
         return [
             {"file": printable(item), "size": info.st_size}
-            for item, info in self._blob_files()
-            if item not in needed and not (_PARTIAL_FILE.match(item) and stat.S_ISREG(info.st_mode))
+            for item, info in self.blob_files()
+            if item not in needed and not (PARTIAL_FILE.match(item) and stat.S_ISREG(info.st_mode))
         ]
 
     def _legacy_references(self) -> set[str]:
@@ -450,7 +394,7 @@ class Store:
         """Return the damage of a blob according to its size; its content is not read."""
         return self.check_size(blob)[0]
 
-    @_as_owner
+    @as_owner
     def check_size(self, blob: Blob) -> tuple[Damage | None, list[int]]:
         """Return the result of `stat_damage`, and the fingerprint of the file if it is not damaged."""
         try:
@@ -468,7 +412,7 @@ class Store:
             return Damage(blob, "content"), []
         return None, fingerprint(info)
 
-    @_as_owner
+    @as_owner
     def free_bytes(self) -> int:
         """Return the number of bytes that an unprivileged process can still write to the file system of the store."""
         path = os.path.abspath(self.root)

@@ -15,6 +15,7 @@ from .._core.errors import OllamaError
 from .._core.name import Name, parse
 from .audit import audit
 from .layout import Entry
+from .partials import partials_of
 from .state import Memory
 from .store import Store
 
@@ -92,7 +93,7 @@ def verify(store: Store, memory: Memory, names: t.Sequence[Name], *, mode: str, 
         models=(models := [row(entry) for entry in chosen]),
         repairable=[e.name for e, found in zip(chosen, models) if found["problems"] and _can_be_pulled(e.name)],
         orphans=store.orphans(every),
-        partials=store.partials(),
+        partials=partials_of(store),
         blobs=len({blob.digest for entry in chosen for blob in entry.blobs}),
         hashed_blobs=seen.hashed_blobs,
         hashed_bytes=seen.hashed_bytes,

@@ -17,6 +17,7 @@ from ansible_collections.kaido.ollama.plugins.module_utils._store import layout
 from ansible_collections.kaido.ollama.plugins.module_utils._store.audit import audit
 from ansible_collections.kaido.ollama.plugins.module_utils._store.files import hash_file
 from ansible_collections.kaido.ollama.plugins.module_utils._store.layout import parse_manifest
+from ansible_collections.kaido.ollama.plugins.module_utils._store.partials import partials_of
 from ansible_collections.kaido.ollama.plugins.module_utils._store.state import Memory
 from ansible_collections.kaido.ollama.plugins.module_utils._store.store import Store
 from hypothesis import given
@@ -247,7 +248,7 @@ def test_partial_files_record_their_progress(store: Store) -> None:
     Path(store.root, "blobs", name + "-partial").write_bytes(b"")
     for part, line in enumerate((FIXTURES / "v0.33" / "partial_parts.txt").read_text().splitlines()):
         Path(store.root, "blobs", f"{name}-partial-{part}").write_text(line.split(": ", 1)[1])
-    [found] = store.partials()
+    [found] = partials_of(store)
     assert found["digest"] == "sha256:" + "1" * 64
     assert found["completed"] == 16777216 + 16776960 + 16780800
     assert len(found["files"]) == 4

@@ -7,6 +7,7 @@ import contextlib
 
 from ansible_collections.kaido.ollama.plugins.module_utils._core.name import parse
 from ansible_collections.kaido.ollama.plugins.module_utils._server.api import Client
+from ansible_collections.kaido.ollama.plugins.module_utils._store.partials import partials_of
 from ansible_collections.kaido.ollama.plugins.module_utils._store.store import Store
 
 from tests import standin
@@ -26,7 +27,7 @@ def test_an_interrupted_pull_resumes(world: World) -> None:
     with standin.running(world.server.version, world.models_dir, {"STANDIN_UPSTREAM": world.upstream_url}) as server:
         with contextlib.closing(Client(server.url).pull(parse("big"))) as events:
             next(event for event in events if event.get("completed") == 1_000_000)
-        kept = until(lambda: Store(str(world.models_dir)).partials()[0]["completed"], "what was fetched is noted")
+        kept = until(lambda: partials_of(Store(str(world.models_dir)))[0]["completed"], "what was fetched is noted")
     assert kept == 1_000_000
     world.upstream.behave()
     fetched = world.fetched(blob[7:])
@@ -70,7 +71,7 @@ def test_a_deadline_ends_a_pull_in_one_line_and_keeps_the_bytes(world: World) ->
     assert "\n" not in result["msg"]
     assert world.tags() == {}
     # The server notes what it has a moment after its client has gone.
-    until(lambda: Store(str(world.models_dir)).partials()[0]["completed"], "the bytes are in the partial file")
+    until(lambda: partials_of(Store(str(world.models_dir)))[0]["completed"], "the bytes are in the partial file")
 
 
 def test_cut_connections_are_resumed(world: World) -> None:
