@@ -49,7 +49,7 @@ class ActionModule(CollectionAction):
 
     def perform(self, task_vars: dict[str, t.Any]) -> dict[str, t.Any]:
         """Validate; the result has only the fact of the fleet, if it is requested."""
-        _validation, args = self.validate_argument_spec(argument_spec=SPEC)
+        args = self.options(SPEC)
         self._check_options(args)
         if os.path.realpath(task_vars.get("playbook_dir") or "") == os.path.realpath(PLAYBOOKS):
             # Plays of others have tags of their own.

@@ -24,7 +24,7 @@ class ActionModule(CollectionAction):
 
     def perform(self, task_vars: dict[str, t.Any]) -> dict[str, t.Any]:
         """Fail."""
-        _validation, args = self.validate_argument_spec(argument_spec=SPEC)
+        args = self.options(SPEC)
         code = str((args["cause"].get("failure") or {}).get("code") or args["code"])
         # Some lines of a journal may follow the message.
         return {"failed": True, "changed": False, "msg": printable(args["msg"], keep="\n"), "failure": {"code": code}}

@@ -73,8 +73,7 @@ class ActionModule(CollectionAction):
 
     def perform(self, task_vars: dict[str, t.Any]) -> dict[str, t.Any]:
         """Validate the options, look up the tags and write the file."""
-        _validation, args = self.validate_argument_spec(
-            argument_spec=SPEC, mutually_exclusive=[("models", "hosts")], required_one_of=[("models", "hosts")]
-        )
+        one_of = [("models", "hosts")]
+        args = self.options(SPEC, mutually_exclusive=one_of, required_one_of=one_of)
         today = datetime.datetime.now(datetime.timezone.utc).strftime("%Y-%m-%d")
         return t.cast("dict[str, t.Any]", clean(write_lock(args, today=today, check_mode=bool(self._task.check_mode))))

@@ -15,6 +15,7 @@ from ansible.errors import AnsibleError
 
 from ..lookup.models_lock import resolve
 from ..module_utils._core.errors import OllamaError
+from ..module_utils._core.options import check_types
 from ..module_utils._preflight import host_request
 from ..module_utils._preflight.variables import RULES, check_checksum_version, check_variables, invalid_variable
 from ..plugin_utils.action import CollectionAction
@@ -39,6 +40,7 @@ class ActionModule(CollectionAction):
         self._check_archives(values.get("ollama_release_archives") or [])
         known = arguments.pop("known_checksums", None) or {}
         check_checksum_version(str(arguments.get("checksum") or ""), str(arguments["version"]), known)
+        check_types(host_request.OPTIONS, arguments)
         arguments["lock"] = self._lock(arguments, task_vars)
         host_request.validate(host_request.from_options(arguments))
 

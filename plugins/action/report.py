@@ -159,7 +159,7 @@ class ActionModule(CollectionAction):
 
     def perform(self, task_vars: dict[str, t.Any]) -> dict[str, t.Any]:
         """Build the report, write it, and print the table."""
-        _validation, args = self.validate_argument_spec(argument_spec=SPEC)
+        args = self.options(SPEC)
         if not any(is_observed(task_vars["hostvars"][host]) for host in task_vars["ansible_play_hosts_all"]):
             return {"changed": False, "skipped": True, "msg": "no host was contacted"}
         created = create(args, task_vars, check=bool(self._task.check_mode), now=time.time())

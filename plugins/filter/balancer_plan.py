@@ -113,8 +113,10 @@ def spellings(model: Name) -> list[str]:
     return [f"{path}{tag}".lower() for path in paths for tag in tags]
 
 
-def _declared(host: str, rows: t.Sequence[t.Any]) -> list[Name]:
+def _declared(host: str, rows: t.Any) -> list[Name]:
     """Return the models, with their aliases, that role ollama will have on a host."""
+    if not isinstance(rows, list):
+        raise OllamaError("value_invalid", f"ollama_models of {host}: invalid value {rows!r:.80}; expected a list")
     found: dict[str, Name] = {}
     for row in rows:
         entry: Variables = {"name": row} if isinstance(row, str) else row
@@ -124,7 +126,12 @@ def _declared(host: str, rows: t.Sequence[t.Any]) -> list[Name]:
             )
         if entry.get("state", "present") == "absent":
             continue
-        for text in [entry.get("name"), *(entry.get("aliases") or [])]:
+        aliases = entry.get("aliases") or []
+        if not isinstance(aliases, list):
+            raise OllamaError(
+                "value_invalid", f"ollama_models of {host}: invalid aliases {aliases!r:.80}; expected a list"
+            )
+        for text in [entry.get("name"), *aliases]:
             name = parse(text, allow_cloud=True, what=f"ollama_models of {host}")
             found[name.key] = name
     return [*found.values()]
@@ -153,8 +160,10 @@ def _parallel(name: str, settings: t.Any) -> int:
     value = settings.get("num_parallel") if isinstance(settings, t.Mapping) else settings
     try:
         return int(value or 1)
-    except (TypeError, ValueError):
-        raise _wrong(f"ollama_settings.num_parallel of {name}: invalid value {value!r}; expected a number") from None
+    except (OverflowError, TypeError, ValueError):
+        raise _wrong(
+            f"ollama_settings.num_parallel of {name}: invalid value {value!r:.80}; expected a number"
+        ) from None
 
 
 def _wrong(why: str) -> OllamaError:

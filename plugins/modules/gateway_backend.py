@@ -142,9 +142,8 @@ failure:
 import time
 import typing as t
 
-from ansible.module_utils.basic import AnsibleModule
-
 from ..module_utils._core.errors import OllamaError, finish
+from ..module_utils._core.options import Module
 from ..module_utils._service.haproxy import Socket, change, is_done
 
 _PAUSE = 0.2
@@ -199,7 +198,7 @@ def _too_late(server: str, wanted: str, wait: float, result: dict[str, t.Any]) -
 
 def main() -> None:
     """Run the module."""
-    module = AnsibleModule(
+    module = Module(
         argument_spec={
             "server": {"type": "str", "required": True},
             "state": {"type": "str", "choices": ["drained", "ready"], "required": True},

@@ -164,15 +164,14 @@ failure:
     code: program_missing
 """
 
-from ansible.module_utils.basic import AnsibleModule
-
 from ..module_utils._core.errors import finish
+from ..module_utils._core.options import Module
 from ..module_utils._service.certificate_call import SPEC, run
 
 
 def main() -> None:
     """Run the module."""
-    module = AnsibleModule(argument_spec=SPEC, supports_check_mode=True)
+    module = Module(argument_spec=SPEC, supports_check_mode=True)
     finish(module, run)
 
 

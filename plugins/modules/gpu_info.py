@@ -367,9 +367,8 @@ import re
 import typing as t
 from dataclasses import asdict
 
-from ansible.module_utils.basic import AnsibleModule
-
 from ..module_utils._core.errors import OllamaError, finish
+from ..module_utils._core.options import Module
 from ..module_utils._gpu import driver_plan, driver_state, support, tree
 from ..module_utils._gpu.driver_request import DriverPlan, Request
 from ..module_utils._gpu.facts import GpuHost
@@ -466,7 +465,7 @@ def _hashable(value: t.Any) -> t.Any:
 
 def main() -> None:
     """Run the module."""
-    finish(AnsibleModule(argument_spec=SPEC, supports_check_mode=True), run)
+    finish(Module(argument_spec=SPEC, supports_check_mode=True), run)
 
 
 if __name__ == "__main__":

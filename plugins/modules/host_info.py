@@ -229,9 +229,8 @@ import os
 import time
 import typing as t
 
-from ansible.module_utils.basic import AnsibleModule
-
 from ..module_utils._core.errors import OllamaError
+from ..module_utils._core.options import Module
 from ..module_utils._core.server import UNIT
 from ..module_utils._gpu import facts, tree
 from ..module_utils._models.declaration import parse_models
@@ -293,7 +292,7 @@ def _installed(unit: str) -> bool:
 
 def main() -> None:
     """Run the module."""
-    finish(AnsibleModule(argument_spec=SPEC, supports_check_mode=True), run)
+    finish(Module(argument_spec=SPEC, supports_check_mode=True), run)
 
 
 if __name__ == "__main__":

@@ -417,15 +417,15 @@ failure:
     code: tag_missing
 """
 
-from ansible.module_utils.basic import AnsibleModule
 
 from ..module_utils._core.errors import finish
+from ..module_utils._core.options import Module
 from ..module_utils._models.call import CONFLICTS, REQUIRED, SPEC, run
 
 
 def main() -> None:
     """Run the module."""
-    module = AnsibleModule(
+    module = Module(
         argument_spec=SPEC, supports_check_mode=True, mutually_exclusive=CONFLICTS, required_one_of=REQUIRED
     )
     finish(module, run)

@@ -191,13 +191,12 @@ failure:
 
 import typing as t
 
-from ansible.module_utils.basic import AnsibleModule
-
 from ..module_utils._benchmark import results
 from ..module_utils._benchmark.measure import Benchmark, Settings
 from ..module_utils._benchmark.requests import DIRECT, GATEWAY, Endpoint
 from ..module_utils._core.errors import OllamaError
 from ..module_utils._core.name import parse
+from ..module_utils._core.options import Module
 from ..module_utils._server.api import client
 from ..module_utils._server.argspec import API, finish
 
@@ -276,7 +275,7 @@ def run(params: t.Mapping[str, t.Any], check_mode: bool) -> dict[str, t.Any]:
 
 def main() -> None:
     """Run the module."""
-    finish(AnsibleModule(argument_spec=SPEC, supports_check_mode=True), run)
+    finish(Module(argument_spec=SPEC, supports_check_mode=True), run)
 
 
 if __name__ == "__main__":

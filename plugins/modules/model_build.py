@@ -211,10 +211,9 @@ failure:
 
 import typing as t
 
-from ansible.module_utils.basic import AnsibleModule
-
 from ..module_utils._core.errors import OllamaError
 from ..module_utils._core.name import parse
+from ..module_utils._core.options import Module
 from ..module_utils._models.custom import Builder
 from ..module_utils._models.recipe import parse_recipe
 from ..module_utils._server.api import Client, client
@@ -278,7 +277,7 @@ def _build(params: t.Mapping[str, t.Any], *, check_mode: bool) -> dict[str, t.An
 
 def main() -> None:
     """Run the module."""
-    finish(AnsibleModule(argument_spec=SPEC, supports_check_mode=True), run)
+    finish(Module(argument_spec=SPEC, supports_check_mode=True), run)
 
 
 if __name__ == "__main__":

@@ -148,10 +148,9 @@ failure:
 import os
 import typing as t
 
-from ansible.module_utils.basic import AnsibleModule
-
 from ..module_utils._core.errors import OllamaError
 from ..module_utils._core.name import parse, parse_digest
+from ..module_utils._core.options import Module
 from ..module_utils._models.bundle_writer import File, collect, is_written, write
 from ..module_utils._server.argspec import STORE, finish
 from ..module_utils._store.store import Store
@@ -207,7 +206,7 @@ def run(params: t.Mapping[str, t.Any], check_mode: bool) -> dict[str, t.Any]:
 
 def main() -> None:
     """Run the module."""
-    finish(AnsibleModule(argument_spec=SPEC, supports_check_mode=True), run)
+    finish(Module(argument_spec=SPEC, supports_check_mode=True), run)
 
 
 if __name__ == "__main__":

@@ -142,10 +142,9 @@ failure:
 import os
 import typing as t
 
-from ansible.module_utils.basic import AnsibleModule
-
 from ..module_utils._core.errors import OllamaError
 from ..module_utils._core.name import parse_digest
+from ..module_utils._core.options import Module
 from ..module_utils._models.bundle import Bundle, check
 from ..module_utils._models.bundle_import import compare, import_, record_origins
 from ..module_utils._server.argspec import STORE, finish
@@ -204,7 +203,7 @@ def run(params: t.Mapping[str, t.Any], check_mode: bool) -> dict[str, t.Any]:
 
 def main() -> None:
     """Run the module."""
-    finish(AnsibleModule(argument_spec=SPEC, supports_check_mode=True), run)
+    finish(Module(argument_spec=SPEC, supports_check_mode=True), run)
 
 
 if __name__ == "__main__":

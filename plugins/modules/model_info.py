@@ -174,10 +174,9 @@ failure:
 
 import typing as t
 
-from ansible.module_utils.basic import AnsibleModule
-
 from ..module_utils._core.errors import OllamaError
 from ..module_utils._core.name import parse
+from ..module_utils._core.options import Module
 from ..module_utils._models.installed import list_models
 from ..module_utils._server.api import client
 from ..module_utils._server.argspec import API, finish
@@ -229,7 +228,7 @@ def _row(row: t.Mapping[str, t.Any], loaded: t.Mapping[str, t.Any] | None) -> di
 
 def main() -> None:
     """Run the module."""
-    finish(AnsibleModule(argument_spec=SPEC, supports_check_mode=True), run)
+    finish(Module(argument_spec=SPEC, supports_check_mode=True), run)
 
 
 if __name__ == "__main__":

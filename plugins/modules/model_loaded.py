@@ -165,10 +165,9 @@ failure:
 
 import typing as t
 
-from ansible.module_utils.basic import AnsibleModule
-
 from ..module_utils._core.errors import OllamaError
 from ..module_utils._core.name import parse
+from ..module_utils._core.options import Module
 from ..module_utils._models.duration import parse_keep_alive
 from ..module_utils._models.loaded import LoadedModels, keep_loaded
 from ..module_utils._server.api import client
@@ -212,7 +211,7 @@ def run(params: t.Mapping[str, t.Any], check_mode: bool) -> dict[str, t.Any]:
 
 def main() -> None:
     """Run the module."""
-    module = AnsibleModule(
+    module = Module(
         argument_spec=SPEC,
         supports_check_mode=True,
         mutually_exclusive=[("models", "name")],

@@ -282,10 +282,9 @@ failure:
 
 import typing as t
 
-from ansible.module_utils.basic import AnsibleModule
-
 from ..module_utils._core.errors import OllamaError
 from ..module_utils._core.name import parse
+from ..module_utils._core.options import Module
 from ..module_utils._models.declaration import Demands
 from ..module_utils._models.duration import parse_keep_alive, parse_timeout
 from ..module_utils._models.loaded import LoadedModels
@@ -357,7 +356,7 @@ def _without_name(result: t.Mapping[str, t.Any]) -> dict[str, t.Any]:
 def main() -> None:
     """Run the module."""
     finish(
-        AnsibleModule(
+        Module(
             argument_spec=SPEC,
             supports_check_mode=True,
             mutually_exclusive=[("name", "models")],

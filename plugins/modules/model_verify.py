@@ -228,11 +228,10 @@ import contextlib
 import json
 import typing as t
 
-from ansible.module_utils.basic import AnsibleModule
-
 from ..module_utils._core import fs
 from ..module_utils._core.errors import OllamaError
 from ..module_utils._core.name import Name, parse
+from ..module_utils._core.options import Module
 from ..module_utils._core.progress import human
 from ..module_utils._models.converge import converge
 from ..module_utils._models.declaration import DeclaredModel, parse_models
@@ -366,7 +365,7 @@ def _write(path: str, data: dict[str, t.Any]) -> None:
 
 def main() -> None:
     """Run the module."""
-    finish(AnsibleModule(argument_spec=SPEC, supports_check_mode=True), run)
+    finish(Module(argument_spec=SPEC, supports_check_mode=True), run)
 
 
 if __name__ == "__main__":

@@ -137,9 +137,8 @@ import os
 import re
 import typing as t
 
-from ansible.module_utils.basic import AnsibleModule
-
 from ..module_utils._core.errors import OllamaError, finish, json_object
+from ..module_utils._core.options import Module
 from ..module_utils._monitor import install
 from ..module_utils._release.directories import readable_by_all
 
@@ -236,7 +235,7 @@ def _remove(wanted: install.Wanted, check_mode: bool) -> dict[str, t.Any]:
 
 def main() -> None:
     """Run the module."""
-    module = AnsibleModule(
+    module = Module(
         argument_spec={
             "state": {"type": "str", "choices": ["present", "absent"], "default": "present"},
             "files": {"type": "str", "default": "{}"},

@@ -431,10 +431,9 @@ import os
 import typing as t
 from dataclasses import asdict, replace
 
-from ansible.module_utils.basic import AnsibleModule
-
 from ..module_utils._core import proxy
 from ..module_utils._core.errors import OllamaError
+from ..module_utils._core.options import Module
 from ..module_utils._gpu import memory as gpu_memory
 from ..module_utils._gpu import verification
 from ..module_utils._models import availability, call
@@ -590,7 +589,7 @@ def _fetch(request: HostRequest, host: HostFacts, environment: t.Mapping[str, st
 
 def main() -> None:
     """Run the module."""
-    module = AnsibleModule(
+    module = Module(
         argument_spec={
             "version": {"type": "str", "required": True},
             "unit": {"type": "str", "required": True},
@@ -604,21 +603,14 @@ def main() -> None:
             "ca_path": {"type": "path"},
             "proxy": {"type": "str", "no_log": True},
             "base_url": {"type": "str", "default": "https://github.com/ollama/ollama/releases/download"},
-            "keep": {"type": "int", "default": 2},
-            "settings": {"type": "dict", "default": {}},
             "environment": {"type": "str", "default": "{}", "no_log": True},
-            "limits": {"type": "dict", "default": {}},
             "models_mount_required": {"type": "raw", "default": False},
             "shared": {"type": "bool", "default": False},
             "platforms": {"type": "dict", "default": {}},
-            "models": {"type": "list", "elements": "raw", "default": []},
             "lock": {"type": "raw", "default": {}},
-            "mirrors": {"type": "list", "elements": "str", "default": []},
             "model": {"type": "dict", "default": {}},
             "look_up_models": {"type": "bool", "default": False},
-            "allow_vulnerable_version": {"type": "bool", "default": False},
-            "allow_open_network": {"type": "bool", "default": False},
-            "accept_store_migration": {"type": "bool", "default": False},
+            **host_request.OPTIONS,
             **SERVER,
             **INSTALLATION,
         },

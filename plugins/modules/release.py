@@ -207,10 +207,9 @@ import os
 import platform
 import typing as t
 
-from ansible.module_utils.basic import AnsibleModule
-
 from ..module_utils._core import proxy
 from ..module_utils._core.errors import OllamaError, finish
+from ..module_utils._core.options import Module
 from ..module_utils._core.progress import DETACH, PROGRESS_FILE, Progress
 from ..module_utils._core.server import Server
 from ..module_utils._models.job import new_progress_file, remove_ended
@@ -300,7 +299,7 @@ def _archives(params: t.Mapping[str, t.Any]) -> dict[str, str] | None:
 
 def main() -> None:
     """Run the module."""
-    module = AnsibleModule(
+    module = Module(
         argument_spec={
             "version": {"type": "str", "required": True},
             "checksum": {"type": "str"},

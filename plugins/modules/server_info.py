@@ -119,9 +119,8 @@ failure:
 
 import typing as t
 
-from ansible.module_utils.basic import AnsibleModule
-
 from ..module_utils._core.errors import OllamaError
+from ..module_utils._core.options import Module
 from ..module_utils._server.api import client
 from ..module_utils._server.argspec import API, finish
 from ..module_utils._service.server_checks import ExpectedServer, check_server, observed
@@ -152,7 +151,7 @@ def run(params: t.Mapping[str, t.Any], check_mode: bool) -> dict[str, t.Any]:
 
 def main() -> None:
     """Run the module."""
-    finish(AnsibleModule(argument_spec=SPEC, supports_check_mode=True), run)
+    finish(Module(argument_spec=SPEC, supports_check_mode=True), run)
 
 
 if __name__ == "__main__":

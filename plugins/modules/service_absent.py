@@ -134,9 +134,8 @@ failure:
 import os
 import typing as t
 
-from ansible.module_utils.basic import AnsibleModule
-
 from ..module_utils._core.errors import OllamaError, finish
+from ..module_utils._core.options import Module
 from ..module_utils._service import units
 from ..module_utils._service.removal import Removal
 
@@ -158,7 +157,7 @@ def run(params: t.Mapping[str, t.Any], check_mode: bool) -> dict[str, t.Any]:
 
 def main() -> None:
     """Run the module."""
-    module = AnsibleModule(
+    module = Module(
         argument_spec={
             "names": {"type": "list", "elements": "str", "choices": [*units.SERVICES], "required": True},
         },

@@ -211,11 +211,10 @@ import os
 import typing as t
 from dataclasses import fields
 
-from ansible.module_utils.basic import AnsibleModule
-
 from ..module_utils._core.address import Address
 from ..module_utils._core.errors import OllamaError, finish, json_object
 from ..module_utils._core.host import platform_of
+from ..module_utils._core.options import Module
 from ..module_utils._server import settings
 from ..module_utils._service import certificate_call, units
 from ..module_utils._service.endpoint_check import check
@@ -325,7 +324,7 @@ def _endpoint_warnings(path: str | None, files: t.Mapping[str, ManagedFile], che
 
 def main() -> None:
     """Run the module."""
-    module = AnsibleModule(
+    module = Module(
         argument_spec={
             "unit": {"type": "str"},
             "user": {"type": "str"},

@@ -96,9 +96,8 @@ import os
 import pwd
 import typing as t
 
-from ansible.module_utils.basic import AnsibleModule
-
 from ..module_utils._core.errors import OllamaError
+from ..module_utils._core.options import Module
 from ..module_utils._core.owner import Identity
 from ..module_utils._preflight import ownership
 from ..module_utils._preflight.paths import normal
@@ -143,7 +142,7 @@ def _former(user: str) -> frozenset[int]:
 
 def main() -> None:
     """Run the module."""
-    module = AnsibleModule(
+    module = Module(
         argument_spec={
             "former_user": {"type": "str", "default": ""},
             "shared": {"type": "bool", "default": False},

@@ -125,9 +125,8 @@ failure:
 import os
 import typing as t
 
-from ansible.module_utils.basic import AnsibleModule
-
 from ..module_utils._core.errors import OllamaError, finish
+from ..module_utils._core.options import Module
 from ..module_utils._preflight import store_move
 from ..module_utils._preflight.paths import normal
 
@@ -163,7 +162,7 @@ def _warnings(kept: t.Sequence[str]) -> list[str]:
 
 def main() -> None:
     """Run the module."""
-    module = AnsibleModule(
+    module = Module(
         argument_spec={
             "source": {"type": "str", "required": True},
             "target": {"type": "str", "required": True},

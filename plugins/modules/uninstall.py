@@ -102,9 +102,8 @@ failure:
 import os
 import typing as t
 
-from ansible.module_utils.basic import AnsibleModule
-
 from ..module_utils._core.errors import OllamaError
+from ..module_utils._core.options import Module
 from ..module_utils._preflight import uninstall
 from ..module_utils._preflight.paths import check_paths, normal
 from ..module_utils._server.argspec import INSTALLATION, SERVER, finish
@@ -127,7 +126,7 @@ def run(params: t.Mapping[str, t.Any], check_mode: bool) -> dict[str, t.Any]:
 
 def main() -> None:
     """Run the module."""
-    module = AnsibleModule(
+    module = Module(
         argument_spec={
             "server": {"type": "bool", "default": True},
             "remove_models": {"type": "bool", "default": False},

@@ -11,13 +11,14 @@ from __future__ import annotations
 import contextlib
 import typing as t
 
-from ansible.errors import AnsibleConnectionFailure, AnsibleError
+from ansible.errors import AnsibleActionFail, AnsibleConnectionFailure, AnsibleError
 from ansible.plugins.action import ActionBase
 from ansible.release import __version__ as core_version
 from ansible.utils.display import Display
 
-from ..module_utils._core.errors import OllamaError, as_failure
+from ..module_utils._core.errors import OllamaError, as_failure, check_options
 from ..module_utils._core.interpreter import check_core, python_problem
+from ..module_utils._core.options import check_types
 from ..module_utils._core.text import message
 from .variables import unresolved
 
@@ -92,6 +93,19 @@ class CollectionAction(ActionBase):
         """Return the result that an earlier task has under `key`, None if this task has to call its module."""
         result = task_vars.get(str(task_vars.get(EARLIER))) or {}
         return dict(result[key]) if result.get(key) else None
+
+    def options(self, spec: dict[str, t.Any], **conditions: t.Any) -> dict[str, t.Any]:
+        """Return the options of the task; raises ``value_invalid``.
+
+        :param conditions: the other arguments of `validate_argument_spec`.
+        """
+        check_types(spec, self._task.args)
+        try:
+            options: dict[str, t.Any] = self.validate_argument_spec(argument_spec=spec, **conditions)[1]
+        except AnsibleActionFail as exc:
+            raise OllamaError("value_invalid", str(exc.message)) from None
+        check_options(options, spec)
+        return options
 
     def value(self, name: str, raw: t.Any) -> t.Any:
         """Return the value of a variable; raises ``value_invalid`` if its template cannot be resolved."""

@@ -217,7 +217,7 @@ def _is_number(value: t.Any, convert: t.Callable[[t.Any], float]) -> bool:
         return False
     try:
         return 0 <= convert(value) < float("inf")
-    except ValueError:
+    except (OverflowError, ValueError):
         return False
 
 

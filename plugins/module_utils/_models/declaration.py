@@ -8,7 +8,6 @@ PRIVATE to the collection: it may change at any time.
 
 from __future__ import annotations
 
-import math
 import typing as t
 from dataclasses import dataclass
 
@@ -24,6 +23,8 @@ KEYS = ("name", "state", "digest", "aliases", "source", "verify", "loaded", "kee
 _PROBE_KEYS = ("gpu", "tokens_per_second")
 # The keys that are valid for an absent model.
 _ABSENT_KEYS = ("name", "state")
+# Tokens per second; more is a mistake.
+_FASTEST = 10**18
 
 
 @dataclass(frozen=True)
@@ -208,6 +209,6 @@ class _Element:
         gpu, rate = value.get("gpu", False), value.get("tokens_per_second", 0)
         if not isinstance(gpu, bool):
             raise self._invalid("probe.gpu", gpu, "true or false")
-        if isinstance(rate, bool) or not isinstance(rate, (int, float)) or not (0 <= rate < math.inf):
+        if isinstance(rate, bool) or not isinstance(rate, (int, float)) or not 0 <= rate <= _FASTEST:
             raise self._invalid("probe.tokens_per_second", rate, "a number of 0 or more")
         return Demands(gpu, float(rate))

@@ -107,6 +107,19 @@ class ValidRequest:
     mirrors: tuple[Source, ...] = ()
 
 
+OPTIONS: dict[str, dict[str, t.Any]] = {
+    "keep": {"type": "int", "default": 2},
+    "settings": {"type": "dict", "default": {}},
+    "limits": {"type": "dict", "default": {}},
+    "models": {"type": "list", "elements": "raw", "default": []},
+    "mirrors": {"type": "list", "elements": "str", "default": []},
+    "allow_vulnerable_version": {"type": "bool", "default": False},
+    "allow_open_network": {"type": "bool", "default": False},
+    "accept_store_migration": {"type": "bool", "default": False},
+}
+"""Options of the module preflight that a request consists of, beside texts and paths."""
+
+
 def from_options(options: t.Mapping[str, t.Any]) -> HostRequest:
     """Return the request from options of the module preflight, which may be strings or converted values. Pure."""
     given = {field.name: options[field.name] for field in fields(HostRequest) if options.get(field.name) is not None}

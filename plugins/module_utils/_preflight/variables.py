@@ -51,7 +51,7 @@ def _number(what: str, least: float, most: float, *, whole: bool = False) -> Rul
             return what
         try:
             number = int(str(value)) if whole else float(value)
-        except ValueError:
+        except (OverflowError, ValueError):
             return what
         return None if least <= number <= most else what
 

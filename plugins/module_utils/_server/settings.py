@@ -23,8 +23,9 @@ from .._core.errors import OllamaError
 DEFAULTS: dict[str, t.Any] = {"host": f"127.0.0.1:{SERVER_PORT}", "no_cloud": True}
 
 _DURATION = re.compile(r"[-+]?((\d+(\.\d*)?|\.\d+)(ns|us|µs|μs|ms|s|m|h))+\Z")
-_INTEGER = re.compile(r"[-+]?\d+\Z")
-_SIZE = re.compile(r"(\d+)\s*([KMGT]?)(i?B)?\Z", re.IGNORECASE)
+# Python does not convert a text of more than 4300 digits.
+_INTEGER = re.compile(r"[-+]?\d{1,99}\Z")
+_SIZE = re.compile(r"(\d{1,99})\s*([KMGT]?)(i?B)?\Z", re.IGNORECASE)
 _VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*\Z")
 _ORIGIN_SCHEMES = (
     "http://",

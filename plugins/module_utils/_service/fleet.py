@@ -177,7 +177,7 @@ class Fleet:
                 else f"{scheme}://{bracketed(address.host)}"
             )
         value = self._of(name).get(f"{prefix}_port") or default
-        if isinstance(value, bool) or not str(value).isdigit() or not 1 <= int(value) <= 65535:
+        if isinstance(value, bool) or not re.match(r"\d{1,5}\Z", str(value)) or not 1 <= int(value) <= 65535:
             raise self._invalid(name, f"{prefix}_port", value, "a port from 1 to 65535")
         return f"{schemes[0]}://{bracketed(self.host(name))}:{int(value)}"
 
@@ -188,7 +188,7 @@ class Fleet:
 
     def _invalid(self, name: str, variable: str, value: t.Any, expected: str) -> OllamaError:
         """Return the error of a variable. A value that may contain credentials is passed as None and not shown."""
-        shown = "invalid value" if value is None else f"invalid value {value!r}"
+        shown = "invalid value" if value is None else f"invalid value {value!r:.80}"
         return OllamaError(
             "value_invalid",
             f"{variable} of {name}: {shown}; expected {expected}",

@@ -12,6 +12,7 @@ PRIVATE to the collection: it may change at any time.
 from __future__ import annotations
 
 import ipaddress
+import math
 import re
 import typing as t
 
@@ -20,21 +21,14 @@ from ansible.module_utils.parsing.convert_bool import boolean
 from .._core.address import is_host_name, parse_ip, parse_url
 from .._core.errors import OllamaError
 from .._core.name import parse
+from .._core.options import TYPES
 
 Values = t.Mapping[str, t.Any]
 Spec = t.Mapping[str, t.Any]
 Rule = t.Callable[[t.Any], bool]
 
-_TYPES = {
-    "str": "a string",
-    "path": "a path",
-    "int": "a whole number",
-    "float": "a number",
-    "bool": "true or false",
-    "list": "a list",
-    "dict": "a mapping",
-}
 _SHOWN_LENGTH = 80
+_NOT_FINITE = (math.inf, -math.inf)
 
 
 def error(variable: str, value: t.Any, expected: str, *, secret: bool = False) -> str:
@@ -52,7 +46,7 @@ def spec_errors(options: t.Mapping[str, Spec], values: Values, types: t.Containe
     :param types: the types to check; None for all.
     """
     found = []
-    types = _TYPES if types is None else types
+    types = TYPES if types is None else types
     for name, option in options.items():
         if name in values and option.get("type", "str") in types:
             found += _option_errors(name, option, values[name])
@@ -62,7 +56,7 @@ def spec_errors(options: t.Mapping[str, Spec], values: Values, types: t.Containe
 def _option_errors(name: str, option: Spec, value: t.Any) -> list[str]:
     kind, secret = option.get("type", "str"), bool(option.get("no_log"))
     if not _has_type(kind, value):
-        return [error(name, value, _TYPES[kind], secret=secret)]
+        return [error(name, value, TYPES[kind], secret=secret)]
     choices = option.get("choices")
     if choices and kind != "list" and str(value) not in map(str, choices):
         return [error(name, value, ", ".join(str(choice) or "an empty string" for choice in choices), secret=secret)]
@@ -106,13 +100,14 @@ def _has_type(kind: str, value: t.Any) -> bool:
         return isinstance(value, t.Sequence) and not isinstance(value, (str, bytes))
     if kind == "dict":
         return isinstance(value, t.Mapping)
-    if value is None or isinstance(value, (bool, bytes, t.Mapping)) or not isinstance(value, (str, int, float)):
+    if isinstance(value, bool) or not isinstance(value, (str, int, float)) or value in _NOT_FINITE or value != value:
         return False
+    # Longer numbers are not converted.
     if kind == "int":
-        return isinstance(value, int) or bool(re.match(r"-?\d+\Z", str(value)))
+        return bool(re.match(r"-?\d{1,18}\Z", str(value)))
     if kind == "float":
-        return bool(re.match(r"-?\d+(\.\d+)?\Z", str(value)))
-    return True
+        return bool(re.match(r"-?\d{1,18}(\.\d+)?\Z", str(value)))
+    return kind != "path" or isinstance(value, str)
 
 
 def _is_boolean(value: t.Any) -> bool:

@@ -220,6 +220,58 @@ def test_each_is_one_line_that_names_the_variable_and_what_is_expected(name: str
         assert TOKEN not in line
 
 
+NOT_FINITE = [float("inf"), float("-inf"), float("nan"), ".inf", "nan", "9" * 5000]
+NOT_MAPPINGS = [*NOT_FINITE, 5, 1.5, True, "x", [], [1], ["a"], [[]], [{"a": 1}], {1: 2}, 10**400]
+WRONG_TYPES: dict[str, list[t.Any]] = {
+    "str": [float("inf"), float("-inf"), float("nan"), True, None, [], {}, {1: 2}, [{}]],
+    "path": [*NOT_FINITE[:3], 5, 1.5, 10**400, True, None, [], {}, {1: 2}],
+    "int": [*NOT_FINITE, 10**400, 1.5, True, None, [], [1], {}, {"a": 1}],
+    "float": [*NOT_FINITE, 10**400, True, None, [], [1], {}, {"a": 1}],
+    "bool": [*NOT_FINITE, 10**400, 1.5, 7, None, [], [True], {}],
+    "list": [*NOT_FINITE, 10**400, 5, 1.5, True, None, {}, {1: 2}],
+    "dict": [*NOT_MAPPINGS, None],
+}
+# Its form is not a type, and a single number is a valid list of hosts at a time.
+OTHER_TYPES = {"ollama_models_lock", "ollama_models_mount_required", "ollama_gpu", "ollama_update_serial"}
+
+
+@pytest.mark.parametrize("role", ROLES)
+def test_values_of_a_wrong_type_are_one_line(role: str) -> None:
+    """Each variable with values of all other types, also where ansible-core ends with an exception of its own."""
+    for name, option in role_options(role).items():
+        kind = option.get("type", "str")
+        cases = [*WRONG_TYPES.get(kind, [])]
+        if kind == "list" and option.get("elements") in ("int", "dict", "str"):
+            cases += [[value] for value in WRONG_TYPES[option["elements"]]]
+        elif option.get("options"):
+            cases += [{key: value} for key in option["options"] for value in WRONG_TYPES["dict"]]
+        for value in [] if name in OTHER_TYPES else cases:
+            found = check(name, value)
+            assert any(line.startswith(name) for line in found), (name, value, found)
+            assert all("\n" not in line and len(line) < 400 for line in found), found
+
+
+@pytest.mark.parametrize("value", [*NOT_MAPPINGS, None, "a=b", {"a": {1: 2}}, "\ud800"], ids=str)
+@pytest.mark.parametrize("name", ["host", "num_parallel", "keep_alive", "gpu_overhead", "flash_attention", "a"])
+def test_settings_of_any_type_are_refused_or_accepted(name: str, value: t.Any) -> None:
+    for line in check("ollama_settings", {name: value}):
+        assert "ollama_settings" in line
+        assert "\n" not in line
+
+
+@pytest.mark.parametrize("value", [*NOT_MAPPINGS, None, "a=b", {"a": {1: 2}}, "\ud800"], ids=str)
+def test_keys_of_models_of_any_type_are_refused_or_accepted(value: t.Any) -> None:
+    custom = ("files", "adapters", "system", "template", "parameters", "messages", "license", "quantize")
+    plain = ("state", "digest", "aliases", "source", "verify", "loaded", "keep_alive", "probe", "from")
+    entries: list[dict[str, t.Any]] = [{"name": "a", key: value} for key in plain]
+    entries += [{"name": "a", "from": "b", key: value} for key in custom]
+    entries.append({"name": "a", "from": "b", "parameters": {"num_ctx": value}})
+    entries.append({"name": "a", "loaded": True, "probe": {"tokens_per_second": value}})
+    for line in [line for entry in entries for line in check("ollama_models", [entry])]:
+        assert line.startswith("ollama_")
+        assert "\n" not in line
+
+
 GOOD: list[tuple[str, t.Any]] = [
     ("ollama_mirror_allow", []),
     ("ollama_mirror_allow", ["10.1.2.3", "::1", "fd00::/8", "10.0.0.0/8"]),
