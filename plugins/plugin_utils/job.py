@@ -14,7 +14,6 @@ from __future__ import annotations
 import contextlib
 import contextvars
 import json
-import math
 import shlex
 import threading
 import time
@@ -28,6 +27,8 @@ from ..module_utils._core.text import message
 from . import output
 from .action import CollectionAction
 
+# A variable of the task lists the codes of failures that a later task handles: they do not end the play.
+HANDLED = "ollama__handled_failures"
 # Seconds. A pull of hundreds of GB over a slow connection takes days; the deadline of the module is the limit of users.
 _JOB_LIMIT = 7 * 24 * 3600
 _FIRST_READ, _EVERY = 0.5, 2.0
@@ -37,8 +38,6 @@ _LINE_EVERY, _LINE_EVERY_MAX, _LINE_GROWTH = 4.0, 30.0, 1.05
 _REPEAT = 30.0
 # Seconds. The module writes its file every second, so a file that does not change for this time has no writer.
 _STILL = 20.0
-# Seconds after which the message is printed that the job continues after Ctrl-C.
-_ANNOUNCE = 2.0
 # Seconds until a host that does not reply is reported, and until it counts as unreachable.
 _SILENCE, _UNREACHABLE = 15.0, 600.0
 _RECONNECT = 5.0
@@ -55,8 +54,10 @@ _JOB_KEYS = (
     "stderr_lines",
 )
 
-
-CONTINUES = "after Ctrl-C this continues on the host; the next run waits for it, and playbook kaido.ollama.stop ends it"
+CONTINUES = (
+    "the work runs as a job on the host and continues after Ctrl-C; the next run waits for it, and the playbook "
+    "kaido.ollama.stop ends it"
+)
 
 
 def progress_line(state: t.Mapping[str, t.Any], speed: float) -> str:
@@ -137,6 +138,9 @@ class JobAction(CollectionAction):
                 final = self._work(final, task_vars)
         for text in final.get("messages") or []:
             self._print(str(text))
+        handled = self.value(HANDLED, task_vars.get(HANDLED)) or []
+        if (final.get("failure") or {}).get("code") in handled:
+            final["failed"] = False
         return final
 
     def _call(
@@ -169,6 +173,8 @@ class JobAction(CollectionAction):
 
     def _follow(self, path: str, task_vars: dict[str, t.Any]) -> dict[str, t.Any]:
         """Start the job, show its progress and return its result."""
+        # Ctrl-C ends this process without further output.
+        self._print(CONTINUES)
         self._task.async_val = _JOB_LIMIT
         try:
             job = self._call({PROGRESS_FILE: path}, task_vars, wrap_async=True)
@@ -204,7 +210,6 @@ class JobAction(CollectionAction):
         every = _LINE_EVERY
         still_since = time.monotonic()
         seen: dict[str, t.Any] = {}
-        announce_at = still_since + _ANNOUNCE
         time.sleep(pause := _FIRST_READ)
         while not seen.get("finished") and time.monotonic() - still_since < _STILL:
             state = self._read(path)
@@ -212,9 +217,6 @@ class JobAction(CollectionAction):
             if state.get("time") != seen.get("time"):
                 still_since = now
             seen = state or seen
-            if now >= announce_at and not seen.get("finished"):
-                announce_at = math.inf
-                self._print(CONTINUES)
             if (state.get("models") or state.get("note")) and not state["finished"]:
                 samples = [*samples[-8:], (now, sum(row["completed"] for row in state["models"].values()))]
                 (then, before), (_now, done) = samples[0], samples[-1]

@@ -326,6 +326,7 @@ def _briefly(exc: OllamaError, best: OllamaError) -> str:
     start, _but, end = exc.message.partition(", but ")
     if exc.code == best.code and end and best.message.startswith(f"{start}, but "):
         return end
+    if exc.code not in INDECISIVE_CODES or best.code in INDECISIVE_CODES:
+        return exc.message
     # Only the source, without the hints on how to reach it.
-    where = exc.message.split(": ", 1)[0]
-    return f"{where}: {exc.code}" if exc.code in INDECISIVE_CODES and best.code not in INDECISIVE_CODES else exc.message
+    return f"{exc.message.split(': ', 1)[0].rpartition(' at ')[2]}: {INDECISIVE_CODES[exc.code]}"

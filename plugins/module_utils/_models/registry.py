@@ -24,7 +24,11 @@ from .._store.layout import MANIFEST, MANIFEST_LIST, Manifest, Variant, parse_ma
 
 # Errors that are not evidence about the model, only about the connection between this process and the registry. The
 # server may have another route, and signs its requests.
-INDECISIVE_CODES = ("registry_unreachable", "registry_refused", "tls_failed")
+INDECISIVE_CODES = {
+    "registry_unreachable": "not reachable",
+    "registry_refused": "access refused",
+    "tls_failed": "TLS connection failed",
+}
 # Statuses of temporary failures, the pauses between attempts, and the longest pause, in seconds.
 _PASSING = (408, 425, 429, 502, 503, 504)
 _PAUSES = (1.0, 3.0)

@@ -8,6 +8,8 @@ import os
 import re
 import sys
 import threading
+import types
+import typing as t
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -16,7 +18,7 @@ import yaml
 from ansible.errors import AnsibleConnectionFailure
 from ansible.utils.display import Display
 from ansible_collections.kaido.ollama.plugins.action.model import ActionModule
-from ansible_collections.kaido.ollama.plugins.module_utils._core.progress import Progress, human
+from ansible_collections.kaido.ollama.plugins.module_utils._core.progress import PROGRESS_FILE, Progress, human
 from ansible_collections.kaido.ollama.plugins.module_utils._store.state import exclusive, memory_path
 from ansible_collections.kaido.ollama.plugins.module_utils._store.store import Store
 from ansible_collections.kaido.ollama.plugins.plugin_utils import job
@@ -328,14 +330,26 @@ def test_output_that_blocks_does_not_stop_the_run(monkeypatch: pytest.MonkeyPatc
     assert printed.lines == ["h1: line 0"]
 
 
-@pytest.mark.parametrize(("after", "lines"), [(0.0, 1), (60.0, 0)])
-def test_only_a_long_job_reports_how_to_end_it(monkeypatch: pytest.MonkeyPatch, after: float, lines: int) -> None:
+def test_how_to_end_a_job_is_printed_before_it_is_started(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Ctrl-C ends the process of the action plugin at once."""
     printed = Printed(monkeypatch)
-    monkeypatch.setattr(job, "_ANNOUNCE", after)
-    monkeypatch.setattr(job, "_FIRST_READ", 0.0)
-    states: list[dict[str, object]] = [
-        {"models": {}, "note": "", "finished": done, "time": float(done)} for done in (True, False, False)
-    ]
-    monkeypatch.setattr(printed.plugin, "_read", lambda _path: states.pop())
-    printed.plugin._show("/progress")
-    assert [line for line in printed.lines if "kaido.ollama.stop" in line] == [f"h1: {job.CONTINUES}"] * lines
+    monkeypatch.setattr(job, "_PRINT", 60.0)
+    printed.plugin._task = types.SimpleNamespace(async_val=0)
+
+    def start(environment: dict[str, str], _variables: object, *, wrap_async: bool) -> t.NoReturn:
+        assert (environment, wrap_async) == ({PROGRESS_FILE: "/progress"}, True)
+        assert printed.lines == [f"h1: {job.CONTINUES}"]
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(printed.plugin, "_call", start)
+    with pytest.raises(KeyboardInterrupt):
+        printed.plugin._follow("/progress", {})
+    assert "kaido.ollama.stop" in printed.lines[0]
+
+
+@pytest.mark.parametrize(("handled", "status"), [("server_unreachable", 0), ("version_mismatch", 2)])
+def test_a_failure_that_a_later_task_handles_does_not_end_the_play(play: Play, handled: str, status: int) -> None:
+    task = {"vars": {"ollama__handled_failures": "{{ ['" + handled + "'] }}"}}
+    code, output = play(task=task, api_url="http://127.0.0.1:9", startup_timeout=0)
+    assert code == status, output
+    assert "failed_when_result" not in output

@@ -165,7 +165,6 @@ def test_several_sources_are_one_short_sentence() -> None:
         OllamaError("digest_not_offered", "a:1b: pinned is 111, but http://m2:1 offers 333"),
     ]
     assert worst(errors).message == (
-        "a:1b: pinned is 111, but http://m1:1 offers 222; a:1b at registry.ollama.ai: registry_unreachable; "
-        "http://m2:1 offers 333"
+        "a:1b: pinned is 111, but http://m1:1 offers 222; registry.ollama.ai: not reachable; http://m2:1 offers 333"
     )
     assert worst(errors[:1]).message == errors[0].message
