@@ -356,6 +356,11 @@ removed:
   type: list
   elements: str
   sample: ['old-model:1b']
+undeclared:
+  description: The number of other models that the server lists and that this task neither declares nor removes.
+  returned: success
+  type: int
+  sample: 2
 bytes_pulled:
   description: Bytes that were downloaded or copied for all models.
   returned: success

@@ -81,6 +81,7 @@ def _host(name: str, facts: Facts, check: bool, benchmark: Facts | None) -> dict
         "gpus": list(seen.get("gpus") or []),
         "store": seen.get("store"),
         "models": _observed(seen, converged, check) if seen else _converged(converged, check),
+        "undeclared": sum(not row["declared"] for row in seen["models"]) if seen else converged.get("undeclared"),
         "pending": _pending(facts) if check else [],
         "done": [] if check else _done(converged),
         "scheduled_verification": seen.get("scheduled_verification"),
@@ -243,6 +244,9 @@ def remarks(row: Facts) -> list[str]:
     undeclared = [model["name"] for model in row["models"] if not model["declared"] and model["state"] != "missing"]
     if undeclared:
         found.append(f"not declared: {', '.join(undeclared)}")
+    elif row["undeclared"]:
+        count = row["undeclared"]
+        found.append(f"{count} {'model is' if count == 1 else 'models are'} not declared")
     store = row["store"] or {}
     if store.get("leftovers"):
         found.append(f"leftovers: {store['leftovers']} files, {human(store['leftover_bytes'])}")

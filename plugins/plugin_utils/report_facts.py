@@ -71,6 +71,7 @@ _CONVERGED: Shape = {
         }
     ],
     "removed": [str],
+    "undeclared": int,
 }
 _TEXT: Shape = str
 _SHAPES: dict[str, Shape] = {

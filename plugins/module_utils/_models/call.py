@@ -224,6 +224,7 @@ def _converge(
             "verify": params["verify"],
             "models": result["models"],
             "removed": result.get("removed", []),
+            "undeclared": result.get("undeclared", 0),
         }
     return dict(result, server_version=version, **seen)
 

@@ -77,7 +77,13 @@ def converge(session: Session, declared: t.Sequence[DeclaredModel], *, check_mod
             source.prepare()
         report = Report(before.plans, before.found, before.undeclared, before.listed, before.warnings)
         _carry_out(session, declared, before, report, check_mode=check_mode)
-    report.totals = {"bytes_missing": missing, "bytes_free": free, "hashed_bytes": session.audit.hashed_bytes}
+    declared_keys = {name.key for name in (*_modes(session, declared), *session.options.keep)}
+    report.totals = {
+        "undeclared": len(before.listed.keys() - declared_keys - {name.key for name in report.removed}),
+        "bytes_missing": missing,
+        "bytes_free": free,
+        "hashed_bytes": session.audit.hashed_bytes,
+    }
     return report.finish(check_mode=check_mode)
 
 

@@ -56,7 +56,7 @@ def predict(plan: Plan, after: dict[str, Found]) -> None:
 def _shortened(result: t.Mapping[str, t.Any]) -> dict[str, t.Any]:
     """Return the result of a failed call: the changes that were made nevertheless."""
     changed = {**result, "models": [row for row in result["models"] if row["changed"]]}
-    unused = ("bytes_free", "bytes_missing", "hashed_bytes")
+    unused = ("undeclared", "bytes_free", "bytes_missing", "hashed_bytes")
     return {name: value for name, value in changed.items() if name == "changed" or (value and name not in unused)}
 
 

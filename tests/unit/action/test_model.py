@@ -334,7 +334,7 @@ def test_how_to_end_a_job_is_printed_before_it_is_started(monkeypatch: pytest.Mo
     """Ctrl-C ends the process of the action plugin at once."""
     printed = Printed(monkeypatch)
     monkeypatch.setattr(job, "_PRINT", 60.0)
-    printed.plugin._task = types.SimpleNamespace(async_val=0)
+    monkeypatch.setattr(printed.plugin, "_task", types.SimpleNamespace(async_val=0), raising=False)
 
     def start(environment: dict[str, str], _variables: object, *, wrap_async: bool) -> t.NoReturn:
         assert (environment, wrap_async) == ({PROGRESS_FILE: "/progress"}, True)
@@ -349,7 +349,7 @@ def test_how_to_end_a_job_is_printed_before_it_is_started(monkeypatch: pytest.Mo
 
 @pytest.mark.parametrize(("handled", "status"), [("server_unreachable", 0), ("version_mismatch", 2)])
 def test_a_failure_that_a_later_task_handles_does_not_end_the_play(play: Play, handled: str, status: int) -> None:
-    task = {"vars": {"ollama__handled_failures": "{{ ['" + handled + "'] }}"}}
+    task: dict[str, object] = {"vars": {"ollama__handled_failures": "{{ ['" + handled + "'] }}"}}
     code, output = play(task=task, api_url="http://127.0.0.1:9", startup_timeout=0)
     assert code == status, output
     assert "failed_when_result" not in output

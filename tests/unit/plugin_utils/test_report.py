@@ -84,6 +84,16 @@ def test_repairs_and_removals_have_their_line() -> None:
     ]
 
 
+@pytest.mark.parametrize(
+    ("count", "lines"),
+    [(None, []), (0, []), (1, ["h: 1 model is not declared"]), (2, ["h: 2 models are not declared"])],
+)
+def test_other_models_are_counted_where_only_declared_ones_were_observed(count: int | None, lines: list[str]) -> None:
+    report = build(hosts(converged(), undeclared=count), check=False, now=fleet.NOW)
+    assert table(report, fleet.NOW)[2:] == lines
+    assert report["hosts"][0]["undeclared"] == count
+
+
 def test_every_host_of_the_fleet_has_its_row_and_its_reason() -> None:
     report = fleet.report()
     states = {row["host"]: row["state"] for row in report["hosts"]}

@@ -126,8 +126,9 @@ def test_a_new_pin_replaces_the_model(world: World) -> None:
 def test_exclusive_removes_what_is_neither_declared_nor_kept(world: World) -> None:
     world.run(models=["a", "b:1b", "kaido/c:q8"])
     done = world.run(models=["a"], exclusive=True, keep=["B:1b"], check=True)
-    assert done["removed"] == ["kaido/c:q8"]
+    assert (done["removed"], done["undeclared"]) == (["kaido/c:q8"], 0)
     assert len(world.tags()) == 3
+    assert world.run(models=["a"], check=True)["undeclared"] == 2
     done = world.run(models=["a"], exclusive=True, keep=["B:1b"])
     assert done["changed"]
     assert sorted(world.tags()) == ["a:latest", "b:1b"]
