@@ -18,6 +18,7 @@ from ..plugin_utils.role_validation import ValidationError, role_options, server
 from ..plugin_utils.variables import (
     IGNORED,
     PLAYBOOK_ROLE,
+    check_arguments,
     check_names,
     check_tags,
     check_values,
@@ -54,6 +55,7 @@ class ActionModule(CollectionAction):
         if os.path.realpath(task_vars.get("playbook_dir") or "") == os.path.realpath(PLAYBOOKS):
             # Plays of others have tags of their own.
             check_tags([*(task_vars.get("ansible_run_tags") or ()), *(task_vars.get("ansible_skip_tags") or ())])
+        check_arguments(task_vars.get("_raw_params"))
         hosts = self._hosts(task_vars)
         self._check_names(hosts, task_vars)
         if args["playbook"]:

@@ -133,11 +133,11 @@ failure:
     code: textfile_directory_missing
 """
 
-import os
 import re
 import typing as t
 
 from ..module_utils._core.errors import OllamaError, finish, json_object
+from ..module_utils._core.host import require_root
 from ..module_utils._core.options import Module
 from ..module_utils._monitor import install
 from ..module_utils._release.directories import readable_by_all
@@ -151,8 +151,7 @@ def _count(part: str, count: t.Any) -> int:
 
 def run(params: t.Mapping[str, t.Any], check_mode: bool) -> dict[str, t.Any]:
     """Install or remove; returns the module's result."""
-    if os.geteuid() != 0:
-        raise OllamaError("root_required", "effective user: not root; expected become: true")
+    require_root("installing the monitoring")
     wanted = install.Wanted(
         files=json_object(params["files"], "files"),
         user=params["user"],

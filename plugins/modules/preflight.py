@@ -427,12 +427,12 @@ failure:
 """
 
 import json
-import os
 import typing as t
 from dataclasses import asdict, replace
 
 from ..module_utils._core import proxy
 from ..module_utils._core.errors import OllamaError
+from ..module_utils._core.host import require_root
 from ..module_utils._core.options import Module
 from ..module_utils._gpu import memory as gpu_memory
 from ..module_utils._gpu import verification
@@ -452,8 +452,7 @@ def run(params: t.Mapping[str, t.Any], check_mode: bool) -> dict[str, t.Any]:
     gpu = {} if params["gpu"] == "off" else verification.overview(params["version"], params["user"])
     request = host_request.from_options(params)
     valid = host_request.validate(request)
-    if os.geteuid() != 0:
-        raise OllamaError("root_required", "installing a server requires root; set become: true")
+    require_root("installing a server")
     host = host_facts.gather(request, valid.address.port)
     request = replace(request, unit=unit_file.unit_with_targets(request.unit, host.directories.targets))
     _check_gpu(params["gpu"], gpu, params["driver_pending"])

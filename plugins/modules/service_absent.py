@@ -131,10 +131,10 @@ failure:
     code: service_running
 """
 
-import os
 import typing as t
 
-from ..module_utils._core.errors import OllamaError, finish
+from ..module_utils._core.errors import finish
+from ..module_utils._core.host import require_root
 from ..module_utils._core.options import Module
 from ..module_utils._service import units
 from ..module_utils._service.removal import Removal
@@ -142,8 +142,7 @@ from ..module_utils._service.removal import Removal
 
 def run(params: t.Mapping[str, t.Any], check_mode: bool) -> dict[str, t.Any]:
     """Remove, or predict the removal; returns the module's result."""
-    if os.geteuid() != 0:
-        raise OllamaError("root_required", "removing a service requires root; set become: true")
+    require_root("removing a service")
     removal = Removal(params["names"], check_mode=check_mode)
     removal.apply()
     return {

@@ -207,13 +207,12 @@ failure:
 """
 
 import json
-import os
 import typing as t
 from dataclasses import fields
 
 from ..module_utils._core.address import Address
 from ..module_utils._core.errors import OllamaError, finish, json_object
-from ..module_utils._core.host import platform_of
+from ..module_utils._core.host import platform_of, require_root
 from ..module_utils._core.options import Module
 from ..module_utils._server import settings
 from ..module_utils._service import certificate_call, units
@@ -231,8 +230,7 @@ _PATHS = {
 
 def run(params: t.Mapping[str, t.Any], check_mode: bool) -> dict[str, t.Any]:
     """Compare the service with the host; returns the module's result."""
-    if os.geteuid() != 0:
-        raise OllamaError("root_required", "installing a service requires root; set become: true")
+    require_root("installing a service")
     paths = _paths(params["platforms"])
     files = {path: _file(path, row, paths) for path, row in json_object(params["files"], "files").items()}
     spec = ServiceSpec(

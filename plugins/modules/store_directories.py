@@ -92,11 +92,11 @@ failure:
 """
 
 import grp
-import os
 import pwd
 import typing as t
 
 from ..module_utils._core.errors import OllamaError
+from ..module_utils._core.host import require_root
 from ..module_utils._core.options import Module
 from ..module_utils._core.owner import Identity
 from ..module_utils._preflight import ownership
@@ -106,8 +106,7 @@ from ..module_utils._server.argspec import SERVER, finish
 
 def run(params: t.Mapping[str, t.Any], check_mode: bool) -> dict[str, t.Any]:
     """Inspect and change; returns the module's result."""
-    if os.geteuid() != 0:
-        raise OllamaError("root_required", "changing the owner of files requires root; set become: true")
+    require_root("changing the owner of files")
     home, models_dir = (normal(params[name]) for name in ("home", "models_dir"))
     owner = ownership.Owner(
         account=_identity(params["user"], params["group"], check_mode),

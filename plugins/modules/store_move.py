@@ -122,10 +122,10 @@ failure:
     code: store_move_incomplete
 """
 
-import os
 import typing as t
 
-from ..module_utils._core.errors import OllamaError, finish
+from ..module_utils._core.errors import finish
+from ..module_utils._core.host import require_root
 from ..module_utils._core.options import Module
 from ..module_utils._preflight import store_move
 from ..module_utils._preflight.paths import normal
@@ -133,8 +133,7 @@ from ..module_utils._preflight.paths import normal
 
 def run(params: t.Mapping[str, t.Any], check_mode: bool) -> dict[str, t.Any]:
     """Carry out a step and return the module's result."""
-    if os.geteuid() != 0:
-        raise OllamaError("root_required", "moving a store requires root; set become: true")
+    require_root("moving a store")
     source, target = normal(params["source"]), normal(params["target"])
     if check_mode:
         return {"changed": True}

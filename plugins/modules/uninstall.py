@@ -99,10 +99,9 @@ failure:
     code: installation_foreign
 """
 
-import os
 import typing as t
 
-from ..module_utils._core.errors import OllamaError
+from ..module_utils._core.host import require_root
 from ..module_utils._core.options import Module
 from ..module_utils._preflight import uninstall
 from ..module_utils._preflight.paths import check_paths, normal
@@ -111,8 +110,7 @@ from ..module_utils._server.argspec import INSTALLATION, SERVER, finish
 
 def run(params: t.Mapping[str, t.Any], check_mode: bool) -> dict[str, t.Any]:
     """Survey, plan and remove; returns the result of the module."""
-    if os.geteuid() != 0:
-        raise OllamaError("root_required", "removing a server requires root; set become: true")
+    require_root("removing a server")
     paths = {name: normal(params[name]) for name in ("models_dir", "install_dir", "bin_dir", "home")}
     request = uninstall.UninstallRequest(**{**params, **paths})
     check_paths(request.models_dir, request.install_dir, request.home)

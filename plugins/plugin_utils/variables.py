@@ -25,6 +25,7 @@ ROLES = os.path.join(os.path.dirname(__file__), "..", "..", "roles")
 # The role whose argument specification has an entry point for each playbook.
 PLAYBOOK_ROLE = "ollama"
 PREFIXES = ("ollama_", "gpu_driver_")
+_WRONG_PREFIX = re.compile(r"\A(ollama|gpu_driver)[.]")
 # The prefix of other software, which is not a misspelled prefix of this collection.
 _OTHERS = "llama_"
 IGNORED = "ollama_ignored_variables"
@@ -93,9 +94,11 @@ def unknown_variables(names: t.Iterable[str], ignored: t.Collection[str] = ()) -
     internal = tuple({f"{role}__" for role in specifications()} | {"ollama_bundle__", "ollama_update__"})
     found: dict[str, str | None] = {}
     for name in sorted(set(names) - known - RESULTS - set(ignored)):
-        if name.startswith(PREFIXES) and not name.startswith(internal):
-            found[name] = _similar(name, known, 0.75)
-        elif _has_misspelled_prefix(name) and (similar := _similar(name, known, 0.9)):
+        # On the command line a name may have any character.
+        text = _WRONG_PREFIX.sub(r"\1_", name.strip("\"' ")).replace("-", "_")
+        if text.startswith(PREFIXES) and not name.startswith(internal):
+            found[name] = _similar(text, known, 0.75)
+        elif _has_misspelled_prefix(text) and (similar := _similar(text, known, 0.9)):
             found[name] = similar
     return found
 
@@ -134,6 +137,18 @@ def check_names(hosts: t.Mapping[str, t.Iterable[str]], ignored: t.Collection[st
         ]
         hint = "" if all(similar.values()) else f"; list variables of your own in {IGNORED}"
         raise OllamaError("variable_unknown", ". ".join(texts) + hint)
+
+
+def check_arguments(rest: t.Any) -> None:
+    """Refuse what Ansible ignores of the arguments of ``-e``; raises ``value_invalid``.
+
+    :param rest: the variable in which Ansible keeps a text of ``-e`` without ``=``.
+    """
+    if rest:
+        # The rest of a value with a space may be secret.
+        name = re.match(r"[\w.-]*", str(rest))
+        shown = name.group() if name and name.group().startswith(PREFIXES) else "(not shown)"
+        raise OllamaError("value_invalid", f"-e: invalid text {shown}; expected NAME=VALUE with quotes around spaces")
 
 
 def check_tags(names: t.Iterable[str]) -> None:

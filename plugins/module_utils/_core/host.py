@@ -15,6 +15,22 @@ import re
 import typing as t
 
 from . import fs
+from .errors import OllamaError
+
+
+def require_root(what: str) -> None:
+    """Refuse work that needs root; raises ``root_required``."""
+    uid = os.geteuid()
+    if uid:
+        try:
+            user = pwd.getpwuid(uid).pw_name
+        except KeyError:
+            user = str(uid)
+        raise OllamaError(
+            "root_required",
+            f"{what} requires root, but the task runs as {user}; set become: true (ansible_become and "
+            "ansible_become_user override it)",
+        )
 
 
 def os_release(root: str = "/") -> dict[str, str]:

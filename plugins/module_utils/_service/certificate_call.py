@@ -8,13 +8,13 @@ PRIVATE to the collection: it may change at any time.
 
 from __future__ import annotations
 
-import os
 import time
 import typing as t
 
 from ansible.module_utils.common.arg_spec import ArgumentSpecValidator
 
 from .._core.errors import OllamaError
+from .._core.host import require_root
 from . import authority as authority_module
 from . import certificates
 from .authority import Directory
@@ -40,8 +40,7 @@ def run(params: t.Mapping[str, t.Any], check_mode: bool) -> dict[str, t.Any]:
 
     :raises OllamaError: for invalid values, and the errors of certificates and authorities.
     """
-    if os.geteuid() != 0:
-        raise OllamaError("root_required", "managing certificates requires root; set become: true")
+    require_root("managing certificates")
     names = certificates.check_names(params["names"], "ollama_gateway_names")
     directory = Directory(params["directory"], check_mode)
     result: dict[str, t.Any] = {

@@ -13,6 +13,7 @@ from ansible_collections.kaido.ollama.plugins.plugin_utils.variables import (
     PREFIXES,
     RESULTS,
     TAGS,
+    check_arguments,
     check_names,
     check_tags,
     check_values,
@@ -39,6 +40,10 @@ PLAYBOOKS = sorted(path.stem for path in (ROOT / "playbooks").glob("*.yml"))
         ("olama_version", "ollama_version"),
         ("OLLAMA_MODELS", "ollama_models"),
         ("gpu_drivr_vendor", "gpu_driver_vendor"),
+        ("ollama-version", "ollama_version"),
+        ("ollama.version", "ollama_version"),
+        ("gpu-driver-vendor", "gpu_driver_vendor"),
+        ('"ollama_models"', "ollama_models"),
         ("ollama_settings.keep_alive", '{"ollama_settings": {"keep_alive": ...}}'),
     ],
 )
@@ -49,6 +54,23 @@ def test_misspelt_variables_are_named_with_the_similar_one(name: str, similar: s
     assert info.value.code == "variable_unknown"
     suggestion = f"; did you mean {similar}?" if similar else "; list variables of your own in ollama_ignored_variables"
     assert info.value.message == f"{name}: unknown variable of host b{suggestion}"
+
+
+@pytest.mark.parametrize(
+    ("rest", "shown"),
+    [
+        ("ollama_models", "ollama_models"),
+        ("ollama_version: 0.35.1", "ollama_version"),
+        ("ollama_version = 0.35.1", "ollama_version"),
+        ("half-of-a-secret", "(not shown)"),
+    ],
+)
+def test_what_ansible_ignores_on_the_command_line_is_refused(rest: str, shown: str) -> None:
+    with pytest.raises(OllamaError) as info:
+        check_arguments(rest)
+    assert info.value.code == "value_invalid"
+    assert info.value.message == f"-e: invalid text {shown}; expected NAME=VALUE with quotes around spaces"
+    check_arguments(None)
 
 
 def test_foreign_variables_are_not_refused() -> None:
