@@ -9,6 +9,7 @@ PRIVATE to the collection: it may change at any time.
 from __future__ import annotations
 
 import contextlib
+import re
 import typing as t
 
 from ansible.errors import AnsibleActionFail, AnsibleConnectionFailure, AnsibleError
@@ -33,8 +34,32 @@ except ImportError:
 UNREACHABLE_FAILS = "ollama__unreachable_fails"
 # A variable of the task names the result of an earlier task that may have done the work of this one, see `earlier`.
 EARLIER = "ollama__earlier_result"
+# Of sudo, su and doas, and of the connection plugins that give them a password.
+_BECOME = re.compile(
+    r"(?:missing|incorrect|no|wrong) .{0,20}password|password is required|not in the sudoers|is not allowed to"
+    r"|may not run|authentication fail|waiting for privilege escalation|must have a tty",
+    re.IGNORECASE,
+)
 # The verbosity from which on tracebacks and sources are shown.
 _VERBOSE = 3
+
+
+def become_problem(text: str) -> OllamaError | None:
+    """Return the failure of a user who cannot become root, if the last line of a text has the reason."""
+    line = (text.strip().splitlines() or [""])[-1]
+    if not _BECOME.search(line):
+        return None
+    return OllamaError("become_failed", f"{line.rstrip('. ')}; expected a user who may become root (-K asks for the password)")
+
+
+def start_problem(result: t.Mapping[str, t.Any]) -> OllamaError | None:
+    """Return the failure of a module that returned no result, for example because it was not started."""
+    if not result.get("failed") or "failure" in result or "module_stderr" not in result:
+        return None
+    texts = [str(result.get(name) or "").strip() for name in ("module_stderr", "module_stdout")]
+    text = next(filter(None, texts), f"exit status {result.get('rc', 'unknown')}")
+    last = text.splitlines()[-1]
+    return become_problem(last) or OllamaError("module_failed", f"the module returned no result: {last}")
 
 
 class CollectionAction(ActionBase):
@@ -55,8 +80,12 @@ class CollectionAction(ActionBase):
             result.update(unreachable=True, changed=False, msg=message(str(exc.message)))
             if (task_vars or {}).get(UNREACHABLE_FAILS) is True:
                 result.update(failed=True, **OllamaError("host_unreachable", str(exc.message)).to_fail_json())
-        except AnsibleError:
-            raise
+        except AnsibleError as exc:
+            # Of the connection plugin; other errors show where they come from.
+            problem = become_problem(str(exc.message))
+            if not problem:
+                raise
+            result.update(failed=True, changed=False, **problem.to_fail_json())
         except Exception as exc:
             result.update(failed=True, changed=False, **as_failure(exc).to_fail_json())
         self._print_once(result)
@@ -74,9 +103,12 @@ class CollectionAction(ActionBase):
         *,
         wrap_async: t.Any = False,
     ) -> dict[str, t.Any]:
-        """Run a module on the host; raises ``python_unsupported`` if the host cannot run modules."""
+        """Run a module on the host.
+
+        :raises OllamaError: ``python_unsupported``, ``become_failed`` and ``module_failed`` if the module did not run.
+        """
         done: dict[str, t.Any] = self._execute_module(name, arguments, task_vars=task_vars, wrap_async=wrap_async)
-        problem = python_problem(done)
+        problem = python_problem(done) or start_problem(done)
         if problem:
             raise problem
         return done

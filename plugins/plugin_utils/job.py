@@ -22,6 +22,7 @@ import typing as t
 from ansible.errors import AnsibleConnectionFailure
 from ansible.utils.display import Display
 
+from ..module_utils._core.errors import OllamaError
 from ..module_utils._core.progress import DETACH, PROGRESS_FILE, RESULT_PATH_SUFFIX, human
 from ..module_utils._core.text import message
 from . import output
@@ -192,16 +193,12 @@ class JobAction(CollectionAction):
             if status.get("finished"):
                 break
             if status.get("failed") or self._is_still(path):
-                return {
-                    **status,
-                    "failed": True,
-                    "msg": f"the process on {self._host} has ended; run again to resume it",
-                }
+                raise OllamaError("job_ended", f"the process on {self._host} has ended; run again to resume it")
             self._show(path)
         self._job(job["ansible_job_id"], "cleanup", task_vars)
         if self.returns not in status and "failure" not in status:
-            status["msg"] = f"the process on {self._host} was stopped or has crashed; run again to resume it"
-            return {**status, "failed": True}
+            why = f"the process on {self._host} was stopped or has crashed; run again to resume it"
+            raise OllamaError("job_ended", why)
         return {key: value for key, value in status.items() if key not in _JOB_KEYS}
 
     def _show(self, path: str) -> None:
