@@ -9,6 +9,7 @@ import os
 import typing as t
 
 from ansible.errors import AnsibleError
+from ansible.utils.display import Display
 
 from ..filter.group_hosts import matching
 from ..module_utils._core.errors import OllamaError
@@ -23,6 +24,7 @@ from ..plugin_utils.variables import (
     check_tags,
     check_values,
     json_hint,
+    misspelled_groups,
     plain,
     specifications,
     unresolved,
@@ -55,6 +57,8 @@ class ActionModule(CollectionAction):
         if os.path.realpath(task_vars.get("playbook_dir") or "") == os.path.realpath(PLAYBOOKS):
             # Plays of others have tags of their own.
             check_tags([*(task_vars.get("ansible_run_tags") or ()), *(task_vars.get("ansible_skip_tags") or ())])
+        for text in misspelled_groups(task_vars["groups"], task_vars.get("inventory_dir") or ""):
+            Display().warning(text)
         check_arguments(task_vars.get("_raw_params"))
         hosts = self._hosts(task_vars)
         self._check_names(hosts, task_vars)

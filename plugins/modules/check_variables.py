@@ -14,6 +14,8 @@ description:
   - Fails for each variable of the servers, gateways and clients that begins with C(ollama_) or C(gpu_driver_) and is
     not a variable of this collection, and suggests the most similar variable.
   - List your own variables with such a prefix in C(ollama_ignored_variables).
+  - Warns of groups, and of files in C(group_vars), whose names are very similar to C(ollama_servers),
+    C(ollama_gateways) or C(ollama_clients).
   - Then fails for each invalid value, with one line that contains the variable, the value and the expected value. The
     types of the variables of the role C(kaido.ollama.ollama) are always validated.
   - Runs on the controller without a connection to any host. One task with C(run_once) checks the whole inventory.

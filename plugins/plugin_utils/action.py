@@ -49,7 +49,9 @@ def become_problem(text: str) -> OllamaError | None:
     line = (text.strip().splitlines() or [""])[-1]
     if not _BECOME.search(line):
         return None
-    return OllamaError("become_failed", f"{line.rstrip('. ')}; expected a user who may become root (-K asks for the password)")
+    return OllamaError(
+        "become_failed", f"{line.rstrip('. ')}; expected a user who may become root (-K asks for the password)"
+    )
 
 
 def start_problem(result: t.Mapping[str, t.Any]) -> OllamaError | None:

@@ -20,6 +20,7 @@ from ansible.module_utils.parsing.convert_bool import boolean
 
 from ..module_utils._core.errors import OllamaError
 from ..module_utils._core.text import message
+from ..module_utils._service.fleet import CLIENTS, GATEWAYS, SERVERS
 
 ROLES = os.path.join(os.path.dirname(__file__), "..", "..", "roles")
 # The role whose argument specification has an entry point for each playbook.
@@ -137,6 +138,27 @@ def check_names(hosts: t.Mapping[str, t.Iterable[str]], ignored: t.Collection[st
         ]
         hint = "" if all(similar.values()) else f"; list variables of your own in {IGNORED}"
         raise OllamaError("variable_unknown", ". ".join(texts) + hint)
+
+
+def misspelled_groups(groups: t.Collection[str], folder: str) -> list[str]:
+    """Return one sentence for each group, or file of a group's variables, that resembles a group of this collection.
+
+    :param folder: the directory of the inventory; empty if there is none.
+    """
+    try:
+        files = sorted(os.listdir(os.path.join(folder, "group_vars"))) if folder else []
+    except OSError:
+        files = []
+    places = {f"group_vars/{file}": file.partition(".")[0] for file in files} | {
+        f"group {name}": name for name in groups
+    }
+    found = []
+    for place, name in sorted(places.items()):
+        similar = difflib.get_close_matches(name.lower().replace("-", "_"), (SERVERS, GATEWAYS, CLIENTS), 1, 0.95)
+        # A group of one's own beside the real one is no mistake.
+        if similar and name not in (SERVERS, GATEWAYS, CLIENTS) and not {name, similar[0]} <= {*groups}:
+            found.append(f"{place}: not used by this collection; did you mean {similar[0]}?")
+    return found
 
 
 def check_arguments(rest: t.Any) -> None:

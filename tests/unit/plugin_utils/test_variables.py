@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import re
 import typing as t
+from pathlib import Path
 
 import pytest
 import yaml
@@ -18,6 +19,7 @@ from ansible_collections.kaido.ollama.plugins.plugin_utils.variables import (
     check_tags,
     check_values,
     known_variables,
+    misspelled_groups,
     specifications,
     unknown_variables,
 )
@@ -54,6 +56,29 @@ def test_misspelt_variables_are_named_with_the_similar_one(name: str, similar: s
     assert info.value.code == "variable_unknown"
     suggestion = f"; did you mean {similar}?" if similar else "; list variables of your own in ollama_ignored_variables"
     assert info.value.message == f"{name}: unknown variable of host b{suggestion}"
+
+
+@pytest.mark.parametrize(
+    ("groups", "files", "warnings"),
+    [
+        (["ollama_servers"], ["ollama_server.yml"], ["group_vars/ollama_server.yml", "ollama_servers"]),
+        (["ollama_servers"], ["ollama-servers"], ["group_vars/ollama-servers", "ollama_servers"]),
+        (["ollama_servers", "ollama_gateway"], [], ["group ollama_gateway", "ollama_gateways"]),
+        (["Ollama_Clients"], [], ["group Ollama_Clients", "ollama_clients"]),
+        # The variables of groups that another inventory beside this one has, and groups of one's own.
+        (["ollama_servers"], ["all.yml", "ollama_clients.yml", "ollama_gateways"], []),
+        (["ollama_servers", "ollama_servers2"], ["ollama_servers2.yml"], []),
+        (["ollama_servers", "web"], ["ollama_servers_big.yml", "ollama.yml"], []),
+    ],
+)
+def test_similar_groups_are_named(tmp_path: Path, groups: list[str], files: list[str], warnings: list[str]) -> None:
+    (tmp_path / "group_vars").mkdir()
+    for file in files:
+        (tmp_path / "group_vars" / file).touch()
+    found = misspelled_groups(groups, str(tmp_path))
+    place, similar = warnings or ["", ""]
+    assert found == ([f"{place}: not used by this collection; did you mean {similar}?"] if warnings else [])
+    assert misspelled_groups(["ollama_servers"], "") == []
 
 
 @pytest.mark.parametrize(
