@@ -45,12 +45,12 @@ _VERBOSE = 3
 
 
 def become_problem(text: str) -> OllamaError | None:
-    """Return the failure of a user who cannot become root, if the last line of a text has the reason."""
+    """Return the failure of a user that cannot become root, if the last line of a text has the reason."""
     line = (text.strip().splitlines() or [""])[-1]
     if not _BECOME.search(line):
         return None
     return OllamaError(
-        "become_failed", f"{line.rstrip('. ')}; expected a user who may become root (-K asks for the password)"
+        "become_failed", f"{line.rstrip('. ')}; expected a user that may become root (-K asks for the password)"
     )
 
 

@@ -23,7 +23,7 @@ from ansible_collections.kaido.ollama.plugins.plugin_utils.action import become_
         "Timeout (12s) waiting for privilege escalation prompt: ",
     ],
 )
-def test_a_user_who_cannot_become_root_has_one_line(line: str) -> None:
+def test_a_user_without_root_has_one_line(line: str) -> None:
     for problem in (
         become_problem(line),
         start_problem(
