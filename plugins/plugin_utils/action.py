@@ -19,7 +19,7 @@ from ansible.utils.display import Display
 
 from ..module_utils._core.errors import OllamaError, as_failure, check_options
 from ..module_utils._core.interpreter import check_core, python_problem
-from ..module_utils._core.options import check_types
+from ..module_utils._core.options import check_input
 from ..module_utils._core.text import message
 from .variables import unresolved
 
@@ -133,7 +133,7 @@ class CollectionAction(ActionBase):
 
         :param conditions: the other arguments of `validate_argument_spec`.
         """
-        check_types(spec, self._task.args)
+        check_input(spec, self._task.args)
         try:
             options: dict[str, t.Any] = self.validate_argument_spec(argument_spec=spec, **conditions)[1]
         except AnsibleActionFail as exc:

@@ -1,16 +1,17 @@
 # Copyright (c) 2026, kaido.ollama contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The validation of options before that of ansible-core, whose messages have no code and whose own errors no name.
+"""The validation of options before that of ansible-core, whose messages have no code.
 
-ansible-core ends with an exception for an infinite number in place of a whole one, for a number or a list in place of a
-mapping with suboptions, and for a mapping with keys that are not text.
+ansible-core ends with an exception that names no option for an infinite number in place of a whole one, for a number or
+a list in place of a mapping with suboptions, and for a mapping with keys that are not text.
 
 PRIVATE to the collection: it may change at any time.
 """
 
 from __future__ import annotations
 
+import difflib
 import reprlib
 import typing as t
 
@@ -34,8 +35,18 @@ TYPES = {
 }
 
 
+def check_input(spec: Spec, params: t.Mapping[str, t.Any], prefix: str = "") -> None:
+    """Refuse the first option that is unknown or has an invalid value; raises ``value_invalid``."""
+    for name in params:
+        if name not in spec:
+            similar = difflib.get_close_matches(name, list(spec), 1)
+            hint = f"did you mean {similar[0]}?" if similar else f"expected one of {', '.join(sorted(spec))}"
+            raise OllamaError("value_invalid", f"{prefix}{name}: unknown option; {hint}")
+    check_types(spec, params, prefix)
+
+
 def check_types(spec: Spec, params: t.Mapping[str, t.Any], prefix: str = "") -> None:
-    """Refuse the first option whose value cannot be converted to its type; raises ``value_invalid``."""
+    """Refuse the first option whose value has another type or is not one of its choices; raises ``value_invalid``."""
     for name, option in spec.items():
         if params.get(name) is not None:
             _check(prefix + name, option, params[name])
@@ -54,7 +65,10 @@ def _check(name: str, option: Spec, value: t.Any) -> None:
     elif kind == "dict" and option.get("options"):
         if not all(isinstance(key, str) for key in converted):
             raise _invalid(name, option, value, "a mapping whose keys are text")
-        check_types(option["options"], converted, f"{name}.")
+        check_input(option["options"], converted, f"{name}.")
+    elif option.get("choices") and not isinstance(converted, bool) and converted not in option["choices"]:
+        # ansible-core reads true and false as choices such as off.
+        raise _invalid(name, option, value, f"one of {', '.join(map(str, option['choices']))}")
 
 
 def _invalid(name: str, option: Spec, value: t.Any, expected: str) -> OllamaError:
@@ -71,7 +85,8 @@ class Module(AnsibleModule):
         # ansible-core provides this function for modules that read their arguments themselves.
         given: dict[str, t.Any] = basic._load_params() or {}
         try:
-            check_types(argument_spec, given)
+            # The other names are internal to ansible-core.
+            check_input(argument_spec, {name: given[name] for name in given if not name.startswith("_ansible_")})
         except OllamaError as exc:
             # Secrets are still masked.
             names = [name for name in given if not name.startswith("_ansible_")]

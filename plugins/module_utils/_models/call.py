@@ -16,6 +16,7 @@ from ansible.module_utils.common.arg_spec import ArgumentSpecValidator
 
 from .._core.errors import OllamaError
 from .._core.name import parse
+from .._core.options import check_input
 from .._core.progress import DETACH, PROGRESS_FILE, WAITING, Progress
 from .._gpu import memory as gpu_memory
 from .._server.api import client, newer_than
@@ -117,14 +118,14 @@ def unchanged(given: t.Mapping[str, t.Any], check_mode: bool) -> dict[str, t.Any
     :param given: the options of the module.
     :param check_mode: whether a result with predicted changes is returned as well.
     """
-    validated = ArgumentSpecValidator(SPEC, mutually_exclusive=CONFLICTS, required_one_of=REQUIRED).validate(
-        dict(given)
-    )
-    if validated.error_messages:
-        return None
-    # The module waits for a server that does not answer immediately.
-    params = {**validated.validated_parameters, "startup_timeout": 0.0}
+    validator = ArgumentSpecValidator(SPEC, mutually_exclusive=CONFLICTS, required_one_of=REQUIRED)
     try:
+        check_input(SPEC, given)
+        validated = validator.validate(dict(given))
+        if validated.error_messages:
+            return None
+        # The module waits for a server that does not answer immediately.
+        params = {**validated.validated_parameters, "startup_timeout": 0.0}
         declared, options = _parse(params)
         if check_mode:
             return _converge(params, declared, options, Progress(), check_mode=True)

@@ -15,6 +15,7 @@ from ansible.module_utils.common.arg_spec import ArgumentSpecValidator
 
 from .._core.errors import OllamaError
 from .._core.host import require_root
+from .._core.options import check_input
 from . import authority as authority_module
 from . import certificates
 from .authority import Directory
@@ -81,10 +82,11 @@ def unchanged(given: t.Mapping[str, t.Any], check_mode: bool) -> dict[str, t.Any
     :param given: the options of the module.
     :param check_mode: whether a result with predicted changes is returned as well.
     """
-    validated = ArgumentSpecValidator(SPEC).validate(dict(given))
-    if validated.error_messages:
-        return None
     try:
+        check_input(SPEC, given)
+        validated = ArgumentSpecValidator(SPEC).validate(dict(given))
+        if validated.error_messages:
+            return None
         result = run(validated.validated_parameters, True)
     except OllamaError:
         return None

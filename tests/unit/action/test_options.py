@@ -20,7 +20,7 @@ PREFLIGHT = {"version": "0.35.1", "unit": "[Service]"}
 CASES: list[tuple[str, dict[str, t.Any], str]] = [
     ("check_variables", {"fleet": INFINITE}, "fleet: invalid value inf; expected true or false"),
     ("check_variables", {"roles": {"a": 1}}, "roles: invalid value {'a': 1}; expected a list"),
-    ("check_variables", {"flet": True}, "Unsupported parameters"),
+    ("check_variables", {"flet": True}, "flet: unknown option; did you mean fleet?"),
     ("fail", {"msg": "x", "cause": 5}, "cause: invalid value 5; expected a mapping"),
     ("fail", {}, "missing required arguments: msg"),
     ("report", {"predicted": [1]}, "predicted: invalid value [1]; expected true or false"),

@@ -182,11 +182,13 @@ def test_the_values_of_secrets_are_not_shown(run_module: RunModule) -> None:
                     assert "opensesame" not in str(result)
 
 
-def test_the_validation_of_ansible_core_has_a_code_and_one_line(run_module: RunModule) -> None:
+def test_other_invalid_options_have_a_code_and_one_line(run_module: RunModule) -> None:
     module = module_named("model")
     for arguments, text in (
-        ({"models": ["a"], "modles": 1}, "modles"),
-        ({"models": ["a"], "state": "a\nb"}, "a b"),
+        ({"modles": ["a"]}, "modles: unknown option; did you mean models?"),
+        ({"models": ["a"], "zzz": 1}, "zzz: unknown option; expected one of aliases, allow_cloud, "),
+        ({"models": ["a"], "state": "a\nb"}, "state: invalid value 'a\\nb'; expected one of present, latest, absent"),
+        ({"models": ["a"], "server": {"versoin": "1"}}, "server.versoin: unknown option; did you mean version?"),
         ({}, "one of the following is required"),
         ({"name": "a", "models": ["a"]}, "mutually exclusive"),
     ):
