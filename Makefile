@@ -11,9 +11,9 @@ LINK := .cache/ansible_collections/kaido/ollama
 READY := .venv/.stamp $(LINK)
 PROMTOOL := .cache/promtool/usr/bin/promtool
 # `make platforms` runs scenario platform, once for each system; most systems come from an image registry.
-# `make molecule-rpm` takes several minutes; -vm and -selinux emulate a machine where KVM is not available. With -vm,
-# `make test` takes 40 minutes instead of 24 on two cores; the workflow in .github runs all three.
-NOT_IN_TEST := molecule-platform molecule-rpm molecule-vm molecule-selinux
+# `make molecule-rpm` takes several minutes; -vm and -selinux emulate a machine where KVM is not available, -arm64 always.
+# With -vm, `make test` takes 40 minutes instead of 24 on two cores; the workflow in .github runs all four.
+NOT_IN_TEST := molecule-platform molecule-rpm molecule-vm molecule-selinux molecule-arm64
 SCENARIOS := $(filter-out $(NOT_IN_TEST),$(patsubst molecule/%/molecule.yml,molecule-%,$(wildcard molecule/*/molecule.yml)))
 LINT := ruff mypy yamllint ansible-lint changelog words
 CHECK := quick-units $(LINT) conformance
@@ -43,7 +43,8 @@ clean: ## remove the output of make: labs, .venv, .cache, dist, test output
 	rm -rf .venv .cache dist .ansible tests/output
 
 ##@ Check a change
-.PHONY: check test lint report-page units $(CHECK) test-gpu docs execution-environment sanity importer matrix molecule platforms
+.PHONY: check test lint report-page units $(CHECK) test-gpu docs execution-environment sanity importer matrix molecule platforms \
+  platform-debian13-arm64
 check: $(READY) ## lint, quick unit tests, and conformance tests
 	@$(PYTHON_BIN) -m scripts.run_parts --jobs 2 $(CHECK)
 
@@ -108,6 +109,7 @@ platforms: $(READY) ## scenarios platform and adopt on every system; platform-<s
 platform-%: $(READY)
 	@$(PYTHON_BIN) -m tests.lab build $*
 	@KAIDO_SYSTEM=$* $(MAKE) --no-print-directory molecule-platform molecule-adopt
+platform-debian13-arm64: molecule-arm64 ## server and models on an emulated arm64 machine with Debian 13
 
 ##@ Build
 .PHONY: dist release bench format requirements

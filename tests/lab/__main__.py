@@ -28,7 +28,12 @@ def parser() -> argparse.ArgumentParser:
     up.add_argument("name")
     up.add_argument("--host", type=pair, action="append", default=[], metavar="NAME=SYSTEM", help="hecate=debian12")
     up.add_argument(
-        "--machine", type=pair, action="append", default=[], metavar="NAME=apparmor|selinux", help="a virtual machine"
+        "--machine",
+        type=pair,
+        action="append",
+        default=[],
+        metavar="NAME=apparmor|selinux|arm64",
+        help="a virtual machine",
     )
     up.add_argument("--version", action="append", default=[], metavar="X.Y.Z", help="instead of the default releases")
     up.add_argument("--model", type=pair, action="append", default=[], metavar="NAME=SIZE", help="kaido/m1:q4=5M")

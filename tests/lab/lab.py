@@ -35,7 +35,6 @@ ROOT_LABEL = "kaido.ollama.lab.root"
 SPEC_LABEL = "kaido.ollama.lab.spec"
 NAME = re.compile(r"[a-z0-9]([a-z0-9-]{0,38}[a-z0-9])?")
 DEFAULT_VERSIONS = ("0.35.0", "0.35.1")
-MACHINES = {"x86_64": "amd64", "aarch64": "arm64"}
 # Requirements of systemd as PID 1 in a container; --privileged, the usual advice, fails on some kernels.
 SYSTEMD: dict[str, Any] = {
     "cap_add": ["SYS_ADMIN"],
@@ -55,7 +54,7 @@ class Wanted:
     versions: tuple[str, ...] = DEFAULT_VERSIONS
     models: dict[str, str] = field(default_factory=dict)  # name -> size, beside those that every depot has
     stand_in: bool = False  # serve the stand-in, whatever LAB_RELEASES holds
-    machines: dict[str, str] = field(default_factory=dict)  # virtual machines: name -> their security module
+    machines: dict[str, str] = field(default_factory=dict)  # virtual machines: name -> kind
 
 
 @dataclass
@@ -85,9 +84,11 @@ class Lab:
             engine.ensure_tools({"zstd": "zstd", "ssh": "openssh-client", "ssh-keygen": "openssh-client"})
             built = {name: images.ensure(self.client, name) for name in sorted({*wanted.hosts.values(), "depot"})}
         with stage("releases and models"):
-            arch = MACHINES[self.client.info()["Architecture"]]
+            arch = architecture(wanted)
+            # LAB_RELEASES has archives for this machine's architecture only.
+            stand_in = wanted.stand_in or arch != releases.HERE
             root = self.dir / "releases"
-            published = {version: releases.publish(root, version, wanted.stand_in) for version in wanted.versions}
+            published = {version: releases.publish(root, version, stand_in) for version in wanted.versions}
             registry.fill(self.dir / "registry", wanted.models)
         with stage("containers"):
             self._network()
@@ -112,7 +113,7 @@ class Lab:
         facts = {
             "lab_release_checksums": {version: f"sha256:{sums[arch]}" for version, sums in published.items()},
             # Those of LAB_RELEASES: what only the stand-in keeps is asserted of the others alone.
-            "lab_given_releases": [v for v in wanted.versions if not wanted.stand_in and releases.given(v)],
+            "lab_given_releases": [v for v in wanted.versions if not stand_in and releases.given(v)],
             "lab_releases_disk": releases.disk_size(archives),
         }
         self.access.write_inventory(hosts, facts)
@@ -229,10 +230,10 @@ class Lab:
                 machine.remove()
         known = {"localhost": "127.0.0.1", "depot": depot, **NOWHERE}
         hosts = {}
-        for name, security in wanted.items():
+        for name, kind in wanted.items():
             lines = [f"{address} {alias}\n" for alias, address in {**known, name: "127.0.1.1"}.items()]
             files = {**self.access.identity(name), "etc/hosts": ("".join(lines).encode(), 0o644, 0)}
-            hosts[name] = vm.Machine(name, self.dir / "vm" / name).start(files, security)
+            hosts[name] = vm.Machine(name, self.dir / "vm" / name).start(files, vm.KINDS[kind])
         return hosts
 
     def _host(self, host: str, image: Any, system: System) -> str:
@@ -302,11 +303,20 @@ def check(wanted: Wanted) -> None:
     for version in wanted.versions:
         if not releases.VERSION.fullmatch(version):
             raise LabError(f"version {version!r} is not allowed: give X.Y.Z or X.Y.Z-rcN")
-    for host, security in wanted.machines.items():
-        if security not in vm.SECURITY:
-            raise LabError(f"machine {host!r} wants {security!r}: expected {', '.join(vm.SECURITY)}")
+    for host, kind in wanted.machines.items():
+        if kind not in vm.KINDS:
+            raise LabError(f"machine {host!r} wants {kind!r}: expected {', '.join(vm.KINDS)}")
+    architecture(wanted)
     for name, size in wanted.models.items():
         registry.check(name, size)
+
+
+def architecture(wanted: Wanted) -> str:
+    """Return the architecture of the hosts; that of the release whose checksum is in the inventory."""
+    found = {vm.KINDS[kind].arch for kind in wanted.machines.values()} | ({releases.HERE} if wanted.hosts else set())
+    if len(found) > 1:
+        raise LabError(f"the hosts are {' and '.join(sorted(found))}: expected a single architecture")
+    return found.pop()
 
 
 def archive(files: dict[str, tuple[bytes, int, int]]) -> bytes:

@@ -26,16 +26,44 @@ import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from . import CACHE, LabError, engine, say, vm_image
 from .access import Endpoint, File
+from .releases import HERE
 
-QEMU = "qemu-system-x86_64"
-TOOLS = {QEMU: "qemu-system-x86", "mke2fs": "e2fsprogs"}
 MEMORY_MIB = 1024
 EXTRA_DISK_MIB = 256
-SECURITY = ("apparmor", "selinux")
+# The partition of vm_image.boot_sector, by the signature of the disk.
+PARTITION = f"{int.from_bytes(vm_image.SIGNATURE, 'little'):08x}-01"
+
+
+class Kind(NamedTuple):
+    """A kind of machine."""
+
+    arch: str = "amd64"
+    security: str = "apparmor"
+    """The security module of its kernel."""
+
+
+class Emulator(NamedTuple):
+    """The program of an architecture, its Debian package, and what it emulates."""
+
+    program: str
+    package: str
+    machine: str
+    cpu: str
+    disk: str
+    """The device of the disk, whose driver the initramfs or the kernel has."""
+
+
+KINDS = {"apparmor": Kind(), "selinux": Kind(security="selinux"), "arm64": Kind("arm64")}
+EMULATORS = {
+    "amd64": Emulator("qemu-system-x86_64", "qemu-system-x86", "q35", "qemu64", "virtio-blk-pci"),
+    "arm64": Emulator(
+        "qemu-system-aarch64", "qemu-system-arm", "virt,gic-version=max", "cortex-a72", "nvme,serial=lab"
+    ),
+}
 # Seconds until systemd has started everything. An emulated machine on a loaded host is slow.
 BOOT = 900
 # Starts QEMU until it fails; `unplugged` is the file that leaves the disk of the models out.
@@ -49,34 +77,23 @@ while :; do
   wait "$child" || exit
 done
 """
-COMMON = ("-machine", "q35", "-display", "none", "-nodefaults", "-no-user-config", "-m", str(MEMORY_MIB))
 
 
-def accelerator(image: Path) -> str:
+def accelerator(image: Path, arch: str) -> str:
     """Return kvm if a kernel reaches its first panic in it, otherwise tcg."""
-    if not os.access("/dev/kvm", os.R_OK | os.W_OK):
+    if arch != HERE or not os.access("/dev/kvm", os.R_OK | os.W_OK):
         return "tcg"
     known = CACHE / "vm-accelerator"
     if not known.exists():
-        known.write_text("kvm" if kvm_boots(image) else "tcg")
+        known.write_text("kvm" if kvm_boots(image, arch) else "tcg")
     return known.read_text()
 
 
-def kvm_boots(image: Path, seconds: float = 20) -> bool:
+def kvm_boots(image: Path, arch: str, seconds: float = 20) -> bool:
     """Boot the image in KVM and wait for the first line of systemd; a guest may crash although /dev/kvm opens."""
     with tempfile.TemporaryDirectory(dir=CACHE) as folder:
         console = Path(folder) / "console"
-        command = [
-            QEMU,
-            *COMMON,
-            "-accel",
-            "kvm",
-            "-cpu",
-            "host",
-            "-no-reboot",
-            *_disk(image, "on"),
-            *_console(console),
-        ]
+        command = [*computer(image, Kind(arch), "kvm"), *_disk(image / "disk", arch, "on"), *_console(console)]
         process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
         try:
             deadline = time.monotonic() + seconds
@@ -90,8 +107,31 @@ def kvm_boots(image: Path, seconds: float = 20) -> bool:
             process.wait()
 
 
-def _disk(path: Path, snapshot: str) -> list[str]:
-    return ["-drive", f"if=virtio,file={path},format=raw,snapshot={snapshot},cache=unsafe"]
+def computer(image: Path, kind: Kind, accel: str) -> list[str]:
+    """QEMU with a computer that boots the image; it ends where the computer would be reset."""
+    emulator = EMULATORS[kind.arch]
+    options = {
+        "machine": emulator.machine,
+        "accel": accel,
+        "cpu": "host" if accel == "kvm" else emulator.cpu,
+        "display": "none",
+        "m": str(MEMORY_MIB),
+    }
+    if kind.arch == "amd64":
+        # GRUB reads it and writes it to the command line of the kernel.
+        options["smbios"] = f"type=1,family={kind.security}"
+    else:
+        options["kernel"] = str(image / "vmlinuz")
+        options["append"] = (
+            f"root=PARTUUID={PARTITION} ro console=ttyAMA0 panic=10 mitigations=off security={kind.security}"
+        )
+    words = [word for name, value in options.items() for word in (f"-{name}", value)]
+    return [emulator.program, "-nodefaults", "-no-user-config", "-no-reboot", *words]
+
+
+def _disk(path: Path, arch: str, snapshot: str) -> list[str]:
+    drive = f"if=none,id=root,file={path},format=raw,snapshot={snapshot},cache=unsafe"
+    return ["-drive", drive, "-device", f"{EMULATORS[arch].disk},drive=root"]
 
 
 def _console(path: Path) -> list[str]:
@@ -114,29 +154,29 @@ class Machine:
                 return dict(state)
         return {}
 
-    def start(self, files: Mapping[str, File], security: str = SECURITY[0]) -> Endpoint:
+    def start(self, files: Mapping[str, File], kind: Kind) -> Endpoint:
         """Start the machine unless it runs; return where its SSH server listens.
 
         :param files: name -> content, mode and owner; written at each boot.
-        :param security: the security module of the kernel, one of SECURITY.
         """
         if self.state:
             return endpoint(self.state["port"])
         with engine.lock():
-            engine.ensure_tools(TOOLS)
-            image = vm_image.ensure()
-            accel = accelerator(image)
+            emulator = EMULATORS[kind.arch]
+            engine.ensure_tools({emulator.program: emulator.package, "mke2fs": "e2fsprogs"})
+            image = vm_image.ensure(kind.arch)
+            accel = accelerator(image, kind.arch)
         shutil.rmtree(self.dir, ignore_errors=True)
         self.dir.mkdir(parents=True)
-        (self.dir / "credentials").write_text(credentials(self.name, files))
+        (self.dir / "tmpfiles").write_text(tmpfiles(self.name, files))
         disk = self.dir / "disk.img"
-        subprocess.run(["cp", "--sparse=always", image, disk], check=True)
+        subprocess.run(["cp", "--sparse=always", image / "disk", disk], check=True)
         extra = self.dir / "models.img"
         subprocess.run(["truncate", "-s", f"{EXTRA_DISK_MIB}M", extra], check=True)
         mke2fs = shutil.which("mke2fs", path=engine.SEARCH) or "mke2fs"
         subprocess.run([mke2fs, "-q", "-F", "-t", "ext4", "-L", "lab-models", extra], check=True)
         port = free_port()
-        command = self._command(disk, extra, accel, port, security)
+        command = [*computer(image, kind, accel), *_disk(disk, kind.arch, "off"), *self._devices(extra, port)]
         with (self.dir / "qemu.log").open("wb") as log:
             process = subprocess.Popen(
                 ["sh", "-c", LOOP, "sh", *command],
@@ -151,11 +191,10 @@ class Machine:
         say(f"vm: {self.name} starts with {accel}, process {process.pid}")
         return endpoint(port)
 
-    def _command(self, disk: Path, extra: Path, accel: str, port: int, security: str) -> list[str]:
+    def _devices(self, extra: Path, port: int) -> list[str]:
         options = {
-            "accel": accel,
             "smp": "2",
-            "smbios": f"type=11,path={self.dir / 'credentials'}",
+            "fw_cfg": f"name=opt/io.systemd.credentials/tmpfiles.extra,file={self.dir / 'tmpfiles'}",
             "netdev": f"user,id=net,hostfwd=tcp:{endpoint(port).address}:{port}-:22",
             # The file system of models: a disk that can be removed while the machine runs.
             "blockdev": f"driver=file,node-name=models,filename={extra},cache.no-flush=on",
@@ -163,10 +202,7 @@ class Machine:
         }
         devices = ("virtio-rng-pci", "virtio-net-pci,netdev=net,romfile=", "pcie-root-port,id=rp1,chassis=1")
         return [
-            *(QEMU, *COMMON, "-no-reboot", *_disk(disk, "off"), *_console(self.dir / "console.log")),
-            *(["-cpu", "host"] if accel == "kvm" else []),
-            # GRUB reads it and writes it to the command line of the kernel.
-            *("-smbios", f"type=1,family={security}"),
+            *_console(self.dir / "console.log"),
             *(word for name, value in options.items() for word in (f"-{name}", value)),
             *(word for device in devices for word in ("-device", device)),
         ]
@@ -265,15 +301,14 @@ class Machine:
         return " / ".join(text.strip().splitlines()[-3:]) or f"{name} is empty"
 
 
-def credentials(name: str, files: Mapping[str, File]) -> str:
-    """Return the credential from which systemd-tmpfiles writes the files of a machine at boot."""
+def tmpfiles(name: str, files: Mapping[str, File]) -> str:
+    """Return the lines from which systemd-tmpfiles writes the files of a machine at boot."""
     lines = [f"f+ /etc/hostname 0644 root root - {name}"]
     for path, (content, mode, owner) in files.items():
         if owner:
             lines.append(f"d /{Path(path).parent} 0700 {owner} {owner}")
         lines.append(f"f+~ /{path} {mode:04o} {owner} {owner} - {base64.b64encode(content).decode()}")
-    text = base64.b64encode("".join(f"{line}\n" for line in lines).encode()).decode()
-    return f"io.systemd.credential.binary:tmpfiles.extra={text}"
+    return "".join(f"{line}\n" for line in lines)
 
 
 def endpoint(port: int) -> Endpoint:

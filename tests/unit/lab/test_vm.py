@@ -3,18 +3,18 @@
 
 from __future__ import annotations
 
-import base64
 import json
 import os
 import socket
 import struct
 import subprocess
 import threading
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
 
-from tests.lab import LabError, engine, vm, vm_image
+from tests.lab import LabError, engine, releases, vm, vm_image
 from tests.standin import until
 
 
@@ -29,18 +29,56 @@ def test_the_partition_ends_with_the_disk_and_the_boot_code_stays() -> None:
 
 
 def test_another_recipe_is_another_image(monkeypatch: pytest.MonkeyPatch) -> None:
-    before = vm_image.source()
+    before = {vm_image.source(arch) for arch in vm_image.ARCHITECTURES}
+    assert len(before) == 2
     monkeypatch.setattr(vm_image, "PACKAGES", f"{vm_image.PACKAGES},nginx")
-    assert vm_image.source() != before
+    assert before.isdisjoint({vm_image.source(arch) for arch in vm_image.ARCHITECTURES})
+
+
+def test_the_image_of_amd64_is_built_on_amd64_only(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(vm_image, "CACHE", tmp_path)
+    monkeypatch.setattr(vm_image, "HERE", "arm64")
+    with pytest.raises(LabError, match="this machine is arm64, and the image of an amd64 machine"):
+        vm_image.ensure("amd64")
+
+
+def test_a_cached_image_is_used_and_nothing_is_installed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(vm_image, "CACHE", tmp_path)
+    monkeypatch.setattr(engine, "ensure_tools", pytest.fail)
+    image = tmp_path / f"vm-trixie-arm64-{vm_image.source('arm64')}"
+    image.mkdir()
+    assert vm_image.ensure("arm64") == image
+
+
+@pytest.mark.parametrize(
+    ("kind", "accel", "options"),
+    [
+        ("apparmor", "tcg", {"-machine": "q35", "-cpu": "qemu64", "-smbios": "type=1,family=apparmor"}),
+        ("selinux", "kvm", {"-machine": "q35", "-cpu": "host", "-smbios": "type=1,family=selinux"}),
+        ("arm64", "tcg", {"-cpu": "cortex-a72", "-kernel": "/image/vmlinuz"}),
+    ],
+)
+def test_the_computer_of_each_kind(kind: str, accel: str, options: dict[str, str]) -> None:
+    command = vm.computer(Path("/image"), vm.KINDS[kind], accel)
+    assert options.items() <= dict(pairwise(command)).items()
+    assert command[0] == vm.EMULATORS[vm.KINDS[kind].arch].program
+    assert "-no-reboot" in command
+
+
+def test_another_architecture_never_uses_kvm(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The result of the test boot is that of this architecture."""
+    monkeypatch.setattr(vm, "CACHE", tmp_path)
+    monkeypatch.setattr(os, "access", lambda *_: True)
+    (tmp_path / "vm-accelerator").write_text("kvm")
+    (other,) = vm.EMULATORS.keys() - {releases.HERE}
+    assert [vm.accelerator(tmp_path, arch) for arch in (releases.HERE, other)] == ["kvm", "tcg"]
 
 
 def test_files_of_a_machine_are_written_by_systemd_tmpfiles() -> None:
-    text = vm.credentials(
+    text = vm.tmpfiles(
         "hecate", {"home/ops/.ssh/authorized_keys": (b"key\n", 0o600, 1000), "etc/hosts": (b"", 0o644, 0)}
     )
-    name, _equals, value = text.partition("=")
-    assert name == "io.systemd.credential.binary:tmpfiles.extra"
-    assert base64.b64decode(value).decode().splitlines() == [
+    assert text.splitlines() == [
         "f+ /etc/hostname 0644 root root - hecate",
         "d /home/ops/.ssh 0700 1000 1000",
         "f+~ /home/ops/.ssh/authorized_keys 0600 1000 1000 - a2V5Cg==",
