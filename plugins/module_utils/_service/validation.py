@@ -28,7 +28,6 @@ Spec = t.Mapping[str, t.Any]
 Rule = t.Callable[[t.Any], bool]
 
 _SHOWN_LENGTH = 80
-_NOT_FINITE = (math.inf, -math.inf)
 
 
 def error(variable: str, value: t.Any, expected: str, *, secret: bool = False) -> str:
@@ -100,7 +99,9 @@ def _has_type(kind: str, value: t.Any) -> bool:
         return isinstance(value, t.Sequence) and not isinstance(value, (str, bytes))
     if kind == "dict":
         return isinstance(value, t.Mapping)
-    if isinstance(value, bool) or not isinstance(value, (str, int, float)) or value in _NOT_FINITE or value != value:
+    if isinstance(value, bool) or not isinstance(value, (str, int, float)):
+        return False
+    if isinstance(value, float) and not math.isfinite(value):
         return False
     # Longer numbers are not converted.
     if kind == "int":
