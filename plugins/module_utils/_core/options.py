@@ -95,6 +95,10 @@ class Module(AnsibleModule):
             self.fail_json(**exc.to_fail_json())
         super().__init__(argument_spec=argument_spec, **options)
 
+    def log(self, msg: t.Any, log_args: t.Any = None) -> None:
+        """Log a text without null characters, for which syslog raises an exception from Python 3.12 on."""
+        super().log(msg.replace("\0", "\\0") if isinstance(msg, str) else msg, log_args)
+
     def fail_json(self, msg: str, **results: t.Any) -> t.NoReturn:
         """End the module; only the validation of ansible-core has no code."""
         if "failure" not in results:
