@@ -175,10 +175,17 @@ class AccountFiles:
                     count += sum(self._give(handle, item, user, dry, depth + 1) for item in _names(handle))
                 finally:
                     os.close(handle)
-        if info.st_uid == user.pw_uid or info.st_gid == user.pw_gid:
-            if not dry:
-                os.chown(name, 0, 0, dir_fd=parent, follow_symlinks=False)
-            count += 1
+        # The account can exchange the entry, also by a hard link: the owner is read and set by one descriptor.
+        with contextlib.suppress(OSError):
+            handle = os.open(name, os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=parent)
+            try:
+                info = os.fstat(handle)
+                if info.st_uid == user.pw_uid or info.st_gid == user.pw_gid:
+                    if not dry:
+                        os.chown(f"/proc/self/fd/{handle}", 0, 0)
+                    count += 1
+            finally:
+                os.close(handle)
         return count
 
 

@@ -4,12 +4,14 @@
 from __future__ import annotations
 
 import os
+import pwd
 import typing as t
 
 import pytest
 from ansible_collections.kaido.ollama.plugins.module_utils._core.owner import Identity
+from ansible_collections.kaido.ollama.plugins.module_utils._preflight import account_files
 
-from tests.unit.module_utils.preflight.trees import HOME, Tree
+from tests.unit.module_utils.preflight.trees import HOME, OTHER, SERVICE, Tree
 from tests.unit.modules.preflight.hosts import (
     MODELS,
 )
@@ -119,3 +121,26 @@ def test_an_entry_that_the_account_exchanges_is_left(
     tree.uninstall()
     assert len(read) >= reading
     assert tree.victims() == before
+
+
+@pytest.mark.parametrize("kind", ["hard link", "nothing"])
+def test_a_file_that_the_account_exchanges_keeps_its_owner(
+    tree: Tree, monkeypatch: pytest.MonkeyPatch, kind: str
+) -> None:
+    victim = tree.file("/srv/theirs", owner=OTHER)
+    planted = tree.file(f"{MODELS}/planted")
+    look = account_files._lstat
+
+    def exchange(name: str, parent: int) -> os.stat_result | None:
+        info = look(name, parent)
+        if name == "planted":
+            planted.unlink()
+            if kind == "hard link":
+                planted.hardlink_to(victim)
+        return info
+
+    monkeypatch.setattr(account_files, "_lstat", exchange)
+    account = pwd.struct_passwd(("ollama", "x", SERVICE.uid, SERVICE.gid, "", HOME, "/bin/false"))
+    assert account_files.AccountFiles(HOME, MODELS, str(tree.root)).give_to_root(account) > 0
+    assert victim.stat().st_uid == OTHER.uid
+    assert tree.at(MODELS).stat().st_uid == 0
